@@ -57,7 +57,7 @@ def shuffled(samples: int, batch: int, generator: torch.Generator) -> Iterator[T
 
 
 def train(model: Digits, dataset: TensorDataset, options: argparse.Namespace) -> None:
-    """Fit the model in place; batch norm learns its statistics in the first two thirds only."""
+    """Fit the model in place; batch norm learns its statistics in the first half only."""
     images, labels = dataset.tensors
     steps = len(labels) // options.batch
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=options.decay)
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--silence", type=float, default=0.6)
     parser.add_argument("--decay", type=float, default=5e-2)
     parser.add_argument("--frozen", type=float, default=0.5)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=110)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
