@@ -1,0 +1,39 @@
+"""pfa.yaml: read strictly, checked whole, and every complaint with its line.
+
+Paths in a config are relative to its own folder, or absolute; `loading` resolves them.
+
+PYTEST_DONT_REWRITE
+"""
+
+from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets
+from pfa_gate.config.complaints import Place
+from pfa_gate.config.document import Document, load
+from pfa_gate.config.quantity import Limit
+from pfa_gate.config.schema import schema
+from pfa_gate.config.sections import (
+    EvaluationConfig,
+    GateConfig,
+    LayersConfig,
+    ModelConfig,
+    ProbeConfig,
+    RecipeConfig,
+)
+
+__all__ = [
+    "BudgetsConfig",
+    "CompressedBudgets",
+    "Declared",
+    "Document",
+    "EvaluationConfig",
+    "GateConfig",
+    "LayerRule",
+    "LayersConfig",
+    "Limit",
+    "ModelBudgets",
+    "ModelConfig",
+    "Place",
+    "ProbeConfig",
+    "RecipeConfig",
+    "load",
+    "schema",
+]

@@ -1,0 +1,124 @@
+"""Budgets: what a gate promises, and the name each promise has as a test.
+
+PYTEST_DONT_REWRITE
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from pfa_gate.config.complaints import RefusalError, describe
+from pfa_gate.config.reader import Keys
+from pfa_gate.config.section import (
+    Bytes,
+    BytesOrShare,
+    Count,
+    Drop,
+    Latency,
+    Ratio,
+    Section,
+    Size,
+    SizeOrShare,
+    Text,
+)
+
+
+class LayerRule(Section):
+    """Limits for the layers whose name matches; the last matching rule wins, limit by limit."""
+
+    match: Text = Field(description="fnmatch pattern on module names", examples=["*"])
+    kl: Ratio | None = Field(default=None, description="highest kl_ratio, from 0 to 1")
+    peak_correlation: Ratio | None = Field(default=None, description="highest |Pearson| of two filters")
+    mean_correlation: Ratio | None = Field(default=None, description="highest mean |Pearson| of two filters")
+    inactive: Count | None = Field(default=None, description="most filters that may be inactive")
+
+
+class ModelBudgets(Section):
+    """Limits for the full model's footprint."""
+
+    parameters: Size | None = Field(default=None, description="most parameters")
+    bytes: Bytes | None = Field(default=None, description="most bytes of stored weights")
+    macs: Size | None = Field(default=None, description="most multiply-accumulates for one sample")
+
+
+class CompressedBudgets(Section):
+    """Limits for the compressed model, absolute or as a share of the full one."""
+
+    parameters: SizeOrShare | None = Field(default=None, description="most parameters")
+    bytes: BytesOrShare | None = Field(default=None, description="most bytes of stored weights")
+    macs: SizeOrShare | None = Field(default=None, description="most multiply-accumulates for one sample")
+    accuracy_drop: Drop | None = Field(default=None, description="most the score may drop")
+    latency: Latency | None = Field(default=None, description="highest share of the full latency")
+
+
+def _rules(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return value
+    remedy = 'Begin each rule with a dash: - {match: "*", kl: 0.7}.'
+    raise RefusalError(f"must be a list of rules, not {describe(value)}", remedy)
+
+
+class BudgetsConfig(Section):
+    """All budgets of a gate; one that is left out is not judged."""
+
+    layers: Annotated[tuple[LayerRule, ...], Field(strict=False), BeforeValidator(_rules)] = Field(
+        default=(), description="rules for layers, in order; the last matching rule wins"
+    )
+    model: ModelBudgets = ModelBudgets()
+    compressed: CompressedBudgets = CompressedBudgets()
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A budget that a config names: its test name and the path of its first mention.
+
+    Example:
+        >>> Declared("layers.kl", ("gates", "digits", "budgets", "layers", 0, "kl")).name
+        'layers.kl'
+    """
+
+    name: str
+    keys: Keys
+
+
+LAYER_LIMITS = ("kl", "peak_correlation", "mean_correlation", "inactive")
+MODEL_LIMITS = ("parameters", "bytes", "macs")
+COMPRESSED_LIMITS = (*MODEL_LIMITS, "accuracy_drop", "latency")
+
+
+def declared(budgets: BudgetsConfig, gate: Keys) -> tuple[Declared, ...]:
+    """List the budgets of a gate in the order of its tests: exact, layers, model, compressed.
+
+    Args:
+        budgets: those of the gate.
+        gate: the gate's own path in the config.
+
+    Example:
+        >>> budgets = BudgetsConfig.model_validate({"model": {"parameters": "300 k"}})
+        >>> [budget.name for budget in declared(budgets, ("gates", "digits"))]
+        ['exact', 'model.parameters']
+    """
+    at = (*gate, "budgets")
+    return (
+        Declared("exact", gate),
+        *_of_layers(budgets.layers, (*at, "layers")),
+        *_of_section(budgets.model, (*at, "model"), MODEL_LIMITS),
+        *_of_section(budgets.compressed, (*at, "compressed"), COMPRESSED_LIMITS),
+    )
+
+
+def _of_layers(rules: tuple[LayerRule, ...], at: Keys) -> list[Declared]:
+    first = {
+        limit: index
+        for limit in LAYER_LIMITS
+        for index, rule in reversed(list(enumerate(rules)))
+        if getattr(rule, limit) is not None
+    }
+    return [Declared(f"layers.{limit}", (*at, index, limit)) for limit, index in first.items()]
+
+
+def _of_section(section: Section, at: Keys, limits: tuple[str, ...]) -> list[Declared]:
+    return [
+        Declared(f"{at[-1]}.{limit}", (*at, limit)) for limit in limits if getattr(section, limit) is not None
+    ]

@@ -1,0 +1,152 @@
+"""What one section asks of another, judged on the plain data so that nothing hides behind a wrong type.
+
+PYTEST_DONT_REWRITE
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pfa_gate.config.budgets import LAYER_LIMITS, MODEL_LIMITS
+from pfa_gate.config.complaints import RefusalError
+from pfa_gate.config.quantity import DROP, parse
+from pfa_gate.config.reader import Keys
+
+# A gate's name is a folder on three systems and a part of a pytest node id.
+_NOT_IN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:\[\]<>"|?*\u2028\u2029]')
+
+
+@dataclass(frozen=True)
+class Objection:
+    """A path of the config, and what is wrong there."""
+
+    keys: Keys
+    message: str
+    remedy: str
+
+
+def check(data: object) -> Iterator[Objection]:
+    """Find what is wrong between sections.
+
+    Args:
+        data: the whole config as plain data, of any shape.
+
+    Example:
+        >>> [objection.message for objection in check({"gates": {"a/b": None}})]
+        ["the gate name 'a/b' contains '/'"]
+    """
+    gates = _at(data, "gates")
+    if not isinstance(gates, dict):
+        return
+    yield from _names(list(gates))
+    for name, gate in gates.items():
+        yield from _energy(gate, ("gates", name, "recipe"))
+        yield from _targets(gate, ("gates", name, "recipe"))
+        yield from _drop(gate, ("gates", name))
+        yield from _budgets(gate, ("gates", name, "budgets"))
+
+
+def _at(data: object, *keys: str) -> Any:
+    """Value of a path, or None where the data has another shape."""
+    for key in keys:
+        if not isinstance(data, dict):
+            return None
+        data = data.get(key)
+    return data
+
+
+def _names(names: list[str]) -> Iterator[Objection]:
+    remedy = "The name becomes a folder and a part of the test's id; use letters, digits, '-' and '_'."
+    for index, name in enumerate(names):
+        fault = _fault_of(name)
+        if fault:
+            yield Objection(("gates", name), f"the gate name {name!r} {fault}", remedy)
+        twins = [other for other in names[:index] if other.casefold() == name.casefold()]
+        if twins:
+            message = f"the gate names {twins[0]!r} and {name!r} differ only in case"
+            yield Objection(("gates", name), message, "Some file systems would mix their folders up.")
+
+
+def _fault_of(name: str) -> str:
+    forbidden = _NOT_IN_NAME.search(name)
+    if forbidden:
+        return f"contains {forbidden.group()!r}"
+    if not name.strip():
+        return "is empty"
+    if name != name.strip() or name.endswith("."):
+        return "begins or ends with white space or a dot"
+    return "is longer than 80 characters" if len(name) > 80 else ""
+
+
+def _energy(gate: object, at: Keys) -> Iterator[Objection]:
+    strategy, given = _strategy(gate), _at(gate, "recipe", "energy") is not None
+    if strategy == "energy" and not given:
+        yield Objection((*at, "strategy"), "the strategy energy needs recipe.energy", "Add energy: 0.95.")
+    if strategy != "energy" and given and strategy in ("kl", *MODEL_LIMITS):
+        yield _unread(at, "energy", strategy)
+
+
+def _targets(gate: object, at: Keys) -> Iterator[Objection]:
+    strategy = _strategy(gate)
+    for target in MODEL_LIMITS:
+        given = _at(gate, "recipe", target) is not None
+        if strategy == target and not given:
+            message = f"the strategy {target} needs recipe.{target}"
+            yield Objection((*at, "strategy"), message, f"Add its target, such as {target}: 50%.")
+        if strategy != target and given and strategy in ("kl", "energy", *MODEL_LIMITS):
+            yield _unread(at, target, strategy)
+
+
+def _strategy(gate: object) -> object:
+    recipe = _at(gate, "recipe")
+    return recipe.get("strategy", "kl") if isinstance(recipe, dict) else None
+
+
+def _unread(at: Keys, key: str, strategy: object) -> Objection:
+    message = f"recipe.{key} is not read by the strategy {strategy}"
+    return Objection((*at, key), message, f"Remove it, or write strategy: {key}.")
+
+
+def _drop(gate: object, at: Keys) -> Iterator[Objection]:
+    drop = _at(gate, "budgets", "compressed", "accuracy_drop")
+    if drop is None:
+        return
+    keys = (*at, "budgets", "compressed", "accuracy_drop")
+    if _at(gate, "evaluation") is None:
+        message = "budgets.compressed.accuracy_drop needs an evaluation"
+        yield Objection(keys, message, "Add the section evaluation with its data, or remove this budget.")
+    elif _at(gate, "evaluation", "metric") in (None, "accuracy", "top5") and _plain_drop(drop) > 1:
+        remedy = "A plain number is a share from 0 to 1; for percentage points write for example 0.5 pp."
+        message = f"budgets.compressed.accuracy_drop must be at most 1, not {drop}"
+        yield Objection(keys, message, remedy)
+
+
+def _plain_drop(drop: object) -> float:
+    try:
+        limit = parse(drop, DROP)
+    except RefusalError:
+        return 0.0  # complained about where its type is checked
+    return limit.value if limit.unit == "absolute" else 0.0
+
+
+def _budgets(gate: object, at: Keys) -> Iterator[Objection]:
+    budgets = _at(gate, "budgets")
+    if not isinstance(budgets, dict):
+        return
+    if not _has_limit(budgets):
+        remedy = 'Add one, such as layers: [{match: "*", kl: 0.7}].'
+        yield Objection(at, "budgets must hold at least one limit", remedy)
+    rules = budgets.get("layers")
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        if isinstance(rule, dict) and set(rule) <= {"match"}:
+            message = f"budgets.layers[{index}] limits nothing"
+            yield Objection((*at, "layers", index), message, f"Add one of {', '.join(LAYER_LIMITS)}.")
+
+
+def _has_limit(budgets: Mapping[str, object]) -> bool:
+    """Whether any limit is there, or anything else that is complained about elsewhere."""
+    if set(budgets) - {"layers", "model", "compressed"} or budgets.get("layers"):
+        return True
+    sections = [budgets.get("model", {}), budgets.get("compressed", {})]
+    return any(section is None or not isinstance(section, dict) or section for section in sections)

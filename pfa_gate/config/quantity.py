@@ -1,0 +1,183 @@
+"""Numbers with units: `300 k`, `1.2 MB`, `40 M`, `0.5 pp`, `60%`.
+
+PYTEST_DONT_REWRITE
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from pfa_gate.config.complaints import RefusalError, describe
+
+Unit = Literal["absolute", "percent", "pp"]
+
+_QUANTITY = re.compile(
+    r"\s*(?P<number>[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)"
+    r"\s*(?P<unit>[A-Za-z%]*)\s*\Z"
+)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit or target as written in the config.
+
+    `value` is the plain number for "absolute" (300 k is 300000.0), 60.0 for "60%" and 0.5 for "0.5 pp";
+    `text` is what the user wrote.
+    """
+
+    value: float
+    unit: Unit
+    text: str
+
+    def of(self, full: float) -> float:
+        """Resolve a percentage against the full model's value; anything else is itself.
+
+        Example:
+            >>> Limit(60.0, "percent", "60%").of(200.0), Limit(9.0, "absolute", "9").of(200.0)
+            (120.0, 9.0)
+        """
+        return full * self.value / 100 if self.unit == "percent" else self.value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a limit may look like.
+
+    Args:
+        example: one that is right, for the remedy.
+        scales: known unit ("" for a bare number) -> how it counts and its factor.
+        ranges: how it counts -> lowest and highest value allowed.
+        hints: remedy for a unit that is understandably tried but not taken here.
+        whole: whether an absolute value must be a whole number.
+    """
+
+    example: str
+    scales: Mapping[str, tuple[Unit, int]]
+    ranges: Mapping[Unit, tuple[float, float]]
+    hints: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False
+
+
+def parse(raw: object, kind: Kind) -> Limit:
+    """Read a limit.
+
+    Args:
+        raw: a number, a text, or `{max: ...}` around either.
+        kind: what it may look like.
+
+    Raises:
+        RefusalError: it is of no such kind.
+
+    Example:
+        >>> parse("1.2 MB", BYTES), parse({"max": 0.7}, RATIO).value
+        (Limit(value=1200000.0, unit='absolute', text='1.2 MB'), 0.7)
+    """
+    if isinstance(raw, dict):
+        raw = _maximum(raw, kind)
+    text = _text(raw, kind)
+    match = _QUANTITY.match(text)
+    if match is None or len(text) > 60:
+        raise RefusalError(f"must be a number such as {kind.example}, not {describe(raw)}")
+    unit, factor = _scale(match["unit"], kind)
+    limit = Limit(float(Decimal(match["number"]) * factor), unit, text.strip())
+    _check(limit, kind)
+    return limit
+
+
+def _maximum(raw: dict[str, object], kind: Kind) -> object:
+    later = sorted({"max_increase", "ratchet"} & raw.keys())
+    if later:
+        remedy = f"Write the limit alone, for example {kind.example}."
+        raise RefusalError(f"asks for {later[0]}, which is not available in this version", remedy)
+    if set(raw) != {"max"}:
+        raise RefusalError("must be one limit, not a mapping", f"Write for example {kind.example}.")
+    return raw["max"]
+
+
+def _text(raw: object, kind: Kind) -> str:
+    match raw:
+        case str():
+            return raw
+        case float() if not math.isfinite(raw):
+            raise RefusalError(f"must be a finite number, not {raw}", f"Write for example {kind.example}.")
+        case int() | float() if not isinstance(raw, bool):
+            return repr(raw)
+    raise RefusalError(f"must be a number such as {kind.example}, not {describe(raw)}")
+
+
+def _scale(unit: str, kind: Kind) -> tuple[Unit, int]:
+    if unit in kind.scales:
+        return kind.scales[unit]
+    example = f"Write for example {kind.example}."
+    if not unit:
+        raise RefusalError("needs a unit", kind.hints.get("", example))
+    known = ", ".join(name for name in kind.scales if name)
+    remedy = kind.hints.get(unit, f"Known here: {known}." if known else example)
+    raise RefusalError(f"has the unit {unit!r}, which is not taken here", remedy)
+
+
+def _check(limit: Limit, kind: Kind) -> None:
+    low, high = kind.ranges[limit.unit]
+    sign = {"absolute": "", "percent": "%", "pp": " pp"}[limit.unit]
+    if not low <= limit.value <= high:
+        span = f"at least {low:g}{sign}" if high == math.inf else f"from {low:g}{sign} to {high:g}{sign}"
+        predicate = f"must be {span}, not {limit.text}"
+        raise RefusalError(predicate, f"Write for example {kind.example}.")
+    if not math.isfinite(limit.value):
+        raise RefusalError(f"must be a finite number, not {limit.text}")
+    if kind.whole and limit.unit == "absolute" and limit.value != int(limit.value):
+        raise RefusalError(f"must be a whole number, not {limit.text}")
+
+
+_BARE: dict[str, tuple[Unit, int]] = {"": ("absolute", 1)}
+_PERCENT: dict[str, tuple[Unit, int]] = {"%": ("percent", 1)}
+_THOUSANDS: dict[str, tuple[Unit, int]] = {
+    "k": ("absolute", 10**3),
+    "K": ("absolute", 10**3),
+    "M": ("absolute", 10**6),
+    "G": ("absolute", 10**9),
+    "T": ("absolute", 10**12),
+}
+_OCTETS: dict[str, tuple[Unit, int]] = {
+    "B": ("absolute", 1),
+    "kB": ("absolute", 10**3),
+    "KB": ("absolute", 10**3),
+    "MB": ("absolute", 10**6),
+    "GB": ("absolute", 10**9),
+    "KiB": ("absolute", 2**10),
+    "MiB": ("absolute", 2**20),
+    "GiB": ("absolute", 2**30),
+}
+_COUNTED: dict[Unit, tuple[float, float]] = {"absolute": (1, math.inf)}
+_SHARED: dict[Unit, tuple[float, float]] = {**_COUNTED, "percent": (0, 100)}
+_NOT_RELATIVE = {"%": "A budget of the full model is absolute; shares belong under budgets.compressed."}
+
+RATIO = Kind("0.7", _BARE, {"absolute": (0, 1)}, {"%": "Write a number from 0 to 1, such as 0.7."})
+"""A number from 0 to 1."""
+COUNT = Kind("0", _BARE, {"absolute": (0, math.inf)}, whole=True)
+"""A whole number from 0."""
+SIZE = Kind("300 k", {**_BARE, **_THOUSANDS}, _COUNTED, _NOT_RELATIVE)
+"""Parameters or MACs."""
+BYTES = Kind("1.2 MB", {**_BARE, **_OCTETS}, _COUNTED, _NOT_RELATIVE)
+"""Bytes of stored weights."""
+SIZE_OR_SHARE = Kind("60%", {**_BARE, **_THOUSANDS, **_PERCENT}, _SHARED)
+"""Parameters or MACs, or a percentage of the full model's."""
+BYTES_OR_SHARE = Kind("60%", {**_BARE, **_OCTETS, **_PERCENT}, _SHARED)
+"""Bytes, or a percentage of the full model's."""
+DROP = Kind(
+    "0.5 pp",
+    {**_BARE, "pp": ("pp", 1)},
+    {"absolute": (0, math.inf), "pp": (0, 100)},
+    {"%": "Write percentage points, such as 0.5 pp: a percentage could be of the score or in its points."},
+)
+"""A drop of the score: percentage points or a plain difference."""
+LATENCY = Kind(
+    "100%",
+    _PERCENT,
+    {"percent": (1, 10_000)},
+    dict.fromkeys(("", "ms", "s", "us"), "Write a share of the full model's, such as 100%."),
+)
+"""Latency as a percentage of the full model's."""

@@ -1,0 +1,177 @@
+"""What all sections share: strictness, and the kinds of text and limit that stand in them.
+
+PYTEST_DONT_REWRITE
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
+
+from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.quantity import (
+    BYTES,
+    BYTES_OR_SHARE,
+    COUNT,
+    DROP,
+    LATENCY,
+    RATIO,
+    SIZE,
+    SIZE_OR_SHARE,
+    Kind,
+    Limit,
+    parse,
+)
+
+_CALLABLE = re.compile(r"(?P<source>.+\.py|[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)\Z")
+_DATA_FILES = (".npy", ".npz", ".safetensors")
+
+
+class Section(BaseModel):
+    """A mapping of the config: immutable, no unknown keys, no conversions between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_value(cls, value: object) -> object:
+        # `kl:` with nothing behind it would otherwise be a budget that silently does not exist.
+        if value is None:
+            raise RefusalError("has no value", "Write one after the colon, or remove the line.")
+        return value
+
+
+def callable_reference(text: str) -> str:
+    """Check that a text names a callable.
+
+    Raises:
+        RefusalError: it is neither `module:callable` nor `path/to/file.py:callable`.
+
+    Example:
+        >>> callable_reference("src/net.py:build")
+        'src/net.py:build'
+    """
+    if _CALLABLE.match(text):
+        return text
+    remedy = "Write module:callable, or path/to/file.py:callable."
+    raise RefusalError(f"must name a callable, not be {describe(text)}", remedy)
+
+
+def data_reference(text: str) -> str:
+    """Check that a text names a callable or a file of data.
+
+    Raises:
+        RefusalError: it is neither.
+
+    Example:
+        >>> data_reference("probe.npy")
+        'probe.npy'
+    """
+    if text.lower().endswith(_DATA_FILES) or _CALLABLE.match(text):
+        return text
+    remedy = f"Write module:callable, path/to/file.py:callable, or a file ending in {', '.join(_DATA_FILES)}."
+    raise RefusalError(f"must name a callable or a data file, not be {describe(text)}", remedy)
+
+
+def metric_reference(text: str) -> str:
+    """Check that a text names a metric.
+
+    Raises:
+        RefusalError: it is neither a known metric nor a callable.
+
+    Example:
+        >>> metric_reference("top5")
+        'top5'
+    """
+    known = ("accuracy", "top5", "module:callable")
+    if text in known[:2] or _CALLABLE.match(text):
+        return text
+    raise RefusalError(f"must name a metric, not be {describe(text)}", nearest(text, known))
+
+
+def not_yet(*names: str, known: str) -> BeforeValidator:
+    """Refuse names that a later version will know, and say so.
+
+    Args:
+        names: those of a later version.
+        known: what to write today.
+    """
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value in names:
+            raise RefusalError(f"asks for {value}, which is not available in this version", known)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _list_of(what: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise RefusalError(f"must be a list of {what}, not {describe(value)}", f"Write {_listed(value)}.")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _listed(value: object) -> str:
+    return f'["{value}"]' if isinstance(value, str) and len(value) < 60 else '["*"], say'
+
+
+def _limit(kind: Kind) -> tuple[PlainValidator, WithJsonSchema]:
+    return PlainValidator(_parser(kind)), WithJsonSchema(_limit_schema(kind))
+
+
+def _parser(kind: Kind) -> Callable[[object], Limit]:
+    # An instance is a limit already: sections can be built from Python, not only from YAML.
+    return lambda raw: raw if isinstance(raw, Limit) else parse(raw, kind)
+
+
+def _limit_schema(kind: Kind) -> dict[str, Any]:
+    units = "|".join(sorted(unit for unit in kind.scales if unit))
+    suffix = f" *({units}){'?' if '' in kind.scales else ''}" if units else ""
+    text = {"type": "string", "pattern": rf"^ *[+]?[0-9._]+([eE][-+]?[0-9]+)?{suffix} *$"}
+    forms = [text, *([_number_schema(kind)] if "" in kind.scales else [])]
+    once = {"anyOf": forms} if len(forms) > 1 else text
+    wrapped = {
+        "type": "object",
+        "properties": {"max": once},
+        "required": ["max"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [*forms, wrapped], "examples": [kind.example]}
+
+
+def _number_schema(kind: Kind) -> dict[str, Any]:
+    low, high = kind.ranges["absolute"]
+    number: dict[str, Any] = {"type": "integer" if kind.whole else "number", "minimum": low}
+    return number if high == math.inf else {**number, "maximum": high}
+
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Reference = Annotated[Text, AfterValidator(callable_reference)]
+Data = Annotated[Text, AfterValidator(data_reference)]
+Metric = Annotated[Text, AfterValidator(metric_reference)]
+# Lists of YAML become tuples; what stands in them is still taken as it is.
+Patterns = Annotated[tuple[Text, ...], Field(strict=False), _list_of("patterns")]
+
+Ratio = Annotated[Limit, *_limit(RATIO)]
+Count = Annotated[Limit, *_limit(COUNT)]
+Size = Annotated[Limit, *_limit(SIZE)]
+Bytes = Annotated[Limit, *_limit(BYTES)]
+SizeOrShare = Annotated[Limit, *_limit(SIZE_OR_SHARE)]
+BytesOrShare = Annotated[Limit, *_limit(BYTES_OR_SHARE)]
+Drop = Annotated[Limit, *_limit(DROP)]
+Latency = Annotated[Limit, *_limit(LATENCY)]

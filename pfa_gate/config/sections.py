@@ -1,0 +1,135 @@
+"""The sections of a gate as types: what may stand where. What spans sections is in `checks`.
+
+PYTEST_DONT_REWRITE
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
+from pfa_gate.config.complaints import RefusalError, describe
+from pfa_gate.config.section import (
+    BytesOrShare,
+    Data,
+    Metric,
+    Patterns,
+    Reference,
+    Section,
+    SizeOrShare,
+    Text,
+    not_yet,
+)
+
+_RIVALS = ("reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
+_RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
+
+
+class ModelConfig(Section):
+    """Where the model comes from."""
+
+    factory: Reference = Field(
+        description="module:callable or path/to/file.py:callable", examples=["example_project.model:build"]
+    )
+    arguments: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
+    checkpoint: Text | None = Field(default=None, description="weights file, from this config's folder")
+
+
+class ProbeConfig(Section):
+    """The data on which responses are measured."""
+
+    data: Data = Field(
+        description="callable or data file, from this config's folder",
+        examples=["example_project.data:probe"],
+    )
+    samples: int | None = Field(default=None, ge=2, description="how many samples to use; all if left out")
+    batch_size: int = Field(default=128, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    pooling: Literal["max", "mean"] = Field(default="max", description="how positions become one response")
+
+
+class LayersConfig(Section):
+    """Which layers are judged and cut: fnmatch patterns on module names."""
+
+    include: Annotated[Patterns, Field(min_length=1)] = ("*",)
+    exclude: Patterns = ()
+
+
+class RecipeConfig(Section):
+    """How many filters each layer keeps."""
+
+    strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = "kl"
+    energy: float | None = Field(default=None, gt=0, le=1, description="share of the variance to keep")
+    parameters: SizeOrShare | None = Field(default=None, description="target for the compressed model")
+    bytes: BytesOrShare | None = Field(default=None, description="target for the compressed model")
+    macs: SizeOrShare | None = Field(default=None, description="target for the compressed model")
+    residual: Annotated[Literal["project"], not_yet("pad", known="Write project.")] = "project"
+    round_to: int = Field(default=1, ge=1, description="keep counts in multiples of this")
+    minimum: int = Field(default=1, ge=1, description="fewest filters of a layer")
+
+
+class EvaluationConfig(Section):
+    """How the full and the compressed model are scored."""
+
+    data: Data = Field(
+        description="callable or data file, from this config's folder", examples=["example_project.data:test"]
+    )
+    metric: Metric = Field(default="accuracy", description="accuracy, top5 or module:callable")
+
+
+def _no_steps_yet(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise RefusalError(f"must be a list of steps, not {describe(value)}", "Write [] for none.")
+    for step in value:
+        if step in _RECOVERY_STEPS:
+            raise RefusalError(f"asks for {step}, which is not available in this version", "Write [].")
+        raise RefusalError(f"asks for {describe(step)}, which is no recovery step", "Write [] for none.")
+    return value
+
+
+Steps = Annotated[tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)]
+
+
+class GateSections(Section):
+    """One gate as it stands in the config, under its name."""
+
+    model: ModelConfig
+    probe: ProbeConfig
+    layers: LayersConfig = LayersConfig()
+    recipe: RecipeConfig = RecipeConfig()
+    selection: Annotated[
+        Literal["correlation"], not_yet(*_RIVALS, known="Write correlation, the paper's rule.")
+    ] = "correlation"
+    recovery: Annotated[
+        tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)
+    ] = ()
+    evaluation: EvaluationConfig | None = None
+    budgets: BudgetsConfig
+
+
+class GateConfig(GateSections):
+    """One gate with its name.
+
+    Example:
+        >>> gate = GateConfig.model_validate({
+        ...     "name": "digits",
+        ...     "model": {"factory": "net:build"},
+        ...     "probe": {"data": "net:probe"},
+        ...     "budgets": {"layers": [{"match": "*", "kl": 0.7}]},
+        ... })
+        >>> [budget.name for budget in gate.budgets_declared()]
+        ['exact', 'layers.kl']
+    """
+
+    name: Text
+
+    def budgets_declared(self) -> tuple[Declared, ...]:
+        """List the budgets in the order of their tests; `exact`, the surgery's proof, is always first."""
+        return declared(self.budgets, ("gates", self.name))
+
+
+class Root(Section):
+    """A whole config."""
+
+    version: Literal[1] = Field(description="version of this format", examples=[1])
+    gates: dict[str, GateSections] = Field(min_length=1, description="the gates by name")

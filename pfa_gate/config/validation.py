@@ -1,0 +1,133 @@
+"""Plain data to types; what pydantic says about a path becomes a complaint about a line.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from pfa_gate.config.checks import Objection, check
+from pfa_gate.config.complaints import Complaint, RefusalError, describe, nearest
+from pfa_gate.config.reader import Keys, Reading
+from pfa_gate.config.schema import example_of, known_keys, needed_keys
+from pfa_gate.config.sections import GateConfig, GateSections, Root
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+
+
+def validate(reading: Reading) -> tuple[dict[str, GateConfig], tuple[Complaint, ...]]:
+    """Turn what a text says into gates by name.
+
+    Args:
+        reading: what the text says; with complaints of its own or without.
+
+    Returns:
+        The gates, none if there is any complaint; and all complaints, those of the reading first.
+    """
+    root, found = _root(reading)
+    found += [_of_objection(objection, reading) for objection in check(reading.data)]
+    # A value that the reader could not take is nothing by now: say one thing about a place, not two.
+    spoken = {(complaint.line, complaint.column) for complaint in reading.complaints}
+    new = tuple(each for each in found if (each.line, each.column) not in spoken)
+    complaints = (*reading.complaints, *new)
+    if root is None or complaints:
+        return {}, complaints
+    return {name: _named(name, gate) for name, gate in root.gates.items()}, ()
+
+
+def _named(name: str, gate: GateSections) -> GateConfig:
+    # What was left out must stay left out: a None that is handed over counts as a key without a value.
+    return GateConfig(name=name, **{key: getattr(gate, key) for key in gate.model_fields_set})
+
+
+def _root(reading: Reading) -> tuple[Root | None, list[Complaint]]:
+    try:
+        return Root.model_validate(reading.data), []
+    except ValidationError as error:
+        return None, [_complaint(details, reading) for details in error.errors(include_url=False)]
+
+
+def _of_objection(objection: Objection, reading: Reading) -> Complaint:
+    mark = reading.mark(objection.keys)
+    # A name is at fault itself, and a section by its key; only a scalar is better shown by its value.
+    place = mark.key if len(objection.keys) == 2 and mark.key else mark.best
+    return Complaint(*place, objection.message, objection.remedy)
+
+
+def _complaint(details: Any, reading: Reading) -> Complaint:
+    keys: Keys = tuple(details["loc"])
+    mark = reading.mark(keys)
+    if details["type"] == "missing":
+        return Complaint(*reading.mark(keys[:-1]).best, *_missing(keys))
+    if details["type"] == "extra_forbidden":
+        return Complaint(*(mark.key or mark.value), *_unknown(keys))
+    return Complaint(*mark.best, *_wrong(keys, details))
+
+
+def _missing(keys: Keys) -> tuple[str, str]:
+    example, needed = example_of(keys), needed_keys(keys)
+    if example is not None:
+        remedy = f"Add it, such as {keys[-1]}: {example}."
+    else:
+        remedy = f"Add it, with {', '.join(needed)}." if needed else "Add it."
+    return f"{_subject(keys)} is missing", remedy
+
+
+def _unknown(keys: Keys) -> tuple[str, str]:
+    inside = f" in {_subject(keys[:-1])}" if keys[:-1] else ""
+    return f"unknown key {keys[-1]!r}{inside}", nearest(str(keys[-1]), known_keys(keys[:-1]))
+
+
+def _wrong(keys: Keys, details: Any) -> tuple[str, str]:
+    """Message and remedy for a value that is there and wrong."""
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    subject = _subject(keys) or "the config"
+    if isinstance(context.get("error"), RefusalError):
+        return f"{subject} {context['error'].predicate}", context["error"].remedy
+    if kind in _EXPECTED:
+        return f"{subject} must be {_EXPECTED[kind]}, not {describe(value)}", _known_remedy(keys, kind)
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"{subject} must be {words} {context[name]}, not {describe(value)}", ""
+    if kind == "literal_error":
+        return _not_among(keys, value, context)
+    if kind in {"too_short", "string_too_short"}:
+        return f"{subject} must not be empty", _known_remedy(keys, kind)
+    return f"{subject}: {details['msg']}", ""
+
+
+def _known_remedy(keys: Keys, kind: str) -> str:
+    known = known_keys(keys) if kind == "model_type" else ()
+    return f"It holds: {', '.join(known)}." if known else ""
+
+
+def _not_among(keys: Keys, value: object, context: Any) -> tuple[str, str]:
+    choices = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+    expected = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    message = f"{_subject(keys)} must be {expected}, not {describe(value)}"
+    return message, nearest(value, choices) if isinstance(value, str) and len(choices) > 1 else ""
+
+
+def _subject(keys: Keys) -> str:
+    """Path in words: a gate's own keys go without `gates` and the gate's name."""
+    shown: Iterable[str | int] = keys[2:] if keys[:1] == ("gates",) and len(keys) > 2 else keys
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in shown)
+    return text.removeprefix(".")
