@@ -1,0 +1,65 @@
+"""Which filters live or die together, which cannot be touched, and why.
+
+The model is exported once and its ATen graph runs on integer label tensors instead of numbers; union-find over
+the labels gives the groups. There is no list of layer types and no list of architectures.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from pfa_gate.coupling import rules as _rules  # noqa: F401  registers every operator's rule
+from pfa_gate.coupling.flow import follow
+from pfa_gate.coupling.gather import gather
+from pfa_gate.coupling.group import Axis, Coupling, Footprint, Group, Layer, Slice, Tap, Volume
+from pfa_gate.coupling.program import Program, export_model
+
+__all__ = [
+    "Axis",
+    "Coupling",
+    "Footprint",
+    "Group",
+    "Layer",
+    "Program",
+    "Slice",
+    "Tap",
+    "Volume",
+    "inputs_of",
+    "trace",
+    "trace_program",
+]
+
+
+def trace(model: nn.Module, example: Any) -> Coupling:
+    """Follow the filters of `model` through its forward pass; the model is left as it was.
+
+    Args:
+        model: any module that torch.export accepts; traced in eval mode.
+        example: a batch of inputs: a tensor, a tuple of positional inputs, or a mapping of keyword inputs.
+
+    Raises:
+        TraceError: the model cannot be exported.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> [(group.name, group.width, group.frozen) for group in trace(net, torch.zeros(2, 4)).groups]
+        [('0', 8, None), ('2', 2, "it feeds the model's output")]
+    """
+    return trace_program(export_model(model, *inputs_of(example)))
+
+
+def trace_program(program: Program) -> Coupling:
+    """The coupling of a model that is exported already."""
+    return gather(follow(program))
+
+
+def inputs_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword inputs of an example batch."""
+    if isinstance(example, Tensor):
+        return (example,), {}
+    if isinstance(example, dict):
+        return (), dict(example)
+    if hasattr(example, "args") and hasattr(example, "kwargs"):
+        return tuple(example.args), dict(example.kwargs)
+    return tuple(example), {}

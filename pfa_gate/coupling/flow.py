@@ -1,0 +1,286 @@
+"""Labels flow through the program: every value carries, for each of its elements, whose filter it is.
+
+Operators that only move data run as themselves on the labels; elementwise operators join labels that meet;
+convolutions, linears and products end the labels of their input and start those of their output; an operator
+without a rule pins what it touches, which is never wrong, only less compressed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.partition import UNTRACKED, Partition, narrowed, varying
+from pfa_gate.coupling.program import Alias, Program, is_tensor, operator_name, shape_of
+
+Labels = Tensor | list[Tensor]
+MOST_LABELS = 2_000_000  # a moved table larger than this is left whole
+
+
+class NoRuleError(Exception):
+    """An operator meets labels in a way its rule does not cover; what it touches is pinned."""
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A product that ends labels and starts new ones: one call of a layer, or of two activations.
+
+    Attributes:
+        node: the call in the graph.
+        weight: the tensor's name, or None for a product of two activations.
+        outputs, inputs: the weight's axes of filters made and filters read.
+        work: multiply-adds of one sample for one element of the weight (or of the product's own volume).
+        axes: for a product of two activations, the label vectors whose lengths multiply to its volume.
+    """
+
+    node: Node
+    weight: str | None
+    outputs: int = 0
+    inputs: int = 1
+    work: float = 0.0
+    axes: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Labels that must stay, and why."""
+
+    labels: Tensor
+    reason: str
+
+
+@dataclass
+class Flow:
+    """The ledger of one trace. Rules write in it; `groups` reads it afterwards."""
+
+    program: Program
+    sets: Partition = field(default_factory=Partition)
+    values: dict[Node, Labels] = field(default_factory=dict)
+    matrices: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    aligned: dict[str, Tensor] = field(default_factory=dict)
+    pins: list[Pin] = field(default_factory=list)
+    unknown: dict[str, int] = field(default_factory=dict)
+    contractions: list[Contraction] = field(default_factory=list)
+    sums: list[Node] = field(default_factory=list)
+
+    # --- reading
+
+    def of(self, node: Node) -> Tensor:
+        """Labels of a value, narrowed: each axis has size 1 or its full size."""
+        if node in self.program.aliases:
+            return self._of_tensor(self.program.aliases[node])
+        labels = self.values.get(node)
+        if labels is None:
+            return torch.zeros((1,) * len(shape_of(node)), dtype=torch.int64)
+        if isinstance(labels, list):
+            raise NoRuleError("reads several values at once")
+        return narrowed(self.sets.canonical(labels))
+
+    def full(self, node: Node) -> Tensor:
+        """Labels of a value at its full shape."""
+        return self.of(node).expand(shape_of(node))
+
+    def along(self, node: Node, axis: int) -> Tensor:
+        """The label of each index of one axis, [size].
+
+        Raises:
+            NoRuleError: the labels change along another axis.
+        """
+        labels, shape = self.of(node), shape_of(node)
+        axis %= len(shape)
+        if any(other != axis for other in varying(labels)):
+            raise NoRuleError("its filters lie along another axis")
+        return labels.reshape(-1).expand(shape[axis])
+
+    def tensor(self, node: object) -> Alias | None:
+        """What held tensor a node stands for, if any."""
+        return self.program.aliases.get(node) if isinstance(node, Node) else None
+
+    # --- held tensors
+
+    def matrix(self, alias: Alias, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
+        """Labels of a weight's filters made and read; the axes are those of the node, not of the tensor.
+
+        Raises:
+            NoRuleError: the tensor is already used elementwise.
+        """
+        if alias.name in self.aligned:
+            raise NoRuleError("its weight is used elementwise too")
+        shape = self.program.tensors[alias.name].shape
+        if alias.name not in self.matrices:
+            self.matrices[alias.name] = (self.sets.fresh(shape[0]), self.sets.fresh(shape[1]))
+        rows = self.matrices[alias.name]
+        return rows[alias.axes[outputs]], rows[alias.axes[inputs]]
+
+    def adopt(self, alias: Alias, labels: Tensor) -> None:
+        """A tensor used elementwise takes the labels of what it meets; `labels` is [node's shape], broadcastable."""
+        labels = narrowed(labels.expand([self.program.tensors[alias.name].shape[axis] for axis in alias.axes]))
+        if alias.name in self.matrices:
+            self._pin_matrix(alias.name, "its weight is used elementwise too")
+            self.pin(labels, "meets a weight matrix elementwise")
+        elif alias.name in self.aligned:
+            self.meet(self._of_tensor(alias), labels, "meets a tensor that is shared with uncut filters")
+        else:
+            self.aligned[alias.name] = labels.permute([alias.axes.index(axis) for axis in range(labels.ndim)])
+
+    def start(self, node: Node) -> None:
+        """A tensor that is moved before it meets anything starts labels of its own, one for each element."""
+        alias = self.tensor(node)
+        if alias is None or alias.name in self.aligned:
+            return
+        tensor = self.program.tensors[alias.name]
+        if alias.name in self.matrices or not tensor.is_floating_point() or tensor.numel() > MOST_LABELS:
+            self.pin_value(node, "is a weight that is moved")
+        else:
+            self.aligned[alias.name] = self.sets.fresh(tensor.numel()).reshape(tensor.shape)
+
+    def adopt_vector(self, node: object, labels: Tensor) -> None:
+        """A 1-d tensor, such as a bias or a running mean, follows `labels` [size]."""
+        if node is None:
+            return
+        alias = self.tensor(node)
+        if alias is not None and len(alias.axes) == 1:
+            self.adopt(alias, labels)
+        else:
+            self.pin(labels, "meets a computed bias")
+            self.pin_value(node, "is a computed bias")
+
+    def _of_tensor(self, alias: Alias) -> Tensor:
+        held = self.aligned.get(alias.name)
+        if held is None:
+            return torch.zeros((1,) * len(alias.axes), dtype=torch.int64)
+        return narrowed(self.sets.canonical(held).permute(alias.axes))
+
+    # --- writing
+
+    def meet(self, one: Tensor, other: Tensor, reason: str) -> None:
+        """Join labels at the same place; a label that meets something always present is pinned."""
+        self.sets.join(one, other)
+        one, other = torch.broadcast_tensors(self.sets.canonical(one), self.sets.canonical(other))
+        lonely = ((one == UNTRACKED) != (other == UNTRACKED)).nonzero(as_tuple=True)
+        if len(lonely[0]):
+            self.pin(torch.maximum(one, other)[lonely], reason)
+
+    def pin(self, labels: Tensor, reason: str) -> None:
+        """Keep these filters for ever."""
+        tracked = torch.unique(labels[labels != UNTRACKED])
+        if len(tracked):
+            self.pins.append(Pin(tracked, reason))
+
+    def pin_value(self, node: object, reason: str) -> None:
+        """Keep every filter of a value, or every index of a held tensor."""
+        if not isinstance(node, Node):
+            return
+        alias = self.tensor(node)
+        if alias is not None:
+            self._pin_held(alias.name, reason)
+            return
+        labels = self.values.get(node)
+        for part in labels if isinstance(labels, list) else [labels]:
+            if part is not None:
+                self.pin(self.sets.canonical(part), reason)
+
+    def _pin_held(self, name: str, reason: str) -> None:
+        if name in self.matrices:
+            self._pin_matrix(name, reason)
+        elif name in self.aligned:
+            self.pin(self.sets.canonical(self.aligned[name]), reason)
+        else:
+            self.aligned[name] = torch.zeros((1,) * self.program.tensors[name].ndim, dtype=torch.int64)
+
+    def _pin_matrix(self, name: str, reason: str) -> None:
+        for labels in self.matrices[name]:
+            self.pin(self.sets.canonical(labels), reason)
+
+    def merge(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
+        """Make the labels along `axes` one set each, so that they live or die together; the rest stays apart.
+
+        Labels that share a place with something always present are pinned.
+        """
+        moved = labels.movedim(list(axes), list(range(len(axes)))).flatten(0, len(axes) - 1)
+        strongest = moved.amax(0, keepdim=True)
+        self.meet(moved, strongest.expand_as(moved), "shares an index with something that cannot be cut")
+        return narrowed(self.sets.canonical(labels))
+
+    def settle(self, node: Node, labels: Labels) -> None:
+        """Store a node's labels such that what survives of it is always a box: one axis keeps its filters apart."""
+        if isinstance(labels, list):
+            self.values[node] = [self._boxed(part) for part in labels]
+            return
+        shape = shape_of(node)
+        self.values[node] = self._boxed(labels.expand(shape) if labels.ndim != len(shape) else labels)
+
+    def _boxed(self, labels: Tensor) -> Tensor:
+        labels = narrowed(self.sets.canonical(labels))
+        axes = varying(labels)
+        if len(axes) > 1:
+            kept = max(axes, key=lambda axis: (_distinct(labels, axis), axis))
+            labels = self.merge(labels, [axis for axis in axes if axis != kept])
+        return labels
+
+
+def _distinct(labels: Tensor, axis: int) -> int:
+    return len(torch.unique(labels.movedim(axis, 0).flatten(1).amax(1)))
+
+
+Rule = Callable[[Flow, Node], Labels | None]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of the operators called `names`."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def follow(program: Program) -> Flow:
+    """Send labels through the whole program and return the ledger."""
+    flow = Flow(program)
+    for node in program.nodes:
+        if node.op == "output":
+            for source in node.all_input_nodes:
+                flow.pin_value(source, "it feeds the model's output")
+        else:
+            _apply(flow, node)
+    return flow
+
+
+def _apply(flow: Flow, node: Node) -> None:
+    name = operator_name(node)
+    known = RULES.get(name)
+    try:
+        if known is None:
+            if _touches(flow, node):
+                raise NoRuleError("has no rule")
+            return
+        labels = known(flow, node)
+    except (NoRuleError, IndexError, RuntimeError) as error:  # label arithmetic that an operator's rule does not cover
+        _pin_inputs(flow, node, f"operator {name} {error}" if isinstance(error, NoRuleError) else f"operator {name}")
+        return
+    if labels is not None:
+        flow.settle(node, labels)
+
+
+def _touches(flow: Flow, node: Node) -> bool:
+    sources = node.all_input_nodes
+    if any(flow.tensor(source) is not None for source in sources):
+        return True
+    carried = (flow.values.get(source) for source in sources)
+    return any(bool((part != UNTRACKED).any()) for labels in carried if labels is not None for part in _parts(labels))
+
+
+def _parts(labels: Labels) -> list[Tensor]:
+    return labels if isinstance(labels, list) else [labels]
+
+
+def _pin_inputs(flow: Flow, node: Node, reason: str) -> None:
+    flow.unknown[reason] = flow.unknown.get(reason, 0) + 1
+    for source in node.all_input_nodes:
+        if is_tensor(source) or source in flow.values:
+            flow.pin_value(source, reason)

@@ -1,0 +1,292 @@
+"""From the ledger of a trace to groups: labels that touch the same axes equally often are one group."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.flow import Contraction, Flow
+from pfa_gate.coupling.group import (
+    ELSEWHERE,
+    Axis,
+    Coupling,
+    Footprint,
+    Group,
+    Indices,
+    Layer,
+    Slice,
+    Tap,
+    Volume,
+)
+from pfa_gate.coupling.partition import UNTRACKED, varying
+from pfa_gate.coupling.program import operator_name, shape_of
+
+_KINDS = {"linear": "linear", "addmm": "linear", "matmul": "linear", "mm": "linear", "embedding": "embedding"}
+
+
+@dataclass(frozen=True)
+class _Touch:
+    """An axis of a parameter, or of a product of activations, and the root of each of its indices."""
+
+    parameter: str | None
+    axis: int
+    roots: Indices
+    makes: bool = False
+    reads: bool = False
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Roots that touch the same axes equally often: the filters of one group, in order."""
+
+    roots: Indices
+    touches: tuple[_Touch, ...]
+    frozen: str | None
+
+    def filters(self, roots: Indices) -> Indices:
+        """The filter of each root, -1 for those of other groups."""
+        places = np.searchsorted(self.roots, roots).clip(max=len(self.roots) - 1)
+        return np.where(self.roots[places] == roots, places, ELSEWHERE)
+
+
+def gather(flow: Flow) -> Coupling:
+    """Build the coupling from a finished trace."""
+    return _Gathering(flow).coupling()
+
+
+class _Gathering:
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        for name, labels in flow.aligned.items():
+            flow.aligned[name] = flow._boxed(labels)
+
+    def coupling(self) -> Coupling:
+        named = dict(self._named())
+        groups = tuple(self._group(name, cluster) for name, cluster in named.items())
+        return Coupling(
+            groups=groups,
+            layers=tuple(self._layers(named)),
+            unknown=tuple(sorted(self.flow.unknown)),
+            volumes=tuple(self._volumes(named)),
+        )
+
+    # --- labels as roots
+
+    def _roots(self, labels: Tensor) -> Indices:
+        roots: Indices = self.flow.sets.canonical(labels).numpy().astype(np.int64)
+        return roots
+
+    @cached_property
+    def _touches(self) -> list[_Touch]:
+        made = {(call.weight, call.outputs) for call in self.flow.contractions}
+        read = {(call.weight, call.inputs) for call in self.flow.contractions if call.inputs != ELSEWHERE}
+        touches = [
+            _Touch(name, axis, self._roots(labels), (name, axis) in made, (name, axis) in read)
+            for name, pair in self.flow.matrices.items()
+            for axis, labels in enumerate(pair)
+        ]
+        touches += [_Touch(name, axis, self._roots(labels)) for name, axis, labels in self._aligned_axes()]
+        products = (call for call in self.flow.contractions if call.weight is None)
+        touches += [_Touch(None, 0, self._roots(axis)) for call in products for axis in call.axes]
+        return touches
+
+    def _aligned_axes(self) -> Iterator[tuple[str, int, Tensor]]:
+        for name, labels in self.flow.aligned.items():
+            shape = self.flow.program.tensors[name].shape
+            axes = varying(labels) or [axis for axis, size in enumerate(shape) if size == labels.numel() == 1][:1]
+            for axis in axes:
+                yield name, axis, labels.reshape(-1)
+
+    @cached_property
+    def _frozen(self) -> dict[int, str]:
+        reasons: dict[int, str] = {}
+        for pin in self.flow.pins:
+            for root in np.unique(self._roots(pin.labels)).tolist():
+                reasons.setdefault(root, pin.reason)
+        return reasons
+
+    # --- clusters
+
+    def _clusters(self) -> list[_Cluster]:
+        signature = self._signatures()
+        together: dict[tuple[object, ...], list[int]] = {}
+        for root in sorted(signature):
+            together.setdefault((*signature[root], self._frozen.get(root)), []).append(root)
+        clusters = [self._cluster(key, roots) for key, roots in together.items()]
+        return sorted((cluster for cluster in clusters if cluster is not None), key=lambda each: int(each.roots[0]))
+
+    def _signatures(self) -> dict[int, list[tuple[int, int]]]:
+        """For each root, which touches it takes part in, and how often."""
+        signatures: dict[int, list[tuple[int, int]]] = {}
+        for place, touch in enumerate(self._touches):
+            roots, counts = np.unique(touch.roots, return_counts=True)
+            for root, count in zip(roots.tolist(), counts.tolist(), strict=True):
+                if root != UNTRACKED:
+                    signatures.setdefault(root, []).append((place, count))
+        return signatures
+
+    def _cluster(self, key: tuple[object, ...], roots: list[int]) -> _Cluster | None:
+        *places, frozen = key
+        touches = tuple(self._touches[place] for place, _ in places)  # type: ignore[misc]
+        if not any(touch.makes for touch in touches):
+            return None  # columns that read something that is no filter of this network
+        return _Cluster(np.array(roots), touches, frozen if isinstance(frozen, str) else None)
+
+    def _named(self) -> Iterator[tuple[str, _Cluster]]:
+        seen: dict[str, int] = {}
+        for cluster in self._clusters():
+            name = self._makers(cluster)[0]
+            seen[name] = seen.get(name, 0) + 1
+            yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), cluster
+
+    # --- groups
+
+    @cached_property
+    def _calls(self) -> dict[str, list[Contraction]]:
+        """The calls of each weight, in the order of the forward pass."""
+        calls: dict[str, list[Contraction]] = {}
+        for call in self.flow.contractions:
+            if call.weight is not None:
+                calls.setdefault(call.weight, []).append(call)
+        return calls
+
+    def _makers(self, cluster: _Cluster) -> list[str]:
+        weights = {touch.parameter for touch in cluster.touches if touch.makes}
+        return [layer_of(weight) for weight in self._calls if weight in weights]
+
+    def _group(self, name: str, cluster: _Cluster) -> Group:
+        reading = {touch.parameter for touch in cluster.touches if touch.reads}
+        slices = (
+            Slice(touch.parameter, touch.axis, cluster.filters(touch.roots))
+            for touch in cluster.touches
+            if touch.parameter is not None
+        )
+        return Group(
+            name=name,
+            width=len(cluster.roots),
+            layers=tuple(self._makers(cluster)),
+            readers=tuple(layer_of(weight) for weight in self._calls if weight in reading),
+            slices=tuple(slices),
+            taps=tuple(self._taps(cluster)),
+            frozen=cluster.frozen,
+        )
+
+    def _taps(self, cluster: _Cluster) -> list[Tap]:
+        sums = [tap for node in self.flow.sums if (tap := self._tap(node, cluster)) is not None]
+        if sums:
+            return sums
+        weights = {touch.parameter for touch in cluster.touches if touch.makes}
+        nodes = [call.node for weight, calls in self._calls.items() if weight in weights for call in calls]
+        return [tap for node in nodes if (tap := self._tap(node, cluster)) is not None]
+
+    def _tap(self, node: Node, cluster: _Cluster) -> Tap | None:
+        """A tap where the node carries every filter of the cluster."""
+        labels = self.flow.of(node)
+        axes = varying(labels)
+        if len(axes) != 1:
+            return None
+        filters = cluster.filters(self._roots(labels.reshape(-1)))
+        complete = len(np.unique(filters[filters != ELSEWHERE])) == len(cluster.roots)
+        return Tap(node.name, axes[0], filters) if complete else None
+
+    # --- layers
+
+    def _layers(self, named: Mapping[str, _Cluster]) -> Iterator[Layer]:
+        for weight, calls in self._calls.items():
+            owners = [(name, each) for name, each in named.items() if layer_of(weight) in self._makers(each)]
+            reasons = [cluster.frozen for _, cluster in owners if cluster.frozen is not None]
+            frozen = reasons[0] if reasons and len(reasons) == len(owners) else None
+            yield self._layer(weight, calls, tuple(name for name, _ in owners), frozen)
+
+    def _layer(self, weight: str, calls: list[Contraction], groups: tuple[str, ...], frozen: str | None) -> Layer:
+        first = calls[0]
+        filters = shape_of(first.node)[filter_axis(first.node)]
+        own = np.arange(filters)
+        return Layer(
+            name=layer_of(weight),
+            kind=_KINDS.get(operator_name(first.node), "convolution"),
+            filters=filters,
+            taps=tuple(Tap(call.node.name, filter_axis(call.node), own) for call in calls),
+            groups=groups,
+            frozen=frozen if groups else "its filters are not followed",
+        )
+
+    # --- sizes
+
+    def _volumes(self, named: Mapping[str, _Cluster]) -> Iterator[Volume]:
+        owner = {int(root): (name, len(each.roots)) for name, each in named.items() for root in each.roots}
+        stored = self._stored()
+        for name, size in stored.items():
+            yield Volume(self._axes(name, owner), parameters=size.parameters, bytes=size.bytes, macs=size.macs)
+        for call in self.flow.contractions:
+            if call.weight is None:
+                yield Volume(tuple(_axis(self._roots(axis), owner) for axis in call.axes), macs=call.work)
+            elif call.weight not in stored:
+                yield Volume(self._axes(call.weight, owner), macs=call.work)
+
+    def _stored(self) -> dict[str, Footprint]:
+        """Weight of one element of each stored tensor; shared storage counts once, folded tensors not at all."""
+        exported = self.flow.program.exported
+        trained = set(exported.graph_signature.parameters)
+        work = {weight: sum(call.work for call in calls) for weight, calls in self._calls.items()}
+        sizes: dict[str, Footprint] = {}
+        seen: set[tuple[int, int]] = set()
+        for name, tensor in exported.state_dict.items():
+            place = (tensor.data_ptr(), tensor.numel()) if tensor.numel() else (id(tensor), 0)
+            first = place not in seen
+            seen.add(place)
+            parameters, size = int(first and name in trained), tensor.element_size() if first else 0
+            sizes[name] = Footprint(parameters, size, work.get(name, 0))  # type: ignore[arg-type]
+        return sizes
+
+    def _axes(self, name: str, owner: Mapping[int, tuple[str, int]]) -> tuple[Axis, ...]:
+        touched = {touch.axis: touch.roots for touch in self._touches if touch.parameter == name}
+        tensors = {**self.flow.program.exported.state_dict, **self.flow.program.tensors}
+        shape = tensors[name].shape
+        return tuple(
+            _axis(touched[axis], owner) if axis in touched else Axis(int(size), {}) for axis, size in enumerate(shape)
+        )
+
+
+def _axis(roots: Indices, owner: Mapping[int, tuple[str, int]]) -> Axis:
+    values, counts = np.unique(roots, return_counts=True)
+    fixed, shares = 0, dict[str, float]()
+    for root, count in zip(values.tolist(), counts.tolist(), strict=True):
+        if root in owner:
+            name, width = owner[root]
+            shares[name] = shares.get(name, 0.0) + count / width
+        else:
+            fixed += count
+    return Axis(fixed, shares)
+
+
+def layer_of(weight: str) -> str:
+    """The layer a weight belongs to: its qualified name without the last part.
+
+    Example:
+        >>> layer_of("layer1.0.conv1.weight")
+        'layer1.0.conv1'
+    """
+    owner, _, last = weight.rpartition(".")
+    return owner if owner and last in ("weight", "weight_g", "weight_v") else weight
+
+
+def filter_axis(node: Node) -> int:
+    """The axis of a layer's output that holds its filters."""
+    return 1 if operator_name(node).startswith("conv") else len(shape_of(node)) - 1
+
+
+def reading_nodes(coupling: Coupling, names: Iterable[str]) -> set[str]:
+    """Graph nodes at which the responses of these groups and layers are read."""
+    wanted = set(names)
+    parts = [*coupling.groups, *coupling.layers]
+    return {tap.node for part in parts if part.name in wanted for tap in part.taps}
+
+
+def is_empty(labels: Tensor) -> bool:
+    """Whether nothing is tracked."""
+    return not bool(torch.any(labels != UNTRACKED))

@@ -1,0 +1,158 @@
+"""What a trace gives: groups of filters that live or die together, and what a network of them costs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+ELSEWHERE = -1  # a row of a shared parameter that belongs to another group, or to none
+
+
+class Slice(NamedTuple):
+    """One axis of one parameter that a group runs along: `filters[i]` is the filter of index i, or -1."""
+
+    parameter: str
+    axis: int
+    filters: Indices
+
+
+class Tap(NamedTuple):
+    """A place in the graph where a group's responses are read; `filters[i]` is the filter of channel i, or -1."""
+
+    node: str
+    axis: int
+    filters: Indices
+
+
+@dataclass(frozen=True)
+class Group:
+    """Filters of one or more layers that can only be cut together.
+
+    Attributes:
+        name: the first layer that makes these filters.
+        width: how many filters there are.
+        layers: every layer that makes them, in the order of the forward pass.
+        readers: every layer that reads them.
+        slices: each parameter axis they run along.
+        taps: where their responses are read: the sums they end in, or else each layer's output.
+        frozen: why they cannot be cut, or None.
+    """
+
+    name: str
+    width: int
+    layers: tuple[str, ...]
+    readers: tuple[str, ...]
+    slices: tuple[Slice, ...] = field(repr=False)
+    taps: tuple[Tap, ...] = field(repr=False)
+    frozen: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, tuple[int, Indices]]:
+        """For each parameter (axis, the filter of each of its indices, -1 for none of these).
+
+        A parameter that the group meets along two axes is listed by its first; `slices` has both.
+        """
+        return {part.parameter: (part.axis, part.filters) for part in reversed(self.slices)}
+
+
+class Footprint(NamedTuple):
+    """Size of a network: parameters (elements), bytes (stored weights), macs (multiply-adds of one sample)."""
+
+    parameters: int
+    bytes: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The length of one axis: `fixed` indices, and `shares[group]` for each filter the group keeps."""
+
+    fixed: int
+    shares: Mapping[str, float]
+
+    def length(self, keep: Mapping[str, int]) -> float:
+        """Indices that are left when each group keeps `keep[group]` filters."""
+        return self.fixed + sum(share * keep[group] for group, share in self.shares.items())
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A product of axis lengths, times a weight for parameters, bytes or multiply-adds."""
+
+    axes: tuple[Axis, ...]
+    parameters: int = 0
+    bytes: int = 0
+    macs: float = 0.0
+
+    def size(self, keep: Mapping[str, int]) -> float:
+        """Elements left."""
+        result = 1.0
+        for axis in self.axes:
+            result *= axis.length(keep)
+        return result
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution, linear or embedding of the model, as it is called in the graph.
+
+    Attributes:
+        name: the module's qualified name.
+        kind: `convolution`, `linear` or `embedding`.
+        filters: how many it has.
+        taps: one for each call; `filters` there are the layer's own.
+        group: the group its filters belong to, if they all belong to one.
+        frozen: why it cannot be cut, or None.
+    """
+
+    name: str
+    kind: str
+    filters: int
+    taps: tuple[Tap, ...] = field(repr=False)
+    groups: tuple[str, ...] = ()
+    frozen: str | None = None
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Which filters of a model live or die together, which cannot be touched, and why.
+
+    Attributes:
+        groups: in the order in which the forward pass makes them.
+        layers: every convolution, linear and embedding that is called, in that order.
+        unknown: operators met without a rule that covers them; what they touch is whole.
+    """
+
+    groups: tuple[Group, ...]
+    layers: tuple[Layer, ...]
+    unknown: tuple[str, ...]
+    volumes: tuple[Volume, ...] = field(repr=False)
+
+    def group(self, name: str) -> Group:
+        """The group called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise KeyError(name)
+
+    @property
+    def free(self) -> tuple[Group, ...]:
+        """The groups that can be cut."""
+        return tuple(group for group in self.groups if group.frozen is None)
+
+    def footprint(self, keep: Mapping[str, int] | None = None) -> Footprint:
+        """Exact size of the network when each group keeps `keep[group]` filters; groups not named stay whole."""
+        widths = {group.name: group.width for group in self.groups} | dict(keep or {})
+        sizes = [(volume, volume.size(widths)) for volume in self.volumes]
+        return Footprint(
+            parameters=round(sum(volume.parameters * size for volume, size in sizes)),
+            bytes=round(sum(volume.bytes * size for volume, size in sizes)),
+            macs=round(sum(volume.macs * size for volume, size in sizes)),
+        )

@@ -1,0 +1,253 @@
+"""Convolutions, linears and products: labels of the input end in the weight's columns, its rows start new ones."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, rule
+from pfa_gate.coupling.partition import UNTRACKED, varying
+from pfa_gate.coupling.program import is_tensor, shape_of
+
+_INPUT_FIXED = "its input cannot be cut"
+
+
+def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
+    """An operator's argument, given by place or by name."""
+    if len(node.args) > place:
+        return node.args[place]
+    return node.kwargs.get(name, default)
+
+
+@rule("conv1d", "conv2d", "conv3d", "convolution")
+def convolution(flow: Flow, node: Node) -> Tensor:
+    """Weight [O, I / groups, k…] over axis 1 of the input."""
+    source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
+    groups = argument(node, 6, "groups", 1) if not isinstance(argument(node, 6, "groups", 1), bool) else node.args[8]
+    if argument(node, 6, "transposed", False) is True:
+        raise NoRuleError("is transposed in its general form")
+    rows = _convolve(flow, source, weight, groups)
+    flow.adopt_vector(bias, rows)
+    alias = flow.tensor(weight)
+    assert alias is not None
+    work = math.prod(shape_of(node)[2:]) * shape_of(node)[0] / flow.program.batch
+    flow.contractions.append(Contraction(node, alias.name, alias.axes[0], alias.axes[1], work))
+    return _channels(flow, rows, node)
+
+
+def _convolve(flow: Flow, source: Any, weight: Any, groups: int) -> Tensor:
+    channels = flow.along(source, 1)
+    alias = flow.tensor(weight)
+    if alias is None:
+        raise NoRuleError("has a weight that is computed from the input")
+    rows, columns = flow.matrix(alias, 0, 1)
+    if groups == 1:
+        flow.meet(columns, channels, _INPUT_FIXED)
+    elif groups == len(channels):
+        _depthwise(flow, rows, channels, groups)
+    else:
+        _grouped(flow, rows, columns, channels.reshape(groups, -1))
+    return flow.sets.canonical(rows)
+
+
+def _depthwise(flow: Flow, rows: Tensor, channels: Tensor, groups: int) -> None:
+    """Input channel j makes the filters j m … j m + m - 1; they live and die with it."""
+    flow.meet(rows.reshape(groups, -1), channels.reshape(groups, 1), _INPUT_FIXED)
+
+
+def _grouped(flow: Flow, rows: Tensor, columns: Tensor, channels: Tensor) -> None:
+    """All groups keep the same places, so that the weight stays one block; channels [groups, I / groups]."""
+    flow.meet(channels, columns.expand_as(channels), _INPUT_FIXED)
+    rows = rows.reshape(len(channels), -1)
+    flow.sets.join(rows, rows[:1].expand_as(rows))
+
+
+def _channels(flow: Flow, rows: Tensor, node: Node) -> Tensor:
+    return flow.sets.canonical(rows).reshape((1, -1) + (1,) * (len(shape_of(node)) - 2))
+
+
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def transposed_convolution(flow: Flow, node: Node) -> Tensor:
+    """Weight [I, O / groups, k…]; with groups, all keep the same places."""
+    source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
+    groups = argument(node, 6, "groups", 1)
+    alias = flow.tensor(weight)
+    if alias is None:
+        raise NoRuleError("has a weight that is computed from the input")
+    assert isinstance(source, Node)
+    channels = flow.along(source, 1)
+    columns, rows = flow.matrix(alias, 0, 1)
+    flow.meet(columns, channels, _INPUT_FIXED)
+    if groups > 1:
+        shared = columns.reshape(groups, -1)
+        flow.sets.join(shared, shared[:1].expand_as(shared))
+    made = rows.repeat(groups)
+    flow.adopt_vector(bias, made)
+    work = math.prod(shape_of(source)[2:]) * shape_of(node)[0] / flow.program.batch
+    flow.contractions.append(Contraction(node, alias.name, alias.axes[1], alias.axes[0], work))
+    return _channels(flow, made, node)
+
+
+@rule("linear")
+def linear(flow: Flow, node: Node) -> Tensor:
+    """Weight [O, I] over the last axis of the input."""
+    return _multiplied(flow, node, (node.args[0], node.args[1], argument(node, 2, "bias")), (0, 1))
+
+
+@rule("addmm")
+def addmm(flow: Flow, node: Node) -> Tensor:
+    """Bias + input @ weight, weight [I, O]."""
+    return _multiplied(flow, node, (node.args[1], node.args[2], node.args[0]), (1, 0))
+
+
+def _multiplied(flow: Flow, node: Node, operands: tuple[Any, Any, Any], axes: tuple[int, int]) -> Tensor:
+    source, weight, bias = operands
+    alias = flow.tensor(weight)
+    if alias is None:
+        raise NoRuleError("has a weight that is computed from the input")
+    labels = flow.of(source)
+    if any(axis != labels.ndim - 1 for axis in varying(labels)):
+        return _mixed_elsewhere(flow, node, operands)
+    channels = flow.along(source, -1)
+    rows, columns = flow.matrix(alias, *axes)
+    flow.meet(columns, channels, _INPUT_FIXED)
+    flow.adopt_vector(bias, rows)
+    work = math.prod(shape_of(node)[:-1]) / flow.program.batch
+    flow.contractions.append(Contraction(node, alias.name, alias.axes[axes[0]], alias.axes[axes[1]], work))
+    return flow.sets.canonical(rows).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))
+
+
+def _mixed_elsewhere(flow: Flow, node: Node, operands: tuple[Any, Any, Any]) -> Tensor:
+    """Filters lie along another axis than the one multiplied (token mixing): they pass, the weight stays whole."""
+    source, weight, bias = operands
+    for held in (weight, bias):
+        flow.pin_value(held, "mixes another axis than that of the filters")
+    work = math.prod(shape_of(node)[:-1]) / flow.program.batch
+    alias = flow.tensor(weight)
+    assert alias is not None
+    flow.contractions.append(Contraction(node, None, work=work, axes=_volume(flow, source, shape_of(node)[-1])))
+    return flow.of(source).expand((*shape_of(node)[:-1], 1))
+
+
+def _volume(flow: Flow, source: Node, made: int) -> tuple[Tensor, ...]:
+    labels, shape = flow.of(source), shape_of(source)
+    axis = varying(labels)[0]
+    flow_axes = [labels.reshape(-1).expand(shape[axis])]
+    return (*flow_axes, torch.zeros(made * shape[-1], dtype=torch.int64))
+
+
+@rule("matmul", "bmm", "mm")
+def product(flow: Flow, node: Node) -> Tensor:
+    """[…, M, K] @ […, K, N]; a held matrix on the right is a linear layer."""
+    left, right = node.args[0], node.args[1]
+    assert isinstance(left, Node)
+    assert isinstance(right, Node)
+    if flow.tensor(right) is not None and len(shape_of(right)) == 2:
+        return _multiplied(flow, node, (left, right, None), (1, 0))
+    if len(shape_of(left)) < 2 or len(shape_of(right)) < 2:
+        raise NoRuleError("multiplies a vector")
+    if flow.tensor(left) is not None or flow.tensor(right) is not None:
+        raise NoRuleError("multiplies by a parameter from the left")
+    axes = max(len(shape_of(left)), len(shape_of(right)))
+    one, other = (_lead(flow.of(source), axes) for source in (left, right))
+    _note_product(flow, node, one, other, (shape_of(left), shape_of(right)))
+    return multiply(flow, one, other)
+
+
+def _lead(labels: Tensor, axes: int) -> Tensor:
+    return labels.reshape((1,) * (axes - labels.ndim) + tuple(labels.shape))
+
+
+def _note_product(
+    flow: Flow, node: Node, one: Tensor, other: Tensor, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    """Multiply-adds are batch x M x K x N; each factor shrinks with the labels along it."""
+    left, right = shapes
+    lead = shape_of(node)[:-2]
+    box = [(axis, size) for axis, size in enumerate(lead)]
+    tracked = torch.maximum(*torch.broadcast_tensors(one[..., :1, :1], other[..., :1, :1]))
+    vectors = [_axis_labels(tracked, axis, size) for axis, size in box]
+    vectors += [_axis_labels(one, -2, left[-2]), _axis_labels(one, -1, left[-1]), _axis_labels(other, -1, right[-1])]
+    flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=tuple(vectors)))
+
+
+def _axis_labels(labels: Tensor, axis: int, size: int) -> Tensor:
+    axis %= labels.ndim
+    if axis in varying(labels):
+        return labels.movedim(axis, 0).reshape(size, -1).amax(1)
+    return torch.full((size,), UNTRACKED)
+
+
+def multiply(flow: Flow, one: Tensor, other: Tensor) -> Tensor:
+    """Labels of one @ other: those of the inner axis end, those of outer axes pass.
+
+    Where the inner axis loses an index, both operands must lose it; where heads lie along a batch axis, both
+    operands' heads are one.
+    """
+    inner = (_moving(one, -1), _moving(other, -2))
+    outer = (_moving(one, -2), _moving(other, -1))
+    if any(inner) and any(outer) or all(outer):
+        flow.pin(one, "is multiplied along two axes")
+        flow.pin(other, "is multiplied along two axes")
+        return torch.zeros((1,) * one.ndim, dtype=torch.int64)
+    if any(inner):
+        flow.meet(one, other.transpose(-1, -2), "is multiplied with something that cannot be cut")
+        return torch.zeros((1,) * one.ndim, dtype=torch.int64)
+    if any(outer):
+        return _outer(flow, one, other, outer)
+    _share_heads(flow, one, other)
+    return flow.sets.canonical(torch.maximum(*torch.broadcast_tensors(one, other)))
+
+
+def _moving(labels: Tensor, axis: int) -> bool:
+    return labels.shape[axis] > 1
+
+
+def _outer(flow: Flow, one: Tensor, other: Tensor, outer: tuple[bool, bool]) -> Tensor:
+    passing, ending = (one, other) if outer[0] else (other, one)
+    flow.pin(ending, "is multiplied with filters along another axis")
+    return flow.sets.canonical(passing)
+
+
+def _share_heads(flow: Flow, one: Tensor, other: Tensor) -> None:
+    """Heads on a batch axis: a head of one is the head of the other."""
+    if bool((one != UNTRACKED).any()) and bool((other != UNTRACKED).any()):
+        flow.meet(one, other, "is multiplied with something that cannot be cut")
+    elif varying(one) or varying(other):
+        # The other operand has no filters at all: its heads stay, so these must too.
+        flow.pin(one, "is multiplied with something that cannot be cut")
+        flow.pin(other, "is multiplied with something that cannot be cut")
+
+
+@rule("scaled_dot_product_attention")
+def attention(flow: Flow, node: Node) -> Tensor:
+    """softmax(q kᵀ) v; heads on a batch axis are shared, value channels pass through."""
+    query, key, value = node.args[:3]
+    assert all(is_tensor(source) for source in (query, key, value))
+    one, other, third = (flow.of(source) for source in (query, key, value))  # type: ignore[arg-type]
+    mixing = multiply(flow, one, other.transpose(-1, -2))
+    _note_attention(flow, node)
+    return multiply(flow, flow.sets.canonical(mixing), flow.sets.canonical(third))
+
+
+def _note_attention(flow: Flow, node: Node) -> None:
+    query, key, value = (source for source in node.args[:3] if isinstance(source, Node))
+    heads = [_axis_labels(flow.of(value), axis, size) for axis, size in enumerate(shape_of(value)[:-2])]
+    lengths = [torch.zeros(shape_of(source)[-2], dtype=torch.int64) for source in (query, key)]
+    for channels in (query, value):
+        last = _axis_labels(flow.of(channels), -1, shape_of(channels)[-1])
+        axes = (*heads, *lengths, last)
+        flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=axes))
+
+
+@rule("embedding")
+def embedding(flow: Flow, node: Node) -> Tensor:
+    """Rows are looked up, columns are the filters."""
+    alias = flow.tensor(node.args[0])
+    if alias is None:
+        raise NoRuleError("looks up a computed table")
+    rows, columns = flow.matrix(alias, 0, 1)
+    flow.pin(flow.sets.canonical(rows), "its rows are looked up by index")
+    return flow.sets.canonical(columns).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))

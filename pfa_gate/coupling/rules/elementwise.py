@@ -1,0 +1,124 @@
+"""Operators that work on each element by itself: labels pass through, or join where they meet."""
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.flow import Flow, rule
+from pfa_gate.coupling.partition import UNTRACKED, varying
+from pfa_gate.coupling.program import is_tensor, operator_name, shape_of
+
+
+@rule(
+    *"relu relu_ relu6 relu6_ gelu gelu_ silu silu_ sigmoid sigmoid_ tanh tanh_ hardtanh hardtanh_ hardswish".split(),
+    *"hardswish_ hardsigmoid hardsigmoid_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ mish mish_".split(),
+    *"softplus log_sigmoid erf exp expm1 log log1p neg sqrt rsqrt square abs reciprocal sin cos sign floor".split(),
+    *"clamp clamp_ clamp_min clamp_max dropout dropout_ feature_dropout alpha_dropout clone contiguous to".split(),
+    *"_to_copy alias detach detach_ lift_fresh lift_fresh_copy logical_not bitwise_not pow type_as rrelu".split(),
+    *"zeros_like ones_like full_like rand_like randn_like threshold hardshrink softshrink tanhshrink round".split(),
+    *"isnan isinf isfinite nan_to_num softsign ceil trunc atan".split(),
+)
+def same(flow: Flow, node: Node) -> Tensor:
+    """One tensor in, the same labels out."""
+    tensors = [source for source in node.args if is_tensor(source)]
+    if len(tensors) > 1:
+        return meeting(flow, node)
+    return flow.of(tensors[0])  # type: ignore[arg-type]
+
+
+@rule(
+    *"add add_ sub sub_ mul mul_ div div_ maximum minimum where rsub lerp addcmul eq ne lt gt le ge".split(),
+    *"__and__ __or__ logical_and logical_or bitwise_and bitwise_or remainder floor_divide masked_fill".split(),
+    *"masked_fill_ atan2 fmod".split(),
+)
+def meeting(flow: Flow, node: Node) -> Tensor:
+    """Several tensors of one broadcast shape: labels that stand at the same place become one."""
+    shape = shape_of(node)
+    sources = [source for source in node.all_input_nodes if is_tensor(source)]
+    unlabelled = [source for source in sources if _not_yet_used(flow, source)]
+    operands = {source: _aligned(flow.of(source), len(shape)) for source in sources if source not in unlabelled}
+    labels = _joined(flow, operands, shape)
+    for source in unlabelled:
+        alias = flow.tensor(source)
+        assert alias is not None
+        flow.adopt(alias, _reduced(labels, shape_of(source)))
+    if len(operands) > 1 and operator_name(node) in ("add", "add_"):
+        _note_sum(flow, node, operands, labels)
+    return labels.expand(shape)
+
+
+def _joined(flow: Flow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:
+    apart = {axis for labels in operands.values() for axis in varying(labels)}
+    result = torch.zeros((1,) * len(shape), dtype=torch.int64)
+    started = False
+    for source, labels in operands.items():
+        size = (1,) * (len(shape) - len(shape_of(source))) + shape_of(source)
+        if _broadcasts(size, shape, apart):
+            # One channel spread over many is no filter of theirs: it must simply stay.
+            flow.pin(labels, "it is spread over the channels of another value")
+            continue
+        if started:
+            flow.meet(result, labels, "meets a value whose filters cannot be cut")
+        result = torch.maximum(*torch.broadcast_tensors(flow.sets.canonical(result), flow.sets.canonical(labels)))
+        started = True
+    return result
+
+
+def _broadcasts(size: tuple[int, ...], shape: tuple[int, ...], apart: set[int]) -> bool:
+    if all(length == 1 for length in size):
+        return any(length > 1 for length in shape)
+    return any(size[axis] == 1 and shape[axis] > 1 for axis in apart)
+
+
+def _not_yet_used(flow: Flow, source: Node) -> bool:
+    alias = flow.tensor(source)
+    if alias is None:
+        return False
+    if alias.name in flow.matrices:
+        flow.pin_value(source, "its weight is used elementwise too")
+    return alias.name not in flow.aligned and alias.name not in flow.matrices
+
+
+def _aligned(labels: Tensor, axes: int) -> Tensor:
+    return labels.reshape((1,) * (axes - labels.ndim) + tuple(labels.shape))
+
+
+def _reduced(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Labels of the result, seen from an operand of `shape` that was broadcast to it."""
+    lead = labels.ndim - len(shape)
+    labels = labels[(0,) * lead] if lead else labels
+    for axis, size in enumerate(shape):
+        if labels.shape[axis] > size:
+            return torch.full((1,) * len(shape), UNTRACKED)
+    if all(size == 1 for size in shape):
+        return torch.full((1,) * len(shape), UNTRACKED)
+    return labels
+
+
+def _note_sum(flow: Flow, node: Node, operands: dict[Node, Tensor], labels: Tensor) -> None:
+    full_width = [source for source in operands if shape_of(source) == shape_of(node)]
+    if len(full_width) > 1 and len(varying(labels)) == 1:
+        flow.sums.append(node)
+
+
+@rule("prelu")
+def prelu(flow: Flow, node: Node) -> Tensor:
+    """A slope for each channel (axis 1), or one for all."""
+    value, slope = node.args
+    assert isinstance(value, Node)
+    assert isinstance(slope, Node)
+    if shape_of(slope) != (1,):
+        flow.adopt_vector(slope, flow.along(value, 1))
+    return flow.of(value)
+
+
+@rule("glu")
+def glu(flow: Flow, node: Node) -> Tensor:
+    """The first half of an axis times the sigmoid of the second: filter j meets filter j + n / 2."""
+    value = node.args[0]
+    assert isinstance(value, Node)
+    axis = node.args[1] if len(node.args) > 1 else -1
+    assert isinstance(axis, int)
+    first, second = flow.full(value).chunk(2, axis)
+    flow.meet(first, second, "its gate cannot be cut")
+    return flow.sets.canonical(first)

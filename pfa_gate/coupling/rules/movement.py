@@ -1,0 +1,139 @@
+"""Operators that only move data: they run as themselves, on the labels instead of the numbers."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.flow import Flow, Labels, NoRuleError, rule
+from pfa_gate.coupling.partition import varying
+from pfa_gate.coupling.program import concrete, is_tensor, operator_name, shape_of
+
+_CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
+
+
+@rule(
+    *"view reshape _unsafe_view permute transpose t unsqueeze squeeze slice select split split_with_sizes".split(),
+    *"chunk cat concat stack expand flatten unflatten roll unbind repeat flip narrow pixel_shuffle".split(),
+    *"pixel_unshuffle channel_shuffle movedim swapaxes expand_as view_as unfold hsplit tile numpy_T mT".split(),
+    *"repeat_interleave broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle".split(),
+)
+def moved(flow: Flow, node: Node) -> Labels:
+    """The operator itself, applied to labels."""
+    for source in node.all_input_nodes:
+        flow.start(source)
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: _operand(flow, source))
+    operation: Any = _CONTIGUOUS.get(operator_name(node), node.target)
+    result: Tensor | list[Tensor] | tuple[Tensor, ...] = operation(*args, **kwargs)
+    return result if isinstance(result, Tensor) else list(result)
+
+
+def _operand(flow: Flow, source: Node) -> Any:
+    if is_tensor(source):
+        return flow.full(source).contiguous()
+    value = source.meta.get("val")
+    if isinstance(value, torch.SymInt | int):
+        return concrete(value)
+    raise NoRuleError("reads a value that is no tensor")
+
+
+@rule("getitem")
+def item(flow: Flow, node: Node) -> Tensor | None:
+    """One of the several values of an operator."""
+    source, index = node.args
+    labels = flow.values.get(source)  # type: ignore[arg-type]
+    return labels[index] if isinstance(labels, list) else None  # type: ignore[index]
+
+
+@rule("pad", "constant_pad_nd")
+def padded(flow: Flow, node: Node) -> Tensor:
+    """Padding in space keeps the labels; a padded channel axis gets fresh ones: zeros that can be left out."""
+    source, amounts = node.args[0], node.args[1]
+    assert isinstance(source, Node)
+    assert isinstance(amounts, list | tuple)
+    labels, shape = flow.of(source), shape_of(node)
+    widths = _by_axis([concrete(_number(amount)) for amount in amounts], len(shape))
+    if not any(before or after for axis, (before, after) in widths.items() if axis in varying(labels)):
+        return _spread(labels, shape)
+    axis = varying(labels)[0]
+    _require_zeros(node, widths[axis])
+    return _with_zeros(flow, labels, axis, widths[axis])
+
+
+def _number(amount: Any) -> Any:
+    return amount.meta["val"] if isinstance(amount, Node) else amount
+
+
+def _require_zeros(node: Node, width: tuple[int, int]) -> None:
+    mode, value = _padding_mode(node)
+    if mode != "constant" or value not in (None, 0, 0.0) or min(width) < 0:
+        raise NoRuleError("pads or crops the channels with something other than zeros")
+
+
+def _padding_mode(node: Node) -> tuple[Any, Any]:
+    if operator_name(node) == "constant_pad_nd":
+        return "constant", node.args[2] if len(node.args) > 2 else 0
+    mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
+    return mode, node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
+
+
+def _with_zeros(flow: Flow, labels: Tensor, axis: int, width: tuple[int, int]) -> Tensor:
+    def zeros(count: int) -> Tensor:
+        shape = [count if place == axis else 1 for place in range(labels.ndim)]
+        return flow.sets.fresh(count).reshape(shape)
+
+    return torch.cat([zeros(width[0]), labels, zeros(width[1])], axis)
+
+
+def _by_axis(amounts: list[int], axes: int) -> dict[int, tuple[int, int]]:
+    return {axes - 1 - place: (amounts[2 * place], amounts[2 * place + 1]) for place in range(len(amounts) // 2)}
+
+
+def _spread(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
+    axes = varying(labels)
+    return labels.expand([size if axis in axes else 1 for axis, size in enumerate(shape)])
+
+
+@rule(
+    *"max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d".split(),
+    *"adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d".split(),
+    *"_adaptive_avg_pool2d max_pool2d_with_indices lp_pool2d upsample_nearest1d upsample_nearest2d".split(),
+    *"upsample_nearest3d upsample_bilinear2d upsample_bicubic2d upsample_linear1d upsample_trilinear3d".split(),
+    *"_upsample_nearest_exact2d reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d".split(),
+)
+def spatial(flow: Flow, node: Node) -> Labels:
+    """Pooling and resizing: filters stay where they are, space changes around them."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    labels, before = flow.of(source), shape_of(source)
+    value = node.meta["val"]
+    outputs = list(value) if isinstance(value, list | tuple) else [value]
+    for axis in varying(labels):
+        if concrete(outputs[0].shape[axis]) != before[axis]:
+            raise NoRuleError("resizes the axis that holds the filters")
+    several = isinstance(value, list | tuple)
+    return [labels.expand(_like(labels, part)) for part in outputs] if several else labels
+
+
+def _like(labels: Tensor, part: Tensor) -> list[int]:
+    return [concrete(size) if axis in varying(labels) else 1 for axis, size in enumerate(part.shape)]
+
+
+@rule("index_select")
+def index_selected(flow: Flow, node: Node) -> Tensor:
+    """Rows chosen by index: free along other axes than that of the filters."""
+    source, axis, index = node.args
+    assert isinstance(source, Node)
+    assert isinstance(index, Node)
+    assert isinstance(axis, int)
+    labels = flow.of(source)
+    if axis % labels.ndim not in varying(labels):
+        return labels
+    chosen = flow.program.constants.get(index)
+    if chosen is None and flow.tensor(index) is not None:
+        chosen = flow.program.tensors[flow.tensor(index).name]  # type: ignore[union-attr]
+    if chosen is None or math.prod(chosen.shape) == 0:
+        raise NoRuleError("picks filters by a computed index")
+    return flow.full(source).index_select(axis, chosen)

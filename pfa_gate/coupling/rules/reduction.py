@@ -1,0 +1,48 @@
+"""Sums, means, maxima and softmax: free along space, not along the axis of the filters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.flow import Flow, Labels, rule
+from pfa_gate.coupling.partition import varying
+from pfa_gate.coupling.program import operator_name, shape_of
+
+_ACROSS = "is reduced across channels"
+
+
+@rule(
+    *"mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std".split(),
+    *"var_mean cumsum max min logsumexp argmax argmin prod any all median".split(),
+)
+def reduced(flow: Flow, node: Node) -> Labels:
+    """Reduce over axes without filters; filters along a reduced axis stay."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    labels, axes = flow.of(source), _axes(node, len(shape_of(source)))
+    if set(varying(labels)) & set(axes):
+        flow.pin(labels, _ACROSS)
+    value = node.meta["val"]
+    if isinstance(value, Tensor) and value.shape == source.meta["val"].shape:
+        return labels
+    parts = list(value) if isinstance(value, list | tuple) else [value]
+    results = [_without(labels, axes, part.ndim) for part in parts]
+    return results if isinstance(value, list | tuple) else results[0]
+
+
+def _without(labels: Tensor, axes: Sequence[int], left: int) -> Tensor:
+    for axis in axes:
+        labels = labels.narrow(axis, 0, 1)
+    if left == labels.ndim:
+        return labels
+    return labels.reshape([size for axis, size in enumerate(labels.shape) if axis not in axes])
+
+
+def _axes(node: Node, count: int) -> list[int]:
+    place = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
+    given: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
+    if given is None or isinstance(given, list | tuple) and not given or isinstance(given, bool):
+        return list(range(count))
+    return [axis % count for axis in ([given] if isinstance(given, int) else given)]

@@ -1,0 +1,58 @@
+"""Which indices of which parameter stay: the whole cut, written down before anything is touched."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from pfa_gate.coupling.group import ELSEWHERE, Coupling, Group, Indices
+from pfa_gate.errors import SurgeryError
+
+Kept = dict[str, dict[int, Indices]]
+
+
+def plan(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Kept:
+    """Indices that stay, for each axis of each parameter that loses any.
+
+    Args:
+        coupling: the model's coupling.
+        keep: for each group to cut, the filters that stay; groups not named stay whole.
+
+    Raises:
+        SurgeryError: an unknown or frozen group, no filter left, or an index out of range or named twice.
+    """
+    gone: dict[tuple[str, int], npt.NDArray[np.bool_]] = {}
+    for name, filters in keep.items():
+        group = _free_group(coupling, name)
+        removed = _removed(group, filters)
+        for part in group.slices:
+            lost = (part.filters != ELSEWHERE) & removed[part.filters]
+            place = (part.parameter, part.axis)
+            gone[place] = gone.get(place, np.zeros(len(lost), bool)) | lost
+    kept: Kept = {}
+    for (parameter, axis), lost in gone.items():
+        if lost.any():
+            kept.setdefault(parameter, {})[axis] = np.flatnonzero(~lost)
+    return kept
+
+
+def _free_group(coupling: Coupling, name: str) -> Group:
+    try:
+        group = coupling.group(name)
+    except KeyError:
+        names = ", ".join(each.name for each in coupling.free)
+        raise SurgeryError(f"There is no group '{name}'.", remedy=f"Free groups: {names}.") from None
+    if group.frozen is not None:
+        raise SurgeryError(f"Group '{name}' cannot be cut: {group.frozen}.", remedy="Leave it out of the selection.")
+    return group
+
+
+def _removed(group: Group, filters: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    chosen = np.asarray(filters)
+    if chosen.ndim != 1 or not len(chosen) or not np.issubdtype(chosen.dtype, np.integer):
+        raise SurgeryError(f"Group '{group.name}' needs a non-empty list of filter indices.")
+    if chosen.min() < 0 or chosen.max() >= group.width or len(np.unique(chosen)) != len(chosen):
+        raise SurgeryError(f"Group '{group.name}' has filters 0 to {group.width - 1}, each to be named once.")
+    removed = np.ones(group.width, bool)
+    removed[chosen] = False
+    return removed

@@ -1,0 +1,126 @@
+"""The proof: on the example and on random inputs, the compressed model equals the silenced one."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from pfa_gate.errors import SurgeryError
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+Forward = Callable[..., Any]
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+CHEAP_PARAMETERS = 50_000_000  # above this a second copy in double precision costs too much memory
+RANDOM_INPUTS = 2
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How far the compressed model is from the silenced one.
+
+    Attributes:
+        max_error: largest difference of any output, relative to the largest output of that tensor.
+        tolerance: what is allowed in `dtype`.
+        dtype: `float64` or `float32`.
+        inputs: how many inputs were tried.
+    """
+
+    max_error: float
+    tolerance: float
+    dtype: str
+    inputs: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance; NaN is not."""
+        return self.max_error <= self.tolerance
+
+
+def prove(smaller: nn.Module, silent: nn.Module, inputs: Inputs) -> Proof:
+    """Compare `smaller` with `silent` on `inputs` and on random inputs like them, in float64 where that is cheap.
+
+    Raises:
+        SurgeryError: the compressed model does not run.
+    """
+    parameters = sum(tensor.numel() for tensor in silent.parameters())
+    dtypes = [torch.float64, torch.float32] if parameters <= CHEAP_PARAMETERS else [torch.float32]
+    for dtype in dtypes:
+        reference = _outputs(silent, inputs, dtype)
+        if not isinstance(reference, Exception):
+            break
+    else:
+        raise SurgeryError(f"The model does not run on its own example: {reference}") from reference
+    outputs = _outputs(smaller, inputs, dtype)
+    if isinstance(outputs, Exception):
+        raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
+    error = max((_distance(one, other) for one, other in zip(outputs, reference, strict=True)), default=float("nan"))
+    return Proof(error, TOLERANCE[dtype], str(dtype).removeprefix("torch."), 1 + RANDOM_INPUTS)
+
+
+def _outputs(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> list[list[Tensor]] | Exception:
+    """Floating outputs on each input; an exception is a value here, for the caller to judge."""
+    model = copy.deepcopy(model).eval().to(dtype)
+    try:
+        with torch.no_grad():
+            return [floating(model(*args, **kwargs)) for args, kwargs in _variants(inputs, dtype)]
+    except Exception as error:  # a user's forward may raise anything
+        return error
+
+
+def floating(outputs: Any) -> list[Tensor]:
+    """Every floating tensor in a model's output, in a fixed order."""
+    if hasattr(outputs, "to_tuple"):
+        outputs = outputs.to_tuple()
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def _variants(inputs: Inputs, dtype: torch.dtype) -> Iterator[Inputs]:
+    generator = torch.Generator().manual_seed(0)
+    yield _mapped(inputs, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf)
+    for _ in range(RANDOM_INPUTS):
+        yield _mapped(inputs, lambda leaf: _random_like(leaf, dtype, generator))
+
+
+def _mapped(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    mapped: Inputs = pytree.tree_map(lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
+    return mapped
+
+
+def _random_like(leaf: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """Noise of the example's own mean and spread; integers are drawn from the example's own values."""
+    if leaf.is_floating_point():
+        noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        spread = leaf.double().std() if leaf.numel() > 1 else torch.tensor(1.0)
+        return (noise * (spread + 1e-3) + leaf.double().mean()).to(dtype)
+    if leaf.dtype == torch.bool or not leaf.numel():
+        return leaf
+    return leaf.reshape(-1)[torch.randint(leaf.numel(), leaf.shape, generator=generator)]
+
+
+def _distance(outputs: list[Tensor], reference: list[Tensor]) -> float:
+    if [one.shape for one in outputs] != [one.shape for one in reference] or not reference:
+        return float("inf")
+    return max(_relative(one.double(), other.double()) for one, other in zip(outputs, reference, strict=True))
+
+
+def _relative(one: Tensor, other: Tensor) -> float:
+    if not other.numel():
+        return 0.0
+    scale = other.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    error = float((one - other).abs().max() / scale)
+    return error if error == error else float("inf")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def holds(proofs: Mapping[str, Proof]) -> bool:
+    """Whether every proof passed."""
+    return all(proof.passed for proof in proofs.values())
