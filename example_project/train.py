@@ -1,6 +1,6 @@
 """Train the network and write its weights: `python -m example_project.train`.
 
-In half of the steps some filters are silenced at random, so that the network learns to say the same
+In every step some filters are silenced at random, so that the network learns to say the same
 thing more than once: such a network loses little when filters are removed from it later.
 """
 
@@ -87,10 +87,10 @@ def main() -> None:
     """Train, print the accuracy on both splits, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--silence", type=float, default=0.6)
+    parser.add_argument("--silence", type=float, default=0.65)
     parser.add_argument("--decay", type=float, default=5e-2)
     parser.add_argument("--frozen", type=float, default=0.5)
-    parser.add_argument("--epochs", type=int, default=110)
+    parser.add_argument("--epochs", type=int, default=170)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
