@@ -162,6 +162,8 @@ class _Construction:
         data = self.value(node, (), None)
         if len(self.marks) > _LARGEST:
             return Reading(None, {}, (self._too_large(),))
+        if data is None and not self.complaints:
+            self._complain(node, "the config must be a mapping, not nothing", "Begin with version: 1.")
         return Reading(data, self.marks, tuple(self.complaints))
 
     def value(self, node: yaml.Node, keys: Keys, key: yaml.Node | None) -> Any:

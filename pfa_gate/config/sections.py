@@ -128,8 +128,17 @@ class GateConfig(GateSections):
         return declared(self.budgets, ("gates", self.name))
 
 
+def _version(value: object) -> object:
+    # True and 1.0 equal 1, so a literal would let them pass.
+    if type(value) is not int or value != 1:
+        raise RefusalError(f"must be 1, not {describe(value)}", "This pfa_gate reads version 1.")
+    return value
+
+
 class Root(Section):
     """A whole config."""
 
-    version: Literal[1] = Field(description="version of this format", examples=[1])
+    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
+        description="version of this format", examples=[1]
+    )
     gates: dict[str, GateSections] = Field(min_length=1, description="the gates by name")

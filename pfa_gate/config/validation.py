@@ -106,7 +106,7 @@ def _wrong(keys: Keys, details: Any) -> tuple[str, str]:
         return f"{subject} must be {_EXPECTED[kind]}, not {describe(value)}", _known_remedy(keys, kind)
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"{subject} must be {words} {context[name]}, not {describe(value)}", ""
+        return f"{subject} must be {words} {context[name]:g}, not {describe(value)}", ""
     if kind == "literal_error":
         return _not_among(keys, value, context)
     if kind in {"too_short", "string_too_short"}:

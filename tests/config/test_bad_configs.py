@@ -1,0 +1,295 @@
+"""A table of mistakes: where each is reported and what is said."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from pfa_gate.config import load
+from pfa_gate.errors import ConfigError
+
+GOOD = """\
+version: 1
+gates:
+  digits:
+    model:
+      factory: net:build
+    probe:
+      data: net:probe
+      samples: 64
+    layers: {include: ["*"], exclude: [head]}
+    recipe: {strategy: energy, energy: 0.95}
+    evaluation:
+      data: net:test
+    budgets:
+      layers:
+        - {match: "*", kl: 0.7, inactive: 0}
+      model: {parameters: 300 k}
+      compressed: {parameters: 60%, accuracy_drop: 0.5 pp}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def complaint(text: str) -> str:
+    Path("pfa.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load("pfa.yaml")
+    return str(error.value)
+
+
+def first_line(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, "the table must change the config in one place"
+    text = complaint(GOOD.replace(old, new))
+    assert "\n\n" not in text, text
+    return text.splitlines()[0]
+
+
+CASES = [
+    ("version: 1", "version: 2", "1:10: version must be 1, not 2"),
+    ("version: 1", 'version: "1"', "1:10: version must be 1, not the text '1'"),
+    ("version: 1", "version: true", "1:10: version must be 1, not true"),
+    ("version: 1\n", "", "1:1: version is missing"),
+    ("version: 1\n", "version: 1\nwatch: []\n", "2:1: unknown key 'watch'"),
+    ("  digits:", "  a/b:", "3:3: the gate name 'a/b' contains '/'"),
+    ("  digits:", '  "a::b":', "3:3: the gate name 'a::b' contains ':'"),
+    ("  digits:", '  "a\\\\b":', "3:3: the gate name 'a\\\\b' contains '\\\\'"),
+    ("  digits:", '  "a\\tb":', "3:3: the gate name 'a\\tb' contains '\\t'"),
+    ("  digits:", "  a[b]:", "3:3: the gate name 'a[b]' contains '['"),
+    ("  digits:", "  ..:", "3:3: the gate name '..' begins or ends with white space or a dot"),
+    ("  digits:", "  .:", "3:3: the gate name '.' begins or ends with white space or a dot"),
+    ("  digits:", '  "":', "3:3: the gate name '' is empty"),
+    ("  digits:", '  " d":', "3:3: the gate name ' d' begins or ends with white space or a dot"),
+    ("  digits:", f"  {'d' * 81}:", f"3:3: the gate name {'d' * 81!r} is longer than 80 characters"),
+    ("factory: net:build", "factory: net", "5:16: model.factory must name a callable, not be the text 'net'"),
+    ("factory: net:build", "factory: 3", "5:16: model.factory must be text, not 3"),
+    ("factory: net:build", "factory:", "5:15: model.factory has no value"),
+    ("factory: net:build", "arguments: {}", "4:5: model.factory is missing"),
+    (
+        "factory: net:build",
+        "factory: net:build\n      arguments: 3",
+        "6:18: model.arguments must be a mapping, not 3",
+    ),
+    (
+        "data: net:probe",
+        "data: probe.csv",
+        "7:13: probe.data must name a callable or a data file, not be the text 'probe.csv'",
+    ),
+    ("samples: 64", "samples: 1", "8:16: probe.samples must be at least 2, not 1"),
+    ("samples: 64", "samples: 64.0", "8:16: probe.samples must be a whole number, not 64.0"),
+    ("samples: 64", "samples: on", "8:16: probe.samples must be a whole number, not the text 'on'"),
+    ("samples: 64", "sample: 64", "8:7: unknown key 'sample' in probe"),
+    ("samples: 64", "batch_size: 0", "8:19: probe.batch_size must be at least 1, not 0"),
+    ("samples: 64", "seed: -1", "8:13: probe.seed must be at least 0, not -1"),
+    ("samples: 64", "pooling: avg", "8:16: probe.pooling must be one of max, mean, not the text 'avg'"),
+    ('{include: ["*"], exclude: [head]}', "head", "9:13: layers must be a mapping, not the text 'head'"),
+    ('["*"]', "head", "9:23: layers.include must be a list of patterns, not the text 'head'"),
+    ('["*"]', "[]", "9:14: layers.include must not be empty"),
+    ('["*"]', "[3]", "9:24: layers.include[0] must be text, not 3"),
+    (", energy: 0.95", "", "10:24: the strategy energy needs recipe.energy"),
+    ("energy: 0.95", "energy: 0", "10:40: recipe.energy must be more than 0, not 0"),
+    ("energy: 0.95", "energy: 1.5", "10:40: recipe.energy must be at most 1, not 1.5"),
+    ("energy: 0.95", "energy: .nan", "10:40: recipe.energy must be a finite number, not nan"),
+    ("strategy: energy, energy: 0.95", "energy: 0.95", "10:22: recipe.energy is not read by the strategy kl"),
+    ("strategy: energy, energy: 0.95", "strategy: macs", "10:24: the strategy macs needs recipe.macs"),
+    ("strategy: energy, energy: 0.95", "strategy: bytes, bytes: 0%", None),
+    (
+        "strategy: energy, energy: 0.95",
+        "strategy: bytes, bytes: 9 M",
+        "10:38: recipe.bytes has the unit 'M', which is not taken here",
+    ),
+    (
+        "strategy: energy",
+        "strategy: enregy",
+        "10:24: recipe.strategy must be one of kl, energy, parameters, bytes, macs, not the text 'enregy'",
+    ),
+    (
+        "energy: 0.95",
+        "energy: 0.95, residual: pad",
+        "10:56: recipe.residual asks for pad, which is not available in this version",
+    ),
+    ("energy: 0.95", "energy: 0.95, round_to: 0", "10:56: recipe.round_to must be at least 1, not 0"),
+    (
+        "    evaluation:\n      data: net:test\n",
+        "",
+        "15:52: budgets.compressed.accuracy_drop needs an evaluation",
+    ),
+    (
+        "data: net:test",
+        "data: net:test\n      metric: acuracy",
+        "13:15: evaluation.metric must name a metric, not be the text 'acuracy'",
+    ),
+    (
+        "    evaluation:",
+        "    selection: l1\n    evaluation:",
+        "11:16: selection asks for l1, which is not available in this version",
+    ),
+    (
+        "    evaluation:",
+        "    recovery: [compensate]\n    evaluation:",
+        "11:5: recovery asks for compensate, which is not available in this version",
+    ),
+    (
+        "    evaluation:",
+        "    recovery: none\n    evaluation:",
+        "11:15: recovery must be a list of steps, not the text 'none'",
+    ),
+    (
+        "    evaluation:",
+        "    recovery: [magic]\n    evaluation:",
+        "11:5: recovery asks for the text 'magic', which is no recovery step",
+    ),
+    ('match: "*", ', "", "15:11: budgets.layers[0].match is missing"),
+    (", kl: 0.7, inactive: 0", "", "15:11: budgets.layers[0] limits nothing"),
+    ("kl: 0.7", "kl: 1.7", "15:28: budgets.layers[0].kl must be from 0 to 1, not 1.7"),
+    ("kl: 0.7", "kl:", "15:27: budgets.layers[0].kl has no value"),
+    ("kl: 0.7", "kl: 0.7, klm: 1", "15:33: unknown key 'klm' in budgets.layers[0]"),
+    ("300 k", "60%", "16:27: budgets.model.parameters has the unit '%', which is not taken here"),
+    ("0.5 pp", "0.5%", "17:52: budgets.compressed.accuracy_drop has the unit '%', which is not taken here"),
+    ("0.5 pp", "5", "17:52: budgets.compressed.accuracy_drop must be at most 1, not 5"),
+    (
+        "0.5 pp",
+        "0.5 pp, latency: 3 ms",
+        "17:69: budgets.compressed.latency has the unit 'ms', which is not taken here",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), CASES)
+def test_one_mistake_has_one_complaint_at_its_place(old: str, new: str, said: str | None) -> None:
+    if said is None:
+        Path("pfa.yaml").write_text(GOOD.replace(old, new))
+        assert load("pfa.yaml").gates
+    else:
+        assert first_line(old, new) == f"pfa.yaml:{said}"
+
+
+def test_budgets_without_a_limit() -> None:
+    text = GOOD[: GOOD.index("    budgets:")]
+    assert "pfa.yaml:3:3: budgets is missing\n" in complaint(text)
+    for empty in ("{}", "{layers: []}", "{model: {}, compressed: {}}"):
+        assert complaint(f"{text}    budgets: {empty}\n") == dedent(f"""\
+            pfa.yaml:13:5: budgets must hold at least one limit
+                    budgets: {empty}
+                    ^
+              Add one, such as layers: [{{match: "*", kl: 0.7}}].""")
+
+
+@pytest.mark.parametrize("gates", ["gates: {}", "gates:", ""])
+def test_a_config_without_gates(gates: str) -> None:
+    assert complaint(f"version: 1\n{gates}\n").startswith(
+        {
+            "gates: {}": "pfa.yaml:2:1: gates must not be empty",
+            "gates:": "pfa.yaml:2:7: gates has no value",
+            "": "pfa.yaml:1:1: gates is missing",
+        }[gates]
+    )
+
+
+def test_gate_names_that_differ_only_in_case() -> None:
+    gate = GOOD[GOOD.index("    model:") :]
+    said = complaint(f"{GOOD}  Digits:\n{gate}")
+    assert said.startswith("pfa.yaml:18:3: the gate names 'digits' and 'Digits' differ only in case")
+
+
+def test_the_root_must_be_a_mapping() -> None:
+    assert complaint("- 1\n") == dedent("""\
+        pfa.yaml:1:1: the config must be a mapping, not a list
+            - 1
+            ^
+          It holds: version, gates.""")
+
+
+def test_all_complaints_come_at_once_by_line() -> None:
+    text = GOOD.replace("samples: 64", "sample: 64").replace("version: 1", "version: 7")
+    text = text.replace("0.5 pp", "0.5%").replace("kl: 0.7", "kl: 0.7, kl: 0.8")
+    assert complaint(text) == dedent("""\
+        pfa.yaml:1:10: version must be 1, not 7
+            version: 7
+                     ^
+          This pfa_gate reads version 1.
+
+        pfa.yaml:8:7: unknown key 'sample' in probe
+                  sample: 64
+                  ^
+          Did you mean samples?
+
+        pfa.yaml:15:33: the key 'kl' is given twice; first in line 15
+                    - {match: "*", kl: 0.7, kl: 0.8, inactive: 0}
+                                            ^
+          Remove one of the two.
+
+        pfa.yaml:17:52: budgets.compressed.accuracy_drop has the unit '%', which is not taken here
+                  compressed: {parameters: 60%, accuracy_drop: 0.5%}
+                                                               ^
+          Write percentage points, such as 0.5 pp: a percentage could be of the score or in its points.""")
+
+
+def test_a_value_that_the_reader_refuses_is_complained_about_once() -> None:
+    said = complaint(GOOD.replace("net:build", "!!python/name:os.system x"))
+    assert said == dedent("""\
+        pfa.yaml:5:16: the tag !!python/name:os.system is not known
+                  factory: !!python/name:os.system x
+                           ^
+          Write the value without a tag.""")
+
+
+def test_a_quote_left_open() -> None:
+    assert complaint('version: 1\ngates: "digits\n') == dedent("""\
+        pfa.yaml:3:1: not valid YAML: found unexpected end of stream
+          It happened while scanning a quoted scalar, which begins in line 2, column 8.""")
+
+
+def test_a_caret_stands_under_tabs_and_wide_letters() -> None:
+    said = complaint("version: 1\ngates: {'数字': {'\t': 1, modl: 1}}\n")
+    line, caret = said.split("unknown key 'modl'")[1].splitlines()[1:3]
+    assert line == "    gates: {'数字': {'\t': 1, modl: 1}}"
+    assert (
+        caret
+        == "    " + " " * len("gates: {'") + "    " + " " * len("': {'") + "\t" + " " * len("': 1, ") + "^"
+    )
+
+
+def test_a_long_line_is_cut_around_its_mistake() -> None:
+    said = complaint(f"version: 1\ngates: {{a: [{'1, ' * 200}], b: {{modl: 1}}}}")
+    line, caret = said.split("unknown key 'modl'")[1].splitlines()[1:3]
+    assert len(line) <= 104
+    assert line[caret.index("^") :].startswith("modl")
+
+
+def test_very_many_mistakes_are_counted() -> None:
+    keys = "".join(f"k{n}: 1\n" for n in range(100))
+    assert complaint(keys).endswith("… and 62 more.")
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError) as error:
+        load("missing/pfa.yaml")
+    assert str(error.value) == dedent("""\
+        There is no file missing/pfa.yaml.
+          Write one, or name another with --pfa-config.""")
+
+
+def test_a_folder_is_no_config() -> None:
+    with pytest.raises(ConfigError, match=r"The file \. cannot be read: Is a directory"):
+        load(".")
+
+
+def test_a_file_that_is_not_text() -> None:
+    Path("pfa.yaml").write_bytes(b"version: 1\nname: caf\xe9\n")
+    with pytest.raises(ConfigError) as error:
+        load("pfa.yaml")
+    assert str(error.value) == dedent("""\
+        pfa.yaml:2:10: not UTF-8
+            name: caf
+                     ^
+          Save the file as UTF-8.""")
+
+
+def test_a_file_that_is_too_long() -> None:
+    Path("pfa.yaml").write_text("#" * 300_000)
+    with pytest.raises(ConfigError, match="larger than 256 KiB"):
+        load("pfa.yaml")

@@ -1,0 +1,162 @@
+"""Configs that hold, and what they say."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import pfa_gate.config
+from pfa_gate.config import Document, Limit, load, schema
+from pfa_gate.config.reader import read
+from pfa_gate.config.schema import text as schema_text
+from pfa_gate.errors import ConfigError
+
+FULL = """\
+version: 1
+gates:
+  digits:
+    model:
+      factory: example_project.model:build
+      arguments: {width: 32, dropout: 1e-3, name: on, nothing: null}
+      checkpoint: weights/digits.safetensors
+    probe: {data: probe.npy, samples: 1024, batch_size: 128, seed: 0, pooling: mean}
+    layers: {include: ["*"], exclude: [head]}
+    recipe: {strategy: parameters, parameters: 50%, residual: project, round_to: 8, minimum: 4}
+    selection: correlation
+    recovery: []
+    evaluation: {data: "src/data.py:test", metric: my.metrics:f1}
+    budgets:
+      layers:
+        - {match: "*", kl: 0.7, peak_correlation: 0.99}
+        - {match: "stem", kl: {max: 0.9}, inactive: 0}
+      model: {macs: 40 M, bytes: 1.2 MB}
+      compressed: {latency: 100%, parameters: 60%, accuracy_drop: 0.5 pp}
+"""
+SMALL = """\
+version: 1
+gates:
+  a b-c_d.9: {model: {factory: f:f}, probe: {data: f:f}, budgets: {model: {parameters: 300000}}}
+  größe: {model: {factory: a/b.py:f}, probe: {data: d.safetensors}, budgets: {layers: [{match: x, kl: 1}]}}
+"""
+ANCHORS = """\
+version: 1
+gates:
+  one: &one {model: {factory: f:f}, probe: {data: f:f}, budgets: {model: {parameters: 300 k}}}
+  two: *one
+"""
+
+
+def document(folder: Path, text: str) -> Document:
+    path = folder / "pfa.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    gate = document(tmp_path, FULL).gate("digits")
+    assert gate.name == "digits"
+    assert gate.model.arguments == {"width": 32, "dropout": 0.001, "name": "on", "nothing": None}
+    assert (gate.probe.pooling, gate.probe.samples) == ("mean", 1024)
+    assert gate.layers.exclude == ("head",)
+    assert gate.recipe.parameters == Limit(50.0, "percent", "50%")
+    assert gate.evaluation is not None
+    assert gate.evaluation.metric == "my.metrics:f1"
+    assert gate.budgets.layers[1].kl == Limit(0.9, "absolute", "0.9")
+    assert gate.budgets.compressed.accuracy_drop == Limit(0.5, "pp", "0.5 pp")
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    gate = document(tmp_path, SMALL).gate("größe")
+    assert gate.recipe.strategy == "kl"
+    assert gate.recovery == ()
+    assert gate.evaluation is None
+    assert gate.layers.include == ("*",)
+    assert gate.probe.samples is None
+
+
+def test_budgets_are_declared_in_the_order_of_their_tests(tmp_path: Path) -> None:
+    found = document(tmp_path, FULL)
+    declared = found.gate("digits").budgets_declared()
+    assert [(budget.name, found.line(*budget.keys)) for budget in declared] == [
+        ("exact", 3),
+        ("layers.kl", 16),
+        ("layers.peak_correlation", 16),
+        ("layers.inactive", 17),
+        ("model.bytes", 18),
+        ("model.macs", 18),
+        ("compressed.parameters", 19),
+        ("compressed.accuracy_drop", 19),
+        ("compressed.latency", 19),
+    ]
+
+
+def test_places_are_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = document(tmp_path, FULL)
+    gate = ("gates", "digits")
+    assert str(found.place(*gate, "model", "checkpoint")) == "pfa.yaml:7:19"
+    assert str(found.place(*gate, "model", "absent")) == "pfa.yaml:4:5"
+    assert str(found.place(*gate, "budgets", "layers", 1, "kl")) == "pfa.yaml:17:27"
+    assert str(found.place()) == "pfa.yaml:1:1"
+    monkeypatch.chdir("/")
+    assert str(found.place()) == f"{tmp_path.as_posix().removeprefix('/')}/pfa.yaml:1:1"
+
+
+def test_an_unknown_gate_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        document(tmp_path, FULL).gate("digit")
+    assert str(error.value).startswith("There is no gate 'digit'.")
+    assert str(error.value).endswith("Did you mean digits?")
+
+
+def test_configs_are_frozen(tmp_path: Path) -> None:
+    gate = document(tmp_path, SMALL).gate("größe")
+    with pytest.raises(ValueError, match="frozen"):
+        gate.probe.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "pfa.yaml").write_bytes(SMALL.replace("\n", "\r\n").encode(encoding))
+    assert "größe" in load(tmp_path / "pfa.yaml").gates
+
+
+@pytest.mark.parametrize("text", [FULL, SMALL, ANCHORS])
+def test_the_schema_agrees_on_configs_that_hold(tmp_path: Path, text: str) -> None:
+    assert document(tmp_path, text).gates
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(read(text).data, schema())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version: 1", "version: 2"),
+        ("samples: 1024", "sample: 1024"),
+        ("samples: 1024", "samples: 1"),
+        ("samples: 1024", "samples: null"),
+        ("macs: 40 M", "macs: 40 MB"),
+        ("macs: 40 M", "macs: 40%"),
+        ("latency: 100%", "latency: 3 ms"),
+        ("0.5 pp", "0.5%"),
+        ("kl: 0.7", "kl: 7"),
+        ("residual: project", "residual: pad"),
+        ("recovery: []", "recovery: [compensate]"),
+        ("[head]", "head"),
+        ("factory: example_project.model:build", "checkpoint: x"),
+    ],
+)
+def test_the_schema_agrees_on_configs_that_do_not_hold(tmp_path: Path, old: str, new: str) -> None:
+    text = FULL.replace(old, new)
+    with pytest.raises(ConfigError):
+        document(tmp_path, text)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(read(text).data, schema())
+
+
+def test_the_schema_that_ships_is_current() -> None:
+    shipped = Path(pfa_gate.config.__file__).with_name("pfa.schema.json")
+    renew = "python -c 'from pfa_gate.config.schema import text; print(text(), end=\"\")'"
+    assert json.loads(shipped.read_text("utf-8")) == schema(), f"renew it with {renew}"
+    assert shipped.read_text("utf-8") == schema_text()
