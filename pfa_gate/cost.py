@@ -1,0 +1,124 @@
+"""What a model costs: parameters, bytes, multiply-accumulates, and time as a ratio."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pfa_gate.loading import Batch
+
+_WARM_UP = 3
+_SHORTEST = 2e-3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Args:
+        parameters: number of elements, trainable or frozen; shared ones once.
+        bytes: of the stored weights: parameters and persistent buffers, shared ones once.
+        macs: multiply-accumulates of one sample, in convolutions and matrix products.
+    """
+
+    parameters: int
+    bytes: int
+    macs: int
+
+
+def cost(model: nn.Module, example: Batch) -> Cost:
+    """Count what a model costs.
+
+    Args:
+        model: in eval mode; not changed.
+        example: at least one sample.
+
+    Example:
+        >>> cost(nn.Linear(3, 5), Batch((torch.zeros(2, 3),), {}))
+        Cost(parameters=20, bytes=80, macs=15)
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(parameters, _stored_bytes(model), macs(model, example))
+
+
+def _stored_bytes(model: nn.Module) -> int:
+    stored: dict[tuple[Any, ...], int] = {}
+    for tensor in model.state_dict().values():
+        # Not every entry of a state dict is a tensor: modules may add a state of their own.
+        if isinstance(tensor, Tensor) and tensor.numel():
+            key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+            stored[key] = tensor.numel() * tensor.element_size()
+    return sum(stored.values())
+
+
+def macs(model: nn.Module, example: Batch) -> int:
+    """Count the multiply-accumulates of one sample, by torch's own formulas.
+
+    Args:
+        model: in eval mode; not changed.
+        example: its first sample is used.
+
+    Returns:
+        Half of torch's floating-point operations. What it has no formula for (batch norm, activations,
+        pooling) counts nothing.
+
+    Example:
+        >>> macs(nn.Conv2d(1, 2, 3, padding=1), Batch((torch.zeros(4, 1, 8, 8),), {}))
+        1152
+    """
+    single = example.take(slice(1))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*single.args, **single.kwargs)
+    return int(counter.get_total_flops()) // 2
+
+
+def latency_ratio(full: nn.Module, compressed: nn.Module, example: Batch, pairs: int = 31) -> float:
+    """Time two models against each other.
+
+    The two take turns, and who begins changes with each pair, so that a machine that grows slower or
+    faster meanwhile does so for both. Each turn is long enough for the clock.
+
+    Args:
+        full: the reference, in eval mode.
+        compressed: the other, in eval mode.
+        example: what both are called with.
+        pairs: how many turns each has.
+
+    Returns:
+        The median over pairs of compressed / full; below 1 the compressed model is faster.
+
+    Example:
+        >>> example = Batch((torch.zeros(8, 256),), {})
+        >>> small, large = nn.Linear(256, 1), nn.Sequential(*[nn.Linear(256, 256) for _ in range(40)])
+        >>> latency_ratio(large, small, example, pairs=5) < 1
+        True
+    """
+
+    def call(model: nn.Module) -> Callable[[], Any]:
+        return lambda: model(*example.args, **example.kwargs)
+
+    first, second = call(full), call(compressed)
+    with torch.no_grad():
+        warm = [_seconds(first, 1) + _seconds(second, 1) for _ in range(_WARM_UP)]
+        calls = max(1, round(_SHORTEST / max(min(warm), 1e-9)))
+        ratios = []
+        for pair in range(pairs):
+            if pair % 2:
+                above = _seconds(second, calls)
+                ratios.append(above / _seconds(first, calls))
+            else:
+                below = _seconds(first, calls)
+                ratios.append(_seconds(second, calls) / below)
+    return median(ratios)
+
+
+def _seconds(call: Callable[[], Any], calls: int) -> float:
+    start = perf_counter()
+    for _ in range(calls):
+        call()
+    return perf_counter() - start

@@ -1,0 +1,211 @@
+"""How well a model does: a score on labelled data, and the interval of a drop between two scores."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from pfa_gate.errors import DataError, LabelsError, MetricError, NotFiniteError, PFAGateError
+from pfa_gate.loading import Batch, Batches, Metric, forward
+
+_HITS = {"accuracy": 1, "top5": 5}
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a metric gave.
+
+    Args:
+        value: of the metric; for accuracy and top5 the share of hits, in [0, 1].
+        outcomes: f64 [N], 1 for a hit and 0 for a miss, in the order of the data; None for the user's
+            own metric.
+        samples: N.
+    """
+
+    value: float
+    outcomes: npt.NDArray[np.float64] | None
+    samples: int
+
+
+def score(model: nn.Module, batches: Batches, metric: Metric) -> Score:
+    """Score a model.
+
+    Args:
+        model: in eval mode; for accuracy and top5 its first floating output (or `logits`) is [N, classes].
+        batches: with integer labels [N] for accuracy and top5.
+        metric: `accuracy`, `top5`, or a callable(model, batches) -> float.
+
+    Raises:
+        LabelsError: no labels, or labels that do not fit the outputs.
+        MetricError: the outputs are no class scores; the user's metric raises or gives no finite number.
+        NotFiniteError: a class score is NaN or plus infinity.
+        DataError: reading the data raises.
+
+    Example:
+        >>> from pfa_gate.loading import Sampling, batches_of
+        >>> images, labels = torch.eye(3), torch.tensor([0, 1, 1])
+        >>> score(nn.Identity(), batches_of((images, labels), "eye", Sampling()), "accuracy").outcomes
+        array([1., 1., 0.])
+    """
+    if callable(metric):
+        return _own_score(model, batches, metric)
+    seen = 0
+    hits: list[npt.NDArray[np.float64]] = []
+    for batch in batches:
+        try:
+            hits.append(_hits(model, batch, metric, seen))
+        except PFAGateError as error:
+            for place in batches.where:
+                error.at(place)
+            raise
+        seen += batch.size
+    outcomes = np.concatenate(hits)
+    return Score(float(outcomes.mean()), outcomes, len(outcomes))
+
+
+def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
+    """Give the 95 % interval of `full - compressed`, both scored on the same samples.
+
+    The adjusted Wald interval for a difference of paired proportions: with b samples that only the full
+    model hits and c that only the compressed one hits, p = (b + 1) / (N + 2), q = (c + 1) / (N + 2), the
+    interval is p - q +- 1.96 sqrt((p + q - (p - q)^2) / (N + 2)). Source: D. G. Bonett and R. M. Price,
+    Journal of Educational and Behavioral Statistics 37 (2012) 479-488. Unlike the plain Wald interval it
+    does not shrink to a point where the two models never differ.
+
+    Returns:
+        Low and high, as shares of samples; None where a score has no outcomes per sample.
+
+    Raises:
+        DataError: the two scores have different numbers of samples.
+
+    Example:
+        >>> full, same = Score(1.0, np.ones(98), 98), Score(1.0, np.ones(98), 98)
+        >>> low, high = drop_interval(full, same)
+        >>> round(low, 3), round(high, 3)
+        (-0.028, 0.028)
+    """
+    if full.outcomes is None or compressed.outcomes is None:
+        return None
+    if full.samples != compressed.samples:
+        raise DataError(
+            f"The evaluation gave {full.samples} samples for the full model, "
+            f"and {compressed.samples} for the compressed one.",
+            remedy="Give the same data every time it is read.",
+        )
+    difference = full.outcomes - compressed.outcomes
+    trials = full.samples + 2
+    lost, won = ((difference > 0).sum() + 1) / trials, ((difference < 0).sum() + 1) / trials
+    half = _Z95 * sqrt((lost + won - (lost - won) ** 2) / trials)
+    return float(lost - won - half), float(lost - won + half)
+
+
+def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+    name = getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__)
+    try:
+        with torch.no_grad():
+            value = metric(model, batches)
+    except PFAGateError as error:
+        raise MetricError(
+            f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where
+        ) from error
+    except Exception as error:
+        raise MetricError(f"The metric '{name}' raised {type(error).__name__}: {error}.") from error
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise MetricError(
+            f"The metric '{name}' gave an object of type {type(value).__name__}, not a number.",
+            remedy="Return one float.",
+        )
+    if not isfinite(value):
+        raise MetricError(f"The metric '{name}' gave {float(value)}.", remedy="Return one finite float.")
+    return Score(float(value), None, batches.samples)
+
+
+def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArray[np.float64]:
+    scores = class_scores(forward(model, batch))
+    _check_scores(scores, batch.size, metric, start)
+    labels = _checked_labels(batch, scores.shape[1], metric)
+    best = scores.topk(_HITS[metric], dim=1).indices
+    hits: npt.NDArray[np.float64] = (best == labels[:, None]).any(dim=1).double().numpy()
+    return hits
+
+
+def class_scores(output: Any) -> Tensor:
+    """Find the output that a metric reads: `logits`, or else the first floating tensor.
+
+    Args:
+        output: what the model gave: a tensor, a tuple, a mapping, or an object with `logits`.
+
+    Raises:
+        MetricError: there is none.
+
+    Example:
+        >>> class_scores((torch.tensor([7]), torch.zeros(1, 3))).shape
+        torch.Size([1, 3])
+    """
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    for tensor in _tensors(output if named is None else named):
+        if tensor.is_floating_point():
+            return tensor
+    raise MetricError(
+        f"The model's output, of type {type(output).__name__}, holds no floating tensor.",
+        remedy="Name a metric of your own: evaluation.metric: module:callable.",
+    )
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    # A mapping type of another library is no tree to torch; its values are.
+    parts = list(output.values()) if isinstance(output, Mapping) else output
+    return (leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor))
+
+
+def _check_scores(scores: Tensor, samples: int, metric: str, start: int) -> None:
+    fewest = _HITS[metric] + 1
+    if scores.ndim != 2 or len(scores) != samples or scores.shape[1] < fewest:
+        raise MetricError(
+            f"The model gave {list(scores.shape)} for {samples} samples; "
+            f"{metric} needs [{samples}, classes] with at least {fewest} classes.",
+            remedy="Name a metric of your own: evaluation.metric: module:callable.",
+        )
+    wrong = (scores.isnan() | scores.isposinf()).any(dim=1)
+    if bool(wrong.any()):
+        first = start + int(wrong.nonzero()[0])
+        raise NotFiniteError(
+            f"The model's output is not finite for sample {first} of the evaluation.",
+            remedy="Check the weights and the scale of the inputs.",
+        )
+
+
+def _checked_labels(batch: Batch, classes: int, metric: str) -> Tensor:
+    labels = batch.labels
+    if labels is None:
+        raise LabelsError(
+            f"The evaluation has no labels, and {metric} needs them.",
+            remedy="Give batches (inputs, labels), or arrays named images and labels.",
+        )
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.shape != (batch.size,):
+        given = (
+            f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        )
+        raise LabelsError(
+            f"The labels of {batch.size} samples are {given.removeprefix('torch.')}; "
+            f"{metric} needs whole numbers [{batch.size}].",
+            remedy="Give the number of the class for each sample.",
+        )
+    labels = labels.long()
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise LabelsError(
+            f"The labels run from {low} to {high}; the model scores the classes 0 to {classes - 1}.",
+            remedy="Number the classes from 0, as in training.",
+        )
+    return labels

@@ -1,0 +1,170 @@
+"""One batch: what the model is called with, and the labels apart from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pfa_gate.errors import DataError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The inputs of one call of the model.
+
+    Args:
+        args: positional arguments; tensors have the samples on axis 0.
+        kwargs: keyword arguments, alike.
+        labels: what the model should say, one per sample; None where the data has none. A tensor
+            wherever the data gives numbers; anything else is for the user's own metric.
+
+    Example:
+        >>> batch = batch_of((torch.zeros(4, 1, 8, 8), torch.tensor([3, 1, 4, 1])))
+        >>> batch.size, len(batch.args), batch.take(slice(2)).labels
+        (4, 1, tensor([3, 1]))
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    labels: Any = None
+
+    @property
+    def size(self) -> int:
+        """Number of samples: the length of the first tensor.
+
+        Raises:
+            DataError: no input is a tensor with an axis for samples.
+        """
+        for tensor in self.tensors():
+            if tensor.ndim:
+                return len(tensor)
+        raise DataError(
+            "A batch holds no tensor with an axis for its samples.",
+            remedy="Give tensors with the samples on axis 0.",
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """List the input tensors in the order of the call, nested ones too."""
+        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
+
+    def take(self, rows: slice | Tensor) -> "Batch":
+        """Give some of the samples; what is not per sample stays as it is.
+
+        Args:
+            rows: a slice, or int64 indices [n].
+        """
+        size = self.size
+
+        def taken(leaf: Any) -> Any:
+            if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size:
+                return leaf[rows]
+            return leaf
+
+        labels = taken(self.labels)
+        if isinstance(labels, list) and len(labels) == size and isinstance(rows, slice):
+            labels = labels[rows]
+        return Batch(tree_map(taken, self.args), tree_map(taken, self.kwargs), labels)
+
+
+def batch_of(item: Any) -> Batch:
+    """Read what a data loader gives.
+
+    Args:
+        item: a tensor or array; a tuple or list (inputs…, labels); or a mapping of keyword arguments,
+            in which `labels` is kept apart.
+
+    Returns:
+        The batch, arrays turned into tensors of the same type; nothing is rescaled.
+
+    Raises:
+        DataError: anything else.
+
+    Example:
+        >>> batch_of({"pixels": np.zeros((2, 3), np.float32), "labels": [0, 1]}).kwargs["pixels"].shape
+        torch.Size([2, 3])
+        >>> batch_of("seven")
+        Traceback (most recent call last):
+        pfa_gate.errors.DataError: The data gives objects of type str.
+          A batch is a tensor, a tuple (inputs, labels) or a mapping of keyword arguments.
+    """
+    if isinstance(item, Mapping):
+        named = {str(key): _tensor(value) for key, value in item.items() if key != "labels"}
+        return Batch((), named, _labels(item.get("labels")))
+    if isinstance(item, tuple | list) and item:
+        inputs, labels = (item[:-1], item[-1]) if len(item) > 1 else (item, None)
+        return Batch(tuple(_tensor(value) for value in inputs), {}, _labels(labels))
+    if isinstance(item, Tensor | np.ndarray):
+        return Batch((_tensor(item),), {})
+    raise DataError(
+        f"The data gives objects of type {type(item).__name__}.",
+        remedy="A batch is a tensor, a tuple (inputs, labels) or a mapping of keyword arguments.",
+    )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Put the samples of several batches into one; labels are left out.
+
+    Args:
+        batches: at least one; all with the same inputs.
+
+    Raises:
+        DataError: their samples differ in shape.
+
+    Example:
+        >>> joined([batch_of(torch.zeros(1, 5)), batch_of(torch.ones(1, 5))]).size
+        2
+    """
+
+    def cat(first: Any, *others: Any) -> Any:
+        per_sample = isinstance(first, Tensor) and first.ndim
+        return torch.cat([first, *others]) if per_sample else first
+
+    head, *rest = batches
+    try:
+        args = tree_map(cat, head.args, *(batch.args for batch in rest))
+        kwargs = tree_map(cat, head.kwargs, *(batch.kwargs for batch in rest))
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"Two samples of the data do not fit into one batch: {error}.") from error
+    return Batch(args, kwargs)
+
+
+def _tensor(value: Any) -> Any:
+    """Turn the arrays in a value into tensors, and leave all else to the model."""
+    return tree_map(lambda leaf: tensor_of(leaf) if isinstance(leaf, np.ndarray) else leaf, value)
+
+
+def tensor_of(array: Any) -> Tensor:
+    """Give an array as a tensor of the same type.
+
+    Args:
+        array: any shape; a number type that torch knows.
+
+    Raises:
+        DataError: strings, objects, dates.
+
+    Example:
+        >>> tensor_of(np.zeros(2, np.uint8)).dtype
+        torch.uint8
+        >>> tensor_of(np.array(["a"]))
+        Traceback (most recent call last):
+        pfa_gate.errors.DataError: An array of type <U1 is no data for a model.
+    """
+    native = np.asarray(array)
+    if not (native.flags.writeable and native.dtype.isnative):
+        native = native.astype(native.dtype.newbyteorder("="))
+    try:
+        return torch.from_numpy(native)
+    except TypeError as error:
+        raise DataError(f"An array of type {native.dtype} is no data for a model.") from error
+
+
+def _labels(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return tensor_of(value) if value.dtype.kind in "biuf" else value
+    if isinstance(value, list | tuple) and value and all(isinstance(label, int | float) for label in value):
+        return torch.tensor(value)
+    return value

@@ -1,0 +1,75 @@
+"""Where in the user's own files an exception came from, and how to say it in one line."""
+
+import sysconfig
+from pathlib import Path
+from types import TracebackType
+
+_LONGEST = 400
+_OURS = Path(__file__).resolve().parent.parent
+_INSTALLED = tuple(
+    Path(path).resolve()
+    for name, path in sysconfig.get_paths().items()
+    if name in {"stdlib", "platstdlib", "purelib", "platlib"}
+)
+
+
+def raised(error: BaseException) -> str:
+    """Say what was raised and where: type, message, and the deepest line that is the user's.
+
+    Args:
+        error: an exception that was caught, with its traceback.
+
+    Returns:
+        One line, such as `ValueError: width must be positive (model.py:12)`.
+
+    Example:
+        >>> raised(KeyError("width"))
+        "KeyError: 'width'"
+    """
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if len(text) > _LONGEST:
+        text = text[: _LONGEST - 1] + "…"
+    place = origin(error)
+    return f"{text} ({place})" if place else text
+
+
+def origin(error: BaseException) -> str | None:
+    """Give `file:line` of the deepest frame in the user's files, or None where there is none.
+
+    Example:
+        >>> origin(ValueError("never raised")) is None
+        True
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{shown(Path(error.filename))}:{error.lineno}"
+    lines = [(file, line) for file, line in _frames(error.__traceback__) if _is_users(file)]
+    return f"{shown(lines[-1][0])}:{lines[-1][1]}" if lines else None
+
+
+def shown(path: Path) -> str:
+    """Write a path as the user would: from the current folder where it lies below it.
+
+    Example:
+        >>> shown(Path.cwd() / "model.py")
+        'model.py'
+    """
+    absolute = path.resolve()
+    here = Path.cwd()
+    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else str(absolute)
+
+
+def _frames(traceback: TracebackType | None) -> list[tuple[Path, int]]:
+    found = []
+    while traceback is not None:
+        found.append((Path(traceback.tb_frame.f_code.co_filename), traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return found
+
+
+def _is_users(file: Path) -> bool:
+    # "<frozen importlib>" and "<string>" are no files.
+    if str(file).startswith("<"):
+        return False
+    path = file.resolve()
+    return not any(path.is_relative_to(root) for root in (_OURS, *_INSTALLED))

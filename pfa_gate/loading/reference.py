@@ -1,0 +1,211 @@
+"""From `module:callable` or `path/to/file.py:callable` to the object it names."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import sha256
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pfa_gate.errors import FactoryError, PFAGateError
+from pfa_gate.loading.blame import raised, shown
+from pfa_gate.loading.paths import importable, package_base, search_path
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A callable of the user, under the name that pfa.yaml gives it.
+
+    Args:
+        name: as written in pfa.yaml.
+        function: what it names.
+        folder: of pfa.yaml; modules beside it can be imported during the call.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    folder: Path
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        """Call it, and turn whatever it raises into a `FactoryError` with the user's own line.
+
+        Example:
+            >>> resolve("math:hypot", Path())(3.0, 4.0)
+            5.0
+            >>> resolve("math:sqrt", Path())(-1.0)
+            Traceback (most recent call last):
+            pfa_gate.errors.FactoryError: 'math:sqrt' raised ValueError: ...
+        """
+        with importable(self.folder):
+            self._check_arguments(positional, named)
+            try:
+                return self.function(*positional, **named)
+            # A skip or an exit is no measurement either: only the user's own Ctrl-C passes.
+            except (KeyboardInterrupt, PFAGateError):
+                raise
+            except BaseException as error:
+                raise FactoryError(f"'{self.name}' raised {raised(error)}.") from error
+
+    def _check_arguments(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):
+            return  # Some built-ins have no signature to check against.
+        try:
+            signature.bind(*positional, **named)
+        except TypeError as error:
+            written = ", ".join(str(parameter) for parameter in signature.parameters.values())
+            raise FactoryError(
+                f"'{self.name}' cannot be called so: {error}.",
+                remedy=f"Its signature is {self.name.rpartition(':')[2]}({written}).",
+            ) from error
+
+
+def resolve(name: str, folder: Path) -> Reference:
+    """Import what a reference names.
+
+    Args:
+        name: `module:callable` or `path/to/file.py:callable`; dots after the colon reach attributes.
+        folder: the folder of pfa.yaml; paths start there, and so do modules.
+
+    Returns:
+        The callable; `sys.path` is as it was.
+
+    Raises:
+        FactoryError: no such module, file or attribute; the import raises; not callable.
+
+    Example:
+        >>> resolve("math:sqrt", Path())(9.0)
+        3.0
+        >>> resolve("math:sqtr", Path())
+        Traceback (most recent call last):
+        pfa_gate.errors.FactoryError: 'math' has no 'sqtr'.
+          Did you mean 'sqrt'?
+    """
+    left, colon, attribute = name.rpartition(":")
+    if not (colon and left and attribute):
+        raise FactoryError(
+            f"'{name}' names no callable.", remedy="Write module:callable or path/to/file.py:callable."
+        )
+    with importable(folder):
+        found: Any = _file(folder / left) if left.endswith(".py") else _module(left, folder)
+        for step in attribute.split("."):
+            found = _attribute(found, step, left)
+    if not callable(found):
+        raise FactoryError(
+            f"'{name}' is not callable: it is of type {type(found).__name__}.",
+            remedy="Name a function or a class.",
+        )
+    return Reference(name, found, folder)
+
+
+def _module(name: str, folder: Path) -> ModuleType:
+    _check_not_shadowed(name)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise _no_module(error.name, folder) from error
+        raise _import_failed(name, error) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _import_failed(name, error) from error
+
+
+def _check_not_shadowed(name: str) -> None:
+    """Refuse a module of the same name from another folder, which Python would give silently."""
+    top = name.partition(".")[0]
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    spec = PathFinder.find_spec(top)
+    if loaded is None or spec is None or spec.origin is None:
+        return
+    if Path(loaded).resolve() != Path(spec.origin).resolve():
+        raise FactoryError(
+            f"Module '{top}' is already loaded from {shown(Path(loaded))}, "
+            f"but this gate means {shown(Path(spec.origin))}.",
+            remedy="Name the file instead, path/to/file.py:callable, or put it into a package of its own.",
+        )
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        beside = sorted(file.name for file in path.parent.glob("*.py"))
+        raise FactoryError(
+            f"There is no file {shown(path)}.",
+            remedy=_nearest(path.name, beside) or "Paths start at the folder of pfa.yaml.",
+        )
+    base = package_base(path.parent)
+    if base != path.parent.resolve():
+        # Inside a package, so that its relative imports work.
+        dotted = ".".join(path.resolve().relative_to(base).with_suffix("").parts)
+        with importable(path.parent):
+            return _module(dotted, path.parent)
+    return _lone_file(path.resolve())
+
+
+def _lone_file(path: Path) -> ModuleType:
+    """Import a file under a name that no other file can have."""
+    name = f"_pfa_gate_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FactoryError(f"{shown(path)} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up here
+    try:
+        with importable(path.parent):
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise _import_failed(shown(path), error) from error
+    return module
+
+
+def _attribute(owner: Any, name: str, module: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        public = [other for other in dir(owner) if not other.startswith("_")]
+        own = [other for other in public if callable(getattr(owner, other, None))]
+        remedy = _nearest(name, own) or _listed(own)
+        raise FactoryError(f"'{module}' has no '{name}'.", remedy=remedy) from error
+
+
+def _no_module(name: str, folder: Path) -> FactoryError:
+    searched = ", ".join(shown(path) for path in search_path(folder))
+    parent, _, last = name.rpartition(".")
+    siblings = [
+        file.stem for path in search_path(folder) for file in (path / parent.replace(".", "/")).glob("*.py")
+    ]
+    return FactoryError(
+        f"There is no module '{name}'.",
+        remedy=_nearest(last, sorted(set(siblings))) or f"Searched {searched}, then sys.path.",
+    )
+
+
+def _import_failed(name: str, error: BaseException) -> FactoryError:
+    return FactoryError(
+        f"Importing '{name}' raised {raised(error)}.",
+        remedy="Try the import by itself in the environment that runs pytest.",
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean '{near[0]}'?" if near else ""
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    if not names:
+        return "It defines nothing that can be called."
+    return f"It has {', '.join(names[:most])}{', …' if len(names) > most else ''}."

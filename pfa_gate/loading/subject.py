@@ -1,0 +1,138 @@
+"""All that a gate measures, loaded: the model, its data, the metric."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from pfa_gate.config import Document, GateConfig, ModelConfig
+from pfa_gate.errors import FactoryError, PFAGateError
+from pfa_gate.loading.batch import Batch
+from pfa_gate.loading.batches import Batches
+from pfa_gate.loading.checkpoint import fill
+from pfa_gate.loading.data import Sampling, open_data
+from pfa_gate.loading.forward import forward
+from pfa_gate.loading.reference import resolve
+from pfa_gate.loading.seeds import Randomness
+
+Metric = str | Callable[[nn.Module, Batches], float]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a gate judges.
+
+    Args:
+        model: on the CPU, in eval mode, with the checkpoint's weights.
+        example: two samples of the probe.
+        probe: the data whose responses are read.
+        evaluation: the data of the score; None where pfa.yaml has no evaluation.
+        metric: `accuracy`, `top5`, or the user's callable(model, batches) -> float.
+    """
+
+    model: nn.Module
+    example: Batch
+    probe: Batches
+    evaluation: Batches | None = None
+    metric: Metric = "accuracy"
+
+
+def load(document: Document, gate: str) -> Subject:
+    """Load what a gate names, with the seed of its probe; the global generators are left as they were.
+
+    Args:
+        document: a checked pfa.yaml.
+        gate: the name of one of its gates.
+
+    Raises:
+        FactoryError: a callable does not import, raises, or the factory gives no model.
+        CheckpointError: the checkpoint cannot be read, or does not fit.
+        DataError: the data is empty, unreadable, or does not fit the model.
+        ConfigError: there is no such gate.
+
+    Each error carries its place in pfa.yaml.
+    """
+    config = document.gate(gate)
+    folder = document.path.resolve().parent
+
+    @contextmanager
+    def at(*keys: str) -> Iterator[str]:
+        place = str(document.place("gates", gate, *keys))
+        try:
+            yield place
+        except PFAGateError as error:
+            error.at(place)
+            raise
+
+    with at("model", "factory"):
+        model = build(config.model, folder, config.probe.seed)
+    if config.model.checkpoint is not None:
+        with at("model", "checkpoint"):
+            fill(model, folder / config.model.checkpoint)
+    with at("probe", "data") as place:
+        probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
+        example = probe.example()
+        forward(model, example)  # data of the wrong shape is named before anything is measured
+    if config.evaluation is None:
+        return Subject(model, example, probe)
+    with at("evaluation", "data") as place:
+        sampling = replace(_sampling(config), samples=None)
+        evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
+    with at("evaluation", "metric"):
+        metric = metric_of(config.evaluation.metric, folder)
+    return Subject(model, example, probe, evaluation, metric)
+
+
+def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
+    """Call the factory.
+
+    Args:
+        config: with the factory and its arguments.
+        folder: of pfa.yaml.
+        seed: of the weights it draws.
+
+    Raises:
+        FactoryError: it does not import, raises, or gives no model with weights.
+
+    Example:
+        >>> config = ModelConfig(factory="torch.nn:Linear", arguments={"in_features": 2, "out_features": 3})
+        >>> build(config, Path(), seed=0)
+        Linear(in_features=2, out_features=3, bias=True)
+    """
+    factory = resolve(config.factory, folder)
+    with Randomness(seed).borrowed():
+        model = factory(**config.arguments)
+    if not isinstance(model, nn.Module):
+        raise FactoryError(
+            f"'{config.factory}' gave an object of type {type(model).__name__}, not a torch.nn.Module.",
+            remedy="Return the model itself.",
+        )
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise FactoryError(
+            f"'{config.factory}' gave a model on the meta device, which has no weights.",
+            remedy="Build it on the CPU.",
+        )
+    return model.cpu().eval()
+
+
+def metric_of(name: str, folder: Path) -> Metric:
+    """Give a metric by its name.
+
+    Args:
+        name: `accuracy`, `top5`, or module:callable.
+        folder: of pfa.yaml.
+
+    Raises:
+        FactoryError: the callable does not import.
+
+    Example:
+        >>> metric_of("top5", Path())
+        'top5'
+    """
+    return name if name in {"accuracy", "top5"} else resolve(name, folder)
+
+
+def _sampling(config: GateConfig) -> Sampling:
+    return Sampling(config.probe.samples, config.probe.batch_size, config.probe.seed)
