@@ -1,11 +1,10 @@
 """From the ledger of a trace to groups: labels that touch the same axes equally often are one group."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.fx import Node
 
@@ -210,6 +209,8 @@ class _Gathering:
             name=layer_of(weight),
             kind=_KINDS.get(operator_name(first.node), "convolution"),
             filters=filters,
+            weight=weight,
+            axis=first.outputs,
             taps=tuple(Tap(call.node.name, filter_axis(call.node), own) for call in calls),
             groups=groups,
             frozen=frozen if groups else "its filters are not followed",
@@ -278,15 +279,3 @@ def layer_of(weight: str) -> str:
 def filter_axis(node: Node) -> int:
     """The axis of a layer's output that holds its filters."""
     return 1 if operator_name(node).startswith("conv") else len(shape_of(node)) - 1
-
-
-def reading_nodes(coupling: Coupling, names: Iterable[str]) -> set[str]:
-    """Graph nodes at which the responses of these groups and layers are read."""
-    wanted = set(names)
-    parts = [*coupling.groups, *coupling.layers]
-    return {tap.node for part in parts if part.name in wanted for tap in part.taps}
-
-
-def is_empty(labels: Tensor) -> bool:
-    """Whether nothing is tracked."""
-    return not bool(torch.any(labels != UNTRACKED))

@@ -103,14 +103,17 @@ class Layer:
         name: the module's qualified name.
         kind: `convolution`, `linear` or `embedding`.
         filters: how many it has.
+        weight, axis: its weight's name, and the axis of the weight along which its filters lie.
         taps: one for each call; `filters` there are the layer's own.
-        group: the group its filters belong to, if they all belong to one.
+        groups: the groups its filters belong to; one, unless they are read apart.
         frozen: why it cannot be cut, or None.
     """
 
     name: str
     kind: str
     filters: int
+    weight: str = field(repr=False)
+    axis: int = field(repr=False)
     taps: tuple[Tap, ...] = field(repr=False)
     groups: tuple[str, ...] = ()
     frozen: str | None = None

@@ -1,7 +1,7 @@
 """The proof: on the example and on random inputs, the compressed model equals the silenced one."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +119,3 @@ def _relative(one: Tensor, other: Tensor) -> float:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def holds(proofs: Mapping[str, Proof]) -> bool:
-    """Whether every proof passed."""
-    return all(proof.passed for proof in proofs.values())

@@ -1,0 +1,112 @@
+"""From responses to spectra: one for each layer, and one for each group of filters that is cut as one."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfa_gate.config import GateConfig
+from pfa_gate.coupling import Coupling, Group, Layer, Program
+from pfa_gate.covariance import Moments, accumulate, merge, subset
+from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
+from pfa_gate.loading import Batch
+from pfa_gate.probe import respond
+from pfa_gate.spectrum import Spectrum, pooled, spectrum_of_shards
+
+Shards = tuple[Moments, ...]
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """What the probe said.
+
+    Attributes:
+        layers: layer name -> spectrum, for every layer that could be measured.
+        groups: group name -> spectrum, for every group that may be cut.
+        unmeasured: layer name -> why it has no spectrum.
+        whole: group name -> why it is kept whole.
+    """
+
+    layers: Mapping[str, Spectrum]
+    groups: Mapping[str, Spectrum]
+    unmeasured: Mapping[str, str]
+    whole: Mapping[str, str]
+
+
+def responses(
+    program: Program, parts: Sequence[Group | Layer], batches: Iterable[Batch], config: GateConfig
+) -> dict[str, Shards]:
+    """Moments at every tap of the layers and groups, by node, from one pass over the probe."""
+    taps = [tap for part in parts for tap in part.taps]
+    names = {tap.node: part.name for part in reversed(parts) for tap in part.taps}
+    return accumulate(respond(program, batches, taps, config.probe.pooling), names)
+
+
+def spectra(
+    coupling: Coupling, layers: Sequence[Layer], moments: Mapping[str, Shards]
+) -> Spectra:
+    """Spectra of the chosen layers and of the free groups that only these layers make.
+
+    Raises:
+        TooFewSamplesError: a layer that can be cut has as many filters as there are samples, or more.
+        InactiveModelError: no filter of any layer responds.
+    """
+    whole = dict(_whole(coupling, {layer.name for layer in layers}))
+    found: dict[str, Spectrum] = {}
+    unmeasured: dict[str, str] = {}
+    for layer in layers:
+        try:
+            found[layer.name] = _layer_spectrum(layer, moments)
+        except TooFewSamplesError as error:
+            if layer.frozen is None:
+                raise error.at(f"layer '{layer.name}'")
+            unmeasured[layer.name] = error.fact
+    if found and not any(each.active for each in found.values()):
+        raise InactiveModelError(
+            "No filter of any layer responds to the probe.",
+            remedy="Check that the checkpoint is trained and the probe is preprocessed as in training.",
+        )
+    groups = {group.name: _group_spectrum(group, moments) for group in coupling.groups if group.name not in whole}
+    return Spectra(found, groups, unmeasured, whole)
+
+
+def _whole(coupling: Coupling, chosen: set[str]) -> Iterator[tuple[str, str]]:
+    for group in coupling.groups:
+        outside = [name for name in group.layers if name not in chosen]
+        if group.frozen is not None:
+            yield group.name, group.frozen
+        elif outside:
+            yield group.name, f"layer '{outside[0]}' is excluded"
+        elif not group.taps:
+            yield group.name, "its responses cannot be read in one place"
+
+
+def _layer_spectrum(layer: Layer, moments: Mapping[str, Shards]) -> Spectrum:
+    """All calls of a layer are samples of the same filters."""
+    calls = [moments[tap.node] for tap in layer.taps]
+    shards = calls[0]
+    for other in calls[1:]:
+        shards = tuple(merge(one, two) for one, two in zip(shards, other, strict=True))
+    return spectrum_of_shards(shards)
+
+
+def _group_spectrum(group: Group, moments: Mapping[str, Shards]) -> Spectrum:
+    """Every tap counts alike; a tap that carries each filter several times counts as several."""
+    found: list[Spectrum] = []
+    for tap in group.taps:
+        for places in _copies(tap.filters, group.width):
+            shards = tuple(subset(shard, places) for shard in moments[tap.node])
+            try:
+                found.append(spectrum_of_shards(shards))
+            except PFAGateError as error:
+                raise error.at(f"group '{group.name}'")
+    return pooled(found)
+
+
+def _copies(filters: np.ndarray[tuple[int], np.dtype[np.int64]], width: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Channels that hold filter 0, 1, … width - 1, as often as the tap has them all."""
+    order = np.argsort(filters, kind="stable")
+    order = order[filters[order] >= 0]
+    times = len(order) // width
+    table = order.reshape(width, times)
+    return (table[:, copy] for copy in range(times))
