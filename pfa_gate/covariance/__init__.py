@@ -1,0 +1,25 @@
+"""What is remembered of a stream of responses: count, mean and scatter.
+
+Blocks are centred on their own mean before anything is squared and then merged pairwise, so that a
+large mean never swallows a small spread. Nothing here grows with the number of samples.
+
+PYTEST_DONT_REWRITE
+"""
+
+from pfa_gate.covariance.moments import Moments, covariance, merge, merge_all, subset, update
+from pfa_gate.covariance.rows import Matrix, Responses, as_rows
+from pfa_gate.covariance.shards import Shards, accumulate
+
+__all__ = [
+    "Matrix",
+    "Moments",
+    "Responses",
+    "Shards",
+    "accumulate",
+    "as_rows",
+    "covariance",
+    "merge",
+    "merge_all",
+    "subset",
+    "update",
+]

@@ -1,0 +1,185 @@
+"""Count, mean and scatter as a value, and how two of them become one.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pfa_gate.covariance.rows import Matrix, Responses, as_rows
+from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sufficient statistics of N responses of C filters (paper 3.1).
+
+    Args:
+        count: N.
+        mean: float64 [C], in units of the response.
+        scatter: float64 [C, C], sum over samples of (x - mean)(x - mean)', units squared.
+
+    Example:
+        >>> update(Moments.empty(2), [[1, 0], [3, 0]]).mean.tolist()
+        [2.0, 0.0]
+    """
+
+    count: int
+    mean: Matrix
+    scatter: Matrix
+
+    @classmethod
+    def empty(cls, filters: int) -> "Moments":
+        """Moments of no sample yet, of `filters` filters.
+
+        Example:
+            >>> Moments.empty(3).count
+            0
+        """
+        return cls(0, np.zeros(filters), np.zeros((filters, filters)))
+
+    @property
+    def filters(self) -> int:
+        """C, the number of filters."""
+        return len(self.mean)
+
+
+def update(moments: Moments, rows: Responses) -> Moments:
+    """Moments of all samples so far and of these rows too.
+
+    Args:
+        moments: of the samples so far.
+        rows: [n, C], any real dtype; n may be 0.
+
+    Returns:
+        New moments; the old ones are unchanged.
+
+    Raises:
+        DataError: not a matrix of real numbers, or of another number of filters.
+        NotFiniteError: NaN or infinity; names the filters.
+
+    Example:
+        >>> update(Moments.empty(1), [[1], [2], [3]]).scatter.tolist()
+        [[2.0]]
+    """
+    return merge(moments, of_rows(as_rows(rows)))
+
+
+def merge(first: Moments, second: Moments) -> Moments:
+    """Moments of two sets of samples taken together (Chan, Golub and LeVeque 1979).
+
+    Args:
+        first: moments of C filters.
+        second: moments of the same C filters.
+
+    Returns:
+        New moments; associative and commutative up to rounding.
+
+    Raises:
+        DataError: the two differ in their number of filters.
+
+    Example:
+        >>> low, high = update(Moments.empty(1), [[1], [1]]), update(Moments.empty(1), [[3], [3]])
+        >>> merge(low, high).scatter.tolist()
+        [[4.0]]
+    """
+    if first.filters != second.filters:
+        raise DataError(
+            f"Responses of {second.filters} filters cannot join those of {first.filters}.",
+            remedy="Give every batch of a layer the same number of filters.",
+        )
+    if 0 in (first.count, second.count):
+        return first if second.count == 0 else second
+    count = first.count + second.count
+    # Overflow is reported once, by `covariance`.
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = second.mean - first.mean
+        mean = first.mean + step * (second.count / count)
+        between = step * np.sqrt(first.count * second.count / count)
+        scatter = np.outer(between, between)
+        scatter += first.scatter
+        scatter += second.scatter
+    return Moments(count, mean, scatter)
+
+
+def merge_all(shards: Sequence[Moments]) -> Moments:
+    """Moments of all shards taken together, merged from the left.
+
+    Args:
+        shards: at least one, all of the same C filters.
+
+    Raises:
+        DataError: no shard at all, or the shards differ in their number of filters.
+
+    Example:
+        >>> merge_all([update(Moments.empty(1), [[n]]) for n in range(5)]).mean.tolist()
+        [2.0]
+    """
+    if not shards:
+        raise DataError("There are no moments to merge.", remedy="Give the moments of one shard or more.")
+    merged = shards[0]
+    for shard in shards[1:]:
+        merged = merge(merged, shard)
+    return merged
+
+
+def covariance(moments: Moments) -> Matrix:
+    """Unbiased covariance of the responses (paper 3.1).
+
+    Args:
+        moments: of N samples of C filters.
+
+    Returns:
+        float64 [C, C], scatter / (N - 1), in units of the response squared.
+
+    Raises:
+        TooFewSamplesError: fewer than two samples.
+        NotFiniteError: responses so large that their squares leave float64.
+
+    Example:
+        >>> covariance(update(Moments.empty(1), [[1], [2], [3]])).tolist()
+        [[1.0]]
+    """
+    if moments.count < 2:
+        raise TooFewSamplesError(
+            f"A covariance needs two samples; there are {moments.count}.", remedy="Raise probe.samples."
+        )
+    if not np.isfinite(moments.scatter.diagonal()).all():
+        raise NotFiniteError(
+            "The responses are so large that their squares overflow float64.",
+            remedy="Look for weights or inputs that diverge.",
+        )
+    return moments.scatter / (moments.count - 1)
+
+
+def subset(moments: Moments, filters: npt.NDArray[np.int64]) -> Moments:
+    """The moments of some of the filters, in the order given.
+
+    Args:
+        moments: of C filters.
+        filters: int64 [k], indices into them.
+
+    Example:
+        >>> subset(update(Moments.empty(3), [[1, 2, 3], [3, 2, 1]]), np.array([2, 0])).mean.tolist()
+        [2.0, 2.0]
+    """
+    return Moments(moments.count, moments.mean[filters], moments.scatter[np.ix_(filters, filters)])
+
+
+def of_rows(rows: Matrix) -> Moments:
+    """Moments of float64 rows [n, C] that are known to be finite; n may be 0.
+
+    Example:
+        >>> of_rows(np.array([[1.0], [3.0]])).mean.tolist()
+        [2.0]
+    """
+    if not len(rows):
+        return Moments.empty(rows.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = rows.mean(axis=0)
+        centred = rows - mean
+        # NumPy gives a matrix times its own transpose to the symmetric rank-k routine.
+        return Moments(len(rows), mean, centred.T @ centred)

@@ -1,0 +1,80 @@
+"""Responses as float64 rows, or an error that says what they are instead.
+
+PYTEST_DONT_REWRITE
+"""
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pfa_gate.errors import DataError, NotFiniteError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Matrix: TypeAlias = npt.NDArray[np.float64]
+Responses: TypeAlias = "npt.ArrayLike | Tensor"
+
+_NAMED = 8
+
+
+def as_rows(responses: Responses) -> Matrix:
+    """Responses as float64 rows, whatever they came as.
+
+    Args:
+        responses: [n, C], a torch tensor on any device or anything NumPy reads; any real dtype,
+            integers, booleans and half precision included.
+
+    Returns:
+        float64 [n, C], in units of the response.
+
+    Raises:
+        DataError: not a matrix of real numbers.
+        NotFiniteError: NaN or infinity; names the filters.
+
+    Example:
+        >>> as_rows(np.array([[100], [100]], dtype=np.int8)).sum()
+        np.float64(200.0)
+    """
+    array = _array(responses)
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"Responses must be real numbers; these are {array.dtype}.",
+            remedy="Give integers or floating point numbers.",
+        )
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise DataError(
+            f"Responses must be a matrix [samples, filters]; these have shape {list(array.shape)}.",
+            remedy="Pool every axis that is neither sample nor filter, for example by its maximum.",
+        )
+    rows = array.astype(np.float64, copy=False)
+    _refuse_not_finite(rows)
+    return rows
+
+
+def _array(responses: Responses) -> npt.NDArray[np.generic]:
+    if not hasattr(responses, "detach"):
+        try:
+            return np.asarray(responses)
+        except ValueError as error:
+            raise DataError(
+                "Responses must be a matrix [samples, filters]; these rows differ in length.",
+                remedy="Give every sample the same number of filters.",
+            ) from error
+    tensor = responses.detach().cpu()
+    # NumPy has no bfloat16, so the widening happens on torch's side.
+    return np.asarray(tensor.numpy() if tensor.is_complex() else tensor.double().numpy())
+
+
+def _refuse_not_finite(rows: Matrix) -> None:
+    broken = ~np.isfinite(rows)
+    if not broken.any():
+        return
+    filters = np.flatnonzero(broken.any(axis=0))
+    named = ", ".join(map(str, filters[:_NAMED])) + (", ..." if len(filters) > _NAMED else "")
+    raise NotFiniteError(
+        f"{len(filters)} of {rows.shape[1]} filters gave NaN or infinity in "
+        f"{int(broken.any(axis=1).sum())} of {len(rows)} samples: filter {named}.",
+        remedy="Look for NaN or infinity in the probe and the weights, or for overflow in half precision.",
+    )

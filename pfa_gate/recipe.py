@@ -1,0 +1,203 @@
+"""How many filters each group keeps: a plan, made before anything is cut.
+
+PYTEST_DONT_REWRITE
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from pfa_gate.errors import ConfigError, TargetError
+from pfa_gate.spectrum import Spectrum
+
+Strategy: TypeAlias = Literal["kl", "energy", "parameters", "bytes", "macs"]
+Footprint: TypeAlias = Callable[[Mapping[str, int]], float]
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a recipe is to be found.
+
+    Args:
+        strategy: kl and energy look at each group alone; parameters, bytes and macs meet a target.
+        energy: share of the spectrum to keep, in [0, 1]; for strategy energy.
+        target: the most parameters, bytes or macs allowed, as an absolute count.
+        round_to: counts are rounded up to multiples of this, but never above the width of a group.
+        minimum: fewest filters of a group, as far as it has them.
+
+    Raises:
+        ConfigError: the strategy lacks its number, or a number is out of range.
+
+    Example:
+        >>> Rule("energy", energy=0.95).round_to
+        1
+    """
+
+    strategy: Strategy
+    energy: float | None = None
+    target: float | None = None
+    round_to: int = 1
+    minimum: int = 1
+
+    def __post_init__(self) -> None:
+        if self.strategy == "energy" and self.energy is None:
+            raise ConfigError("Strategy energy has no energy.", remedy="Set recipe.energy, say to 0.95.")
+        if self.strategy in ("parameters", "bytes", "macs") and self.target is None:
+            raise ConfigError(
+                f"Strategy {self.strategy} has no target.", remedy=f"Set recipe.{self.strategy}, say to 50%."
+            )
+        if min(self.round_to, self.minimum) < 1:
+            raise ConfigError(
+                f"round_to is {self.round_to} and minimum {self.minimum}; neither may be below 1.",
+                remedy="Leave them out, or set them to 1 or more.",
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How many filters each group keeps (paper 3.2).
+
+    Args:
+        strategy: the strategy that found it.
+        energy: the share of each spectrum kept, in [0, 1]; None for strategy kl.
+        keep: group name -> filters kept.
+        reasons: group name -> why it is kept whole.
+        widths: group name -> filters before.
+
+    Example:
+        >>> print(Recipe("energy", 0.9, {"stem": 19}, {"head": "it feeds the output"}, {"stem": 32}))
+        energy 0.9
+        head  whole: it feeds the output
+        stem  32 -> 19
+    """
+
+    strategy: Strategy
+    energy: float | None
+    keep: dict[str, int]
+    reasons: dict[str, str] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The strategy, then one line per group, sorted by name."""
+        plans = {name: f"whole: {reason}" for name, reason in self.reasons.items()}
+        plans |= {name: f"{self.widths.get(name, '?')} -> {count}" for name, count in self.keep.items()}
+        longest = max(map(len, plans), default=0)
+        title = self.strategy if self.energy is None else f"{self.strategy} {self.energy:.6g}"
+        return "\n".join([title, *(f"{name:{longest}}  {plans[name]}" for name in sorted(plans))])
+
+
+def keep_kl(spectrum: Spectrum) -> int:
+    """Filters to keep by divergence, without a parameter (paper 3.2, PFA-KL).
+
+    Args:
+        spectrum: of C filters.
+
+    Returns:
+        ceil(C (1 - kl_ratio)), between 1 and the number of active filters.
+
+    Example:
+        >>> from pfa_gate.spectrum import analyse
+        >>> keep_kl(analyse([[1, 2], [2, 4], [3, 6]]))
+        1
+    """
+    return _clamped(math.ceil(spectrum.filters * (1 - spectrum.kl_ratio) - _TOLERANCE), spectrum)
+
+
+def keep_energy(spectrum: Spectrum, energy: float) -> int:
+    """Filters to keep so that a share of the energy stays (paper 3.2, PFA-En).
+
+    Args:
+        spectrum: of C filters.
+        energy: the share, in [0, 1].
+
+    Returns:
+        The fewest k whose largest eigenvalues sum to at least `energy`, between 1 and the number of
+        active filters.
+
+    Raises:
+        ConfigError: energy outside [0, 1].
+
+    Example:
+        >>> from pfa_gate.spectrum import analyse
+        >>> keep_energy(analyse([[0, 0], [0, 1], [1, 0], [1, 1]]), 0.9)
+        2
+    """
+    if not 0 <= energy <= 1:
+        raise ConfigError(f"energy is {energy}; it must lie between 0 and 1.", remedy="Write 0.95 for 95 %.")
+    reached = int(np.searchsorted(np.cumsum(spectrum.eigenvalues), energy - _TOLERANCE))
+    return _clamped(reached + 1, spectrum)
+
+
+def recipe(
+    spectra: Mapping[str, Spectrum],
+    footprint: Footprint,
+    rule: Rule,
+    reasons: Mapping[str, str] | None = None,
+) -> Recipe:
+    """The recipe for all groups that may be cut (paper 3.2).
+
+    Args:
+        spectra: group name -> spectrum, for every group that may be cut.
+        footprint: filters kept per group -> exact size of the model, in the unit of the strategy
+            (parameters, bytes or macs). Asked by those strategies only; it must not fall when a count
+            rises.
+        rule: the strategy and its numbers.
+        reasons: group name -> why it is kept whole, for the record.
+
+    Returns:
+        The plan. A size strategy keeps the largest energy, the same in all groups, whose rounded
+        counts meet the target.
+
+    Raises:
+        TargetError: even the smallest recipe is above the target; names both.
+        ConfigError: energy outside [0, 1].
+
+    Example:
+        >>> from pfa_gate.spectrum import analyse
+        >>> spectra = {"stem": analyse([[0, 0], [0, 1], [1, 0], [1, 1]])}
+        >>> recipe(spectra, lambda keep: 10 * keep["stem"], Rule("parameters", target=15)).keep
+        {'stem': 1}
+    """
+    widths = {name: spectrum.filters for name, spectrum in spectra.items()}
+    if rule.strategy == "kl":
+        energy, keep = None, {name: _rounded(keep_kl(s), s.filters, rule) for name, s in spectra.items()}
+    else:
+        energy = rule.energy if rule.strategy == "energy" else _largest_energy(spectra, footprint, rule)
+        keep = _counts(spectra, energy or 0.0, rule)
+    return Recipe(rule.strategy, energy, keep, dict(reasons or {}), widths)
+
+
+def _clamped(count: int, spectrum: Spectrum) -> int:
+    return max(1, min(count, spectrum.active))
+
+
+def _rounded(count: int, width: int, rule: Rule) -> int:
+    return min(width, math.ceil(max(count, rule.minimum) / rule.round_to) * rule.round_to)
+
+
+def _counts(spectra: Mapping[str, Spectrum], energy: float, rule: Rule) -> dict[str, int]:
+    return {name: _rounded(keep_energy(s, energy), s.filters, rule) for name, s in spectra.items()}
+
+
+def _largest_energy(spectra: Mapping[str, Spectrum], footprint: Footprint, rule: Rule) -> float:
+    """Counts change only where a cumulative energy is passed, so only those need a look."""
+    target = rule.target or 0.0
+    steps = np.concatenate([[0.0], *(np.cumsum(spectrum.eigenvalues) for spectrum in spectra.values())])
+    energies: list[float] = np.unique(np.clip(steps, 0.0, 1.0)).tolist()
+    meeting = bisect_right(energies, target, key=lambda energy: footprint(_counts(spectra, energy, rule)))
+    if meeting == 0:
+        raise _out_of_reach(footprint(_counts(spectra, 0.0, rule)), target, rule)
+    return energies[meeting - 1]
+
+
+def _out_of_reach(smallest: float, target: float, rule: Rule) -> TargetError:
+    return TargetError(
+        f"The smallest recipe has {smallest:,.0f} {rule.strategy}; the target is {target:,.0f}.",
+        remedy=f"Set recipe.{rule.strategy} to {smallest:,.0f} or more, or lower round_to and minimum.",
+    )

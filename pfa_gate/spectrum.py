@@ -1,0 +1,263 @@
+"""How redundant the filters of a layer are: the spectrum of their covariance, and what follows from it.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import rel_entr
+
+from pfa_gate.covariance import Matrix, Moments, Responses, Shards, as_rows, covariance, merge_all
+from pfa_gate.errors import DataError, TooFewSamplesError
+
+_INACTIVE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """What N responses of C filters say about redundancy (paper 3.1 and 3.2).
+
+    Args:
+        samples: N.
+        eigenvalues: float64 [C], of the covariance, descending, summing to 1; zeros where nothing varies.
+        kl: divergence of the eigenvalues from a flat spectrum, in nats.
+        kl_ratio: kl / ln C, from 0 (uncorrelated and alike in scale) to 1 (one filter would do).
+        kl_bias: by how much kl is too high for independent filters, about C / (2 N), in nats.
+        kl_stderr: standard error of kl_ratio (budgets are on the ratio), or None where unknown.
+        correlation: float64 [C, C], |Pearson|; 0 in rows and columns of inactive filters.
+        inactive: bool [C], filters that do not vary: dead or constant.
+        peak_correlation: largest correlation of two active filters; 0 with fewer than two.
+        mean_correlation: mean correlation of two active filters; 0 with fewer than two.
+        covariance: float64 [C, C], units of the response squared; 0 for inactive filters.
+        kl_ratio_standardised: kl_ratio of the same filters brought to equal variance. It is blind to
+            scale, so what kl_ratio has above it comes from scale and not from correlation.
+
+    Example:
+        >>> analyse([[1, 2], [2, 4], [3, 6]])
+        Spectrum(2 filters, 2 active, 3 samples, kl_ratio 1.000, peak correlation 1.000)
+    """
+
+    samples: int
+    eigenvalues: Matrix
+    kl: float
+    kl_ratio: float
+    kl_bias: float
+    kl_stderr: float | None
+    correlation: Matrix
+    inactive: npt.NDArray[np.bool_]
+    peak_correlation: float
+    mean_correlation: float
+    covariance: Matrix
+    kl_ratio_standardised: float
+
+    @property
+    def filters(self) -> int:
+        """C, the number of filters."""
+        return len(self.eigenvalues)
+
+    @property
+    def active(self) -> int:
+        """How many filters vary at all."""
+        return self.filters - int(self.inactive.sum())
+
+    def __repr__(self) -> str:
+        """One line: matrices tell a reader nothing."""
+        return (
+            f"Spectrum({self.filters} filters, {self.active} active, {self.samples} samples, "
+            f"kl_ratio {self.kl_ratio:.3f}, peak correlation {self.peak_correlation:.3f})"
+        )
+
+
+def analyse(responses: Responses) -> Spectrum:
+    """Spectrum of a matrix of responses.
+
+    Args:
+        responses: [N, C], NumPy or torch, any real dtype; N > C.
+
+    Returns:
+        The spectrum, with a jackknife standard error where there are samples enough for one.
+
+    Raises:
+        DataError: not a matrix of real numbers.
+        NotFiniteError: NaN or infinity; names the filters.
+        TooFewSamplesError: N <= C.
+
+    Example:
+        >>> from itertools import product
+        >>> independent = list(product((-1, 1), repeat=3))
+        >>> analyse(independent).eigenvalues.round(3).tolist()
+        [0.333, 0.333, 0.333]
+    """
+    rows = as_rows(responses)
+    shards = Shards(rows.shape[1])
+    shards.add(rows)
+    return spectrum_of_shards(shards.moments())
+
+
+def spectrum(moments: Moments) -> Spectrum:
+    """Spectrum of the responses that these moments sum up; `kl_stderr` is None.
+
+    Args:
+        moments: of N samples of C filters, N > C.
+
+    Raises:
+        TooFewSamplesError: N <= C.
+        NotFiniteError: the squares of the responses overflow.
+
+    Example:
+        >>> from pfa_gate.covariance import update
+        >>> spectrum(update(Moments.empty(1), [[1], [2]])).kl_ratio
+        0.0
+    """
+    silenced, inactive = _silenced_covariance(moments)
+    return _spectrum(silenced, inactive, moments.count)
+
+
+def spectrum_of_shards(shards: Sequence[Moments]) -> Spectrum:
+    """Spectrum of all shards together, with the jackknife standard error of its kl_ratio.
+
+    Args:
+        shards: moments of disjoint samples of the same C filters; more than C samples in all.
+
+    Returns:
+        The spectrum. `kl_stderr` is None with fewer than two shards that hold samples, or where
+        leaving one out leaves C samples or fewer.
+
+    Raises:
+        DataError: no shard, or shards of different filters.
+        TooFewSamplesError: N <= C over all shards.
+        NotFiniteError: the squares of the responses overflow.
+
+    Example:
+        >>> shards = Shards(1)
+        >>> shards.add([[1], [2], [4]])
+        >>> spectrum_of_shards(shards.moments()).kl_stderr
+        0.0
+    """
+    return replace(spectrum(merge_all(shards)), kl_stderr=_jackknife(shards))
+
+
+def pooled(spectra: Sequence[Spectrum]) -> Spectrum:
+    """One spectrum for a group of filters that several layers or sums respond with.
+
+    Args:
+        spectra: of the same C filters, one per producer.
+
+    Returns:
+        The spectrum of the mean of their covariances, each divided by its trace so that all count
+        alike. A filter is inactive where it is so in all; `samples` is the fewest; with several
+        producers `kl_stderr` is None.
+
+    Raises:
+        DataError: no spectrum, or spectra of different numbers of filters.
+
+    Example:
+        >>> small, large = analyse([[1, 0], [2, 0], [3, 0]]), analyse([[0, 10], [0, 20], [0, 30]])
+        >>> pooled([small, large]).eigenvalues.tolist()
+        [0.5, 0.5]
+    """
+    if len({each.filters for each in spectra}) != 1:
+        raise DataError(
+            f"Spectra of {[each.filters for each in spectra]} filters cannot be pooled.",
+            remedy="Pool spectra of the same filters, one or more.",
+        )
+    if len(spectra) == 1:
+        return spectra[0]
+    inactive = np.logical_and.reduce([each.inactive for each in spectra])
+    mean = sum(_trace_normalised(each.covariance) for each in spectra) / len(spectra)
+    return _spectrum(np.asarray(mean), inactive, min(each.samples for each in spectra))
+
+
+def _silenced_covariance(moments: Moments) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+    """Covariance with inactive filters at exactly 0, and which they are."""
+    if moments.count <= moments.filters:
+        raise TooFewSamplesError(
+            f"There are {moments.count} samples for {moments.filters} filters; their covariance cannot have full rank.",
+            remedy=f"Raise probe.samples above {moments.filters}, or exclude the layer.",
+        )
+    matrix = covariance(moments)
+    deviation = np.sqrt(matrix.diagonal())
+    inactive = deviation <= _INACTIVE * np.maximum(np.abs(moments.mean), deviation.max())
+    # What a constant filter still varies by is rounding, and rounding is no energy.
+    matrix[inactive] = 0.0
+    matrix[:, inactive] = 0.0
+    return matrix, inactive
+
+
+def _spectrum(matrix: Matrix, inactive: npt.NDArray[np.bool_], samples: int) -> Spectrum:
+    eigenvalues = _eigenvalues(matrix)
+    kl, kl_ratio = _divergence(eigenvalues)
+    pearson = _pearson(matrix, inactive)
+    correlation = np.abs(pearson)
+    peak, mean = _off_diagonal(correlation, len(matrix) - int(inactive.sum()))
+    return Spectrum(
+        samples=samples,
+        eigenvalues=eigenvalues,
+        kl=kl,
+        kl_ratio=kl_ratio,
+        kl_bias=len(matrix) / (2 * samples),
+        kl_stderr=None,
+        correlation=correlation,
+        inactive=inactive,
+        peak_correlation=peak,
+        mean_correlation=mean,
+        covariance=matrix,
+        kl_ratio_standardised=_divergence(_eigenvalues(pearson))[1],
+    )
+
+
+def _eigenvalues(matrix: Matrix) -> Matrix:
+    """Descending, clipped at 0, divided by their sum; zeros if the matrix is zero."""
+    raw = np.clip(np.linalg.eigvalsh(matrix)[::-1], 0.0, None)
+    total = raw.sum()
+    return np.asarray(raw / total if total > 0 else np.zeros_like(raw))
+
+
+def _divergence(eigenvalues: Matrix) -> tuple[float, float]:
+    """Kullback-Leibler divergence from the flat spectrum in nats, and its share of the bound ln C."""
+    filters = len(eigenvalues)
+    bound = float(np.log(filters))
+    if filters == 1:
+        return 0.0, 0.0
+    if not eigenvalues.any():
+        return bound, 1.0
+    # Rounding may step over either end of the range by 1e-16.
+    kl = min(max(float(rel_entr(eigenvalues, 1 / filters).sum()), 0.0), bound)
+    return kl, kl / bound
+
+
+def _pearson(matrix: Matrix, inactive: npt.NDArray[np.bool_]) -> Matrix:
+    scale = np.sqrt(matrix.diagonal())
+    scale[inactive] = 1.0
+    pearson: Matrix = np.clip(matrix / np.outer(scale, scale), -1.0, 1.0)
+    np.fill_diagonal(pearson, np.where(inactive, 0.0, 1.0))
+    return pearson
+
+
+def _off_diagonal(correlation: Matrix, active: int) -> tuple[float, float]:
+    """Largest and mean correlation of two different active filters."""
+    if active < 2:
+        return 0.0, 0.0
+    others = correlation - np.diag(correlation.diagonal())
+    return float(others.max()), float(others.sum() / (active * (active - 1)))
+
+
+def _jackknife(shards: Sequence[Moments]) -> float | None:
+    held = [shard for shard in shards if shard.count]
+    total = sum(shard.count for shard in held)
+    if len(held) < 2 or any(total - shard.count <= shard.filters for shard in held):
+        return None
+    ratios = np.array([_kl_ratio(merge_all(held[:i] + held[i + 1 :])) for i in range(len(held))])
+    return float(np.sqrt((len(held) - 1) * ratios.var()))
+
+
+def _kl_ratio(moments: Moments) -> float:
+    return _divergence(_eigenvalues(_silenced_covariance(moments)[0]))[1]
+
+
+def _trace_normalised(matrix: Matrix) -> Matrix:
+    trace = matrix.trace()
+    return matrix / trace if trace > 0 else matrix
