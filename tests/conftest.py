@@ -1,0 +1,33 @@
+"""What all tests share: the reference data beside the repository, and a clear word where it is absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("PFA_GATE_SHARED") or Path(__file__).parents[2] / "shared")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data; only for tests marked shared_data."""
+    return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED.is_dir():
+        return
+    for item in items:
+        if item.get_closest_marker("shared_data"):
+            item.add_marker(pytest.mark.skip(reason=f"not run: there is no folder {SHARED}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Read off the reports, so that it holds on the controller of xdist too.
+    skipped = terminalreporter.getreports("skipped")
+    unrun = [report for report in skipped if "shared_data" in report.keywords]
+    if unrun:
+        terminalreporter.write_line(
+            f"{len(unrun)} shared_data tests not run: there is no folder {SHARED} (set PFA_GATE_SHARED).",
+            yellow=True,
+        )

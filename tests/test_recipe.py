@@ -1,0 +1,203 @@
+"""Counts by divergence and by energy, targets met exactly, rounding, and the printed plan."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pfa_gate.covariance import Moments
+from pfa_gate.errors import ConfigError, TargetError
+from pfa_gate.recipe import Recipe, Rule, keep_energy, keep_kl, recipe
+from pfa_gate.spectrum import Spectrum, analyse, spectrum
+
+
+def of_variances(*variances: float) -> Spectrum:
+    """The spectrum of uncorrelated filters with these variances."""
+    count = 1000
+    return spectrum(Moments(count, np.zeros(len(variances)), np.diag(variances) * (count - 1.0)))
+
+
+def responses(seed: int, filters: int, samples: int = 200) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    rows = draw.standard_normal((samples, filters)) @ draw.standard_normal((filters, filters))
+    if seed % 4 == 1 and filters > 1:
+        rows[:, 0] = 0.0
+    return rows
+
+
+def never(keep: Mapping[str, int]) -> float:
+    raise AssertionError("this strategy does not look at the footprint")
+
+
+any_responses = st.builds(responses, st.integers(0, 10_000), st.integers(1, 12))
+energies = st.floats(0, 1)
+
+
+class TestCounts:
+    @given(rows=any_responses, energy=energies)
+    @settings(deadline=None)
+    def test_against_an_independent_reference(self, rows, energy):
+        got = analyse(rows)
+        assert keep_energy(got, energy) == reference.keep_energy(rows, energy)
+        filters = rows.shape[1]
+        ratio = reference.kl(rows) / np.log(filters) if filters > 1 else 0.0
+        wanted = np.ceil(filters * (1 - ratio) - 1e-9)
+        assert keep_kl(got) == max(1, min(wanted, reference.varying(rows).sum()))
+
+    @given(rows=any_responses, one=energies, two=energies)
+    @settings(deadline=None)
+    def test_more_energy_never_keeps_fewer(self, rows, one, two):
+        got = analyse(rows)
+        low, high = sorted((one, two))
+        assert 1 <= keep_energy(got, low) <= keep_energy(got, high) <= max(1, got.active)
+
+    @given(rows=any_responses, energy=energies, seed=st.integers(0, 99))
+    @settings(deadline=None, max_examples=40)
+    def test_neither_order_nor_scale_of_filters_matters(self, rows, energy, seed):
+        order = np.random.default_rng(seed).permutation(rows.shape[1])
+        one, two = analyse(rows), analyse(1e3 * rows[:, order])
+        assert keep_kl(one) == keep_kl(two)
+        assert keep_energy(one, energy) == keep_energy(two, energy)
+
+    def test_all_energy_keeps_all_that_vary(self):
+        got = of_variances(5, 1, 0, 0.001, 0)
+        assert keep_energy(got, 1.0) == got.active == 3
+
+    def test_all_energy_lets_copies_go(self):
+        rows = responses(2, 4)
+        assert keep_energy(analyse(np.hstack([rows, rows])), 1.0) == 4
+
+    def test_no_energy_keeps_one(self):
+        assert keep_energy(of_variances(1, 1), 0.0) == 1
+
+    @pytest.mark.parametrize("filters", [1, 3, 7, 10, 64, 100, 512])
+    def test_equal_filters_at_a_border_are_not_moved_by_rounding(self, filters):
+        # Trap 12: ceil of 3.0000000000000004.
+        got = of_variances(*[0.1] * filters)
+        assert keep_kl(got) == filters
+        assert [keep_energy(got, k / filters) for k in range(1, filters + 1)] == list(range(1, filters + 1))
+
+    @pytest.mark.parametrize(("nudge", "count"), [(-1e-10, 5), (1e-10, 5), (1e-7, 6)])
+    def test_the_tolerance_of_energy(self, nudge, count):
+        assert keep_energy(of_variances(*[1] * 10), 0.5 + nudge) == count
+
+    def test_half_of_equal_filters_by_divergence(self):
+        # p = 1/2 twice of C = 4: kl = ln 2, half of ln 4, so 2 stay.
+        assert keep_kl(of_variances(1, 1, 0, 0)) == 2
+
+    @pytest.mark.parametrize("energy", [-0.1, 1.0001, 95, float("nan")])
+    def test_energy_out_of_range(self, energy):
+        with pytest.raises(ConfigError, match="between 0 and 1") as caught:
+            keep_energy(of_variances(1, 1), energy)
+        assert "0.95" in caught.value.remedy
+
+
+GROUPS = {
+    "a": of_variances(8, 4, 2, 1, 1),
+    "b": of_variances(1, 1, 1, 1),
+    "c": of_variances(100, 1, 1, 0, 0, 0, 0, 0),
+}
+
+
+class TestStrategies:
+    def test_kl(self):
+        got = recipe(GROUPS, never, Rule("kl"))
+        assert got.keep == {name: keep_kl(each) for name, each in GROUPS.items()}
+        assert got.energy is None
+
+    def test_energy(self):
+        got = recipe(GROUPS, never, Rule("energy", energy=0.9))
+        assert got.keep == {"a": 4, "b": 4, "c": 1}
+        assert got.energy == 0.9
+        assert got.widths == {"a": 5, "b": 4, "c": 8}
+
+    def test_no_group(self):
+        assert recipe({}, never, Rule("kl")).keep == {}
+        assert recipe({}, lambda keep: 7.0, Rule("bytes", target=7)).keep == {}
+        with pytest.raises(TargetError):
+            recipe({}, lambda keep: 7.0, Rule("bytes", target=6))
+
+    @pytest.mark.parametrize("strategy", ["parameters", "bytes", "macs"])
+    @pytest.mark.parametrize("round_to", [1, 2, 3])
+    @pytest.mark.parametrize("minimum", [1, 3])
+    @given(seed=st.integers(0, 9999), share=st.floats(0, 1.2))
+    @settings(deadline=None, max_examples=15)
+    def test_largest_energy_that_meets_the_target(self, strategy, round_to, minimum, seed, share):
+        groups = {str(i): analyse(responses(seed + i, 2 + (seed + 3 * i) % 9)) for i in range(3)}
+
+        def footprint(keep: Mapping[str, int]) -> float:
+            # Neighbours multiply, as weights do.
+            return 3 * keep["0"] + keep["0"] * keep["1"] + 5 * keep["1"] * keep["2"] + 7
+
+        rule = Rule(strategy, None, share * footprint({"0": 10, "1": 10, "2": 10}), round_to, minimum)
+        every = sorted({0.0} | {min(1.0, e) for s in groups.values() for e in np.cumsum(s.eigenvalues)})
+        plans = [recipe(groups, never, Rule("energy", e, None, round_to, minimum)) for e in every]
+        meeting = [plan for plan in plans if footprint(plan.keep) <= rule.target]
+        if not meeting:
+            with pytest.raises(TargetError, match=f"has {footprint(plans[0].keep):,.0f} {strategy}"):
+                recipe(groups, footprint, rule)
+            return
+        got = recipe(groups, footprint, rule)
+        assert footprint(got.keep) <= rule.target
+        assert (got.keep, got.energy) == (meeting[-1].keep, meeting[-1].energy)
+
+    def test_out_of_reach_names_both_figures(self):
+        with pytest.raises(TargetError) as caught:
+            recipe(GROUPS, lambda keep: 1000 * sum(keep.values()), Rule("parameters", target=2999.0))
+        assert str(caught.value).splitlines() == [
+            "The smallest recipe has 3,000 parameters; the target is 2,999.",
+            "  Set recipe.parameters to 3,000 or more, or lower round_to and minimum.",
+        ]
+
+    def test_the_smallest_is_in_reach_exactly(self):
+        got = recipe(GROUPS, lambda keep: 1000 * sum(keep.values()), Rule("parameters", target=3000))
+        assert got.keep == {"a": 1, "b": 1, "c": 1}
+
+    def test_a_generous_target_keeps_all_that_vary(self):
+        got = recipe(GROUPS, lambda keep: sum(keep.values()), Rule("macs", target=1e9))
+        assert got.keep == {"a": 5, "b": 4, "c": 3}
+
+    def test_few_footprints_are_counted(self):
+        calls = []
+        groups = {str(i): of_variances(*np.random.default_rng(i).random(256)) for i in range(20)}
+        recipe(groups, lambda keep: calls.append(1) or sum(keep.values()), Rule("bytes", target=2000))
+        assert len(calls) <= 14
+
+
+class TestRounding:
+    @pytest.mark.parametrize(
+        ("round_to", "minimum", "count"), [(1, 1, 3), (2, 1, 4), (4, 1, 4), (8, 1, 5), (1, 4, 4), (2, 9, 5)]
+    )
+    def test_up_to_a_multiple_but_never_above_the_width(self, round_to, minimum, count):
+        rule = Rule("energy", energy=0.85, round_to=round_to, minimum=minimum)
+        assert recipe({"a": GROUPS["a"]}, never, rule).keep == {"a": count}
+
+
+class TestRule:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"strategy": "energy"},
+            {"strategy": "bytes"},
+            {"strategy": "kl", "round_to": 0},
+            {"strategy": "kl", "minimum": 0},
+        ],
+    )
+    def test_what_is_missing_is_said(self, arguments):
+        with pytest.raises(ConfigError):
+            Rule(**arguments)
+
+
+def test_a_plan_prints_sorted():
+    plan = recipe(GROUPS, never, Rule("energy", energy=0.9), {"head": "it feeds the output"})
+    assert str(plan).splitlines() == [
+        "energy 0.9",
+        "a     5 -> 4",
+        "b     4 -> 4",
+        "c     8 -> 1",
+        "head  whole: it feeds the output",
+    ]
+    assert str(Recipe("kl", None, {})) == "kl"
