@@ -139,7 +139,8 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
     kept, weights = _read_recipe(folder)
     if model is None:
         raise ArtifactError(
-            f"{folder} holds weights, not code.", remedy="Pass the full model: load(directory, model=factory())."
+            f"{folder} holds weights, not code.",
+            remedy="Pass the full model: load(directory, model=factory()).",
         )
     try:
         smaller = narrow(model, kept)

@@ -16,7 +16,15 @@ from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
 Pooling = Literal["max", "mean"]
 Responses = Mapping[str, Tensor]
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+_LAYERS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
 
 
 def chosen_layers(
@@ -27,7 +35,8 @@ def chosen_layers(
     Args:
         model: the model itself, to know of layers that are never called.
         coupling: its coupling.
-        include, exclude: patterns on module names; `*` matches any characters, dots too.
+        include: patterns on module names; `*` matches any characters, dots too.
+        exclude: patterns of layers to leave out all the same.
 
     Raises:
         LayerPatternError: a pattern matches no layer.
@@ -38,7 +47,8 @@ def chosen_layers(
     for pattern in (*include, *exclude):
         if not any(fnmatchcase(name, pattern) for name in (*called, *silent)):
             raise LayerPatternError(
-                f"The pattern '{pattern}' matches no layer.", remedy=f"The layers are: {_listed([*called, *silent])}."
+                f"The pattern '{pattern}' matches no layer.",
+                remedy=f"The layers are: {_listed([*called, *silent])}.",
             )
     for name in silent:
         if _matches(name, include) and not _matches(name, exclude):
@@ -77,7 +87,9 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
-def respond(program: Program, batches: Iterable[Any], taps: Iterable[Tap], pooling: Pooling = "max") -> Iterator[Responses]:
+def respond(
+    program: Program, batches: Iterable[Any], taps: Iterable[Tap], pooling: Pooling = "max"
+) -> Iterator[Responses]:
     """Run the program on each batch and give the responses at each tap, by node name.
 
     A response is the output pooled over every axis that is neither batch nor filter (paper 3.1), [n, C] in the
@@ -131,7 +143,9 @@ def _runnable(
 def _described(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     leaves = [*args, *kwargs.values()]
     parts = [
-        f"{str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}" if isinstance(leaf, Tensor) else type(leaf).__name__
+        f"{str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}"
+        if isinstance(leaf, Tensor)
+        else type(leaf).__name__
         for leaf in leaves
     ]
     return ", ".join(parts) or "no inputs"

@@ -24,6 +24,7 @@ __all__ = [
     "Slice",
     "Tap",
     "Volume",
+    "export_model",
     "inputs_of",
     "trace",
     "trace_program",

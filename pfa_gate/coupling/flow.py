@@ -7,12 +7,13 @@ without a rule pins what it touches, which is never wrong, only less compressed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.partition import UNTRACKED, Partition, narrowed, varying
+from pfa_gate.coupling.partition import UNTRACKED, Partition, aligned, narrowed, varying
 from pfa_gate.coupling.program import Alias, Program, is_tensor, operator_name, shape_of
 
 Labels = Tensor | list[Tensor]
@@ -158,7 +159,7 @@ class Flow:
     def meet(self, one: Tensor, other: Tensor, reason: str) -> None:
         """Join labels at the same place; a label that meets something always present is pinned."""
         self.sets.join(one, other)
-        one, other = torch.broadcast_tensors(self.sets.canonical(one), self.sets.canonical(other))
+        one, other = aligned(self.sets.canonical(one), self.sets.canonical(other))
         lonely = ((one == UNTRACKED) != (other == UNTRACKED)).nonzero(as_tuple=True)
         if len(lonely[0]):
             self.pin(torch.maximum(one, other)[lonely], reason)
@@ -226,14 +227,15 @@ def _distinct(labels: Tensor, axis: int) -> int:
 
 
 Rule = Callable[[Flow, Node], Labels | None]
+AnyRule = TypeVar("AnyRule", bound=Rule)
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of the operators called `names`."""
+def rule(*names: str) -> Callable[[AnyRule], AnyRule]:
+    """Register a function as the rule of these operators; a string may hold several names."""
 
-    def register(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, function))
+    def register(function: AnyRule) -> AnyRule:
+        RULES.update(dict.fromkeys(" ".join(names).split(), function))
         return function
 
     return register
@@ -260,7 +262,11 @@ def _apply(flow: Flow, node: Node) -> None:
                 raise NoRuleError("has no rule")
             return
         labels = known(flow, node)
-    except (NoRuleError, IndexError, RuntimeError) as error:  # label arithmetic that an operator's rule does not cover
+    except (
+        NoRuleError,
+        IndexError,
+        RuntimeError,
+    ) as error:  # label arithmetic that an operator's rule does not cover
         _pin_inputs(flow, node, f"operator {name} {error}" if isinstance(error, NoRuleError) else f"operator {name}")
         return
     if labels is not None:

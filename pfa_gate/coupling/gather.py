@@ -130,7 +130,7 @@ class _Gathering:
 
     def _cluster(self, key: tuple[object, ...], roots: list[int]) -> _Cluster | None:
         *places, frozen = key
-        touches = tuple(self._touches[place] for place, _ in places)  # type: ignore[misc]
+        touches = tuple(self._touches[place[0]] for place in places if isinstance(place, tuple))
         if not any(touch.makes for touch in touches):
             return None  # columns that read something that is no filter of this network
         return _Cluster(np.array(roots), touches, frozen if isinstance(frozen, str) else None)
@@ -230,19 +230,17 @@ class _Gathering:
                 yield Volume(self._axes(call.weight, owner), macs=call.work)
 
     def _stored(self) -> dict[str, Footprint]:
-        """Weight of one element of each stored tensor; shared storage counts once, folded tensors not at all."""
+        """What one element of each stored tensor costs; tied tensors count once, under the name the graph reads."""
         exported = self.flow.program.exported
         trained = set(exported.graph_signature.parameters)
         work = {weight: sum(call.work for call in calls) for weight, calls in self._calls.items()}
-        sizes: dict[str, Footprint] = {}
-        seen: set[tuple[int, int]] = set()
+        names: dict[tuple[int, int], str] = {}
         for name, tensor in exported.state_dict.items():
-            place = (tensor.data_ptr(), tensor.numel()) if tensor.numel() else (id(tensor), 0)
-            first = place not in seen
-            seen.add(place)
-            parameters, size = int(first and name in trained), tensor.element_size() if first else 0
-            sizes[name] = Footprint(parameters, size, work.get(name, 0))  # type: ignore[arg-type]
-        return sizes
+            names.setdefault((tensor.data_ptr(), tensor.numel()) if tensor.numel() else (id(tensor), 0), name)
+        return {
+            name: Footprint(int(name in trained), exported.state_dict[name].element_size(), work.get(name, 0))  # type: ignore[arg-type]
+            for name in names.values()
+        }
 
     def _axes(self, name: str, owner: Mapping[int, tuple[str, int]]) -> tuple[Axis, ...]:
         touched = {touch.axis: touch.roots for touch in self._touches if touch.parameter == name}

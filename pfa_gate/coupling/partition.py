@@ -37,7 +37,7 @@ class Partition:
 
     def join(self, one: Tensor, other: Tensor) -> None:
         """Make the sets of labels that stand at the same place one; shapes broadcast."""
-        one, other = torch.broadcast_tensors(self.canonical(one), self.canonical(other))
+        one, other = aligned(self.canonical(one), self.canonical(other))
         meets = (one != other) & (one != UNTRACKED) & (other != UNTRACKED)
         if not bool(meets.any()):
             return
@@ -55,6 +55,12 @@ def _components(pairs: Tensor, count: int) -> tuple[int, Tensor]:
     links = coo_array((torch.ones(len(pairs)).numpy(), (first, second)), shape=(count, count))
     number, sets = connected_components(links, directed=False)
     return int(number), torch.from_numpy(sets).to(torch.int64)
+
+
+def aligned(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both at the shape they broadcast to."""
+    shape = torch.broadcast_shapes(one.shape, other.shape)  # type: ignore[no-untyped-call]
+    return one.expand(shape), other.expand(shape)
 
 
 def narrowed(labels: Tensor) -> Tensor:

@@ -115,19 +115,20 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     named = dict(_held_tensors(exported))
     names = _held_names(exported)
     nodes = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
-    held = {nodes[placeholder]: Alias(name, tuple(range(named[name].ndim))) for placeholder, name in names.items()}
+    tied = _tied(named)
+    held = {nodes[key]: Alias(tied[name], tuple(range(named[name].ndim))) for key, name in names.items()}
     constants, aliases = _fold(exported, held, named)
     dynamic = any(isinstance(size, torch.SymInt) for node in nodes.values() for size in _sizes(node))
     return Program(exported, named, aliases, constants, dynamic)
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:
-    shapes = ShapesCollection()
+    shapes = ShapesCollection()  # type: ignore[no-untyped-call]
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.ndim:
             shapes[leaf] = {0: Dim.AUTO}
     try:
-        dynamic = shapes.dynamic_shapes(model, args, dict(kwargs))
+        dynamic = shapes.dynamic_shapes(model, args, dict(kwargs))  # type: ignore[no-untyped-call]
         return export(model, args, dict(kwargs), dynamic_shapes=dynamic, strict=False)
     except Exception as first:  # any failure of a user's forward or of the exporter ends here, with its reason
         try:
@@ -149,7 +150,9 @@ def _at_least_two(inputs: Any) -> Any:
     leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim]
     if not leaves or any(leaf.shape[0] != 1 for leaf in leaves):
         return inputs
-    return pytree.tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs)
+    return pytree.tree_map(
+        lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.ndim else leaf, inputs
+    )
 
 
 def _held_names(exported: ExportedProgram) -> dict[str, str]:
@@ -167,6 +170,15 @@ def _held_tensors(exported: ExportedProgram) -> Iterator[tuple[str, Tensor]]:
     for name in _held_names(exported).values():
         tensor = exported.state_dict[name] if name in exported.state_dict else exported.constants[name]
         yield name, tensor.detach() if isinstance(tensor, Tensor) else tensor
+
+
+def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name the first name of the same tensor: tied weights are one weight."""
+    first: dict[tuple[object, ...], str] = {}
+    return {
+        name: first.setdefault((tensor.data_ptr() or name, tensor.shape, tensor.stride()), name)
+        for name, tensor in tensors.items()
+    }
 
 
 _PERMUTING = {"t", "transpose", "permute", "numpy_T", "mT", "movedim", "swapaxes"}

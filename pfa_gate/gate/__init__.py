@@ -146,9 +146,7 @@ def _only(document: Document) -> str:
     names = list(document.gates)
     if len(names) == 1:
         return names[0]
-    raise ConfigError(
-        f"{document.path} declares {len(names)} gates.", remedy=f"Name one of them: {', '.join(names)}."
-    )
+    raise ConfigError(f"{document.path} declares {len(names)} gates.", remedy=f"Name one of them: {', '.join(names)}.")
 
 
 def _relative(path: Path) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from pfa_gate.config import GateConfig
 from pfa_gate.coupling import Coupling, Group, Layer, Program
+from pfa_gate.coupling.group import Indices
 from pfa_gate.covariance import Moments, accumulate, merge, subset
 from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
 from pfa_gate.loading import Batch
@@ -42,9 +43,7 @@ def responses(
     return accumulate(respond(program, batches, taps, config.probe.pooling), names)
 
 
-def spectra(
-    coupling: Coupling, layers: Sequence[Layer], moments: Mapping[str, Shards]
-) -> Spectra:
+def spectra(coupling: Coupling, layers: Sequence[Layer], moments: Mapping[str, Shards]) -> Spectra:
     """Spectra of the chosen layers and of the free groups that only these layers make.
 
     Raises:
@@ -59,7 +58,8 @@ def spectra(
             found[layer.name] = _layer_spectrum(layer, moments)
         except TooFewSamplesError as error:
             if layer.frozen is None:
-                raise error.at(f"layer '{layer.name}'")
+                error.at(f"layer '{layer.name}'")
+                raise
             unmeasured[layer.name] = error.fact
     if found and not any(each.active for each in found.values()):
         raise InactiveModelError(
@@ -99,11 +99,12 @@ def _group_spectrum(group: Group, moments: Mapping[str, Shards]) -> Spectrum:
             try:
                 found.append(spectrum_of_shards(shards))
             except PFAGateError as error:
-                raise error.at(f"group '{group.name}'")
+                error.at(f"group '{group.name}'")
+                raise
     return pooled(found)
 
 
-def _copies(filters: np.ndarray[tuple[int], np.dtype[np.int64]], width: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def _copies(filters: Indices, width: int) -> Iterator[Indices]:
     """Channels that hold filter 0, 1, … width - 1, as often as the tap has them all."""
     order = np.argsort(filters, kind="stable")
     order = order[filters[order] >= 0]

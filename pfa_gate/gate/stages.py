@@ -36,7 +36,8 @@ class Stages:
             yield
         except PFAGateError as error:
             place = self._document.place("gates", self._gate, *keys)
-            raise error.at(f"{place}, while {name} of gate '{self._gate}'")
+            error.at(f"{place}, while {name} of gate '{self._gate}'")
+            raise
         finally:
             self.seconds[name] = time.perf_counter() - start
         self.report(name, 1, 1)

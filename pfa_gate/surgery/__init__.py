@@ -15,7 +15,18 @@ from pfa_gate.surgery.cut import narrow, silence
 from pfa_gate.surgery.plan import Kept, plan
 from pfa_gate.surgery.proof import Inputs, Proof, floating, prove
 
-__all__ = ["Compressed", "Kept", "Proof", "compress", "floating", "narrow", "operate", "plan", "prove", "silence"]
+__all__ = [
+    "Compressed",
+    "Kept",
+    "Proof",
+    "compress",
+    "floating",
+    "narrow",
+    "operate",
+    "plan",
+    "prove",
+    "silence",
+]
 
 Keep = Mapping[str, npt.ArrayLike]
 

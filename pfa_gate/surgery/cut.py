@@ -97,10 +97,9 @@ def _replace(owner: nn.Module, attribute: str, tensor: Tensor) -> None:
 def _recount(module: nn.Module) -> None:
     """Make the counts that PyTorch's own modules keep agree with their tensors again."""
     if isinstance(module, _CONVOLUTIONS):
-        depthwise = module.groups == module.in_channels and module.groups > 1
-        multiplier = module.out_channels // module.in_channels if depthwise else 1
+        if module.groups == module.in_channels and module.groups > 1:
+            module.groups = int(module.weight.shape[0] * module.groups // module.out_channels)
         module.out_channels = module.weight.shape[0]
-        module.groups = module.out_channels // multiplier if depthwise else module.groups
         module.in_channels = module.weight.shape[1] * module.groups
     elif isinstance(module, _TRANSPOSED):
         module.in_channels = module.weight.shape[0]
@@ -112,4 +111,4 @@ def _recount(module: nn.Module) -> None:
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()
     elif hasattr(module, "num_features"):
-        module.num_features = next(len(tensor) for _, tensor in _own_tensors(module) if tensor.ndim == 1)
+        vars(module)["num_features"] = next(len(tensor) for _, tensor in _own_tensors(module) if tensor.ndim == 1)

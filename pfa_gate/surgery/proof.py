@@ -1,6 +1,7 @@
 """The proof: on the example and on random inputs, the compressed model equals the silenced one."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,9 +52,9 @@ def prove(smaller: nn.Module, silent: nn.Module, inputs: Inputs) -> Proof:
     dtypes = [torch.float64, torch.float32] if parameters <= CHEAP_PARAMETERS else [torch.float32]
     for dtype in dtypes:
         reference = _outputs(silent, inputs, dtype)
-        if not isinstance(reference, Exception):
+        if isinstance(reference, list):
             break
-    else:
+    if isinstance(reference, Exception):
         raise SurgeryError(f"The model does not run on its own example: {reference}") from reference
     outputs = _outputs(smaller, inputs, dtype)
     if isinstance(outputs, Exception):
@@ -113,7 +114,7 @@ def _relative(one: Tensor, other: Tensor) -> float:
         return 0.0
     scale = other.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     error = float((one - other).abs().max() / scale)
-    return error if error == error else float("inf")
+    return error if math.isfinite(error) else math.inf
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,5 @@
 """One rule for each operator of ATen that networks use; importing this package registers them all."""
 
-from pfa_gate.coupling.rules import contraction, elementwise, movement, normalisation, reduction
+from . import contraction, elementwise, movement, normalisation, reduction
 
 __all__ = ["contraction", "elementwise", "movement", "normalisation", "reduction"]

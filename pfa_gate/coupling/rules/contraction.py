@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, rule
-from pfa_gate.coupling.partition import UNTRACKED, varying
+from pfa_gate.coupling.partition import UNTRACKED, aligned, varying
 from pfa_gate.coupling.program import is_tensor, shape_of
 
 _INPUT_FIXED = "its input cannot be cut"
@@ -21,13 +21,11 @@ def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
     return node.kwargs.get(name, default)
 
 
-@rule("conv1d", "conv2d", "conv3d", "convolution")
+@rule("conv1d conv2d conv3d")
 def convolution(flow: Flow, node: Node) -> Tensor:
     """Weight [O, I / groups, k…] over axis 1 of the input."""
     source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
-    groups = argument(node, 6, "groups", 1) if not isinstance(argument(node, 6, "groups", 1), bool) else node.args[8]
-    if argument(node, 6, "transposed", False) is True:
-        raise NoRuleError("is transposed in its general form")
+    groups: Any = argument(node, 6, "groups", 1)
     rows = _convolve(flow, source, weight, groups)
     flow.adopt_vector(bias, rows)
     alias = flow.tensor(weight)
@@ -68,11 +66,11 @@ def _channels(flow: Flow, rows: Tensor, node: Node) -> Tensor:
     return flow.sets.canonical(rows).reshape((1, -1) + (1,) * (len(shape_of(node)) - 2))
 
 
-@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@rule("conv_transpose1d conv_transpose2d conv_transpose3d")
 def transposed_convolution(flow: Flow, node: Node) -> Tensor:
     """Weight [I, O / groups, k…]; with groups, all keep the same places."""
     source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
-    groups = argument(node, 6, "groups", 1)
+    groups: Any = argument(node, 6, "groups", 1)
     alias = flow.tensor(weight)
     if alias is None:
         raise NoRuleError("has a weight that is computed from the input")
@@ -167,9 +165,13 @@ def _note_product(
     left, right = shapes
     lead = shape_of(node)[:-2]
     box = [(axis, size) for axis, size in enumerate(lead)]
-    tracked = torch.maximum(*torch.broadcast_tensors(one[..., :1, :1], other[..., :1, :1]))
+    tracked = torch.maximum(*aligned(one[..., :1, :1], other[..., :1, :1]))
     vectors = [_axis_labels(tracked, axis, size) for axis, size in box]
-    vectors += [_axis_labels(one, -2, left[-2]), _axis_labels(one, -1, left[-1]), _axis_labels(other, -1, right[-1])]
+    vectors += [
+        _axis_labels(one, -2, left[-2]),
+        _axis_labels(one, -1, left[-1]),
+        _axis_labels(other, -1, right[-1]),
+    ]
     flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=tuple(vectors)))
 
 
@@ -188,7 +190,7 @@ def multiply(flow: Flow, one: Tensor, other: Tensor) -> Tensor:
     """
     inner = (_moving(one, -1), _moving(other, -2))
     outer = (_moving(one, -2), _moving(other, -1))
-    if any(inner) and any(outer) or all(outer):
+    if (any(inner) and any(outer)) or all(outer):
         flow.pin(one, "is multiplied along two axes")
         flow.pin(other, "is multiplied along two axes")
         return torch.zeros((1,) * one.ndim, dtype=torch.int64)
@@ -198,7 +200,7 @@ def multiply(flow: Flow, one: Tensor, other: Tensor) -> Tensor:
     if any(outer):
         return _outer(flow, one, other, outer)
     _share_heads(flow, one, other)
-    return flow.sets.canonical(torch.maximum(*torch.broadcast_tensors(one, other)))
+    return flow.sets.canonical(torch.maximum(*aligned(one, other)))
 
 
 def _moving(labels: Tensor, axis: int) -> bool:

@@ -5,18 +5,18 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.coupling.flow import Flow, rule
-from pfa_gate.coupling.partition import UNTRACKED, varying
+from pfa_gate.coupling.partition import UNTRACKED, aligned, varying
 from pfa_gate.coupling.program import is_tensor, operator_name, shape_of
 
 
 @rule(
-    *"relu relu_ relu6 relu6_ gelu gelu_ silu silu_ sigmoid sigmoid_ tanh tanh_ hardtanh hardtanh_ hardswish".split(),
-    *"hardswish_ hardsigmoid hardsigmoid_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ mish mish_".split(),
-    *"softplus log_sigmoid erf exp expm1 log log1p neg sqrt rsqrt square abs reciprocal sin cos sign floor".split(),
-    *"clamp clamp_ clamp_min clamp_max dropout dropout_ feature_dropout alpha_dropout clone contiguous to".split(),
-    *"_to_copy alias detach detach_ lift_fresh lift_fresh_copy logical_not bitwise_not pow type_as rrelu".split(),
-    *"zeros_like ones_like full_like rand_like randn_like threshold hardshrink softshrink tanhshrink round".split(),
-    *"isnan isinf isfinite nan_to_num softsign ceil trunc atan".split(),
+    "relu relu_ relu6 relu6_ gelu gelu_ silu silu_ sigmoid sigmoid_ tanh tanh_ hardtanh hardtanh_ hardswish",
+    "hardswish_ hardsigmoid hardsigmoid_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ mish mish_ softplus",
+    "log_sigmoid erf exp expm1 log log1p neg sqrt rsqrt square abs reciprocal sin cos sign floor clamp clamp_",
+    "clamp_min clamp_max dropout dropout_ feature_dropout alpha_dropout clone contiguous to _to_copy alias detach",
+    "detach_ lift_fresh lift_fresh_copy logical_not bitwise_not pow type_as rrelu zeros_like ones_like full_like",
+    "rand_like randn_like threshold hardshrink softshrink tanhshrink round isnan isinf isfinite nan_to_num softsign",
+    "ceil trunc atan",
 )
 def same(flow: Flow, node: Node) -> Tensor:
     """One tensor in, the same labels out."""
@@ -27,9 +27,8 @@ def same(flow: Flow, node: Node) -> Tensor:
 
 
 @rule(
-    *"add add_ sub sub_ mul mul_ div div_ maximum minimum where rsub lerp addcmul eq ne lt gt le ge".split(),
-    *"__and__ __or__ logical_and logical_or bitwise_and bitwise_or remainder floor_divide masked_fill".split(),
-    *"masked_fill_ atan2 fmod".split(),
+    "add add_ sub sub_ mul mul_ div div_ maximum minimum where rsub lerp addcmul eq ne lt gt le ge __and__ __or__",
+    "logical_and logical_or bitwise_and bitwise_or remainder floor_divide masked_fill masked_fill_ atan2 fmod",
 )
 def meeting(flow: Flow, node: Node) -> Tensor:
     """Several tensors of one broadcast shape: labels that stand at the same place become one."""
@@ -59,7 +58,7 @@ def _joined(flow: Flow, operands: dict[Node, Tensor], shape: tuple[int, ...]) ->
             continue
         if started:
             flow.meet(result, labels, "meets a value whose filters cannot be cut")
-        result = torch.maximum(*torch.broadcast_tensors(flow.sets.canonical(result), flow.sets.canonical(labels)))
+        result = torch.maximum(*aligned(flow.sets.canonical(result), flow.sets.canonical(labels)))
         started = True
     return result
 

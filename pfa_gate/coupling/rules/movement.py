@@ -15,10 +15,10 @@ _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops
 
 
 @rule(
-    *"view reshape _unsafe_view permute transpose t unsqueeze squeeze slice select split split_with_sizes".split(),
-    *"chunk cat concat stack expand flatten unflatten roll unbind repeat flip narrow pixel_shuffle".split(),
-    *"pixel_unshuffle channel_shuffle movedim swapaxes expand_as view_as unfold hsplit tile numpy_T mT".split(),
-    *"repeat_interleave broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle".split(),
+    "view reshape _unsafe_view permute transpose t unsqueeze squeeze slice select split split_with_sizes chunk cat",
+    "concat stack expand flatten unflatten roll unbind repeat flip narrow pixel_shuffle pixel_unshuffle",
+    "channel_shuffle movedim swapaxes expand_as view_as unfold hsplit tile numpy_T mT repeat_interleave",
+    "broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle",
 )
 def moved(flow: Flow, node: Node) -> Labels:
     """The operator itself, applied to labels."""
@@ -97,11 +97,11 @@ def _spread(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @rule(
-    *"max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d".split(),
-    *"adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d".split(),
-    *"_adaptive_avg_pool2d max_pool2d_with_indices lp_pool2d upsample_nearest1d upsample_nearest2d".split(),
-    *"upsample_nearest3d upsample_bilinear2d upsample_bicubic2d upsample_linear1d upsample_trilinear3d".split(),
-    *"_upsample_nearest_exact2d reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d".split(),
+    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d",
+    "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d _adaptive_avg_pool2d max_pool2d_with_indices",
+    "lp_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d",
+    "upsample_linear1d upsample_trilinear3d _upsample_nearest_exact2d reflection_pad1d reflection_pad2d",
+    "replication_pad1d replication_pad2d",
 )
 def spatial(flow: Flow, node: Node) -> Labels:
     """Pooling and resizing: filters stay where they are, space changes around them."""

@@ -14,8 +14,8 @@ _ACROSS = "is reduced across channels"
 
 
 @rule(
-    *"mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std".split(),
-    *"var_mean cumsum max min logsumexp argmax argmin prod any all median".split(),
+    "mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std var_mean cumsum",
+    "max min logsumexp argmax argmin prod any all median",
 )
 def reduced(flow: Flow, node: Node) -> Labels:
     """Reduce over axes without filters; filters along a reduced axis stay."""
@@ -43,6 +43,6 @@ def _without(labels: Tensor, axes: Sequence[int], left: int) -> Tensor:
 def _axes(node: Node, count: int) -> list[int]:
     place = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
     given: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
-    if given is None or isinstance(given, list | tuple) and not given or isinstance(given, bool):
+    if given is None or (isinstance(given, list | tuple) and not given) or isinstance(given, bool):
         return list(range(count))
     return [axis % count for axis in ([given] if isinstance(given, int) else given)]
