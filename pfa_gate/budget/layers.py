@@ -1,0 +1,132 @@
+"""Verdicts on layer budgets: a limit that every layer has to keep."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pfa_gate.budget.finding import Judgement, LayerFinding, Outcome
+from pfa_gate.budget.measurements import LayerMeasure
+from pfa_gate.budget.rules import limit_for
+from pfa_gate.budget.wording import apart, listed, plural
+from pfa_gate.config import LayerRule, Limit
+
+_FIELDS = {"kl": "kl_ratio"}
+_WORDS = {
+    "kl": "KL ratio",
+    "peak_correlation": "peak correlation",
+    "mean_correlation": "mean correlation",
+    "inactive": "inactive filters",
+}
+# A bias below this share of the limit cannot turn a verdict that noise could not turn as well.
+_BIAS_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class _Row:
+    layer: LayerMeasure
+    limit: Limit
+    finding: LayerFinding
+
+    @property
+    def excess(self) -> float:
+        observed = self.finding.observed
+        return math.inf if observed is None else observed - self.limit.value
+
+
+def judge_layers(rules: Sequence[LayerRule], layers: Sequence[LayerMeasure], key: str) -> Judgement:
+    """Hold every layer to its limit for one key.
+
+    A layer without a matching rule has no limit. A skipped layer is not judged. A layer whose value is
+    missing or NaN is not judged either, and then the budget as a whole cannot be kept.
+
+    Args:
+        rules: layer rules in the order of pfa.yaml.
+        layers: one measure per layer, in model order.
+        key: `kl`, `peak_correlation`, `mean_correlation` or `inactive`.
+
+    Example:
+        >>> rule = LayerRule.model_validate({"match": "*", "inactive": 0})
+        >>> judge_layers([rule], [LayerMeasure("stem", 16, inactive=2)], "inactive").sentence
+        '1 of 1 layer has too many inactive filters: stem 2 (2 above 0).'
+    """
+    rows = [_row(layer, limit, key) for layer in layers if (limit := limit_for(rules, layer.name, key))]
+    judged = [row for row in rows if row.layer.skipped is None]
+    details = tuple(row.finding for row in rows)
+    limits = _limit_text([row.limit for row in rows])
+    if not judged:
+        return Judgement(limits, "", "not judged", _nothing_judged(rows), details)
+    worst = sorted(judged, key=lambda row: -row.excess)
+    outcome = _outcome(judged)
+    measured = [row for row in worst if row.finding.observed is not None]
+    observed = _texts(measured[0])[0] if measured else ""
+    notes = (*_noise(measured), *(_bias(judged) if key == "kl" else ()))
+    return Judgement(limits, observed, outcome, _verdict(outcome, worst, key), details, notes)
+
+
+def _limit_text(limits: Sequence[Limit]) -> str:
+    ends = (pick(limits, key=lambda limit: limit.value).text for pick in (min, max) if limits)
+    return "-".join(dict.fromkeys(ends)) or "none"
+
+
+def _row(layer: LayerMeasure, limit: Limit, key: str) -> _Row:
+    value: float | None = getattr(layer, _FIELDS.get(key, key))
+    if layer.skipped is not None or value is None or math.isnan(value):
+        return _Row(layer, limit, LayerFinding(layer.name, limit.value, None, "not judged"))
+    outcome: Outcome = "kept" if value <= limit.value else "broken"
+    noisy = key == "kl" and abs(value - limit.value) <= 2 * (layer.kl_stderr or 0.0)
+    return _Row(layer, limit, LayerFinding(layer.name, limit.value, float(value), outcome, noisy))
+
+
+def _bias_ratio(layer: LayerMeasure) -> float:
+    return 0.0 if layer.kl_bias is None or layer.filters < 2 else layer.kl_bias / math.log(layer.filters)
+
+
+def _outcome(judged: Sequence[_Row]) -> Outcome:
+    outcomes = {row.finding.outcome for row in judged}
+    return "broken" if "broken" in outcomes else "not judged" if "not judged" in outcomes else "kept"
+
+
+def _verdict(outcome: Outcome, worst: Sequence[_Row], key: str) -> str:
+    if outcome == "not judged":
+        missing = [row.layer.name for row in worst if row.finding.outcome == outcome]
+        return f"The {_WORDS[key]} of {plural(len(missing), 'layer')} could not be measured: {listed(missing)}."
+    if outcome == "broken":
+        return _broken([row for row in worst if row.finding.outcome == outcome], len(worst), key)
+    observed, limit = _texts(worst[0])
+    closest = f"{worst[0].layer.name}, {observed} of {limit}"
+    return f"{plural(len(worst), 'layer')} within the limit; closest is {closest}."
+
+
+def _broken(broken: Sequence[_Row], judged: int, key: str) -> str:
+    fault = "too many inactive filters" if key == "inactive" else f"too high a {_WORDS[key]}"
+    verb = "has" if len(broken) == 1 else "have"
+    cases = listed([_case(row) for row in broken])
+    return f"{len(broken):,} of {plural(judged, 'layer')} {verb} {fault}: {cases}."
+
+
+def _case(row: _Row) -> str:
+    observed, limit = _texts(row)
+    by = apart(row.excess, 0.0)[0]
+    return f"{row.layer.name} {observed} ({by} above {limit})"
+
+
+def _texts(row: _Row) -> tuple[str, str]:
+    return apart(row.finding.observed or 0.0, row.limit.value)
+
+
+def _noise(rows: Sequence[_Row]) -> tuple[str, ...]:
+    noisy = [row.layer.name for row in rows if row.finding.within_noise]
+    return (f"Within two standard errors of the limit: {listed(noisy)}.",) if noisy else ()
+
+
+def _bias(rows: Sequence[_Row]) -> tuple[str, ...]:
+    biased = [row.layer.name for row in rows if _bias_ratio(row.layer) > _BIAS_SHARE * row.limit.value]
+    fault = "Few samples raise KL by more than a tenth of the limit"
+    return (f"{fault} in {listed(biased)}: raise probe.samples.",) if biased else ()
+
+
+def _nothing_judged(rows: Sequence[_Row]) -> str:
+    if not rows:
+        return "No layer has this limit."
+    first = rows[0].layer
+    return f"Every layer it applies to is skipped: {listed([row.layer.name for row in rows])} ({first.skipped})."

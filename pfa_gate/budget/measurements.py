@@ -1,0 +1,83 @@
+"""What a gate measured, as plain numbers: all that a verdict may depend on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LayerMeasure:
+    """What the probe said about one layer.
+
+    Attributes:
+        name: the module's dotted name.
+        filters: number of filters, at least 1.
+        kl_ratio: KL divergence over ln C, in [0, 1]; None or NaN where it could not be measured.
+        kl_stderr: jackknife standard error of kl_ratio, on the same scale; None where unknown.
+        kl_bias: expected upward bias of the KL divergence from few samples, in nats; None where unknown.
+        peak_correlation: largest |Pearson| between two active filters, in [0, 1].
+        mean_correlation: mean |Pearson| between active filters, in [0, 1].
+        inactive: number of filters that never move.
+        skipped: why no verdict is due on this layer (it feeds the output, say); None for all others.
+            A layer that should have been measured and was not is no skipped layer: leave its numbers None.
+    """
+
+    name: str
+    filters: int
+    kl_ratio: float | None = None
+    kl_stderr: float | None = None
+    kl_bias: float | None = None
+    peak_correlation: float | None = None
+    mean_correlation: float | None = None
+    inactive: int | None = None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters (count), bytes of the stored weights, MACs of one sample."""
+
+    parameters: int
+    bytes: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """Outcome of the surgery's proof.
+
+    Attributes:
+        max_error: largest difference between compressed and silenced model, relative to the output's scale.
+        passed: whether every output agreed.
+        put_back: groups whose own proof failed and which were left whole.
+        tolerance: largest relative error allowed (1e-5 in float32, 1e-10 in float64).
+    """
+
+    max_error: float
+    passed: bool
+    put_back: tuple[str, ...] = ()
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything budgets are judged on.
+
+    Each `*_reason` says why the value before it is None.
+
+    Attributes:
+        layers: one measure per layer, in model order, skipped ones included.
+        full: size of the full model.
+        compressed: size of the compressed model.
+        accuracy_drop: score of the full model minus the compressed one's, as a fraction (0.005 is 0.5 pp).
+        latency: time of the compressed model over that of the full one (0.8 is 80 %).
+        exact: the surgery's proof; None where nothing was compressed, for the reason `compressed_reason`.
+    """
+
+    layers: tuple[LayerMeasure, ...]
+    full: Size
+    compressed: Size | None = None
+    compressed_reason: str = ""
+    accuracy_drop: float | None = None
+    accuracy_reason: str = ""
+    latency: float | None = None
+    latency_reason: str = ""
+    exact: Exactness | None = None

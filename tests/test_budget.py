@@ -1,0 +1,281 @@
+"""Verdicts: data in, findings out."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+import records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pfa_gate.budget import Exactness, Finding, LayerMeasure, Measurements, Size, judge
+from pfa_gate.budget.wording import amount, apart, significant
+from pfa_gate.errors import LayerPatternError
+
+NAN = float("nan")
+FULL = Size(parameters=1000, bytes=4000, macs=90_000)
+
+
+def judged(budgets: dict, *layers: LayerMeasure, **measured: object) -> dict[str, Finding]:
+    measurements = Measurements(layers, full=FULL, **measured)
+    findings = judge(records.gate(budgets=budgets), measurements, records.place_of)
+    return {finding.id: finding for finding in findings}
+
+
+def layer(name: str, **measured: object) -> LayerMeasure:
+    return LayerMeasure(name, 16, **measured)
+
+
+def outcomes(finding: Finding) -> dict[str, str]:
+    return {detail.layer: detail.outcome for detail in finding.details}
+
+
+def test_one_finding_per_declared_budget_in_the_order_of_the_tests():
+    kept = records.kept()
+    names = [budget.name for budget in records.gate().budgets_declared()]
+    assert [finding.id for finding in kept.budgets] == names
+    assert {finding.outcome for finding in kept.budgets} == {"kept"}
+
+
+def test_a_broken_layer_budget_says_by_how_much_and_the_worst_first():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    layers = [layer("a", kl_ratio=0.75), layer("b", kl_ratio=0.9), layer("c", kl_ratio=0.1)]
+    finding = judged(rules, *layers)["layers.kl"]
+    assert finding.outcome == "broken"
+    assert finding.observed == "0.9"
+    assert finding.sentence == (
+        "2 of 3 layers have too high a KL ratio: b 0.9 (0.2 above 0.7), a 0.75 (0.05 above 0.7)."
+    )
+    assert outcomes(finding) == {"a": "broken", "b": "broken", "c": "kept"}
+
+
+def test_many_broken_layers_are_capped():
+    rules = {"layers": [{"match": "*", "inactive": 0}]}
+    finding = judged(rules, *(layer(f"conv{i}", inactive=i) for i in range(9)))["layers.inactive"]
+    assert finding.sentence.startswith("8 of 9 layers have too many inactive filters: conv8 8 (8 above 0), conv7")
+    assert finding.sentence.endswith(" and 5 more.")
+
+
+def test_a_kept_layer_budget_names_the_closest_layer():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    finding = judged(rules, layer("a", kl_ratio=0.2), layer("b", kl_ratio=0.6))["layers.kl"]
+    assert finding.sentence == "2 layers within the limit; closest is b, 0.6 of 0.7."
+
+
+def test_the_last_matching_rule_wins_key_by_key():
+    rules = {
+        "layers": [
+            {"match": "*", "kl": 0.5, "inactive": 0},
+            {"match": "stem*", "kl": 0.9},
+            {"match": "stem.1", "kl": 0.6},
+        ]
+    }
+    layers = [layer(name, kl_ratio=0.7, inactive=1) for name in ("stem.0", "stem.1", "conv")]
+    found = judged(rules, *layers)
+    assert outcomes(found["layers.kl"]) == {"stem.0": "kept", "stem.1": "broken", "conv": "broken"}
+    assert [detail.limit for detail in found["layers.kl"].details] == [0.9, 0.6, 0.5]
+    assert found["layers.kl"].limit == "0.5-0.9"
+    assert outcomes(found["layers.inactive"]) == dict.fromkeys(("stem.0", "stem.1", "conv"), "broken")
+
+
+def test_a_layer_without_a_rule_has_no_limit():
+    rules = {"layers": [{"match": "conv*", "kl": 0.5}]}
+    finding = judged(rules, layer("stem", kl_ratio=0.9), layer("conv1", kl_ratio=0.1))["layers.kl"]
+    assert outcomes(finding) == {"conv1": "kept"}
+    assert finding.outcome == "kept"
+
+
+def test_a_limit_is_kept_at_equality_and_broken_just_above():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    assert judged(rules, layer("a", kl_ratio=0.7))["layers.kl"].outcome == "kept"
+    finding = judged(rules, layer("a", kl_ratio=0.70004))["layers.kl"]
+    assert finding.outcome == "broken"
+    assert finding.observed == "0.70004"
+
+
+@pytest.mark.parametrize("missing", [NAN, None])
+def test_a_layer_that_gave_no_number_is_never_kept(missing):
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    finding = judged(rules, layer("a", kl_ratio=missing), layer("b", kl_ratio=0.1))["layers.kl"]
+    assert finding.outcome == "not judged"
+    assert finding.sentence == "The KL ratio of 1 layer could not be measured: a."
+    assert finding.details[0].observed is None
+
+
+def test_a_broken_layer_outweighs_one_that_gave_no_number():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    finding = judged(rules, layer("a", kl_ratio=NAN), layer("b", kl_ratio=0.8))["layers.kl"]
+    assert finding.outcome == "broken"
+    assert finding.observed == "0.8"
+
+
+def test_a_skipped_layer_is_not_judged_and_does_not_count_as_kept():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    head = layer("head", kl_ratio=0.99, skipped="it feeds the output")
+    finding = judged(rules, layer("conv", kl_ratio=0.1), head)["layers.kl"]
+    assert finding.outcome == "kept"
+    assert finding.sentence.startswith("1 layer within the limit")
+    assert outcomes(finding) == {"conv": "kept", "head": "not judged"}
+    finding = judged(rules, head)["layers.kl"]
+    assert finding.outcome == "not judged"
+    assert finding.sentence == "Every layer it applies to is skipped: head (it feeds the output)."
+
+
+def test_a_pattern_that_matches_nothing_is_an_error_with_its_place_and_the_nearest_names():
+    rules = {"layers": [{"match": "*", "kl": 0.7}, {"match": "stm", "kl": 0.9}]}
+    with pytest.raises(LayerPatternError) as caught:
+        judged(rules, layer("stem", kl_ratio=0.1), layer("conv1", kl_ratio=0.1))
+    assert str(caught.value) == (
+        "The layer pattern 'stm' matches no layer.\n  at pfa.yaml:34:12\n  The nearest layers are stem."
+    )
+
+
+def test_a_pattern_on_a_model_without_layers_is_an_error():
+    with pytest.raises(LayerPatternError, match="no layer that can be measured"):
+        judged({"layers": [{"match": "*", "kl": 0.7}]})
+
+
+@pytest.mark.parametrize(("value", "noisy"), [(0.68, True), (0.72, True), (0.679, False), (0.721, False)])
+def test_within_two_standard_errors_is_marked_on_either_side(value, noisy):
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    finding = judged(rules, layer("a", kl_ratio=value, kl_stderr=0.0100001))["layers.kl"]
+    assert finding.details[0].within_noise is noisy
+    assert finding.notes == (("Within two standard errors of the limit: a.",) if noisy else ())
+
+
+def test_a_bias_above_a_tenth_of_the_limit_is_noted():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    edge = 0.07 * math.log(16)
+    layers = [layer("a", kl_ratio=0.1, kl_bias=edge + 1e-9), layer("b", kl_ratio=0.1, kl_bias=edge - 1e-9)]
+    finding = judged(rules, *layers)["layers.kl"]
+    assert finding.outcome == "kept"
+    assert finding.notes == ("Few samples raise KL by more than a tenth of the limit in a: raise probe.samples.",)
+
+
+def test_a_layer_of_one_filter_has_no_bias():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    one = LayerMeasure("a", 1, kl_ratio=0.0, kl_bias=0.5)
+    assert judged(rules, one)["layers.kl"].notes == ()
+
+
+def test_sizes_of_the_full_model():
+    found = judged({"model": {"parameters": 999, "bytes": "4 kB", "macs": "90 k"}})
+    assert [f.outcome for f in found.values()] == ["not judged", "broken", "kept", "kept"]
+    assert found["model.parameters"].sentence == ("The full model has 1 k parameters, 1 above the limit of 999.")
+    assert found["model.bytes"].sentence == "The full model has 4 kB, within the limit of 4 kB."
+
+
+def test_a_size_just_above_its_limit_never_reads_as_equal_to_it():
+    finding = judged({"model": {"macs": 89_990}})["model.macs"]
+    assert finding.outcome == "broken"
+    assert finding.observed == "90,000"
+    assert finding.sentence == "The full model has 90,000 MACs, 10 above the limit of 89990."
+
+
+@pytest.mark.parametrize(("parameters", "outcome"), [(550, "kept"), (551, "broken")])
+def test_percentages_are_of_the_full_model_and_exact_at_the_border(parameters, outcome):
+    small = Size(parameters, 2000, 45_000)
+    finding = judged({"compressed": {"parameters": "55%"}}, compressed=small)["compressed.parameters"]
+    assert finding.outcome == outcome
+
+
+@given(st.integers(1, 10**12), st.integers(1, 100))
+def test_a_whole_percentage_of_a_whole_number_is_kept_exactly_up_to_the_border(whole, limit):
+    border = whole * limit // 100
+    config = records.gate(budgets={"compressed": {"macs": f"{limit}%"}})
+    for macs, expected in ((border, "kept"), (border + 1, "broken")):
+        measurements = Measurements((), full=Size(1, 1, whole), compressed=Size(1, 1, macs))
+        assert judge(config, measurements, records.place_of)[1].outcome == expected
+
+
+def test_an_absolute_limit_on_the_compressed_model():
+    small = Size(500, 2000, 45_000)
+    finding = judged({"compressed": {"bytes": "1.5 kB"}}, compressed=small)["compressed.bytes"]
+    assert finding.sentence == "The compressed model has 2 kB, 500 B above the limit of 1.5 kB."
+
+
+def test_what_was_not_measured_is_not_judged_and_says_why():
+    budgets = {"compressed": {"parameters": "60%", "accuracy_drop": "0.5 pp", "latency": "100%"}}
+    found = judged(
+        budgets,
+        compressed_reason="Nothing is free.",
+        accuracy_reason="No evaluation.",
+        latency_reason="No clock.",
+    )
+    assert {f.outcome for f in found.values()} == {"not judged"}
+    assert [f.sentence for f in found.values()] == [
+        "Nothing is free.",
+        "Nothing is free.",
+        "No evaluation.",
+        "No clock.",
+    ]
+    assert judged(budgets)["exact"].sentence == "It was not measured."
+
+
+@pytest.mark.parametrize("missing", [{"accuracy_drop": NAN}, {"latency": NAN}])
+def test_nan_is_never_kept(missing):
+    budgets = {"compressed": {"accuracy_drop": "0.5 pp", "latency": "100%"}}
+    assert {f.outcome for f in judged(budgets, **missing).values()} == {"not judged"}
+
+
+def test_a_drop_of_exactly_the_limit_is_kept_in_spite_of_rounding():
+    budgets = {"compressed": {"accuracy_drop": "0.5 pp"}}
+    drop = 0.985 - 0.98
+    assert drop > 0.005
+    finding = judged(budgets, accuracy_drop=drop)["compressed.accuracy_drop"]
+    assert (finding.outcome, finding.observed) == ("kept", "0.5 pp")
+    assert judged(budgets, accuracy_drop=0.00501)["compressed.accuracy_drop"].outcome == "broken"
+
+
+def test_a_drop_as_a_plain_fraction_and_a_gain():
+    budgets = {"compressed": {"accuracy_drop": 0.005}}
+    finding = judged(budgets, accuracy_drop=-0.0123)["compressed.accuracy_drop"]
+    assert finding.sentence == "The score rises by 1.23 pp, within the limit of 0.005."
+    finding = judged(budgets, accuracy_drop=0.0123)["compressed.accuracy_drop"]
+    assert finding.sentence == "The score falls by 1.23 pp, 0.73 pp more than the limit of 0.005."
+
+
+def test_the_proof():
+    assert judged({}, exact=Exactness(2e-7, True))["exact"].outcome == "kept"
+    assert judged({}, exact=Exactness(2e-3, False))["exact"].outcome == "broken"
+    assert judged({}, exact=Exactness(NAN, True))["exact"].outcome == "broken"
+    finding = judged({}, exact=Exactness(2e-7, True, put_back=("conv1",)))["exact"]
+    assert finding.outcome == "kept"
+    assert finding.notes == ("Left whole because their proof failed: conv1.",)
+
+
+def test_findings_are_values():
+    first, second = records.broken().budgets, records.broken().budgets
+    assert first == second
+    assert dataclasses.replace(first[1], line=9) != first[1]
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_two_numbers_a_billionth_apart_never_read_alike(value, limit):
+    texts = apart(value, limit)
+    assert (texts[0] != texts[1]) or abs(value - limit) < 1e-9
+
+
+@given(st.floats(1e-6, 1e14))
+def test_rounding_to_three_digits_is_within_half_a_percent(value):
+    assert float(significant(value)) == pytest.approx(value, rel=5e-3)
+    number, _, prefix = amount(value).partition(" ")
+    factor = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[prefix]
+    assert float(number) * factor == pytest.approx(value, rel=5.1e-3)
+
+
+@pytest.mark.parametrize(
+    ("room", "banned"),
+    [
+        ("budget", "torch numpy rich"),
+        ("record", "torch numpy rich"),
+        ("report.view", "torch numpy rich"),
+        ("report.terminal", "torch numpy"),
+    ],
+)
+def test_light_rooms_import_nothing_heavy(room, banned):
+    code = f"import sys, pfa_gate.{room}; print(*sorted(set(sys.modules) & set({banned.split()!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
