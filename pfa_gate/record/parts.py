@@ -1,0 +1,201 @@
+"""The record of one gate's run: plain data, each dataclass an object of record.json, each field a key.
+
+Sizes are counts, bytes of the stored weights and MACs of one sample; times are seconds; KL values are nats
+unless the name says ratio. A number that could not be measured is None, and `unmeasured` says why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pfa_gate.budget import Finding, LayerMeasure, Size
+
+SCHEMA = "pfa_gate.record/1"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The data the model was measured on.
+
+    Attributes:
+        samples: number of samples.
+        sha256: digest of the input bytes.
+    """
+
+    samples: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One layer: what was measured, and how many of its filters stay.
+
+    Attributes:
+        name: the module's dotted name.
+        kind: the module's class.
+        filters: number of filters C.
+        group: the coupled group its filters live or die with; None where it has none.
+        calls: how often one forward pass calls the layer.
+        samples: responses it was measured on.
+        kl: KL divergence of its spectrum from the uniform one, nats.
+        kl_ratio: the same over ln C, in [0, 1].
+        kl_ratio_standardised: kl_ratio with all filters at unit variance, to tell scale from correlation.
+        kl_stderr: jackknife standard error of kl_ratio, on the same scale.
+        kl_bias: expected upward bias of kl from few samples, nats.
+        peak_correlation: largest |Pearson| between two active filters.
+        mean_correlation: mean |Pearson| between active filters.
+        inactive: number of filters that never move.
+        eigenvalues: of the covariance, descending, their sum 1 (all 0 where nothing moves).
+        keep: filters the recipe keeps; None where the layer is not cut.
+        kept: which filters stay, sorted; None where the layer is not cut.
+        skipped: why no verdict is due on the layer; None for all others.
+    """
+
+    name: str
+    kind: str
+    filters: int
+    group: str | None = None
+    calls: int = 1
+    samples: int = 0
+    kl: float | None = None
+    kl_ratio: float | None = None
+    kl_ratio_standardised: float | None = None
+    kl_stderr: float | None = None
+    kl_bias: float | None = None
+    peak_correlation: float | None = None
+    mean_correlation: float | None = None
+    inactive: int | None = None
+    eigenvalues: tuple[float, ...] = ()
+    keep: int | None = None
+    kept: tuple[int, ...] | None = None
+    skipped: str | None = None
+
+    def measure(self) -> LayerMeasure:
+        """What budgets are judged on.
+
+        Example:
+            >>> LayerRecord("stem", "Conv2d", 16, kl_ratio=0.2, inactive=0).measure().kl_ratio
+            0.2
+        """
+        return LayerMeasure(
+            name=self.name,
+            filters=self.filters,
+            kl_ratio=self.kl_ratio,
+            kl_stderr=self.kl_stderr,
+            kl_bias=self.kl_bias,
+            peak_correlation=self.peak_correlation,
+            mean_correlation=self.mean_correlation,
+            inactive=self.inactive,
+            skipped=self.skipped,
+        )
+
+
+@dataclass(frozen=True)
+class RecipeRecord:
+    """How many filters each group keeps, and why.
+
+    Attributes:
+        strategy: kl, energy, parameters, bytes or macs.
+        energy: the share of energy kept; None for the strategy kl.
+        keep: filters kept per group.
+        reasons: why a group is kept whole.
+    """
+
+    strategy: str
+    energy: float | None
+    keep: Mapping[str, int]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The surgery's proof: largest error relative to the output's scale, and whether it passed."""
+
+    max_error: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The compressed model.
+
+    Attributes:
+        parameters: number of parameters.
+        bytes: bytes of the stored weights.
+        macs: MACs of one sample.
+        latency: its time over that of the full model; None where it was not measured.
+        exact: the surgery's proof.
+        put_back: groups left whole because their own proof failed.
+        recovery: what each recovery step bought; empty while there are none.
+    """
+
+    parameters: int
+    bytes: int
+    macs: int
+    latency: float | None
+    exact: Exact
+    put_back: tuple[str, ...] = ()
+    recovery: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The metric on the evaluation data; `accuracy` and `top5` are fractions.
+
+    Attributes:
+        metric: accuracy, top5 or module:callable.
+        full: score of the full model.
+        compressed: score of the compressed one; None where there is none.
+        drop: full minus compressed.
+        interval: 95 % interval of the drop, paired over samples.
+    """
+
+    metric: str
+    full: float | None
+    compressed: float | None
+    drop: float | None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Something that was not measured, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything one run of a gate found; reports are made from this alone.
+
+    Attributes:
+        gate: the gate's name.
+        config: path of its pfa.yaml, with forward slashes, relative where possible.
+        versions: version of each package that took part.
+        seconds: time of each stage, in the order they ran.
+        model: size of the full model.
+        probe: the data it was measured on.
+        layers: every layer in model order, skipped ones included.
+        recipe: filters kept per group.
+        compressed: the compressed model; None where none was built or proved.
+        scores: of both models; None without an evaluation.
+        budgets: one finding per declared budget.
+        unmeasured: what was not measured, and why.
+        files: path of each file written, by what it holds (record, recipe, weights).
+        schema: name and version of this layout.
+    """
+
+    gate: str
+    config: str
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+    model: Size
+    probe: Probe
+    layers: tuple[LayerRecord, ...] = ()
+    recipe: RecipeRecord | None = None
+    compressed: Compressed | None = None
+    scores: Scores | None = None
+    budgets: tuple[Finding, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    schema: str = SCHEMA

@@ -1,0 +1,193 @@
+"""The record: its keys, there and back again, and everything that is refused."""
+
+import copy
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pfa_gate.budget import Finding, LayerFinding, Size
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record import (
+    Compressed,
+    Exact,
+    LayerRecord,
+    Probe,
+    RecipeRecord,
+    Record,
+    Scores,
+    Unmeasured,
+    dumps,
+    finite,
+    from_dict,
+    loads,
+    to_dict,
+)
+
+# The keys that design.md section 8 promises to whoever reads record.json.
+TOP = "schema gate config versions seconds model probe layers recipe compressed scores budgets unmeasured files"
+LAYER = (
+    "name kind filters samples kl kl_ratio kl_stderr kl_bias peak_correlation mean_correlation inactive "
+    "eigenvalues keep kept skipped group calls kl_ratio_standardised"
+)
+
+number = st.floats(allow_nan=False, allow_infinity=False)
+count = st.integers(0, 10**12)
+text = st.text(max_size=20)
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+def many(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(strategy, max_size=3).map(tuple)
+
+
+def names(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.dictionaries(text, strategy, max_size=3)
+
+
+outcome = st.sampled_from(["kept", "broken", "not judged"])
+sizes = st.builds(Size, count, count, count)
+details = st.builds(LayerFinding, text, number, maybe(number), outcome, st.booleans())
+findings = st.builds(Finding, text, text, text, outcome, text, count, many(details), many(text))
+layers = st.builds(
+    LayerRecord,
+    **dict.fromkeys(("name", "kind"), text),
+    **dict.fromkeys(("filters", "calls", "samples"), count),
+    **dict.fromkeys(("kl", "kl_ratio", "kl_ratio_standardised", "kl_stderr", "kl_bias"), maybe(number)),
+    **dict.fromkeys(("peak_correlation", "mean_correlation"), maybe(number)),
+    inactive=maybe(count),
+    eigenvalues=many(number),
+    keep=maybe(count),
+    kept=maybe(many(count)),
+    skipped=maybe(text),
+    group=maybe(text),
+)
+exact = st.builds(Exact, maybe(number), st.booleans())
+compressed = st.builds(Compressed, count, count, count, maybe(number), exact, many(text), many(text))
+interval = maybe(st.tuples(number, number))
+scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
+recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text))
+anything = st.builds(
+    Record,
+    gate=text,
+    config=text,
+    versions=names(text),
+    seconds=names(number),
+    model=sizes,
+    probe=st.builds(Probe, count, text),
+    layers=many(layers),
+    recipe=maybe(recipes),
+    compressed=maybe(compressed),
+    scores=maybe(scores),
+    budgets=many(findings),
+    unmeasured=many(st.builds(Unmeasured, text, text)),
+    files=names(text),
+)
+
+
+@given(anything)
+def test_there_and_back_again(record):
+    assert from_dict(to_dict(record)) == record
+    assert loads(dumps(record)) == record
+    assert dumps(loads(dumps(record))) == dumps(record)
+
+
+def test_the_keys_are_those_of_the_design():
+    plain = to_dict(records.broken())
+    assert next(iter(plain)) == "schema"
+    assert plain["schema"] == "pfa_gate.record/1"
+    assert set(plain) == set(TOP.split())
+    assert set(plain["layers"][0]) == set(LAYER.split())
+    assert {"id", "limit", "observed", "outcome", "sentence", "line"} <= set(plain["budgets"][0])
+    assert set(plain["compressed"]["exact"]) == {"max_error", "passed"}
+    assert {"parameters", "bytes", "macs", "exact", "put_back", "recovery"} <= set(plain["compressed"])
+    assert {"full", "compressed", "drop", "interval"} <= set(plain["scores"])
+    assert plain["compressed"]["recovery"] == []
+
+
+@pytest.mark.parametrize("example", [records.kept, records.broken, records.not_judged, records.deep])
+def test_examples_survive(example):
+    assert loads(dumps(example())) == example()
+    assert dumps(example()) == dumps(example())
+
+
+def test_json_is_readable_a_list_of_numbers_on_one_line():
+    lines = dumps(records.broken()).splitlines()
+    assert sum('"eigenvalues": [' in line and line.endswith("],") for line in lines) == 9
+    assert json.loads("\n".join(lines)) == to_dict(records.broken())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_is_refused_with_its_place(bad):
+    layers = (records.HEAD, dataclasses.replace(records.HEAD, kl=bad))
+    record = dataclasses.replace(records.kept(), layers=layers)
+    with pytest.raises(ArtifactError, match=r"layers\[1\]\.kl is"):
+        dumps(record)
+    assert finite(bad) is None
+
+
+def changed(*path: Any, to: Any) -> dict[str, Any]:
+    data = copy.deepcopy(to_dict(records.broken()))
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (None, "it has no schema"),
+        ([], "it has no schema"),
+        ({}, "it has no schema"),
+        (changed("schema", to="pfa_gate.record/2"), "has the schema 'pfa_gate.record/2'"),
+        (changed("schema", to=["x" * 9999]), "has the schema"),
+        ({"schema": "pfa_gate.record/1"}, "The record lacks keys: 'budgets'"),
+        (changed("extra", to=1), "The record has unknown keys: 'extra'"),
+        (changed("layers", 0, "size", to=1), r"layers\[0\] has unknown keys: 'size'"),
+        (changed("layers", 0, "filters", to=1.5), r"layers\[0\].filters should be a whole number, not 1.5"),
+        (changed("layers", 0, "filters", to=True), r"layers\[0\].filters should be a whole number, not True"),
+        (changed("layers", 0, "kl", to="high"), r"layers\[0\].kl should be a finite number, not 'high'"),
+        (changed("layers", 0, "kl", to=10**400), r"layers\[0\].kl should be a finite number"),
+        (changed("layers", 0, "eigenvalues", to=[0.5, None]), r"layers\[0\].eigenvalues\[1\] should be"),
+        (changed("layers", to={}), "layers should be a list"),
+        (changed("model", to=None), "model should be an object, not None"),
+        (changed("budgets", 0, "outcome", to="passed"), r"budgets\[0\].outcome should be one of 'kept'"),
+        (changed("budgets", 0, "outcome", to=["kept"]), r"budgets\[0\].outcome should be one of 'kept'"),
+        (changed("scores", "interval", to=[1.0]), "scores.interval should be a list of 2"),
+        (changed("versions", to=[1]), "versions should be an object"),
+        (changed("versions", "torch", to=2), "versions.torch should be a string, not 2"),
+        (changed("compressed", "exact", "passed", to=1), "compressed.exact.passed should be true or false"),
+    ],
+)
+def test_what_is_not_exactly_a_record_is_refused(data, fault):
+    with pytest.raises(ArtifactError, match=fault) as caught:
+        from_dict(data)
+    assert caught.value.remedy
+    assert len(caught.value.fact) < 300
+
+
+@pytest.mark.parametrize("content", ["", "{", "NaN", '"x"', "[" * 100_000, '{"schema": "pfa_gate.record/1", '])
+def test_what_is_not_json_is_refused(content):
+    with pytest.raises(ArtifactError):
+        loads(content)
+
+
+def test_nan_in_json_is_refused():
+    with pytest.raises(ArtifactError, match=r"layers\[0\].kl should be a finite number, not nan"):
+        loads(json.dumps(changed("layers", 0, "kl", to=float("nan"))))
+
+
+def test_a_layer_gives_what_budgets_are_judged_on():
+    layer = records.layer("conv", 16, 0.2)
+    measure = layer.measure()
+    for field in dataclasses.fields(measure):
+        assert getattr(measure, field.name) == getattr(layer, field.name)
