@@ -1,0 +1,90 @@
+"""Layers as a report shows them: which break or graze a limit, which are shown, in what order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pfa_gate.budget import LayerFinding
+from pfa_gate.budget.wording import trimmed
+from pfa_gate.record import LayerRecord, Record
+
+KEYS = ("kl", "peak_correlation", "mean_correlation", "inactive")
+# A report on more layers than this shows only those that fail and the worst few.
+MOST_LAYERS = 24
+WORST = 5
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer with the findings on it, by budget key (kl, peak_correlation, ...)."""
+
+    layer: LayerRecord
+    findings: dict[str, LayerFinding] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> frozenset[str]:
+        """Keys of the limits it breaks."""
+        return frozenset(key for key, finding in self.findings.items() if finding.outcome == "broken")
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it has a limit, should have been measured, and was not."""
+        return self.layer.skipped is None and any(f.outcome == "not judged" for f in self.findings.values())
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a value lies within two standard errors of its limit."""
+        return any(finding.within_noise for finding in self.findings.values())
+
+
+def layer_rows(record: Record) -> tuple[LayerRow, ...]:
+    """Every layer in model order, with its findings.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> stem = LayerRecord("stem", "Conv2d", 16)
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), (stem,))
+        >>> layer_rows(record)[0].broken
+        frozenset()
+    """
+    findings: dict[str, dict[str, LayerFinding]] = {}
+    for budget in record.budgets:
+        for detail in budget.details:
+            findings.setdefault(detail.layer, {})[budget.id.removeprefix("layers.")] = detail
+    return tuple(LayerRow(layer, findings.get(layer.name, {})) for layer in record.layers)
+
+
+def chosen(rows: Sequence[LayerRow], everything: bool) -> tuple[LayerRow, ...]:
+    """The layers worth a line, in model order.
+
+    Of more than 24 layers: those that fail or could not be judged, and the five with the highest KL ratio.
+
+    Args:
+        rows: all layers.
+        everything: show them all.
+
+    Example:
+        >>> rows = [LayerRow(LayerRecord(f"conv{i}", "Conv2d", 16, kl_ratio=i / 100)) for i in range(30)]
+        >>> [row.layer.name for row in chosen(rows, everything=False)]
+        ['conv25', 'conv26', 'conv27', 'conv28', 'conv29']
+    """
+    if everything or len(rows) <= MOST_LAYERS:
+        return tuple(rows)
+    worst = sorted(rows, key=lambda row: -(row.layer.kl_ratio or 0.0))[:WORST]
+    names = {row.layer.name for row in worst}
+    return tuple(row for row in rows if row.broken or row.unknown or row.layer.name in names)
+
+
+def limits(rows: Sequence[LayerRow]) -> dict[str, str]:
+    """The limit on each key, as a range where layers differ; keys without a limit are left out.
+
+    Example:
+        >>> finding = LayerFinding("stem", 0.7, 0.5, "kept")
+        >>> limits([LayerRow(LayerRecord("stem", "Conv2d", 16), {"kl": finding})])
+        {'kl': '0.7'}
+    """
+    found = {key: {row.findings[key].limit for row in rows if key in row.findings} for key in KEYS}
+    return {key: _range(min(values), max(values)) for key, values in found.items() if values}
+
+
+def _range(low: float, high: float) -> str:
+    return trimmed(low, 3) if low == high else f"{trimmed(low, 3)}-{trimmed(high, 3)}"

@@ -1,0 +1,167 @@
+"""The report on a terminal: verdict, layers, footprint, budgets, what is missing, and where the files are."""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from rich.console import Console
+from rich.text import Text
+
+from pfa_gate.budget import Finding
+from pfa_gate.record import Record
+from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
+from pfa_gate.report.terminal.layers import layer_section
+from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
+from pfa_gate.report.view import ASCII, UNICODE, clean, footprint, headline
+
+__all__ = ["render"]
+
+_LEAST_WIDTH = 40
+
+
+def render(record: Record, *, width: int, colour: bool, unicode: bool, verbosity: int = 0) -> str:
+    """The report as text; no line is wider than `width` (40 at least).
+
+    Args:
+        record: what the run found.
+        width: terminal cells in a line.
+        colour: write ANSI styles; without them every verdict is still there in words and signs.
+        unicode: whether the terminal can show more than ASCII.
+        verbosity: as `pytest -v` counts it. -1: verdict and what is not kept; 0: of more than 24 layers the
+            failing and the worst five; 1: all layers, all sentences, seconds per stage.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
+        >>> print(render(record, width=80, colour=False, unicode=False).splitlines()[0])
+        digits  NOT JUDGED  no budget was judged
+    """
+    look = Look(max(width, _LEAST_WIDTH), UNICODE if unicode else ASCII, verbosity)
+    lines = list(_sections(record, look))
+    text = _printed(lines, look.width, colour)
+    return text if unicode else text.encode("ascii", "replace").decode("ascii")
+
+
+def _sections(record: Record, look: Look) -> Iterable[Text]:
+    yield from _header(record, look)
+    if look.verbosity >= 0:
+        yield from layer_section(record, look)
+        yield from _footprint(record, look)
+    yield from _budgets(record, look)
+    if look.verbosity >= 0:
+        yield from _unmeasured(record, look)
+        yield from _files(record, look)
+    if look.verbosity > 0:
+        yield from _seconds(record, look)
+
+
+def _printed(lines: Sequence[Text], width: int, colour: bool) -> str:
+    # Every switch is set, so that no environment variable can change a report.
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        legacy_windows=False,
+        force_jupyter=False,
+        force_interactive=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        for line in lines:
+            line.truncate(width, overflow="crop")
+            console.print(line, no_wrap=True, crop=False, overflow="ignore")
+    return capture.get()
+
+
+def _header(record: Record, look: Look) -> list[Text]:
+    verdict, words = headline(record)
+    badge = verdict.upper()
+    gate = shorten(clean(record.gate), look.width - len(badge) - 2, look.glyphs.dots)
+    title = Text.assemble((gate, HEADING), "  ", (badge, BADGES[verdict]))
+    lines = [title, Text(words)]
+    if title.cell_len + 2 + len(words) <= look.width:
+        lines = [Text.assemble(title, "  ", words)]
+    seconds = sum(record.seconds.values())
+    facts = (record.config, f"{record.probe.samples:,} probe samples", f"{seconds:.1f} s")
+    return [*lines, *look.sentence(look.glyphs.between.join(facts), 0, QUIET)]
+
+
+def _footprint(record: Record, look: Look) -> list[Text]:
+    rows = footprint(record)
+    cells = [[Text(title, QUIET) for title in ("", "full", "compressed", "of full", "")]]
+    for row in rows:
+        texts = (Text(text) for text in (row.full, row.compressed, row.change))
+        cells.append([Text(shorten(clean(row.name), 12, look.glyphs.dots)), *texts, Text(row.remark, QUIET)])
+    if record.compressed is None and record.scores is None:
+        cells = [line[:2] for line in cells]
+    if sum(widths(cells)) + GAP * len(cells[0]) > look.width:
+        cells = [line[:4] for line in cells]
+    return [*look.heading("Footprint"), *lay_out(cells, "lrrrl"[: len(cells[0])])]
+
+
+def _budgets(record: Record, look: Look) -> list[Text]:
+    findings = [f for f in record.budgets if look.verbosity >= 0 or f.outcome != "kept"]
+    if not findings:
+        return []
+    lines = _budget_table(findings, look)
+    out = [*look.heading("Budgets"), lines[0]]
+    for line, finding in zip(lines[1:], findings, strict=True):
+        out += [line, *_explanation(finding, look)]
+    return out
+
+
+def _budget_table(findings: Sequence[Finding], look: Look) -> list[Text]:
+    cells = [[Text(title, QUIET) for title in ("", "budget", "limit", "observed", "", "")]]
+    cells += [_budget_cells(finding, look) for finding in findings]
+    if sum(widths(cells)) + GAP * 5 > look.width:
+        cells = [line[:5] for line in cells]
+    others = [width for index, width in enumerate(widths(cells)) if index != 1]
+    room = max(1, look.width - sum(others) - GAP * len(others))
+    for line in cells:
+        line[1] = Text(shorten(line[1].plain, room, look.glyphs.dots), line[1].style)
+    return lay_out(cells, "llrrll"[: len(cells[0])])
+
+
+def _budget_cells(finding: Finding, look: Look) -> list[Text]:
+    style = STYLES[finding.outcome]
+    return [
+        Text(look.glyphs.mark(finding.outcome), style),
+        Text(clean(finding.id)),
+        Text(shorten(clean(finding.limit), 16, look.glyphs.dots)),
+        Text(shorten(clean(finding.observed), 16, look.glyphs.dots) or look.glyphs.skipped),
+        Text(finding.outcome, style),
+        Text(f"line {finding.line}", QUIET),
+    ]
+
+
+def _explanation(finding: Finding, look: Look) -> list[Text]:
+    lines = [line for note in finding.notes for line in look.sentence(note, 3, STYLES["not judged"])]
+    if finding.outcome == "kept" and look.verbosity <= 0:
+        return lines
+    return [*look.sentence(finding.sentence, 3, QUIET if finding.outcome == "kept" else ""), *lines]
+
+
+def _unmeasured(record: Record, look: Look) -> list[Text]:
+    lines = [line for gap in record.unmeasured for line in look.sentence(f"{gap.what}: {gap.reason}", 3)]
+    return [*look.heading("Not measured"), *lines] if lines else []
+
+
+def _files(record: Record, look: Look) -> list[Text]:
+    folders: dict[str, list[str]] = {}
+    for path in map(PurePosixPath, record.files.values()):
+        folders.setdefault(str(path.parent), []).append(path.name)
+    texts = [f"{folder}: {', '.join(names)}" for folder, names in folders.items()]
+    lines = [line for text in texts for line in look.sentence(text, 3)]
+    return [*look.heading("Files"), *lines] if lines else []
+
+
+def _seconds(record: Record, look: Look) -> list[Text]:
+    if not record.seconds:
+        return []
+    cells = [[Text(f"   {clean(stage)}"), Text(f"{taken:.2f} s")] for stage, taken in record.seconds.items()]
+    return [*look.heading("Seconds"), *lay_out(cells, "lr")]

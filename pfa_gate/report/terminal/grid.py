@@ -1,0 +1,88 @@
+"""Text in columns, by rich: no cell is ever wrapped, names too long lose their middle."""
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.text import Text
+
+GAP = 2
+
+
+def shorten(text: str, width: int, dots: str) -> str:
+    """A name of at most `width` terminal cells, shortened in the middle; its end tells layers apart.
+
+    Example:
+        >>> shorten("encoder.layers.11.mlp.fc1", 16, "…")
+        'encoder….mlp.fc1'
+        >>> shorten("stem", 16, "…")
+        'stem'
+    """
+    if cell_len(text) <= width:
+        return text
+    room = max(0, width - cell_len(dots))
+    tail = room - room // 2
+    return f"{_head(text, room // 2)}{dots}{_head(text[::-1], tail)[::-1]}" if room else dots[:width]
+
+
+def _head(text: str, width: int) -> str:
+    used = 0
+    for index, sign in enumerate(text):
+        used += cell_len(sign)
+        if used > width:
+            return text[:index]
+    return text
+
+
+def widths(rows: Sequence[Sequence[Text]]) -> list[int]:
+    """The width in terminal cells of each column.
+
+    Example:
+        >>> widths([[Text("a"), Text("bcd")], [Text("ef"), Text("g")]])
+        [2, 3]
+    """
+    return [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+
+
+def lay_out(rows: Sequence[Sequence[Text]], align: str) -> list[Text]:
+    """One line per row, columns two cells apart.
+
+    Args:
+        rows: cells, all rows of one length.
+        align: one letter per column, `l` or `r`.
+
+    Example:
+        >>> [line.plain for line in lay_out([[Text("stem"), Text("9")], [Text("conv1"), Text("12")]], "lr")]
+        ['stem    9', 'conv1  12']
+    """
+    columns = widths(rows) if rows else []
+    return [_line(row, columns, align) for row in rows]
+
+
+def _line(row: Sequence[Text], columns: Sequence[int], align: str) -> Text:
+    line = Text()
+    for index, (cell, width, side) in enumerate(zip(row, columns, align, strict=True)):
+        padding = " " * (width - cell.cell_len)
+        line.append(" " * GAP if index else "")
+        line.append_text(Text.assemble(padding, cell) if side == "r" else Text.assemble(cell, padding))
+    line.rstrip()
+    return line
+
+
+def wrapped(text: str, width: int, indent: int, dots: str) -> list[str]:
+    """A sentence broken between words into lines of at most `width` cells, each behind an indent.
+
+    A word too long for a line is shortened in the middle.
+
+    Example:
+        >>> wrapped("two layers are too redundant", 16, 2, "…")
+        ['  two layers are', '  too redundant']
+    """
+    room = max(1, width - indent)
+    lines = [""]
+    for word in (shorten(word, room, dots) for word in text.split()):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if cell_len(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [" " * indent + line for line in lines if line]

@@ -1,0 +1,188 @@
+"""The table of layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from pfa_gate.budget.wording import plural
+from pfa_gate.record import Record
+from pfa_gate.report.layers import WORST, LayerRow, chosen, layer_rows, limits
+from pfa_gate.report.sparkline import cut, sparkline
+from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
+from pfa_gate.report.terminal.look import QUIET, SPECTRUM, STYLES, Look
+from pfa_gate.report.view import clean, ratio
+
+_TITLES = {
+    "mark": "",
+    "layer": "layer",
+    "kept": "kept",
+    "kl": "KL ratio",
+    "peak_correlation": "peak r",
+    "mean_correlation": "mean r",
+    "inactive": "inactive",
+    "spectrum": "spectrum",
+}
+_LEFT = ("mark", "layer", "spectrum")
+# A table that leaves less than this for the names gives up a column first.
+_NAME_ROOM = 20
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which columns a table has, the widest spectrum, and whether KL comes with its standard error."""
+
+    columns: tuple[str, ...]
+    spectrum: int
+    errors: bool
+
+
+def _without(*names: str) -> tuple[str, ...]:
+    return tuple(name for name in _TITLES if name not in names)
+
+
+# From rich to poor; the first that leaves room for the names is taken.
+_PLANS = (
+    *(_Plan(_without(), spectrum, True) for spectrum in (24, 16, 12, 8)),
+    _Plan(_without(), 8, False),
+    _Plan(_without("spectrum"), 0, False),
+    _Plan(_without("spectrum", "mean_correlation"), 0, False),
+    _Plan(_without("spectrum", "mean_correlation", "inactive"), 0, False),
+    _Plan(("mark", "layer", "kl"), 0, False),
+)
+
+
+def layer_section(record: Record, look: Look) -> list[Text]:
+    """The layers in model order: filters kept, KL ratio, correlations, spectrum, and the limits below."""
+    rows = layer_rows(record)
+    if not rows:
+        return []
+    shown = chosen(rows, everything=look.verbosity > 0)
+    plan, cells = _fitting(shown, rows, look)
+    lines = lay_out(cells, "".join("l" if column in _LEFT else "r" for column in plan.columns))
+    lines = _with_reasons(lines, shown, look)
+    return [
+        *look.heading("Layers"),
+        *lines,
+        *_hidden(len(rows), len(shown), look),
+        *_legend(shown, plan, look),
+    ]
+
+
+def _fitting(shown: Sequence[LayerRow], rows: Sequence[LayerRow], look: Look) -> tuple[_Plan, list[list[Text]]]:
+    """The richest table that leaves the names room, and its cells with the names cut to that room."""
+    longest = max(cell_len(clean(row.layer.name)) for row in shown)
+    for plan in _PLANS:
+        cells = [_head(plan), *(_cells(row, plan, look) for row in shown), *_limit_row(rows, plan, look)]
+        name = plan.columns.index("layer")
+        others = [width for index, width in enumerate(widths(cells)) if index != name]
+        room = look.width - sum(others) - GAP * len(others)
+        if room >= min(longest, _NAME_ROOM):
+            break
+    for line in cells:
+        line[name] = Text(shorten(line[name].plain, max(1, room), look.glyphs.dots), line[name].style)
+    return plan, cells
+
+
+def _head(plan: _Plan) -> list[Text]:
+    words = {**_TITLES, "kl": "KL ratio   " if plan.errors else "KL ratio"}
+    return [Text(words[column], QUIET) for column in plan.columns]
+
+
+def _limit_row(rows: Sequence[LayerRow], plan: _Plan, look: Look) -> list[list[Text]]:
+    words = limits(rows)
+    if not words:
+        return []
+    words["layer"] = "limit"
+    words["kl"] = words.get("kl", "") + " " * (_error_width(look) if plan.errors else 0)
+    return [[Text(words.get(column, ""), QUIET) for column in plan.columns]]
+
+
+def _hidden(rows: int, shown: int, look: Look) -> list[Text]:
+    if rows == shown:
+        return []
+    fact = f"{rows - shown} of {plural(rows, 'layer')} hidden: they fail nothing"
+    return look.sentence(f"{fact} and are not the {WORST} of highest KL ratio; -v shows all.", 0, QUIET)
+
+
+def _cells(row: LayerRow, plan: _Plan, look: Look) -> list[Text]:
+    layer = row.layer
+    name = Text(clean(layer.name), STYLES["broken"] if row.broken else "")
+    if layer.skipped is not None:
+        quiet = {"mark": look.glyphs.skipped, "layer": clean(layer.name), "kept": str(layer.filters)}
+        return [Text(quiet.get(column, ""), QUIET) for column in plan.columns]
+    cells = {
+        "mark": _mark(row, look),
+        "layer": name,
+        "kept": Text(f"all {layer.filters}", QUIET) if layer.keep is None else Text(f"{layer.keep}/{layer.filters}"),
+        "kl": _kl(row, plan, look),
+        "peak_correlation": _value(row, "peak_correlation", ratio(layer.peak_correlation)),
+        "mean_correlation": _value(row, "mean_correlation", ratio(layer.mean_correlation)),
+        "inactive": _value(row, "inactive", "" if layer.inactive is None else str(layer.inactive)),
+        "spectrum": _spectrum(row, plan, look),
+    }
+    return [cells[column] for column in plan.columns]
+
+
+def _mark(row: LayerRow, look: Look) -> Text:
+    noise = (look.glyphs.noise, STYLES["not judged"]) if row.noisy else ""
+    if row.broken:
+        return Text.assemble((look.glyphs.broken, STYLES["broken"]), noise)
+    if row.unknown:
+        return Text(look.glyphs.unknown, STYLES["not judged"])
+    return Text.assemble(noise or " ")
+
+
+def _value(row: LayerRow, key: str, text: str) -> Text:
+    return Text(text or "?", STYLES["broken"] if key in row.broken else "")
+
+
+def _kl(row: LayerRow, plan: _Plan, look: Look) -> Text:
+    value = _value(row, "kl", ratio(row.layer.kl_ratio))
+    if not plan.errors:
+        return value
+    error = row.layer.kl_stderr
+    text = "" if error is None else f" {look.glyphs.about}{error:.3f}".replace("0.", ".", 1)
+    return Text.assemble(value, (text.ljust(_error_width(look)), QUIET))
+
+
+def _error_width(look: Look) -> int:
+    return len(f" {look.glyphs.about}.000")
+
+
+def _spectrum(row: LayerRow, plan: _Plan, look: Look) -> Text:
+    layer = row.layer
+    bars = sparkline(layer.eigenvalues, plan.spectrum, look.glyphs.blocks)
+    stay = len(bars) if layer.keep is None else cut(layer.filters, layer.keep, plan.spectrum)
+    return Text.assemble((bars[:stay], SPECTRUM), (bars[stay:], QUIET))
+
+
+def _with_reasons(lines: list[Text], shown: Sequence[LayerRow], look: Look) -> list[Text]:
+    """Write the reason of each skipped layer across the columns that it leaves empty."""
+    out = [lines[0]]
+    for line, row in zip(lines[1:], shown, strict=False):
+        out += [line] if row.layer.skipped is None else _reason(line, row.layer.skipped, look)
+    return out + lines[1 + len(shown) :]
+
+
+def _reason(line: Text, reason: str, look: Look) -> list[Text]:
+    start = line.cell_len + GAP
+    if look.width - start < _NAME_ROOM:
+        return [line, *look.sentence(reason, 4, QUIET)]
+    first, *rest = look.sentence(reason, start, QUIET) or [Text()]
+    return [Text.assemble(line, (first.plain[line.cell_len :], QUIET)), *rest]
+
+
+def _legend(shown: Sequence[LayerRow], plan: _Plan, look: Look) -> list[Text]:
+    glyphs = look.glyphs
+    parts = [
+        (any(row.broken for row in shown), f"{glyphs.broken} above a limit"),
+        (any(row.noisy for row in shown), f"{glyphs.noise} within two standard errors of it"),
+        (any(row.unknown for row in shown), f"{glyphs.unknown} could not be measured"),
+        (any(row.layer.skipped for row in shown), f"{glyphs.skipped} not judged"),
+    ]
+    marks = ", ".join(text for told, text in parts if told)
+    spectrum = "; spectrum: square roots of its eigenvalues" if plan.spectrum else ""
+    columns = f"r: |Pearson| of two filters{spectrum}"
+    return look.sentence(f"{columns}; {marks}" if marks else columns, 0, QUIET)

@@ -1,0 +1,176 @@
+"""Words and rounding that all reports share: what a number, a name or a verdict looks like to people."""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pfa_gate.budget import Outcome
+from pfa_gate.budget.wording import amount, percent, plural, significant
+from pfa_gate.record import Record, Scores
+
+# Sorting by severity: what must be seen first.
+SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
+_FRACTIONS = ("accuracy", "top5")
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The few signs beyond letters that a report uses."""
+
+    kept: str
+    broken: str
+    unknown: str
+    noise: str
+    skipped: str
+    dots: str
+    about: str
+    between: str
+    blocks: str
+
+    def mark(self, outcome: Outcome) -> str:
+        """The sign of an outcome.
+
+        Example:
+            >>> ASCII.mark("broken"), UNICODE.mark("kept")
+            ('x', '✓')
+        """
+        return {"kept": self.kept, "broken": self.broken, "not judged": self.unknown}[outcome]
+
+
+UNICODE = Glyphs("✓", "✗", "?", "~", "–", "…", "±", " · ", "▁▂▃▄▅▆▇█")
+ASCII = Glyphs("+", "x", "?", "~", "-", "..", "+-", " - ", "_.:-=+*#")
+
+
+def clean(text: str) -> str:
+    r"""A foreign text on one line: control and format characters become spaces or question marks.
+
+    A layer may carry any name; none may move the cursor, break a row or turn the reading direction.
+
+    Example:
+        >>> clean("conv\n1\x1b[31m")
+        'conv 1?[31m'
+    """
+    return "".join(" " if sign.isspace() else "?" if unicodedata.category(sign)[0] == "C" else sign for sign in text)
+
+
+def share(part: float | None, whole: float | None) -> str:
+    """A part as a percentage of the whole; empty where there is none.
+
+    Example:
+        >>> share(55, 100), share(1, 0)
+        ('55.0%', '')
+    """
+    return percent(part / whole) if part is not None and whole else ""
+
+
+def ratio(value: float | None) -> str:
+    """A ratio in [0, 1] to three decimals; empty where there is none.
+
+    Example:
+        >>> ratio(0.83149), ratio(None)
+        ('0.831', '')
+    """
+    return "" if value is None else f"{value:.3f}"
+
+
+def score(value: float | None, metric: str) -> str:
+    """A score: accuracies in percent, what a user's metric gives to four digits.
+
+    Example:
+        >>> score(0.98519, "accuracy"), score(31.2489, "psnr.py:psnr")
+        ('98.52%', '31.25')
+    """
+    if value is None:
+        return ""
+    return percent(value, 2) if metric in _FRACTIONS else significant(value, 4)
+
+
+def change(drop: float | None, metric: str) -> str:
+    """The change of a score that dropped by so much, with its sign: accuracies in percentage points.
+
+    Example:
+        >>> change(0.004, "accuracy"), change(-0.5, "psnr.py:psnr"), change(None, "accuracy")
+        ('-0.40 pp', '+0.50', '')
+    """
+    if drop is None:
+        return ""
+    fraction = metric in _FRACTIONS
+    value = round(-100 * drop if fraction else -drop, 2) + 0.0
+    return f"{value:+.2f}{' pp' if fraction else ''}" if value else f"0.00{' pp' if fraction else ''}"
+
+
+def interval(scores: Scores) -> str:
+    """The 95 % interval of the change of a score; empty where there is none.
+
+    Example:
+        >>> interval(Scores("accuracy", 0.985, 0.981, 0.004, (-0.002, 0.010)))
+        '95%: -1.00 to +0.20 pp'
+    """
+    if scores.interval is None:
+        return ""
+    low, high = (change(end, scores.metric) for end in reversed(scores.interval))
+    return f"95%: {low.removesuffix(' pp')} to {high}"
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """One line of the footprint: the full model, the compressed one, both compared, and a remark."""
+
+    name: str
+    full: str
+    compressed: str
+    change: str
+    remark: str = ""
+
+
+def footprint(record: Record) -> tuple[SizeRow, ...]:
+    """Parameters, bytes, MACs, score and latency before and after; what was not measured is left out.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(412345, 1649380, 81), Probe(64, "ab"))
+        >>> footprint(record)[1]
+        SizeRow(name='bytes', full='1.65 MB', compressed='', change='', remark='')
+    """
+    full, part = record.model, record.compressed
+    rows = [
+        _size_row("parameters", full.parameters, part.parameters if part else None, "{:,}".format),
+        _size_row("bytes", full.bytes, part.bytes if part else None, lambda count: amount(count, "B")),
+        _size_row("MACs", full.macs, part.macs if part else None, amount),
+    ]
+    if record.scores is not None:
+        rows.append(_score_row(record.scores))
+    if part is not None and part.latency is not None:
+        rows.append(SizeRow("latency", "", "", percent(part.latency)))
+    return tuple(rows)
+
+
+def _size_row(name: str, full: int, part: int | None, word: Callable[[int], str]) -> SizeRow:
+    return SizeRow(name, word(full), "" if part is None else word(part), share(part, full))
+
+
+def _score_row(scores: Scores) -> SizeRow:
+    metric = scores.metric
+    name = metric if metric in _FRACTIONS else metric.rpartition(":")[2]
+    before, after = score(scores.full, metric), score(scores.compressed, metric)
+    return SizeRow(name, before, after, change(scores.drop, metric), interval(scores))
+
+
+def headline(record: Record) -> tuple[Outcome, str]:
+    """The verdict on the whole run, and how many budgets are what.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
+        >>> headline(record)
+        ('not judged', 'no budget was judged')
+    """
+    counts = {outcome: sum(f.outcome == outcome for f in record.budgets) for outcome in SEVERITY}
+    total = len(record.budgets)
+    if not total:
+        return "not judged", "no budget was judged"
+    if counts["kept"] == total:
+        return "kept", f"{plural(total, 'budget')} kept"
+    verdict: Outcome = "broken" if counts["broken"] else "not judged"
+    words = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    return verdict, f"{plural(total, 'budget')}: {words}"

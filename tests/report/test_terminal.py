@@ -1,0 +1,164 @@
+"""The terminal report against golden files, and the laws that hold at any width."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import records
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from pfa_gate.record import Record, Unmeasured
+from pfa_gate.report.terminal import render
+
+GOLDEN = Path(__file__).parent / "golden"
+EXAMPLES = {
+    "kept": records.kept,
+    "broken": records.broken,
+    "not_judged": records.not_judged,
+    "deep": records.deep,
+}
+KINDS = {
+    "plain": {"colour": False, "unicode": True},
+    "styled": {"colour": True, "unicode": True},
+    "ascii": {"colour": False, "unicode": False},
+}
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def plain(record: Record, width: int = 80, verbosity: int = 0) -> str:
+    return render(record, width=width, colour=False, unicode=True, verbosity=verbosity)
+
+
+def golden(name: str, text: str) -> None:
+    """Compare with a golden file; PFA_GATE_UPDATE_GOLDEN=1 writes it instead."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("PFA_GATE_UPDATE_GOLDEN") == "1":
+        path.write_text(text, encoding="utf-8", newline="\n")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_golden_at_80_columns(example, kind):
+    golden(f"{example}.{kind}", render(EXAMPLES[example](), width=80, **KINDS[kind]))
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_golden_at_other_widths(width):
+    golden(f"broken.{width}", plain(records.broken(), width))
+
+
+@pytest.mark.parametrize(("verbosity", "name"), [(-1, "quiet"), (1, "verbose")])
+def test_golden_at_other_verbosities(verbosity, name):
+    golden(f"broken.{name}", plain(records.broken(), verbosity=verbosity))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_styles_change_no_word(example):
+    styled = render(EXAMPLES[example](), width=80, colour=True, unicode=True)
+    assert STYLE.search(styled)
+    assert STYLE.sub("", styled) == plain(EXAMPLES[example]())
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("unicode", [True, False])
+def test_no_line_is_wider_than_asked_and_none_ends_in_space(example, unicode):
+    for width in range(40, 161):
+        for verbosity in (-1, 0, 1):
+            text = render(EXAMPLES[example](), width=width, colour=False, unicode=unicode, verbosity=verbosity)
+            assert max(map(cell_len, text.splitlines())) <= width
+            assert not re.search(r" $", text, re.MULTILINE)
+            assert unicode or text.isascii()
+
+
+def test_sentences_are_never_broken_within_a_word():
+    record = records.broken()
+    for width in (60, 80, 120):
+        words = plain(record, width).split()
+        for finding in record.budgets:
+            if finding.outcome != "kept":
+                assert set(finding.sentence.split()) <= set(words)
+
+
+def test_a_deep_network_shows_what_fails_and_the_worst_and_counts_the_rest():
+    text = plain(records.deep())
+    assert "52 of 57 layers hidden" in text
+    for name in ("stages.1.blocks.8.conv2", "stages.3.blocks.6.conv2", "stages.5.blocks.5.conv1"):
+        assert f"✗  {name[:8]}" in text
+    verbose = plain(records.deep(), verbosity=1)
+    assert "hidden" not in verbose
+    assert len(verbose.splitlines()) > len(text.splitlines()) + 45
+
+
+def test_seconds_are_shown_with_v_only():
+    assert "Seconds" not in plain(records.kept())
+    assert re.search(r"probe +2\.71 s", plain(records.kept(), verbosity=1))
+
+
+def renamed(name: str) -> Record:
+    record = records.broken()
+    layers = (dataclasses.replace(record.layers[0], name=name), *record.layers[1:])
+    return records.record(
+        layers,
+        {"layers": [{"match": "*", "kl": 0.1}]},
+        gate=name,
+        config=name,
+        unmeasured=(Unmeasured(name, name),),
+        files={"record": name},
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "[bold]stem[/bold]",
+        "[/]",
+        "stem\x1b[31m",
+        "a\nb\r\tc",
+        "x" * 5000,
+        "\u202etxet desrever",
+        "层" * 40,
+        "e\u0301" * 30,
+        ":smile:",
+        "",
+        "\ud800",
+    ],
+)
+def test_hostile_names_are_harmless(name):
+    record = renamed(name)
+    for width in (40, 80, 120):
+        text = plain(record, width)
+        assert max(map(cell_len, text.splitlines())) <= width
+        assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e]", text)
+        text.encode("utf-8")
+    assert ":smile:" in text or name != ":smile:"
+    assert render(record, width=80, colour=False, unicode=False).isascii()
+
+
+def test_markup_in_a_name_is_shown_as_it_is():
+    assert "[bold]stem[/bold]" in plain(renamed("[bold]stem[/bold]"), 120)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=60), st.integers(40, 140))
+def test_any_name_fits_any_width(name, width):
+    text = plain(renamed(name), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_no_environment_variable_changes_a_report():
+    code = (
+        "import records; from pfa_gate.report.terminal import render; import sys;"
+        "sys.stdout.buffer.write(render(records.broken(), width=80, colour=False, unicode=True).encode())"
+    )
+    loud = {"FORCE_COLOR": "1", "COLUMNS": "33", "TERM": "dumb", "NO_COLOR": "", "JUPYTER_COLUMNS": "20"}
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    environment = {**os.environ, **loud, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+    assert done.stdout.decode() == plain(records.broken())
