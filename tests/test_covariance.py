@@ -6,7 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import Moments, Shards, as_rows, covariance, merge, merge_all, update
+from pfa_gate.covariance import (
+    Moments,
+    Shards,
+    accumulate,
+    as_rows,
+    covariance,
+    merge,
+    merge_all,
+    subset,
+    update,
+)
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 
 
@@ -134,6 +144,30 @@ class TestShards:
     def test_another_number_of_filters_is_refused(self):
         with pytest.raises(DataError, match="A batch has 6 filters; the batches before it had 7"):
             Shards(7).add(responses(filters=6))
+
+
+class TestAccumulate:
+    def test_each_place_has_its_own_shards(self):
+        one, two = responses(), responses(filters=3)
+        stream = ({"a": one[i : i + 70], "b": two[i : i + 70]} for i in range(0, 300, 70))
+        got = accumulate(stream, {})
+        assert {place: len(shards) for place, shards in got.items()} == {"a": 8, "b": 8}
+        assert_same(merge_all(got["a"]), moments(one))
+        assert_same(merge_all(got["b"]), moments(two))
+
+    @pytest.mark.parametrize(("layers", "named"), [({"a": "conv3"}, "conv3"), ({}, "a")])
+    def test_an_error_names_the_layer(self, layers, named):
+        with pytest.raises(NotFiniteError) as caught:
+            accumulate([{"a": [[1.0, float("nan")]]}], layers)
+        assert caught.value.where == (f"layer '{named}'",)
+        with pytest.raises(DataError) as caught:
+            accumulate([{"a": [[1.0]]}, {"a": [[1.0, 2.0]]}], layers)
+        assert caught.value.where == (f"layer '{named}'",)
+
+
+def test_a_subset_is_that_of_its_columns():
+    rows = responses(mean=3.0)
+    assert_same(subset(moments(rows), np.array([5, 0, 3])), moments(rows[:, [5, 0, 3]]))
 
 
 class TestInput:
