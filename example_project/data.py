@@ -16,9 +16,7 @@ def _split() -> tuple[TensorDataset, TensorDataset]:
     """Stratified and seeded, so that training and test never share an image."""
     images, labels = load_digits(return_X_y=True)
     scaled = (images / 16.0).astype(np.float32).reshape(-1, 1, 8, 8)
-    rest, held_out = train_test_split(
-        np.arange(len(labels)), test_size=TEST_SAMPLES, stratify=labels, random_state=0
-    )
+    rest, held_out = train_test_split(np.arange(len(labels)), test_size=TEST_SAMPLES, stratify=labels, random_state=0)
 
     def part(rows: np.ndarray) -> TensorDataset:
         rows = np.sort(rows)

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import DataError, LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.loading import Batch, Batches, Metric, forward
+from pfa_gate.loading.blame import raised
 
 _HITS = {"accuracy": 1, "top5": 5}
 _Z95 = 1.959963984540054
@@ -113,11 +114,9 @@ def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
         with torch.no_grad():
             value = metric(model, batches)
     except PFAGateError as error:
-        raise MetricError(
-            f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where
-        ) from error
+        raise MetricError(f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where) from error
     except Exception as error:
-        raise MetricError(f"The metric '{name}' raised {type(error).__name__}: {error}.") from error
+        raise MetricError(f"The metric '{name}' raised {raised(error)}.") from error
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
@@ -193,9 +192,7 @@ def _checked_labels(batch: Batch, classes: int, metric: str) -> Tensor:
             remedy="Give batches (inputs, labels), or arrays named images and labels.",
         )
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.shape != (batch.size,):
-        given = (
-            f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
-        )
+        given = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
         raise LabelsError(
             f"The labels of {batch.size} samples are {given.removeprefix('torch.')}; "
             f"{metric} needs whole numbers [{batch.size}].",

@@ -89,9 +89,7 @@ def _check_is_there(path: Path) -> None:
         )
     with path.open("rb") as file:
         if file.read(24) == b"version https://git-lfs.":
-            raise CheckpointError(
-                f"{shown(path)} is a Git LFS pointer, not the weights.", remedy="Run git lfs pull."
-            )
+            raise CheckpointError(f"{shown(path)} is a Git LFS pointer, not the weights.", remedy="Run git lfs pull.")
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

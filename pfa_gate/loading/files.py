@@ -39,9 +39,7 @@ def read_file(path: Path) -> Batch:
           Relative paths start at the folder of pfa.yaml.
     """
     if not path.is_file():
-        raise DataError(
-            f"There is no file {shown(path)}.", remedy="Relative paths start at the folder of pfa.yaml."
-        )
+        raise DataError(f"There is no file {shown(path)}.", remedy="Relative paths start at the folder of pfa.yaml.")
     arrays = _arrays(path)
     inputs, labels = _named(arrays, _INPUTS, path), _named(arrays, _LABELS, path)
     if inputs is None and len(arrays) == 1 and labels is None:

@@ -60,10 +60,10 @@ class Reference:
         try:
             signature.bind(*positional, **named)
         except TypeError as error:
-            written = ", ".join(str(parameter) for parameter in signature.parameters.values())
+            written = signature.replace(return_annotation=inspect.Signature.empty)
             raise FactoryError(
                 f"'{self.name}' cannot be called so: {error}.",
-                remedy=f"Its signature is {self.name.rpartition(':')[2]}({written}).",
+                remedy=f"Its signature is {self.name.rpartition(':')[2]}{written}.",
             ) from error
 
 
@@ -90,9 +90,7 @@ def resolve(name: str, folder: Path) -> Reference:
     """
     left, colon, attribute = name.rpartition(":")
     if not (colon and left and attribute):
-        raise FactoryError(
-            f"'{name}' names no callable.", remedy="Write module:callable or path/to/file.py:callable."
-        )
+        raise FactoryError(f"'{name}' names no callable.", remedy="Write module:callable or path/to/file.py:callable.")
     with importable(folder):
         found: Any = _file(folder / left) if left.endswith(".py") else _module(left, folder)
         for step in attribute.split("."):
@@ -182,11 +180,9 @@ def _attribute(owner: Any, name: str, module: str) -> Any:
 
 
 def _no_module(name: str, folder: Path) -> FactoryError:
-    searched = ", ".join(shown(path) for path in search_path(folder))
+    searched = ", ".join(str(path) for path in search_path(folder))
     parent, _, last = name.rpartition(".")
-    siblings = [
-        file.stem for path in search_path(folder) for file in (path / parent.replace(".", "/")).glob("*.py")
-    ]
+    siblings = [file.stem for path in search_path(folder) for file in (path / parent.replace(".", "/")).glob("*.py")]
     return FactoryError(
         f"There is no module '{name}'.",
         remedy=_nearest(last, sorted(set(siblings))) or f"Searched {searched}, then sys.path.",

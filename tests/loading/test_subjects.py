@@ -1,0 +1,189 @@
+"""From a whole pfa.yaml to a subject, and where each mistake is said to be."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pfa_gate import config
+from pfa_gate.errors import PFAGateError
+from pfa_gate.loading import Subject, load
+
+NET = """\
+import numpy as np
+import torch
+from torch import nn
+
+def build(width=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, width), nn.Dropout(), nn.Linear(width, 3))
+
+def probe():
+    return torch.rand(50, 2, 3)
+
+def test():
+    return [(torch.rand(8, 2, 3), torch.zeros(8).long()) for _ in range(3)]
+
+def fraction(model, batches):
+    return 0.5
+
+def words():
+    return {"model": 3}
+
+def hollow():
+    return nn.Linear(6, 3, device="meta")
+
+def wide():
+    return torch.rand(50, 9)
+
+def single():
+    return torch.rand(1, 2, 3)
+
+def fickle():
+    yield torch.rand(2, 2, 3)
+    raise OSError("disk full")
+"""
+YAML = """\
+version: 1
+gates:
+  tiny:
+    model:
+      factory: {factory}
+      arguments: {arguments}
+      checkpoint: {checkpoint}
+    probe:
+      data: {probe}
+      samples: 20
+      batch_size: 16
+      seed: 3
+    evaluation:
+      data: {test}
+      metric: {metric}
+    budgets:
+      layers:
+        - {{match: "*", kl: 0.9}}
+"""
+GOOD = {
+    "factory": "tiny_net:build",
+    "arguments": "{width: 5}",
+    "checkpoint": "weights.pt",
+    "probe": "tiny_net:probe",
+    "test": "tiny_net:test",
+    "metric": "accuracy",
+}
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny_net.py").write_text(NET)
+    trained = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Dropout(), nn.Linear(5, 3))
+    torch.save(trained.state_dict(), "weights.pt")
+    yield
+    sys.modules.pop("tiny_net", None)
+
+
+def loaded(text: str = YAML, **changes: str) -> Subject:
+    Path("pfa.yaml").write_text(text.format(**{**GOOD, **changes}))
+    return load(config.load("pfa.yaml"), "tiny")
+
+
+def test_a_subject_is_whole() -> None:
+    subject = loaded()
+    assert not any(module.training for module in subject.model.modules())
+    assert torch.equal(subject.model[1].weight, torch.load("weights.pt")["1.weight"])  # type: ignore[index]
+    assert all(parameter.requires_grad for parameter in subject.model.parameters())
+    assert [batch.size for batch in subject.probe] == [16, 4]
+    assert subject.evaluation is not None
+    assert [batch.size for batch in subject.evaluation] == [8, 8, 8]
+    assert subject.metric == "accuracy"
+    assert torch.equal(subject.example.args[0], next(iter(subject.probe)).args[0][:2])
+
+
+def test_the_metric_may_be_the_users_own() -> None:
+    subject = loaded(metric="tiny_net:fraction")
+    assert callable(subject.metric)
+    assert subject.evaluation is not None
+    assert subject.metric(subject.model, subject.evaluation) == 0.5
+
+
+def test_the_seed_rules_all_that_is_random() -> None:
+    untrained = YAML.replace("      checkpoint: {checkpoint}\n", "")
+    first, second = loaded(untrained), loaded(untrained)
+    assert first.probe.sha256 == second.probe.sha256
+    assert torch.equal(first.model[1].weight, second.model[1].weight)  # type: ignore[index]
+
+
+def test_nothing_global_is_changed() -> None:
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    expected = random.random(), np.random.rand(), torch.rand(()).item()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    path = list(sys.path)
+    loaded()
+    assert (random.random(), np.random.rand(), torch.rand(()).item()) == expected
+    assert sys.path == path
+
+
+BAD = {
+    "factory": (
+        {"factory": "tiny_net:bild"},
+        "'tiny_net' has no 'bild'.\n  at pfa.yaml:5:16\n  Did you mean 'build'?",
+    ),
+    "arguments": (
+        {"arguments": "{wide: 5}"},
+        "'tiny_net:build' cannot be called so: got an unexpected keyword argument 'wide'.\n"
+        "  at pfa.yaml:5:16\n  Its signature is build(width=4).",
+    ),
+    "no model": (
+        {"factory": "tiny_net:words", "arguments": "{}"},
+        "'tiny_net:words' gave an object of type dict, not a torch.nn.Module.\n"
+        "  at pfa.yaml:5:16\n  Return the model itself.",
+    ),
+    "meta": (
+        {"factory": "tiny_net:hollow", "arguments": "{}"},
+        "'tiny_net:hollow' gave a model on the meta device, which has no weights.\n"
+        "  at pfa.yaml:5:16\n  Build it on the CPU.",
+    ),
+    "checkpoint": (
+        {"arguments": "{width: 6}"},
+        "weights.pt does not fit the model.\n"
+        "    3 of another shape: 1.bias [5] for [6], 1.weight [5, 6] for [6, 6], 3.weight [3, 5] for [3, 6]\n"
+        "  at pfa.yaml:7:19\n"
+        "  Check model.arguments: the checkpoint was trained with another architecture.",
+    ),
+    "no file": (
+        {"probe": "digits.npz"},
+        "There is no file digits.npz.\n  at pfa.yaml:9:13\n  Relative paths start at the folder of pfa.yaml.",
+    ),
+    "shape": (
+        {"probe": "tiny_net:wide"},
+        "The model does not take float32 [2, 9]: it raised RuntimeError: "
+        "mat1 and mat2 shapes cannot be multiplied (2x9 and 6x5).\n  at pfa.yaml:9:13\n"
+        "  Give the data in the shape and type that the model was trained on.",
+    ),
+    "single": (
+        {"probe": "tiny_net:single"},
+        "'tiny_net:single' gives one sample; a spectrum needs at least 2.\n  at pfa.yaml:9:13\n"
+        "  Point it at more data.",
+    ),
+    "reading": (
+        {"test": "tiny_net:fickle"},
+        "Reading 'tiny_net:fickle' raised OSError: disk full (tiny_net.py:31).\n  at pfa.yaml:14:13",
+    ),
+    "metric": (
+        {"metric": "tiny_net:loss"},
+        "'tiny_net' has no 'loss'.\n  at pfa.yaml:15:15\n"
+        "  It has build, fickle, fraction, hollow, probe, single, test, wide, ….",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_every_mistake_has_its_place(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(PFAGateError) as caught:
+        loaded(**changes)
+    assert str(caught.value) == message

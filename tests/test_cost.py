@@ -1,0 +1,84 @@
+"""Costs against formulas and against what is on disk."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_model
+from torch import Tensor, nn
+
+from pfa_gate.cost import Cost, cost, latency_ratio
+from pfa_gate.loading import Batch
+
+BY_HAND = {
+    "linear": (nn.Linear(7, 5), (3, 7), Cost(40, 160, 35)),
+    "linear over positions": (nn.Linear(7, 5), (3, 4, 7), Cost(40, 160, 140)),
+    "no bias": (nn.Linear(7, 5, bias=False), (3, 7), Cost(35, 140, 35)),
+    "convolution": (nn.Conv2d(3, 8, 3, padding=1), (2, 3, 10, 10), Cost(224, 896, 100 * 8 * 27)),
+    "strided": (nn.Conv2d(3, 8, 3, stride=2, padding=1), (2, 3, 10, 10), Cost(224, 896, 25 * 8 * 27)),
+    "grouped": (nn.Conv2d(4, 8, 3, groups=4), (2, 4, 5, 5), Cost(80, 320, 9 * 8 * 9)),
+    "one axis": (nn.Conv1d(2, 3, 5), (2, 2, 9), Cost(33, 132, 5 * 3 * 10)),
+    "batch norm": (nn.BatchNorm2d(6), (2, 6, 4, 4), Cost(12, 4 * 24 + 8, 0)),
+    "double": (nn.Linear(7, 5).double(), (3, 7), Cost(40, 320, 35)),
+}
+
+
+@pytest.mark.parametrize(("model", "shape", "expected"), BY_HAND.values(), ids=BY_HAND)
+def test_by_hand(model: nn.Module, shape: tuple[int, ...], expected: Cost) -> None:
+    images = torch.zeros(shape, dtype=next(model.parameters()).dtype)
+    assert cost(model.eval(), Batch((images,), {})) == expected
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, a frozen one, and buffers of both kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.second.bias.requires_grad_(False)
+        self.register_buffer("kept", torch.zeros(10))
+        self.register_buffer("left", torch.zeros(1000), persistent=False)
+        self.register_buffer("empty", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))  # type: ignore[no-any-return]
+
+
+def test_what_is_shared_counts_once_and_what_is_frozen_counts() -> None:
+    assert cost(Tied(), Batch((torch.zeros(2, 6),), {})) == Cost(36 + 12, 4 * (36 + 12 + 10), 72)
+
+
+def test_bytes_are_those_on_disk(tmp_path: Path) -> None:
+    model = nn.Sequential(Tied(), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    save_model(model, tmp_path / "w.safetensors")
+    stored = load_file(tmp_path / "w.safetensors").values()
+    assert cost(model.eval(), Batch((torch.zeros(2, 6),), {})).bytes == sum(t.nbytes for t in stored)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 9])
+def test_macs_are_those_of_one_sample(samples: int) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    assert cost(model, Batch((torch.zeros(samples, 1, 6, 6),), {})).macs == 16 * 4 * 9 + 64 * 3
+
+
+def test_keyword_inputs_are_counted() -> None:
+    assert cost(nn.Bilinear(2, 3, 4), Batch((), {"input1": torch.zeros(5, 2), "input2": torch.zeros(5, 3)}))
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout()).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    example = Batch((torch.ones(4, 3),), {})
+    cost(model, example)
+    latency_ratio(model, model, example, pairs=2)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not any(module.training or module._forward_hooks for module in model.modules())
+
+
+def test_a_larger_model_takes_longer() -> None:
+    small = nn.Linear(256, 256)
+    large = nn.Sequential(*[nn.Linear(256, 256) for _ in range(30)])
+    example = Batch((torch.zeros(16, 256),), {})
+    assert latency_ratio(small, large, example, pairs=7) > 2
+    assert latency_ratio(large, small, example, pairs=7) < 0.5
