@@ -64,6 +64,11 @@ def test_a_kept_layer_budget_names_the_closest_layer():
     assert finding.sentence == "2 layers within the limit; closest is b, 0.6 of 0.7."
 
 
+def test_a_kept_layer_budget_at_zero_names_no_closest_layer():
+    finding = judged({"layers": [{"match": "*", "inactive": 0}]}, layer("a", inactive=0))["layers.inactive"]
+    assert finding.sentence == "1 layer within the limit, none above 0."
+
+
 def test_the_last_matching_rule_wins_key_by_key():
     rules = {
         "layers": [
@@ -233,6 +238,8 @@ def test_a_drop_as_a_plain_fraction_and_a_gain():
     budgets = {"compressed": {"accuracy_drop": 0.005}}
     finding = judged(budgets, accuracy_drop=-0.0123)["compressed.accuracy_drop"]
     assert finding.sentence == "The score rises by 1.23 pp, within the limit of 0.005."
+    finding = judged(budgets, accuracy_drop=0.0)["compressed.accuracy_drop"]
+    assert finding.sentence == "The score does not change, within the limit of 0.005."
     finding = judged(budgets, accuracy_drop=0.0123)["compressed.accuracy_drop"]
     assert finding.sentence == "The score falls by 1.23 pp, 0.73 pp more than the limit of 0.005."
 

@@ -93,6 +93,8 @@ def _verdict(outcome: Outcome, worst: Sequence[_Row], key: str) -> str:
     if outcome == "broken":
         return _broken([row for row in worst if row.finding.outcome == outcome], len(worst), key)
     observed, limit = _texts(worst[0])
+    if worst[0].finding.observed == 0:
+        return f"{plural(len(worst), 'layer')} within the limit, none above 0."
     closest = f"{worst[0].layer.name}, {observed} of {limit}"
     return f"{plural(len(worst), 'layer')} within the limit; closest is {closest}."
 

@@ -80,7 +80,7 @@ def judge_drop(limit: Limit, measurements: Measurements) -> Judgement:
     allowed = limit.value if limit.unit == "pp" else round(100 * limit.value, 9)
     kept = fall <= allowed
     observed = f"{apart(fall, allowed, 2)[0]} pp"
-    change = f"rises by {observed[1:]}" if observed.startswith("-") else f"falls by {observed}"
+    change = f"falls by {observed}" if fall > 0 else f"rises by {observed[1:]}" if fall < 0 else "does not change"
     by = f"{apart(fall - allowed, 0.0, 2)[0]} pp more than"
     against = f"{'within' if kept else by} the limit of {limit.text}"
     return Judgement(limit.text, observed, _outcome(kept), f"The score {change}, {against}.")

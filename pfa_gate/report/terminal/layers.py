@@ -19,6 +19,7 @@ _TITLES = {
     "layer": "layer",
     "kept": "kept",
     "kl": "KL ratio",
+    "standardised": "std. KL",
     "peak_correlation": "peak r",
     "mean_correlation": "mean r",
     "inactive": "inactive",
@@ -44,11 +45,12 @@ def _without(*names: str) -> tuple[str, ...]:
 
 # From rich to poor; the first that leaves room for the names is taken.
 _PLANS = (
-    *(_Plan(_without(), spectrum, True) for spectrum in (24, 16, 12, 8)),
-    _Plan(_without(), 8, False),
-    _Plan(_without("spectrum"), 0, False),
-    _Plan(_without("spectrum", "mean_correlation"), 0, False),
-    _Plan(_without("spectrum", "mean_correlation", "inactive"), 0, False),
+    *(_Plan(_without(), spectrum, True) for spectrum in (24, 16, 12)),
+    *(_Plan(_without("standardised"), spectrum, True) for spectrum in (12, 8)),
+    _Plan(_without("standardised"), 8, False),
+    _Plan(_without("standardised", "spectrum"), 0, False),
+    _Plan(_without("standardised", "spectrum", "mean_correlation"), 0, False),
+    _Plan(_without("standardised", "spectrum", "mean_correlation", "inactive"), 0, False),
     _Plan(("mark", "layer", "kl"), 0, False),
 )
 
@@ -117,6 +119,7 @@ def _cells(row: LayerRow, plan: _Plan, look: Look) -> list[Text]:
         "layer": name,
         "kept": Text(f"all {layer.filters}", QUIET) if layer.keep is None else Text(f"{layer.keep}/{layer.filters}"),
         "kl": _kl(row, plan, look),
+        "standardised": Text(ratio(layer.kl_ratio_standardised)),
         "peak_correlation": _value(row, "peak_correlation", ratio(layer.peak_correlation)),
         "mean_correlation": _value(row, "mean_correlation", ratio(layer.mean_correlation)),
         "inactive": _value(row, "inactive", "" if layer.inactive is None else str(layer.inactive)),
@@ -183,6 +186,7 @@ def _legend(shown: Sequence[LayerRow], plan: _Plan, look: Look) -> list[Text]:
         (any(row.layer.skipped for row in shown), f"{glyphs.skipped} not judged"),
     ]
     marks = ", ".join(text for told, text in parts if told)
+    standardised = "std. KL: with all filters at equal variance; " if "standardised" in plan.columns else ""
     spectrum = "; spectrum: square roots of its eigenvalues" if plan.spectrum else ""
-    columns = f"r: |Pearson| of two filters{spectrum}"
+    columns = f"{standardised}r: |Pearson| of two filters{spectrum}"
     return look.sentence(f"{columns}; {marks}" if marks else columns, 0, QUIET)
