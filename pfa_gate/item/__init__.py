@@ -1,0 +1,12 @@
+"""What pytest collects: a config is a file, a gate a collector, a budget an item.
+
+The names are known from the YAML alone; torch is imported by the first item of a gate that is set up.
+
+PYTEST_DONT_REWRITE
+"""
+
+from pfa_gate.item.nodes import BudgetItem, ConfigFile, GateCollector
+from pfa_gate.item.once import results
+from pfa_gate.item.plan import PLAN, PROGRESS, Plan, Watch
+
+__all__ = ["PLAN", "PROGRESS", "BudgetItem", "ConfigFile", "GateCollector", "Plan", "Watch", "results"]

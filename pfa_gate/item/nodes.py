@@ -1,0 +1,157 @@
+"""The nodes of pytest's tree: config file, gate, budget.
+
+PYTEST_DONT_REWRITE
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
+from pfa_gate.item.analysis import Attempt, analyse
+from pfa_gate.item.once import Result, once
+from pfa_gate.item.plan import PLAN, PROGRESS
+
+if TYPE_CHECKING:
+    from pfa_gate.budget import Finding
+    from pfa_gate.record import Record
+
+_FOLDERS = pytest.StashKey[dict[Path, Path]]()
+
+
+class ConfigFile(pytest.File):
+    """A pfa.yaml; its gates are what it collects."""
+
+    def collect(self) -> Iterable["GateCollector"]:
+        """Give the gates.
+
+        Raises:
+            ConfigError: the config does not hold, or two configs of this run would write to one folder.
+        """
+        from pfa_gate.config import load  # noqa: PLC0415  pydantic and yaml are needed from here on only
+
+        document = load(self.path)
+        for name, gate in document.gates.items():
+            self._claim(name)
+            lines = {each.name: document.line(*each.keys) for each in gate.budgets_declared()}
+            yield GateCollector.from_parent(self, name=name, lines=lines)
+
+    def _claim(self, gate: str) -> None:
+        folder = (self.config.stash[PLAN].output or self.path.parent / ".pfa") / gate
+        owners = self.session.stash.setdefault(_FOLDERS, {})
+        if owners.setdefault(folder, self.path) != self.path:
+            fact = f"Gate '{gate}' of {_shown(self.path)} writes to {_shown(folder)}, as {_shown(owners[folder])} does."
+            raise ConfigError(fact, remedy="Run one config at a time, or rename one of the two gates.")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Show a mistake in the config as its own text; only what nobody foresaw has a traceback."""
+        if isinstance(excinfo.value, PFAGateError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+
+class GateCollector(pytest.Collector):
+    """A gate; its budgets are what it collects."""
+
+    def __init__(self, *, lines: dict[str, int], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.lines = lines
+        self.record: Record | None = None
+
+    def collect(self) -> Iterable["BudgetItem"]:
+        """Give the budgets, in the order of the config."""
+        for name, line in self.lines.items():
+            yield BudgetItem.from_parent(self, name=name, line=line)
+
+
+class BudgetItem(pytest.Item):
+    """A budget; kept is passed, broken is failed, not judged is an error of the set-up."""
+
+    def __init__(self, *, line: int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.line = line
+        self.finding: Finding | None = None
+
+    def setup(self) -> None:
+        """Get the gate's verdict on this budget; the first to ask in a run has the gate analysed."""
+        record = self._record()
+        for finding in record.budgets:
+            if finding.id == self.name:
+                self.finding = finding
+        if self.finding is None:
+            error = ArtifactError(f"The record of gate '{record.gate}' holds no verdict on {self.name}.")
+            raise _failure(str(error.at(self._place())))
+        self._report(self.finding, record)
+        if self.finding.outcome not in {"kept", "broken"}:
+            raise _failure(self._words(self.finding))
+
+    def runtest(self) -> None:
+        """Fail where the budget is broken."""
+        if self.finding is None or self.finding.outcome != "kept":
+            raise _failure(self._words(self.finding) if self.finding else "The budget was not judged.")
+
+    def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
+        """Give the place of the budget in the config; the line counts from 0."""
+        return self.path, self.line - 1, f"{self._gate.name}::{self.name}"
+
+    @property
+    def _gate(self) -> GateCollector:
+        assert isinstance(self.parent, GateCollector)
+        return self.parent
+
+    def _record(self) -> "Record":
+        if self._gate.record is None:
+            self._gate.record = self._shared_record()
+        return self._gate.record
+
+    def _shared_record(self) -> "Record":
+        from pfa_gate.record import from_dict  # noqa: PLC0415
+
+        attempt = Attempt(self.path, self._gate.name, self.nodeid)
+        shared = self.config.stash[PLAN].shared
+        result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._analysis))
+        if attempt.exception is not None:
+            raise attempt.exception
+        if result.record is None:
+            raise _failure(_reason(result))
+        return from_dict(result.record)
+
+    def _analysis(self) -> dict[str, object]:
+        watch = self.config.stash.get(PROGRESS, None)
+        name, output = self._gate.name, self.config.stash[PLAN].output
+        return analyse(self.path, name, output, watch(name) if watch else None)
+
+    def _report(self, finding: "Finding", record: "Record") -> None:
+        """Hand the verdict to JUnit and to other plugins: text only, which any transport carries."""
+        self.user_properties += [
+            ("pfa_outcome", str(finding.outcome)),
+            ("pfa_limit", str(finding.limit)),
+            ("pfa_observed", str(finding.observed)),
+            ("pfa_record", str(record.files.get("record", ""))),
+        ]
+
+    def _words(self, finding: "Finding") -> str:
+        notes = [f"  {note}" for note in finding.notes]
+        return "\n".join([finding.sentence, f"  at {self._place()}", *notes])
+
+    def _place(self) -> str:
+        return f"{_shown(self.path)}:{self.line}"
+
+
+def _failure(words: str) -> BaseException:
+    return pytest.fail.Exception(words, pytrace=False)
+
+
+def _reason(result: Result) -> str:
+    if result.error is not None:
+        return result.error
+    return f"{result.crash}\n  The analysis of gate '{result.gate}' stopped; {result.test} shows its traceback."
+
+
+def _shown(path: Path) -> str:
+    """The path from the working directory where it lies below it."""
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

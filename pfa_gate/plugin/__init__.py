@@ -1,0 +1,42 @@
+"""The plugin's doorway: options, and nothing else until --pfa is given.
+
+PYTEST_DONT_REWRITE
+"""
+
+import pytest
+
+_NEEDS_PFA = {"pfa_config": "--pfa-config", "pfa_output": "--pfa-output"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options and ini keys."""
+    group = parser.getgroup("pfa_gate", "model-quality gate (pfa_gate)")
+    group.addoption("--pfa", action="store_true", default=False, help="judge models by the budgets in pfa.yaml")
+    group.addoption(
+        "--pfa-config",
+        action="append",
+        metavar="PATH",
+        default=[],
+        help="run this config instead of searching for pfa.yaml; may be given more than once",
+    )
+    group.addoption(
+        "--pfa-output", metavar="DIR", default=None, help="folder for the results (.pfa beside each config)"
+    )
+    parser.addini("pfa_config", "configs to run instead of searching for pfa.yaml", type="paths", default=[])
+    parser.addini("pfa_output", "folder for the results (.pfa beside each config)", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bring in the rest of the plugin if --pfa is given.
+
+    Raises:
+        UsageError: an option of the gate is given without --pfa.
+    """
+    if config.getoption("pfa"):
+        from pfa_gate.plugin.session import start  # noqa: PLC0415  the price is paid only by those who use it
+
+        start(config)
+        return
+    for name, option in _NEEDS_PFA.items():
+        if config.getoption(name):
+            raise pytest.UsageError(f"{option} has no effect without --pfa.")

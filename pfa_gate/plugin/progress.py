@@ -1,0 +1,81 @@
+"""A line that shows how far an analysis is: on a terminal only, gone when it is done.
+
+PYTEST_DONT_REWRITE
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pfa_gate.item import Watch
+
+_PAUSE = 0.1
+_BAR = 24
+
+
+def watch_on(config: pytest.Config) -> Callable[[str], Watch] | None:
+    """Give what makes a gate's watch, or None where nobody looks: a log, -q, a worker."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not reporter.isatty or config.get_verbosity() < 0:
+        return None
+    return lambda gate: ProgressLine(reporter, config, gate)
+
+
+class ProgressLine:
+    """One line, written over and over.
+
+    Args:
+        reporter: the terminal.
+        config: that of the run; its capture is lifted for the moment of writing.
+        gate: name of the gate.
+    """
+
+    def __init__(self, reporter: pytest.TerminalReporter, config: pytest.Config, gate: str) -> None:
+        self.reporter = reporter
+        self.capture = config.pluginmanager.getplugin("capturemanager")
+        self.gate = gate
+        self.width = config.get_terminal_writer().fullwidth - 1
+        self.last = 0.0
+        self.begun = False
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show a stage; at the end of the last one the line is wiped."""
+        now = time.monotonic()
+        finished = stage == "writing" and done >= total
+        if not finished and done and now - self.last < _PAUSE:
+            return
+        self.last = now
+        self._write("" if finished else line(self.gate, stage, done, total))
+
+    def _write(self, text: str) -> None:
+        if self.capture is None:
+            self._draw(text)
+            return
+        with self.capture.global_and_fixture_disabled():
+            self._draw(text)
+
+    def _draw(self, text: str) -> None:
+        if not self.begun:
+            # pytest has begun a line of its own; it writes its head again after ours.
+            self.reporter.ensure_newline()
+            self.begun = True
+        self.reporter.rewrite(f"{text[: self.width]:<{self.width}}")
+        if not text:
+            self.reporter.rewrite("")
+        self.reporter.flush()
+
+
+def line(gate: str, stage: str, done: int, total: int) -> str:
+    """Put progress in words and, where a stage has steps, a bar.
+
+    Example:
+        >>> line("digits", "probing", 2, 8)
+        'digits: probing [######..................] 2/8'
+        >>> line("digits", "loading", 0, 1)
+        'digits: loading'
+    """
+    if total <= 1:
+        return f"{gate}: {stage}"
+    full = min(_BAR, _BAR * done // total)
+    return f"{gate}: {stage} [{'#' * full}{'.' * (_BAR - full)}] {done}/{total}"

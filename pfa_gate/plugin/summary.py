@@ -1,0 +1,53 @@
+"""The reports at the end of a run.
+
+PYTEST_DONT_REWRITE
+"""
+
+import sys
+
+import pytest
+
+from pfa_gate.item import Plan, results
+
+
+def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan: Plan) -> None:
+    """Write the report of every gate that was analysed, in the order of the configs and of the gates' names.
+
+    Args:
+        reporter: the terminal.
+        config: says how much is wanted: -q, -v, --color.
+        plan: that of the run.
+    """
+    verbosity = config.get_verbosity()
+    found = [each for each in results(plan.shared) if each.record is not None]
+    if not found or verbosity < -1:
+        return
+    from pfa_gate.record import from_dict  # noqa: PLC0415
+    from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
+
+    reporter.write_sep("=", "pfa_gate")
+    writer = config.get_terminal_writer()
+    order = {str(path): index for index, path in enumerate(plan.configs)}
+    for result in sorted(found, key=lambda each: (order[each.config], each.gate)):
+        text = render(
+            from_dict(result.record),
+            width=writer.fullwidth,
+            colour=writer.hasmarkup,
+            unicode=shows_unicode(sys.stdout.encoding),
+            verbosity=verbosity,
+        )
+        reporter.write_line(text.rstrip("\n"))
+
+
+def shows_unicode(encoding: str | None) -> bool:
+    """Whether a terminal of an encoding can show the signs of a report.
+
+    Example:
+        >>> shows_unicode("utf-8"), shows_unicode("latin-1"), shows_unicode(None)
+        (True, False, False)
+    """
+    try:
+        "✓✗±·–…▁▂▃▄▅▆▇█".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""The plugin beside xdist: workers collect what the controller found, and the controller sees that they did.
+
+PYTEST_DONT_REWRITE
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pfa_gate.plugin.session import SENT, plan_of, require_gates
+
+
+class GateWorkers:
+    """Hooks that exist only where xdist does."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.session: pytest.Session | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Keep the session; the hooks of xdist do not name it."""
+        self.session = session
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Send the plan to a worker, which knows only the command line it was started with."""
+        node.workerinput[SENT] = plan_of(self.config).sent()
+
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """See that a worker collected a budget.
+
+        Raises:
+            UsageError: it did not, and nothing on the command line says why.
+        """
+        assert self.session is not None
+        require_gates(self.session, any(self._is_budget(each) for each in ids))
+
+    def _is_budget(self, test_id: str) -> bool:
+        path, separator, _ = test_id.partition("::")
+        absolute = os.path.abspath(self.config.rootpath / path)
+        return bool(separator) and any(absolute == str(config) for config in plan_of(self.config).configs)
