@@ -42,7 +42,7 @@ def write(output: Path, record: Record, compressed: Compressed | None, coupling:
     """
     folder = output / record.gate
     names = [RECORD] if compressed is None else [RECORD, RECIPE, WEIGHTS]
-    record = replace(record, files={name.partition(".")[0]: (folder / name).as_posix() for name in names})
+    record = replace(record, files={name.partition(".")[0]: _shown(folder / name) for name in names})
     with _replacing(folder) as fresh:
         (fresh / RECORD).write_text(dumps(record), encoding="utf-8")
         if compressed is not None and coupling is not None:
@@ -76,6 +76,14 @@ def _group_plan(name: str, width: int, record: Record) -> dict[str, Any]:
         reason = recipe.reasons.get(name, "") if recipe else ""
         return {"filters": width, "whole": reason}
     return {"filters": width, "keep": keep}
+
+
+def _shown(path: Path) -> str:
+    """A path as people write it, from the current folder where it lies below; the same in every checkout."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 @contextmanager

@@ -5,10 +5,13 @@ normalisations are drawn from [0.5, 1.5], shifts with a standard deviation of 0.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pfa_gate.coupling import Coupling, trace
 
 
 def conditioned(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -185,6 +188,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "shared": (Shared, (2, 3, 6, 6)),
     "padded_shortcut": (PaddedShortcut, (2, 3, 8, 8)),
 }
+
+
+@cache
+def coupling(name: str) -> Coupling:
+    """The coupling of a network, traced once for all tests."""
+    return trace(*network(name))
 
 
 def network(name: str) -> tuple[nn.Module, Tensor]:

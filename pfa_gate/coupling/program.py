@@ -3,6 +3,7 @@
 The graph is what is followed, cut and probed; the model itself is only borrowed and given back as it was.
 """
 
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -109,8 +110,7 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
         TraceError: torch.export cannot follow the model; the message is the exporter's own.
     """
     args, kwargs = _at_least_two((args, dict(kwargs)))
-    with borrowed(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's advice about its own internals
+    with borrowed(model), torch.no_grad(), _in_silence():
         exported = _export(model, args, kwargs)
     named = dict(_held_tensors(exported))
     names = _held_names(exported)
@@ -120,6 +120,19 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     constants, aliases = _fold(exported, held, named)
     dynamic = any(isinstance(size, torch.SymInt) for node in nodes.values() for size in _sizes(node))
     return Program(exported, named, aliases, constants, dynamic)
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Keep the exporter's advice about its own internals, and its structured trace, out of everybody's log."""
+    structured = logging.getLogger("torch.__trace")
+    disabled, structured.disabled = structured.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        structured.disabled = disabled
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:

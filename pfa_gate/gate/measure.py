@@ -8,11 +8,11 @@ import numpy as np
 from pfa_gate.config import GateConfig
 from pfa_gate.coupling import Coupling, Group, Layer, Program
 from pfa_gate.coupling.group import Indices
-from pfa_gate.covariance import Moments, accumulate, merge, subset
+from pfa_gate.covariance import Moments, accumulate, merge, merge_all, subset
 from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
 from pfa_gate.loading import Batch
 from pfa_gate.probe import respond
-from pfa_gate.spectrum import Spectrum, pooled, spectrum_of_shards
+from pfa_gate.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 
 Shards = tuple[Moments, ...]
 
@@ -95,9 +95,9 @@ def _group_spectrum(group: Group, moments: Mapping[str, Shards]) -> Spectrum:
     found: list[Spectrum] = []
     for tap in group.taps:
         for places in _copies(tap.filters, group.width):
-            shards = tuple(subset(shard, places) for shard in moments[tap.node])
+            together = subset(merge_all(moments[tap.node]), places)
             try:
-                found.append(spectrum_of_shards(shards))
+                found.append(spectrum(together))
             except PFAGateError as error:
                 error.at(f"group '{group.name}'")
                 raise

@@ -1,0 +1,52 @@
+"""The model is only borrowed: nothing of it changes, not even when something fails."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, network
+from torch import Tensor, nn
+
+from pfa_gate.coupling import trace
+from pfa_gate.errors import PFAGateError
+from pfa_gate.surgery import operate
+
+
+def portrait(model: nn.Module) -> tuple[object, ...]:
+    """All of a model that could be altered, but for the values of its tensors."""
+    return (
+        [(name, module.training, len(module._forward_hooks)) for name, module in model.named_modules()],
+        [(name, id(tensor), tensor.requires_grad, tensor._version) for name, tensor in model.named_parameters()],
+        [(name, id(tensor), tensor._version) for name, tensor in model.named_buffers()],
+        [sorted(vars(module)) for module in model.modules()],
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_trace_and_operate_leave_the_model_as_it_was(name: str) -> None:
+    model, example = network(name)
+    next(model.children()).train()
+    before, weights = portrait(model), copy.deepcopy(model.state_dict())
+    group = trace(model, example).free[0]
+    operate(model, example, {group.name: np.arange(group.width - 1)})
+    assert portrait(model) == before
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
+
+
+class Failing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 2), nn.BatchNorm1d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.layer(x))
+        raise RuntimeError("the user's own fault")
+
+
+def test_it_is_given_back_as_it_was_after_an_exception() -> None:
+    model = Failing().train()
+    before = portrait(model)
+    with pytest.raises(PFAGateError, match="the user's own fault"):
+        trace(model, torch.randn(2, 4))
+    assert portrait(model) == before
