@@ -76,9 +76,54 @@ def test_the_model_is_left_as_it_was() -> None:
     assert not any(module.training or module._forward_hooks for module in model.modules())
 
 
-def test_a_larger_model_takes_longer() -> None:
-    small = nn.Linear(256, 256)
-    large = nn.Sequential(*[nn.Linear(256, 256) for _ in range(30)])
-    example = Batch((torch.zeros(16, 256),), {})
-    assert latency_ratio(small, large, example, pairs=7) > 2
-    assert latency_ratio(large, small, example, pairs=7) < 0.5
+class Clock:
+    """A clock that only the models below move on, each call by so much more."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slower = 1.0
+
+    def read(self) -> float:
+        return self.now
+
+
+class Ticking(nn.Module):
+    """Takes so many seconds of a clock."""
+
+    def __init__(self, clock: Clock, seconds: float, growth: float = 1.0) -> None:
+        super().__init__()
+        self.clock, self.seconds, self.growth = clock, seconds, growth
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.clock.slower *= self.growth
+        self.clock.now += self.seconds * self.clock.slower
+        return x
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr("pfa_gate.cost.perf_counter", found.read)
+    return found
+
+
+@pytest.mark.parametrize("seconds", [1e-5, 1e-2, 3.0])
+@pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0])
+def test_latency_is_the_ratio_of_the_two_times(clock: Clock, seconds: float, ratio: float) -> None:
+    full, compressed = Ticking(clock, seconds), Ticking(clock, seconds * ratio)
+    assert latency_ratio(full, compressed, Batch((torch.zeros(2, 3),), {})) == pytest.approx(ratio)
+    assert full.calls == compressed.calls
+
+
+def test_a_machine_that_grows_slower_favours_neither(clock: Clock) -> None:
+    full, compressed = Ticking(clock, 1.0, growth=1.1), Ticking(clock, 1.0, growth=1.1)
+    ratio = latency_ratio(full, compressed, Batch((torch.zeros(2, 3),), {}), pairs=30)
+    assert ratio == pytest.approx((1.1 + 1 / 1.1) / 2)
+
+
+def test_short_calls_are_repeated_for_the_clock(clock: Clock) -> None:
+    quick = Ticking(clock, 1e-6)
+    latency_ratio(quick, Ticking(clock, 1e-6), Batch((torch.zeros(2, 3),), {}), pairs=2)
+    assert quick.calls > 1000
