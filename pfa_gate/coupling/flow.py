@@ -65,6 +65,8 @@ class Flow:
     unknown: dict[str, int] = field(default_factory=dict)
     contractions: list[Contraction] = field(default_factory=list)
     sums: list[Node] = field(default_factory=list)
+    normalised: list[Node] = field(default_factory=list)
+    heads: frozenset[Node] = frozenset()
 
     # --- reading
 
@@ -208,16 +210,21 @@ class Flow:
     def settle(self, node: Node, labels: Labels) -> None:
         """Store a node's labels such that what survives of it is always a box: one axis keeps its filters apart."""
         if isinstance(labels, list):
-            self.values[node] = [self._boxed(part) for part in labels]
+            self.values[node] = [self.boxed(part, node in self.heads) for part in labels]
             return
         shape = shape_of(node)
-        self.values[node] = self._boxed(labels.expand(shape) if labels.ndim != len(shape) else labels)
+        self.values[node] = self.boxed(
+            labels.expand(shape) if labels.ndim != len(shape) else labels, node in self.heads
+        )
 
-    def _boxed(self, labels: Tensor) -> Tensor:
+    def boxed(self, labels: Tensor, heads: bool = False) -> Tensor:
+        """Labels that change along one axis only: that with the most sets; for attention, the axis of the heads."""
         labels = narrowed(self.sets.canonical(labels))
         axes = varying(labels)
         if len(axes) > 1:
-            kept = max(axes, key=lambda axis: (_distinct(labels, axis), axis))
+            # A head stays whole: the width of a head is the last axis and is never the one kept apart.
+            candidates = [axis for axis in axes if axis != labels.ndim - 1] if heads else axes
+            kept = max(candidates, key=lambda axis: (_distinct(labels, axis), axis))
             labels = self.merge(labels, [axis for axis in axes if axis != kept])
         return labels
 
@@ -243,7 +250,7 @@ def rule(*names: str) -> Callable[[AnyRule], AnyRule]:
 
 def follow(program: Program) -> Flow:
     """Send labels through the whole program and return the ledger."""
-    flow = Flow(program)
+    flow = Flow(program, heads=near_attention(program))
     for node in program.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
@@ -251,6 +258,34 @@ def follow(program: Program) -> Flow:
         else:
             _apply(flow, node)
     return flow
+
+
+PASSING = frozenset(
+    "view reshape _unsafe_view permute transpose unsqueeze squeeze select split split_with_sizes chunk getitem cat "
+    "expand unflatten flatten contiguous clone mul div add sub neg to _to_copy slice unbind repeat_interleave "
+    "repeat movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack".split()
+)
+
+
+def near_attention(program: Program) -> frozenset[Node]:
+    """Values on their way into attention: upstream of a product of two activations, up to the layers that made them."""
+    near: set[Node] = set()
+    waiting: list[Node] = []
+    for node in program.nodes:
+        name = operator_name(node)
+        if name == "scaled_dot_product_attention" or (name in ("matmul", "bmm") and not _held_operand(program, node)):
+            waiting += node.all_input_nodes
+    while waiting:
+        node = waiting.pop()
+        if node in near or node.op != "call_function" or operator_name(node) not in PASSING:
+            continue
+        near.add(node)
+        waiting += node.all_input_nodes
+    return frozenset(near)
+
+
+def _held_operand(program: Program, node: Node) -> bool:
+    return any(source in program.aliases for source in node.all_input_nodes)
 
 
 def _apply(flow: Flow, node: Node) -> None:

@@ -21,7 +21,7 @@ from pfa_gate.coupling.group import (
     Tap,
     Volume,
 )
-from pfa_gate.coupling.partition import UNTRACKED, varying
+from pfa_gate.coupling.partition import UNTRACKED, narrowed, varying
 from pfa_gate.coupling.program import operator_name, shape_of
 
 _KINDS = {"linear": "linear", "addmm": "linear", "matmul": "linear", "mm": "linear", "embedding": "embedding"}
@@ -61,7 +61,7 @@ class _Gathering:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         for name, labels in flow.aligned.items():
-            flow.aligned[name] = flow._boxed(labels)
+            flow.aligned[name] = flow.boxed(labels)
 
     def coupling(self) -> Coupling:
         named = dict(self._named())
@@ -71,6 +71,9 @@ class _Gathering:
             layers=tuple(self._layers(named)),
             unknown=tuple(sorted(self.flow.unknown)),
             volumes=tuple(self._volumes(named)),
+            program=self.flow.program,
+            normalised=tuple(node.name for node in self.flow.normalised),
+            labels={node.name: self._canonical(labels) for node, labels in self.flow.values.items()},
         )
 
     # --- labels as roots
@@ -78,6 +81,11 @@ class _Gathering:
     def _roots(self, labels: Tensor) -> Indices:
         roots: Indices = self.flow.sets.canonical(labels).numpy().astype(np.int64)
         return roots
+
+    def _canonical(self, labels: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        if isinstance(labels, list):
+            return [narrowed(self.flow.sets.canonical(part)) for part in labels]
+        return narrowed(self.flow.sets.canonical(labels))
 
     @cached_property
     def _touches(self) -> list[_Touch]:
@@ -171,6 +179,7 @@ class _Gathering:
             readers=tuple(layer_of(weight) for weight in self._calls if weight in reading),
             slices=tuple(slices),
             taps=tuple(self._taps(cluster)),
+            labels=cluster.roots,
             frozen=cluster.frozen,
         )
 

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+
+from pfa_gate.coupling.program import Program
 
 Indices = npt.NDArray[np.int64]
 ELSEWHERE = -1  # a row of a shared parameter that belongs to another group, or to none
@@ -38,6 +41,7 @@ class Group:
         readers: every layer that reads them.
         slices: each parameter axis they run along.
         taps: where their responses are read: the sums they end in, or else each layer's output.
+        labels: the label of each filter in the graph.
         frozen: why they cannot be cut, or None.
     """
 
@@ -47,6 +51,7 @@ class Group:
     readers: tuple[str, ...]
     slices: tuple[Slice, ...] = field(repr=False)
     taps: tuple[Tap, ...] = field(repr=False)
+    labels: Indices = field(repr=False)
     frozen: str | None = None
 
     @property
@@ -127,12 +132,19 @@ class Coupling:
         groups: in the order in which the forward pass makes them.
         layers: every convolution, linear and embedding that is called, in that order.
         unknown: operators met without a rule that covers them; what they touch is whole.
+        volumes: the terms of the footprint.
+        program: the exported model.
+        labels: for each value of its graph, by node name, whose filter each element is.
+        normalised: nodes that normalise across filters that may be cut.
     """
 
     groups: tuple[Group, ...]
     layers: tuple[Layer, ...]
     unknown: tuple[str, ...]
     volumes: tuple[Volume, ...] = field(repr=False)
+    program: Program = field(repr=False)
+    labels: Mapping[str, Tensor | list[Tensor]] = field(repr=False)
+    normalised: tuple[str, ...] = field(repr=False, default=())
 
     def group(self, name: str) -> Group:
         """The group called `name`.

@@ -64,12 +64,25 @@ class Program:
         shapes = (shape_of(node) for node in self.exported.graph.nodes if node.name in inputs and is_tensor(node))
         return next((shape[0] for shape in shapes if shape), 1)
 
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], observe: Observe | None = None) -> Any:
-        """Run the graph; `observe(node, value)` sees every value right after it was computed."""
+    def run(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        observe: Observe | None = None,
+        instead: Mapping[Node, Callable[..., Any]] | None = None,
+    ) -> Any:
+        """Run the graph and give the model's output.
+
+        Args:
+            args: the model's positional inputs.
+            kwargs: its keyword inputs.
+            observe: called with (node, value) right after each value was computed.
+            instead: functions to call in place of the operators of some nodes.
+        """
         spec = self.exported.call_spec.in_spec
         ordered = reorder_kwargs(dict(kwargs), spec) if spec is not None else dict(kwargs)
         flat = pytree.tree_leaves((args, ordered), is_leaf=lambda leaf: leaf is None)
-        outputs = _Runner(self, observe).run(*self._held(), *flat, enable_io_processing=False)
+        outputs = _Runner(self, observe, instead or {}).run(*self._held(), *flat, enable_io_processing=False)
         return pytree.tree_unflatten(outputs, self.exported.call_spec.out_spec)
 
     def _held(self) -> list[Any]:
@@ -77,15 +90,22 @@ class Program:
 
 
 class _Runner(Interpreter):
-    def __init__(self, program: Program, observe: Observe | None) -> None:
+    def __init__(
+        self, program: Program, observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]
+    ) -> None:
         super().__init__(program.exported.graph_module, garbage_collect_values=True)
         self._program = program
         self._observe = observe
+        self._instead = instead
 
     def run_node(self, n: Node) -> Any:
         if n.op == "call_function" and n in self._program.constants:
             return self._program.constants[n]
-        value = super().run_node(n)
+        if n in self._instead:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            value = self._instead[n](*args, **kwargs)
+        else:
+            value = super().run_node(n)
         if self._observe is not None and n.op == "call_function":
             self._observe(n, value)
         return value

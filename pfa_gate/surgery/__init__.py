@@ -1,8 +1,8 @@
 """Surgery executes a selection and never chooses: a smaller copy of the model, proved equal to the silenced one."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy.typing as npt
 from torch import nn
@@ -11,9 +11,12 @@ from pfa_gate.coupling import inputs_of, trace
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import borrowed
 from pfa_gate.errors import SurgeryError
-from pfa_gate.surgery.cut import narrow, silence
+from pfa_gate.surgery.cut import narrow
 from pfa_gate.surgery.plan import Kept, plan
 from pfa_gate.surgery.proof import Inputs, Proof, floating, prove
+from pfa_gate.surgery.reference import Silenced
+from pfa_gate.surgery.remains import Remains
+from pfa_gate.surgery.rewrite import rewrite
 
 __all__ = [
     "Compressed",
@@ -25,10 +28,10 @@ __all__ = [
     "operate",
     "plan",
     "prove",
-    "silence",
 ]
 
 Keep = Mapping[str, npt.ArrayLike]
+Form = Literal["module", "graph"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class Compressed:
         kept: for each parameter and axis, the indices that stayed.
         proof: how exactly it equals the silenced model.
         put_back: for each group whose cut could not be proved, why; these groups are whole.
+        form: `module` where the model's own class runs at the new widths; else `graph`, its exported program.
     """
 
     model: nn.Module
     kept: Kept
     proof: Proof
     put_back: Mapping[str, str]
+    form: Form = "module"
 
 
 def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
@@ -79,13 +84,12 @@ def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
 def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -> Compressed:
     """Cut every group in `keep` whose cut can be proved; put the others back and say why."""
     with borrowed(model):
-        good, reasons = _provable(_Trial(model, coupling, dict(keep), inputs), sorted(keep))
-        kept = plan(coupling, {name: keep[name] for name in good})
-        smaller = narrow(model, kept).eval()
-        proof = prove(smaller, silence(model, kept), inputs)
-    if not proof.passed:
-        raise SurgeryError(f"The compressed model is off by {proof.max_error:.1e}, though each group alone is exact.")
-    return Compressed(smaller, kept, proof, reasons)
+        trial = _Trial(model, coupling, dict(keep), inputs)
+        good, reasons = _provable(trial, sorted(keep))
+        attempt = trial.attempt(good)
+    if isinstance(attempt, str):
+        raise SurgeryError(f"No cut of this model can be proved exact: {attempt}.")
+    return replace(attempt, put_back=reasons)
 
 
 @dataclass(frozen=True)
@@ -94,29 +98,48 @@ class _Trial:
     coupling: Coupling
     keep: dict[str, npt.ArrayLike]
     inputs: Inputs
+    done: dict[tuple[str, ...], "Compressed | str"] = field(default_factory=dict)
 
-    def fault(self, names: Sequence[str]) -> str | None:
-        """Why cutting these groups is not exact, or None."""
-        kept = plan(self.coupling, {name: self.keep[name] for name in names})
+    def attempt(self, names: Sequence[str]) -> "Compressed | str":
+        """The proved model with these groups cut, or why there is none."""
+        key = tuple(sorted(names))
+        if key not in self.done:
+            self.done[key] = self._attempt(key)
+        return self.done[key]
+
+    def _attempt(self, names: tuple[str, ...]) -> "Compressed | str":
+        keep = {name: self.keep[name] for name in names}
+        kept = plan(self.coupling, keep)
+        silenced = Silenced(self.model, self.coupling, kept, Remains(self.coupling, keep))
+        in_place = self._proved("module", lambda: narrow(self.model, kept).eval(), silenced)
+        if isinstance(in_place, Compressed):
+            return in_place
+        by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remains, kept), silenced)
+        return by_graph if isinstance(by_graph, Compressed) else f"{by_graph} (in its own class: {in_place})"
+
+    def _proved(self, form: Form, build: Callable[[], nn.Module], silenced: Silenced) -> "Compressed | str":
         try:
-            proof = prove(narrow(self.model, kept), silence(self.model, kept), self.inputs)
+            smaller = build()
+            proof = prove(smaller, silenced, self.inputs)
         except SurgeryError as error:
-            return error.fact
-        return None if proof.passed else f"off by {proof.max_error:.1e} (allowed {proof.tolerance:.0e})"
+            return error.fact.removesuffix(".")
+        if not proof.passed:
+            return f"off by {proof.max_error:.1e} (allowed {proof.tolerance:.0e})"
+        return Compressed(smaller, silenced.kept, proof, {}, form)
 
 
 def _provable(trial: _Trial, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Halve until the faulty groups are found; groups that are exact alone but not together lose the later half."""
-    fault = trial.fault(names)
-    if fault is None:
+    fault = trial.attempt(names)
+    if isinstance(fault, Compressed):
         return list(names), {}
-    if len(names) == 1:
-        return [], {names[0]: fault}
+    if len(names) <= 1:
+        return [], dict.fromkeys(names, fault)
     half = len(names) // 2
     first, reasons = _provable(trial, names[:half])
     second, more = _provable(trial, names[half:])
     reasons |= more
-    together = trial.fault([*first, *second]) if first and second else None
-    if together is None:
+    together = trial.attempt([*first, *second])
+    if isinstance(together, Compressed):
         return [*first, *second], reasons
     return first, reasons | dict.fromkeys(second, f"not exact together with others: {together}")

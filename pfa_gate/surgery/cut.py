@@ -37,17 +37,22 @@ def narrow(model: nn.Module, kept: Kept) -> nn.Module:
 
 
 def silence(model: nn.Module, kept: Kept) -> nn.Module:
-    """A deep copy of `model` in which all that `kept` leaves out is zero where it is made and where it is read."""
-    quiet = copy.deepcopy(model)
-    trained = {name for name, _ in quiet.named_parameters(remove_duplicate=False)}
+    """Put zeros, in place, in all that `kept` leaves out: where it is made and where it is read."""
+    trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     with torch.no_grad():
         for name, axes in kept.items():
-            if name not in trained:
-                continue  # running statistics: what they normalise is silent already
-            tensor = _named(quiet, name)
-            for axis, indices in axes.items():
-                tensor.index_fill_(axis, _left_out(tensor.shape[axis], indices), 0)
-    return quiet
+            if name in trained:  # running statistics may stay: what they normalise is silent already
+                tensor = _named(model, name)
+                tensor.copy_(zeroed(tensor, axes))
+    return model
+
+
+def zeroed(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
+    """A copy with zeros at the indices that do not stay."""
+    silent = tensor.detach().clone()
+    for axis, indices in axes.items():
+        silent.index_fill_(axis, _left_out(silent.shape[axis], indices), 0)
+    return silent
 
 
 def _left_out(size: int, indices: Indices) -> Tensor:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from pfa_gate.coupling.group import ELSEWHERE, Coupling, Group, Indices
 from pfa_gate.errors import SurgeryError
@@ -34,6 +36,12 @@ def plan(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Kept:
         if lost.any():
             kept.setdefault(parameter, {})[axis] = np.flatnonzero(~lost)
     return kept
+
+
+def removed_labels(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Tensor:
+    """Labels of all filters that go, int64 [n]."""
+    gone = [group.labels[_removed(group, keep[name])] for name in keep for group in [_free_group(coupling, name)]]
+    return torch.from_numpy(np.concatenate(gone)) if gone else torch.zeros(0, dtype=torch.int64)
 
 
 def _free_group(coupling: Coupling, name: str) -> Group:

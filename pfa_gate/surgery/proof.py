@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pfa_gate.errors import SurgeryError
+from pfa_gate.surgery.reference import Forward, Silenced
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
-Forward = Callable[..., Any]
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 CHEAP_PARAMETERS = 50_000_000  # above this a second copy in double precision costs too much memory
@@ -42,33 +43,39 @@ class Proof:
         return self.max_error <= self.tolerance
 
 
-def prove(smaller: nn.Module, silent: nn.Module, inputs: Inputs) -> Proof:
-    """Compare `smaller` with `silent` on `inputs` and on random inputs like them, in float64 where that is cheap.
+def prove(smaller: nn.Module, silenced: Silenced, inputs: Inputs) -> Proof:
+    """Compare `smaller` with its reference on `inputs` and random inputs like them, in float64 where that is cheap.
 
     Raises:
         SurgeryError: the compressed model does not run.
     """
-    parameters = sum(tensor.numel() for tensor in silent.parameters())
+    parameters = sum(tensor.numel() for tensor in silenced.model.parameters())
     dtypes = [torch.float64, torch.float32] if parameters <= CHEAP_PARAMETERS else [torch.float32]
     for dtype in dtypes:
-        reference = _outputs(silent, inputs, dtype)
+        reference = _outputs(lambda dtype=dtype: silenced.forward(dtype), inputs, dtype)
         if isinstance(reference, list):
             break
     if isinstance(reference, Exception):
-        raise SurgeryError(f"The model does not run on its own example: {reference}") from reference
-    outputs = _outputs(smaller, inputs, dtype)
+        raise SurgeryError(f"The silenced model does not run on its own example: {_first_line(reference)}") from reference
+    outputs = _outputs(lambda: _duplicate(smaller).to(dtype), inputs, dtype)
     if isinstance(outputs, Exception):
         raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
-    error = max((_distance(one, other) for one, other in zip(outputs, reference, strict=True)), default=float("nan"))
+    error = max(_distance(one, other) for one, other in zip(outputs, reference, strict=True))
     return Proof(error, TOLERANCE[dtype], str(dtype).removeprefix("torch."), 1 + RANDOM_INPUTS)
 
 
-def _outputs(model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> list[list[Tensor]] | Exception:
+def _duplicate(model: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
+        return copy.deepcopy(model)
+
+
+def _outputs(build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype) -> list[list[Tensor]] | Exception:
     """Floating outputs on each input; an exception is a value here, for the caller to judge."""
-    model = copy.deepcopy(model).eval().to(dtype)
     try:
+        forward = build()
         with torch.no_grad():
-            return [floating(model(*args, **kwargs)) for args, kwargs in _variants(inputs, dtype)]
+            return [floating(forward(*args, **kwargs)) for args, kwargs in _variants(inputs, dtype)]
     except Exception as error:  # a user's forward may raise anything
         return error
 

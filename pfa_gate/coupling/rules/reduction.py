@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.coupling.flow import Flow, Labels, rule
 from pfa_gate.coupling.partition import varying
 from pfa_gate.coupling.program import operator_name, shape_of
+from pfa_gate.coupling.rules.normalisation import is_statistic
 
 _ACROSS = "is reduced across channels"
 
@@ -22,7 +24,11 @@ def reduced(flow: Flow, node: Node) -> Labels:
     source = node.args[0]
     assert isinstance(source, Node)
     labels, axes = flow.of(source), _axes(node, len(shape_of(source)))
-    if set(varying(labels)) & set(axes):
+    across = set(varying(labels)) & set(axes)
+    if across and operator_name(node) == "mean" and is_statistic(node):
+        flow.normalised.append(node)
+        return _without(torch.zeros_like(labels), axes, len(shape_of(node)))
+    if across:
         flow.pin(labels, _ACROSS)
     value = node.meta["val"]
     if isinstance(value, Tensor) and value.shape == source.meta["val"].shape:

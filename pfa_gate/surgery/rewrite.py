@@ -1,0 +1,260 @@
+"""The compressed model as a graph: the exported program on smaller tensors, its shape constants rewritten.
+
+A forward that writes widths into its code (`view(B, 2, C // 2, …)`) cannot run at another width; its exported graph
+can, once every operator's shape arguments follow what is left of its values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from pfa_gate.coupling.group import Coupling
+from pfa_gate.coupling.program import operator_name, shape_of
+from pfa_gate.errors import SurgeryError
+from pfa_gate.surgery.plan import Kept
+from pfa_gate.surgery.remains import Remains
+
+aten = torch.ops.aten
+
+
+def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
+    """The exported program with the planned parameters cut and every shape constant that depends on them changed.
+
+    Args:
+        coupling: with the program and the labels of its values.
+        remains: what is left of every value.
+        kept: what is left of every parameter.
+
+    Raises:
+        SurgeryError: an operator's arguments cannot follow.
+    """
+    program = coupling.program
+    origin = program.exported.module(check_guards=False)
+    graph = origin.graph  # the exporter's own copy
+    smaller = GraphModule(origin, graph)
+    _own_tensors(smaller, kept)
+    sources = {node.name: node for node in program.exported.graph.nodes}
+    for node in list(graph.nodes):
+        if node.op == "call_function":
+            _rewrite_node(node, sources[node.name], remains)
+    _bake_constants(smaller, coupling, kept)
+    graph.eliminate_dead_code()
+    graph.lint()
+    smaller.recompile()
+    smaller.kept = kept
+    return smaller
+
+
+def _own_tensors(module: GraphModule, kept: Kept) -> None:
+    """Give the module its own, cut copies of the tensors that it shares with the full model so far."""
+    seen: dict[int, Tensor] = {}
+    for owner in module.modules():
+        for table in (owner._parameters, owner._buffers):
+            for attribute, tensor in table.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen[id(tensor)] = _cut(tensor, kept.get(_name_of(module, owner, attribute), {}))
+    for owner in module.modules():
+        for table in (owner._parameters, owner._buffers):
+            for attribute, tensor in table.items():
+                if tensor is not None and id(tensor) in seen:
+                    table[attribute] = seen[id(tensor)]  # type: ignore[assignment]
+
+
+def _name_of(root: nn.Module, owner: nn.Module, attribute: str) -> str:
+    name = next(name for name, module in root.named_modules() if module is owner)
+    return f"{name}.{attribute}" if name else attribute
+
+
+def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
+    fresh = tensor.detach().clone()
+    for axis, indices in axes.items():
+        fresh = fresh.index_select(axis, torch.as_tensor(indices))
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(fresh.contiguous(), requires_grad=tensor.requires_grad)
+    return fresh.contiguous()
+
+
+def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
+    """What was computed from parameters alone and is cut now becomes a stored tensor."""
+    values = {node.name: (value, coupling.program.aliases.get(node)) for node, value in coupling.program.constants.items()}
+    for node in list(module.graph.nodes):
+        value, alias = values.get(node.name, (None, None))
+        if alias is None or not alias.name.startswith("folded:") or alias.name not in kept:
+            continue
+        name = f"constant_{node.name}"
+        module.register_buffer(name, _cut(value, kept[alias.name]))
+        with module.graph.inserting_before(node):
+            stored = module.graph.get_attr(name)
+        stored.meta = dict(node.meta)
+        node.replace_all_uses_with(stored)
+        module.graph.erase_node(node)
+
+
+# --- operators whose arguments hold shapes
+
+Rewrite = Callable[[Node, Node, Remains], None]
+
+
+def _rewrite_node(node: Node, source: Node, remains: Remains) -> None:
+    change = _REWRITES.get(operator_name(node))
+    if change is not None:
+        change(node, source, remains)
+
+
+def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[int]) -> list[Any]:
+    """Shape arguments: written numbers become the new size, -1 and symbols stay as they are."""
+    result: list[Any] = []
+    for argument, size, before in zip(given, new, old, strict=True):
+        if isinstance(argument, int) and argument != -1:
+            result.append(size)
+        elif isinstance(argument, Node) and size != before:
+            result.append(-1)  # a product of the batch and something cut: let the operator work it out
+        else:
+            result.append(argument)
+    if sum(isinstance(argument, int) and argument == -1 for argument in result) > 1:
+        raise SurgeryError("Two sizes of one reshape depend on the batch.")
+    return result
+
+
+def _view(node: Node, source: Node, remains: Remains) -> None:
+    if remains.of(source) is None and all(remains.of(each) is None for each in source.all_input_nodes):
+        return
+    given: Any = node.args[1]
+    new = remains.shape(source)
+    node.update_arg(1, _resized(given, new, shape_of(source)))
+    if operator_name(node) in ("view", "_unsafe_view"):
+        node.target = aten.reshape.default
+
+
+def _expand(node: Node, source: Node, remains: Remains) -> None:
+    given: Any = node.args[1]
+    new, old = remains.shape(source), shape_of(source)
+    node.update_arg(1, [
+        size if isinstance(argument, int) and argument != -1 else argument
+        for argument, size in zip(given, new, strict=True)
+    ] if new != list(old) else given)
+
+
+def _unflatten(node: Node, source: Node, remains: Remains) -> None:
+    axis: Any = node.args[1]
+    sizes: Any = node.args[2]
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    axis %= len(shape_of(parent))
+    new, old = remains.shape(source), shape_of(source)
+    window = slice(axis, axis + len(sizes))
+    node.update_arg(2, _resized(sizes, new[window], old[window]))
+
+
+def _split(node: Node, source: Node, remains: Remains) -> None:
+    axis: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    left = remains.of(parent)
+    if left is None or left[0] != axis % len(shape_of(parent)):
+        return
+    count = len(source.meta["val"])
+    sizes = [remains.shape(source, part)[left[0]] for part in range(count)]
+    node.target = aten.split_with_sizes.default
+    node.args, node.kwargs = (node.args[0], sizes, left[0]), {}
+
+
+def _slice(node: Node, source: Node, remains: Remains) -> None:
+    """A slice, roll or selection along the axis that lost indices becomes the same selection among those left."""
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    left = remains.of(parent)
+    if left is None:
+        return
+    axis, stays = left
+    places = torch.arange(len(stays)).reshape([-1 if each == axis else 1 for each in range(len(shape_of(parent)))])
+    shape = [2 if each != axis else len(stays) for each, _ in enumerate(shape_of(parent))]
+    if not _moves_along(source, axis, len(shape)):
+        return
+    args = torch.fx.node.map_arg(source.args[1:], _hint)
+    moved: Any = source.target(places.expand(_full(shape_of(parent), axis, shape)), *args, **source.kwargs)  # type: ignore[operator]
+    after = remains.of(source)
+    line = moved.movedim(axis, 0).reshape(moved.shape[axis], -1)[:, 0]
+    line = line if after is None else line[after[1]]
+    rank = stays.cumsum(0) - 1
+    index = torch.as_tensor(rank[line])
+    _index_select(node, axis, index)
+
+
+def _full(shape: Sequence[int], axis: int, _small: Sequence[int]) -> list[int]:
+    return [size if each != axis else shape[axis] for each, size in enumerate(shape)]
+
+
+def _hint(node: Node) -> Any:
+    value = node.meta.get("val")
+    return int(value.node.hint) if isinstance(value, torch.SymInt) else value
+
+
+def _moves_along(source: Node, axis: int, axes: int) -> bool:
+    given: Any = source.args[2] if operator_name(source) == "roll" else source.args[1] if len(source.args) > 1 else 0
+    listed = given if isinstance(given, list | tuple) else [given]
+    return any(each % axes == axis for each in listed)
+
+
+def _index_select(node: Node, axis: int, index: Tensor) -> None:
+    module = node.graph.owning_module
+    name = f"index_{node.name}"
+    module.register_buffer(name, index, persistent=False)
+    with node.graph.inserting_before(node):
+        stored = node.graph.get_attr(name)
+    node.target = aten.index_select.default
+    node.args, node.kwargs = (node.args[0], axis, stored), {}
+
+
+def _pad(node: Node, source: Node, remains: Remains) -> None:
+    left = remains.of(source)
+    if left is None:
+        return
+    axis, stays = left
+    amounts: Any = list(node.args[1])  # type: ignore[arg-type]
+    place = 2 * (len(shape_of(source)) - 1 - axis)
+    if place + 1 >= len(amounts):
+        return
+    before, after = amounts[place], amounts[place + 1]
+    amounts[place] = int(stays[:before].sum())
+    amounts[place + 1] = int(stays[len(stays) - after :].sum()) if after else 0
+    node.update_arg(1, amounts)
+
+
+def _convolution(node: Node, source: Node, remains: Remains) -> None:
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    groups: Any = source.args[6] if len(source.args) > 6 else source.kwargs.get("groups", 1)
+    channels = shape_of(parent)[1]
+    if groups == channels and groups > 1:
+        node.update_arg(6, remains.shape(parent)[1])
+
+
+def _normalised_shape(node: Node, source: Node, remains: Remains) -> None:
+    shape: Any = source.args[1]
+    node.update_arg(1, remains.shape(source)[-len(shape) :])
+
+
+def _attention(node: Node, source: Node, remains: Remains) -> None:
+    """The scale of the full model stays: it belongs to the function, not to the width."""
+    query = source.args[0]
+    assert isinstance(query, Node)
+    scale = source.args[6] if len(source.args) > 6 else source.kwargs.get("scale")
+    if scale is None and remains.of(query) is not None:
+        node.kwargs = {**node.kwargs, "scale": shape_of(query)[-1] ** -0.5}
+
+
+_REWRITES: dict[str, Rewrite] = {
+    **dict.fromkeys(("view", "_unsafe_view", "reshape"), _view),
+    **dict.fromkeys(("expand", "broadcast_to"), _expand),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
+    **dict.fromkeys(("slice", "narrow", "roll", "index_select"), _slice),
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _normalised_shape),
+    "unflatten": _unflatten,
+    "scaled_dot_product_attention": _attention,
+}

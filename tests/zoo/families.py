@@ -1,0 +1,237 @@
+"""Architectures of the transformers library, built small from their configurations, with random weights.
+
+Each entry names the configuration, the model, the changes that make it small, and the kind of its input.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TEXT = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+DECODER = {**TEXT, "max_position_embeddings": 64}
+VISION = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "image_size": 16,
+    "patch_size": 4,
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture: how to build it, and what it reads."""
+
+    model: str
+    config: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    inputs: str = "tokens"
+
+    def build(self) -> nn.Module:
+        import transformers
+
+        torch.manual_seed(0)
+        config = getattr(transformers, self.config)(**self.changes)
+        config.use_cache = False
+        config.return_dict = True
+        model: nn.Module = getattr(transformers, self.model)(config)
+        return model.eval()
+
+    def example(self) -> dict[str, Tensor]:
+        return INPUTS[self.inputs]()
+
+
+def _tokens() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {"input_ids": torch.randint(3, 60, (2, 12), generator=generator)}
+
+
+def _masked() -> dict[str, Tensor]:
+    return {**_tokens(), "attention_mask": torch.ones(2, 12, dtype=torch.int64)}
+
+
+def _pixels(size: int) -> Callable[[], dict[str, Tensor]]:
+    def make() -> dict[str, Tensor]:
+        return {"pixel_values": torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))}
+
+    return make
+
+
+def _pairs() -> dict[str, Tensor]:
+    return {**_tokens(), "decoder_input_ids": _tokens()["input_ids"][:, :7]}
+
+
+INPUTS: dict[str, Callable[[], dict[str, Tensor]]] = {
+    "tokens": _tokens,
+    "masked": _masked,
+    "pairs": _pairs,
+    "pixels16": _pixels(16),
+    "pixels32": _pixels(32),
+    "pixels64": _pixels(64),
+}
+
+SMALL_STAGES = {"hidden_sizes": [16, 32], "depths": [2, 2], "num_stages": 2}
+
+FAMILIES: dict[str, Family] = {
+    # text encoders
+    "bert": Family("BertModel", "BertConfig", TEXT),
+    "roberta": Family("RobertaModel", "RobertaConfig", TEXT),
+    "distilbert": Family(
+        "DistilBertModel", "DistilBertConfig", {"vocab_size": 64, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+    ),
+    "albert": Family("AlbertModel", "AlbertConfig", {**TEXT, "embedding_size": 16}),
+    "electra": Family("ElectraModel", "ElectraConfig", {**TEXT, "embedding_size": 16}),
+    "mpnet": Family("MPNetModel", "MPNetConfig", TEXT),
+    "deberta_v2": Family("DebertaV2Model", "DebertaV2Config", TEXT),
+    "modernbert": Family("ModernBertModel", "ModernBertConfig", {**TEXT, "pad_token_id": 0, "attn_implementation": "eager"}),
+    "squeezebert": Family("SqueezeBertModel", "SqueezeBertConfig", {**TEXT, "embedding_size": 32}),
+    "fnet": Family("FNetModel", "FNetConfig", {**TEXT}),
+    # decoders
+    "gpt2": Family("GPT2LMHeadModel", "GPT2Config", {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}),
+    "opt": Family("OPTForCausalLM", "OPTConfig", {**DECODER, "ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "gpt_neox": Family("GPTNeoXForCausalLM", "GPTNeoXConfig", DECODER),
+    "llama": Family("LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_key_value_heads": 4}),
+    "llama_grouped": Family("LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_attention_heads": 8, "num_key_value_heads": 4}),
+    "mistral": Family("MistralForCausalLM", "MistralConfig", {**DECODER, "num_key_value_heads": 2, "head_dim": 8}),
+    "qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", {**DECODER, "num_key_value_heads": 4}),
+    "qwen3": Family("Qwen3ForCausalLM", "Qwen3Config", {**DECODER, "num_key_value_heads": 4, "head_dim": 8}),
+    "gemma": Family("GemmaForCausalLM", "GemmaConfig", {**DECODER, "num_key_value_heads": 4, "head_dim": 8}),
+    "phi": Family("PhiForCausalLM", "PhiConfig", DECODER),
+    "phi3": Family("Phi3ForCausalLM", "Phi3Config", {**DECODER, "num_key_value_heads": 4, "pad_token_id": 0}),
+    "falcon": Family("FalconForCausalLM", "FalconConfig", {**DECODER, "num_kv_heads": 4, "new_decoder_architecture": True}),
+    "bloom": Family("BloomForCausalLM", "BloomConfig", {"vocab_size": 64, "hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "stablelm": Family("StableLmForCausalLM", "StableLmConfig", {**DECODER, "num_key_value_heads": 4}),
+    "olmo": Family("OlmoForCausalLM", "OlmoConfig", {**DECODER, "pad_token_id": 0}),
+    "starcoder2": Family("Starcoder2ForCausalLM", "Starcoder2Config", {**DECODER, "num_key_value_heads": 4}),
+    # encoder-decoders
+    "t5": Family(
+        "T5EncoderModel", "T5Config", {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    ),
+    "bart": Family(
+        "BartModel",
+        "BartConfig",
+        {
+            "vocab_size": 64,
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "max_position_embeddings": 64,
+        },
+        "pairs",
+    ),
+    # vision transformers
+    "vit": Family("ViTForImageClassification", "ViTConfig", VISION, "pixels16"),
+    "deit": Family("DeiTForImageClassification", "DeiTConfig", VISION, "pixels16"),
+    "beit": Family("BeitForImageClassification", "BeitConfig", {**VISION, "use_relative_position_bias": True}, "pixels16"),
+    "dinov2": Family("Dinov2ForImageClassification", "Dinov2Config", VISION, "pixels16"),
+    "siglip": Family("SiglipVisionModel", "SiglipVisionConfig", VISION, "pixels16"),
+    "clip_vision": Family("CLIPVisionModel", "CLIPVisionConfig", VISION, "pixels16"),
+    "swin": Family(
+        "SwinForImageClassification",
+        "SwinConfig",
+        {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [4, 4], "window_size": 4},
+        "pixels32",
+    ),
+    "swinv2": Family(
+        "Swinv2ForImageClassification",
+        "Swinv2Config",
+        {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [4, 4], "window_size": 4},
+        "pixels32",
+    ),
+    "poolformer": Family(
+        "PoolFormerForImageClassification",
+        "PoolFormerConfig",
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_encoder_blocks": 4},
+        "pixels64",
+    ),
+    "segformer": Family(
+        "SegformerForImageClassification",
+        "SegformerConfig",
+        {
+            "hidden_sizes": [16, 32],
+            "depths": [1, 1],
+            "num_encoder_blocks": 2,
+            "num_attention_heads": [4, 4],
+            "sr_ratios": [2, 1],
+            "patch_sizes": [3, 3],
+            "strides": [2, 2],
+            "mlp_ratios": [2, 2],
+        },
+        "pixels32",
+    ),
+    "pvt": Family(
+        "PvtForImageClassification",
+        "PvtConfig",
+        {
+            "image_size": 32,
+            "hidden_sizes": [16, 32],
+            "depths": [1, 1],
+            "num_encoder_blocks": 2,
+            "num_attention_heads": [4, 4],
+            "sequence_reduction_ratios": [2, 1],
+            "patch_sizes": [4, 2],
+            "strides": [4, 2],
+            "mlp_ratios": [2, 2],
+        },
+        "pixels32",
+    ),
+    # convolutional
+    "resnet": Family(
+        "ResNetForImageClassification",
+        "ResNetConfig",
+        {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [2, 2], "layer_type": "bottleneck"},
+        "pixels32",
+    ),
+    "regnet": Family(
+        "RegNetForImageClassification",
+        "RegNetConfig",
+        {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [2, 2], "groups_width": 8},
+        "pixels32",
+    ),
+    "convnext": Family("ConvNextForImageClassification", "ConvNextConfig", SMALL_STAGES, "pixels32"),
+    "convnextv2": Family("ConvNextV2ForImageClassification", "ConvNextV2Config", SMALL_STAGES, "pixels32"),
+    "mobilenet_v1": Family(
+        "MobileNetV1ForImageClassification", "MobileNetV1Config", {"depth_multiplier": 0.25, "image_size": 32}, "pixels32"
+    ),
+    "mobilenet_v2": Family(
+        "MobileNetV2ForImageClassification", "MobileNetV2Config", {"depth_multiplier": 0.25, "image_size": 32}, "pixels32"
+    ),
+    "efficientnet": Family(
+        "EfficientNetForImageClassification",
+        "EfficientNetConfig",
+        {"width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320},
+        "pixels32",
+    ),
+    "van": Family(
+        "VanForImageClassification" if False else "FocalNetForImageClassification",
+        "FocalNetConfig",
+        {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 1]},
+        "pixels32",
+    ),
+    "mobilevit": Family(
+        "MobileViTForImageClassification",
+        "MobileViTConfig",
+        {"image_size": 64, "hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 16, 16, 24, 24, 32, 64]},
+        "pixels64",
+    ),
+    "levit": Family(
+        "LevitForImageClassification",
+        "LevitConfig",
+        {
+            "image_size": 64,
+            "hidden_sizes": [16, 24, 32],
+            "num_attention_heads": [4, 4, 4],
+            "depths": [1, 1, 1],
+            "key_dim": [4, 4, 4],
+        },
+        "pixels64",
+    ),
+}
