@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 SHARED = Path(os.environ.get("PFA_GATE_SHARED") or Path(__file__).parents[2] / "shared")
 
 

@@ -95,7 +95,8 @@ class BudgetItem(pytest.Item):
 
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
         """Give the place of the budget in the config; the line counts from 0."""
-        return self.path, self.line - 1, f"{self._gate.name}::{self.name}"
+        # Not the end of the node id: pytest -v would then write its dots as colons.
+        return self.path, self.line - 1, f"{self._gate.name}: {self.name}"
 
     @property
     def _gate(self) -> GateCollector:

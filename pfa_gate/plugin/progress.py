@@ -37,29 +37,27 @@ class ProgressLine:
         self.gate = gate
         self.width = config.get_terminal_writer().fullwidth - 1
         self.last = 0.0
-        self.begun = False
+        self.stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show a stage; at the end of the last one the line is wiped."""
         now = time.monotonic()
         finished = stage == "writing" and done >= total
-        if not finished and done and now - self.last < _PAUSE:
+        if stage == self.stage and not finished and now - self.last < _PAUSE:
             return
-        self.last = now
-        self._write("" if finished else line(self.gate, stage, done, total))
+        if not self.stage:
+            self._write(self.reporter.ensure_newline)  # pytest has begun a line of its own
+        self.last, self.stage = now, stage
+        self._write(lambda: self._draw("" if finished else line(self.gate, stage, done, total)))
 
-    def _write(self, text: str) -> None:
+    def _write(self, write: Callable[[], None]) -> None:
         if self.capture is None:
-            self._draw(text)
+            write()
             return
         with self.capture.global_and_fixture_disabled():
-            self._draw(text)
+            write()
 
     def _draw(self, text: str) -> None:
-        if not self.begun:
-            # pytest has begun a line of its own; it writes its head again after ours.
-            self.reporter.ensure_newline()
-            self.begun = True
         self.reporter.rewrite(f"{text[: self.width]:<{self.width}}")
         if not text:
             self.reporter.rewrite("")

@@ -247,10 +247,7 @@ def test_a_caret_stands_under_tabs_and_wide_letters() -> None:
     said = complaint("version: 1\ngates: {'数字': {'\t': 1, modl: 1}}\n")
     line, caret = said.split("unknown key 'modl'")[1].splitlines()[1:3]
     assert line == "    gates: {'数字': {'\t': 1, modl: 1}}"
-    assert (
-        caret
-        == "    " + " " * len("gates: {'") + "    " + " " * len("': {'") + "\t" + " " * len("': 1, ") + "^"
-    )
+    assert caret == "    " + " " * len("gates: {'") + "    " + " " * len("': {'") + "\t" + " " * len("': 1, ") + "^"
 
 
 def test_a_long_line_is_cut_around_its_mistake() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_good_configs import FULL
 
 from pfa_gate.config import load
 from pfa_gate.config.complaints import config_error, source_lines
 from pfa_gate.config.reader import Keys, read
 from pfa_gate.config.validation import validate
 from pfa_gate.errors import ConfigError
-from tests.config.test_good_configs import FULL
 
 PATHS = sorted(read(FULL).marks, key=str)
 STRANGE = st.sampled_from(

@@ -1,0 +1,34 @@
+"""A project with configs, and pytest run on it in a process of its own."""
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from projects import ONE_TEST, Pfa, config
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder with one config and one test that passes; pytest there loads the fake gate."""
+    if not entry_points(group="pytest11", name="pfa_gate"):
+        pytest.fail("pfa_gate is not installed, so pytest does not load it: pip install -e .", pytrace=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    # Plugins of no interest here, each slow to import in every one of these processes.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:pytest_cov -p no:anyio")
+    for name in ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(name, raising=False)
+    pytester.makefile(".yaml", pfa=config())
+    pytester.makepyfile(test_one=ONE_TEST)
+    return pytester
+
+
+@pytest.fixture
+def pfa(project: pytest.Pytester) -> Pfa:
+    """Run `pytest --pfa` with more arguments."""
+
+    def run(*arguments: str) -> pytest.RunResult:
+        return project.run(sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", *arguments)
+
+    return run

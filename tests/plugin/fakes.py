@@ -1,0 +1,85 @@
+"""A gate that measures nothing: it finds what `model.arguments` says, and counts how often it ran.
+
+Stands in for `pfa_gate.gate` in the processes of a test: `-p fakes` on the command line.
+"""
+
+import os
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pfa_gate.errors import FactoryError
+
+MODULES_AT_END = "MODULES_AT_END"
+
+
+@dataclass(frozen=True)
+class Run:
+    record: Any
+
+
+def run(config_path: Path, gate: str, *, output: Path | None, progress: Callable[[str, int, int], None] | None) -> Run:
+    from pfa_gate.config import load  # noqa: PLC0415  collection must not find it imported
+
+    document = load(config_path)
+    with (config_path.parent / "runs.log").open("a") as log:
+        log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
+    if progress is not None:
+        for stage, done, total in [("loading", 0, 1), ("probing", 1, 4), ("probing", 4, 4), ("writing", 1, 1)]:
+            progress(stage, done, total)
+            time.sleep(0.12)  # longer than the pause between two writes
+    arguments = document.gate(gate).model.arguments
+    time.sleep(arguments.get("seconds", 0))
+    _raise(arguments.get("raises"))
+    return Run(_record(document, gate, arguments))
+
+
+def _raise(kind: str | None) -> None:
+    if kind == "warning":
+        warnings.warn("a deprecated thing", DeprecationWarning, stacklevel=1)
+        warnings.warn("a strange thing", UserWarning, stacklevel=1)
+    elif kind == "skip":
+        pytest.skip("no network")
+    elif kind == "xfail":
+        pytest.xfail("it never works")
+    elif kind == "exit":
+        sys.exit(0)
+    elif kind == "mistake":
+        remedy = "Correct the name."
+        raise FactoryError("The module net does not import.", remedy=remedy, where=("pfa.yaml:5:16",))
+    elif kind is not None:
+        raise RuntimeError("boom")
+
+
+def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
+    from pfa_gate.budget import Finding  # noqa: PLC0415
+    from pfa_gate.record import Probe, Record, Size  # noqa: PLC0415
+
+    findings = []
+    for declared in document.gate(gate).budgets_declared():
+        broken, unknown = arguments.get("broken", []), arguments.get("unknown", [])
+        outcome = "broken" if declared.name in broken else "not judged" if declared.name in unknown else "kept"
+        sentence = f"The sentence of {declared.name}."
+        line = document.line(*declared.keys)
+        findings.append(Finding(declared.name, "0.7", "0.5", outcome, sentence, line))
+    findings = [each for each in findings if each.id not in arguments.get("absent", [])]
+    files = {"record": f".pfa/{gate}/record.json"}
+    sizes, probe = Size(9, 36, 81), Probe(64, "ab")
+    return Record(gate, "pfa.yaml", {}, {}, sizes, probe, (), budgets=tuple(findings), files=files)
+
+
+fake = types.ModuleType("pfa_gate.gate")
+fake.run = run  # type: ignore[attr-defined]
+sys.modules["pfa_gate.gate"] = fake
+
+
+def pytest_unconfigure() -> None:
+    if MODULES_AT_END in os.environ:
+        Path(os.environ[MODULES_AT_END]).write_text("\n".join(sorted(sys.modules)))

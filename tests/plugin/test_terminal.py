@@ -1,0 +1,94 @@
+"""What is printed, and what is not."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from projects import Pfa, config, gate, runs
+
+ESCAPE = "\x1b["
+
+
+def test_the_report_stands_at_the_end(pfa: Pfa) -> None:
+    pfa().stdout.fnmatch_lines(["test_one.py .*", "=* pfa_gate =*", "digits  KEPT  2 budgets kept", "=* 3 passed in *"])
+
+
+def test_every_gate_that_ran_has_a_report(project: pytest.Pytester, pfa: Pfa) -> None:
+    broken, crashed = "{broken: [exact]}", "{raises: bug}"
+    project.makefile(".yaml", pfa=config(gate(), gate(arguments=broken, name="b"), gate(arguments=crashed, name="c")))
+    shown = pfa().stdout.str()
+    assert len(re.findall(r"^(digits|b|c)  (KEPT|BROKEN)", shown, re.MULTILINE)) == 2
+
+
+@pytest.mark.parametrize(("argument", "there"), [("-v", True), ("-q", True), ("-qq", False), ("--no-summary", False)])
+def test_quiet_runs_print_less(pfa: Pfa, argument: str, there: bool) -> None:
+    assert ("KEPT" in pfa(argument).stdout.str()) is there
+
+
+def test_nothing_is_printed_without_a_gate_that_ran(pfa: Pfa) -> None:
+    assert "= pfa_gate =" not in pfa("--co").stdout.str()
+    assert "= pfa_gate =" not in pfa("-k", "passes").stdout.str()
+
+
+def test_colour_is_asked_for(pfa: Pfa, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verdict(*arguments: str) -> str:
+        return next(line for line in pfa(*arguments).outlines if "KEPT" in line)
+
+    assert ESCAPE in verdict("--color=yes")
+    assert ESCAPE not in verdict()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert ESCAPE not in verdict()
+
+
+def test_the_width_of_the_terminal_is_kept(pfa: Pfa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = pfa().stdout.str()
+    assert max(map(len, shown[shown.index("= pfa_gate") :].splitlines())) <= 60
+
+
+def test_a_terminal_that_is_not_unicode(pfa: Pfa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = pfa()
+    assert result.ret == 0
+    assert result.stdout.str().isascii()
+    assert "\\u" not in result.stdout.str()
+
+
+def on_terminal(project: pytest.Pytester, *arguments: str) -> str:
+    """Output of a run whose standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", *arguments]
+    process = subprocess.Popen(command, cwd=project.path, stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    return shown.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux says so when the other end is closed
+        return b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no pty")
+def test_progress_is_shown_on_a_terminal_and_wiped(project: pytest.Pytester) -> None:
+    shown = on_terminal(project)
+    assert "digits: loading" in shown
+    assert "digits: probing [######..................] 1/4" in shown
+    assert "digits: probing [########################] 4/4" in shown
+    assert re.search(r"\r +\r", shown)
+    assert runs(project) == ["digits main None"]
+    for argument in ("-q", "-n2"):
+        assert "digits: loading" not in on_terminal(project, argument)
+
+
+def test_logs_have_no_progress(pfa: Pfa) -> None:
+    assert "loading" not in pfa("-v").stdout.str()

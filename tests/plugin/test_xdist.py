@@ -1,0 +1,91 @@
+"""Workers find the configs of the controller, and analyse each gate once between them."""
+
+import pytest
+from projects import Pfa, config, gate, runs
+
+pytest.importorskip("xdist", reason="not run: pytest-xdist is not installed")
+
+MANY = (
+    "layers: [{match: '*', kl: 0.7, peak_correlation: 0.9, mean_correlation: 0.5, inactive: 0}],"
+    " model: {parameters: 9 k, bytes: 9 kB, macs: 9 k}"
+)
+
+
+def several(project: pytest.Pytester, arguments: str) -> None:
+    project.makefile(".yaml", pfa=config(gate(MANY, arguments)))
+
+
+@pytest.mark.parametrize("dist", ["load", "worksteal", "loadgroup"])
+def test_one_analysis_whatever_the_workers(project: pytest.Pytester, pfa: Pfa, dist: str) -> None:
+    several(project, "{seconds: 0.5}")
+    result = pfa("-n3", "--dist", dist)
+    result.assert_outcomes(passed=9)
+    assert len(runs(project)) == 1
+    assert result.stdout.str().count("KEPT") == 1
+
+
+def test_each_worker_shares_the_analysis_too(project: pytest.Pytester, pfa: Pfa) -> None:
+    several(project, "{seconds: 0.5}")
+    pfa("-n2", "--dist", "each").assert_outcomes(passed=18)
+    assert len(runs(project)) == 1
+
+
+def test_broken_and_unknown_budgets_cross_processes(project: pytest.Pytester, pfa: Pfa) -> None:
+    several(project, "{broken: [layers.kl], unknown: [model.macs]}")
+    result = pfa("-n2")
+    result.assert_outcomes(passed=7, failed=1, errors=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines_random(["The sentence of layers.kl.", "The sentence of model.macs.", "digits*BROKEN*"])
+
+
+def test_errors_are_shared(project: pytest.Pytester, pfa: Pfa) -> None:
+    several(project, "{raises: mistake, seconds: 0.5}")
+    result = pfa("-n3")
+    result.assert_outcomes(passed=1, errors=8)
+    assert len(runs(project)) == 1
+    assert result.stdout.str().count("\nThe module net does not import.") == 8
+
+
+def test_crashes_are_shared(project: pytest.Pytester, pfa: Pfa) -> None:
+    several(project, "{raises: bug, seconds: 0.5}")
+    result = pfa("-n3")
+    result.assert_outcomes(passed=1, errors=8)
+    assert len(runs(project)) == 1
+    assert result.stdout.str().count('raise RuntimeError("boom")') == 1
+
+
+def test_a_bad_config_fails(project: pytest.Pytester, pfa: Pfa) -> None:
+    project.makefile(".yaml", pfa="version: 3\n")
+    result = pfa("-n2")
+    assert result.ret not in (0, 5)
+    result.stdout.fnmatch_lines_random(["pfa.yaml:1:10: version must be 1, not 3"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["tests"], ["tests/test_a.py"], ["--pfa-config", "pfa.yaml"], ["pfa.yaml"]])
+def test_workers_find_the_configs_of_the_controller(project: pytest.Pytester, pfa: Pfa, arguments: list[str]) -> None:
+    tests = project.mkdir("tests")
+    (tests / "test_a.py").write_text("def test_a():\n    pass\n")
+    project.makeini("[pytest]\ntestpaths = tests\n")
+    result = pfa("-n2", *arguments)
+    assert result.ret == 0
+    assert len(runs(project)) == 1
+    result.stdout.fnmatch_lines(["pfa_gate: pfa.yaml"])
+
+
+def test_no_config(project: pytest.Pytester, pfa: Pfa) -> None:
+    (project.path / "pfa.yaml").unlink()
+    result = pfa("-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --pfa: found no pfa.yaml*"])
+
+
+def test_a_run_id_that_is_fixed_does_not_bring_back_an_old_verdict(project: pytest.Pytester, pfa: Pfa) -> None:
+    pfa("-n2", "--testrunuid=same").assert_outcomes(passed=3)
+    several(project, "{broken: [layers.kl]}")
+    assert pfa("-n2", "--testrunuid=same").ret == 1
+
+
+def test_configs_with_strict_marks(project: pytest.Pytester, pfa: Pfa) -> None:
+    project.makeini("[pytest]\nxfail_strict = true\naddopts = --strict-markers --strict-config\n")
+    assert pfa("-n2").ret == 0
+    assert pfa("-p", "no:xdist").ret == 0
