@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,5 +40,10 @@ class GateWorkers:
 
     def _is_budget(self, test_id: str) -> bool:
         path, separator, _ = test_id.partition("::")
-        absolute = os.path.abspath(self.config.rootpath / path)
-        return bool(separator) and any(absolute == str(config) for config in plan_of(self.config).configs)
+        root = self.config.rootpath
+        absolute = Path(os.path.abspath(root / path))
+        # The id of a file outside rootdir begins at the argument it was found by.
+        return bool(separator) and any(
+            config == absolute or (not config.is_relative_to(root) and config.as_posix().endswith(path))
+            for config in plan_of(self.config).configs
+        )

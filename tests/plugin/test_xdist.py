@@ -72,6 +72,15 @@ def test_workers_find_the_configs_of_the_controller(project: pytest.Pytester, pf
     result.stdout.fnmatch_lines(["pfa_gate: pfa.yaml"])
 
 
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_config_outside_the_root(project: pytest.Pytester, pfa: Pfa, workers: str) -> None:
+    outside, root = project.mkdir("outside"), project.mkdir("root")
+    (outside / "pfa.yaml").write_text(config())
+    result = pfa(workers, f"--rootdir={root}", "root", "--pfa-config", "outside/pfa.yaml")
+    result.assert_outcomes(passed=2)
+    assert len(runs(project, "outside")) == 1
+
+
 def test_no_config(project: pytest.Pytester, pfa: Pfa) -> None:
     (project.path / "pfa.yaml").unlink()
     result = pfa("-n2")
@@ -87,5 +96,12 @@ def test_a_run_id_that_is_fixed_does_not_bring_back_an_old_verdict(project: pyte
 
 def test_configs_with_strict_marks(project: pytest.Pytester, pfa: Pfa) -> None:
     project.makeini("[pytest]\nxfail_strict = true\naddopts = --strict-markers --strict-config\n")
+    assert pfa("-n2").ret == 0
+    assert pfa("-p", "no:xdist").ret == 0
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="not run: pytest 9 brought strict mode")
+def test_strict_mode(project: pytest.Pytester, pfa: Pfa) -> None:
+    project.makeini("[pytest]\nstrict = true\n")
     assert pfa("-n2").ret == 0
     assert pfa("-p", "no:xdist").ret == 0
