@@ -261,9 +261,11 @@ def follow(program: Program) -> Flow:
 
 
 PASSING = frozenset(
-    "view reshape _unsafe_view permute transpose unsqueeze squeeze select split split_with_sizes chunk getitem cat "
-    "expand unflatten flatten contiguous clone mul div add sub neg to _to_copy slice unbind repeat_interleave "
-    "repeat movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack".split()
+    """
+    view reshape _unsafe_view permute transpose unsqueeze squeeze select split split_with_sizes chunk getitem cat
+    expand unflatten flatten contiguous clone mul div add sub neg to _to_copy slice unbind repeat_interleave repeat
+    movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack
+    """.split()
 )
 
 
@@ -310,10 +312,18 @@ def _apply(flow: Flow, node: Node) -> None:
 
 def _touches(flow: Flow, node: Node) -> bool:
     sources = node.all_input_nodes
-    if any(flow.tensor(source) is not None for source in sources):
+    if any(_may_be_cut(flow, source) for source in sources):
         return True
     carried = (flow.values.get(source) for source in sources)
     return any(bool((part != UNTRACKED).any()) for labels in carried if labels is not None for part in _parts(labels))
+
+
+def _may_be_cut(flow: Flow, source: Node) -> bool:
+    alias = flow.tensor(source)
+    if alias is None:
+        return False
+    tensor = flow.program.tensors[alias.name]
+    return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 0
 
 
 def _parts(labels: Labels) -> list[Tensor]:

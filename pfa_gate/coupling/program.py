@@ -64,6 +64,15 @@ class Program:
         shapes = (shape_of(node) for node in self.exported.graph.nodes if node.name in inputs and is_tensor(node))
         return next((shape[0] for shape in shapes if shape), 1)
 
+    @property
+    def single_precision(self) -> bool:
+        """Whether the graph itself casts to float32, so that not even a double copy computes in double."""
+        return any(
+            torch.float32 in (*node.args, *node.kwargs.values())
+            for node in self.exported.graph.nodes
+            if node.op == "call_function" and operator_name(node) not in _MAKING
+        )
+
     def run(
         self,
         args: tuple[Any, ...],
@@ -89,10 +98,12 @@ class Program:
         return [self.tensors[name] for name in _held_names(self.exported).values()]
 
 
+# These make tensors of a dtype; nothing is rounded by them.
+_MAKING = frozenset("arange zeros ones full empty scalar_tensor new_zeros new_ones eye linspace".split())
+
+
 class _Runner(Interpreter):
-    def __init__(
-        self, program: Program, observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]
-    ) -> None:
+    def __init__(self, program: Program, observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]) -> None:
         super().__init__(program.exported.graph_module, garbage_collect_values=True)
         self._program = program
         self._observe = observe
@@ -132,6 +143,7 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     args, kwargs = _at_least_two((args, dict(kwargs)))
     with borrowed(model), torch.no_grad(), _in_silence():
         exported = _export(model, args, kwargs)
+    _drop_assertions(exported)
     named = dict(_held_tensors(exported))
     names = _held_names(exported)
     nodes = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
@@ -168,6 +180,17 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
             return export(model, args, dict(kwargs), strict=False)
         except Exception:
             raise _refused(first) from first
+
+
+_ASSERTIONS = frozenset(["_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size"])
+
+
+def _drop_assertions(exported: ExportedProgram) -> None:
+    """Checks of dtypes and sizes as they were in the example say nothing about another precision or width."""
+    for node in list(exported.graph.nodes):
+        if node.op == "call_function" and operator_name(node) in _ASSERTIONS and not node.users:
+            exported.graph.erase_node(node)
+    exported.graph_module.recompile()
 
 
 def _refused(cause: Exception) -> TraceError:
@@ -222,15 +245,18 @@ def _fold(
     exported: ExportedProgram, held: Mapping[Node, Alias], tensors: dict[str, Tensor]
 ) -> tuple[dict[Node, Any], dict[Node, Alias]]:
     """Compute what depends on held tensors alone, once; name each result that the rest of the graph reads."""
-    values: dict[Node, Any] = {node: tensors[alias.name] for node, alias in held.items()}
+    fixed = _constant_nodes(exported, held)
+    written = {_origin(node) for node in fixed if _writes(node)}
+    values: dict[Node, Any] = {
+        node: tensors[alias.name].clone() if node in written else tensors[alias.name] for node, alias in held.items()
+    }
     aliases = dict(held)
     constants: dict[Node, Any] = {}
-    for node in exported.graph.nodes:
-        inputs = node.all_input_nodes
-        if node.op != "call_function" or not _is_constant(node, inputs, values):
-            continue
-        constants[node] = values[node] = _evaluate(node, values)
-        alias = _permuted(node, aliases) if inputs else None
+    for node in fixed:
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+        with torch.no_grad():
+            constants[node] = values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        alias = _permuted(node, aliases)
         if alias is None and isinstance(values[node], Tensor):
             alias = Alias(f"folded:{node.name}", tuple(range(values[node].ndim)))
             tensors[alias.name] = values[node]
@@ -239,20 +265,38 @@ def _fold(
     return constants, aliases
 
 
-def _is_constant(node: Node, inputs: list[Node], values: Mapping[Node, Any]) -> bool:
-    impure = node.is_impure() or "rand" in str(node.target) or "dropout" in str(node.target)
-    return not impure and all(source in values for source in inputs) and node.meta.get("val") is not None
+def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> list[Node]:
+    """Nodes that depend on held tensors alone, in order; not those into whose memory an activation is written."""
+    tainted: set[Node] = set()
+    while True:
+        fixed: dict[Node, None] = {}
+        for node in exported.graph.nodes:
+            if node.op == "call_function" and node not in tainted and _is_fixed(node, fixed, held):
+                fixed[node] = None
+        writers = (node for node in exported.graph.nodes if node.op == "call_function" and node not in fixed)
+        found = {_origin(node) for node in writers if _writes(node)} & set(fixed)
+        if not found:
+            return list(fixed)
+        tainted |= found
 
 
-def _evaluate(node: Node, values: Mapping[Node, Any]) -> Any:
-    # Clones, so that an operator working in place cannot reach the user's parameters.
-    def concrete(source: Node) -> Any:
-        value = values[source]
-        return value.detach().clone() if isinstance(value, Tensor) else value
+def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Mapping[Node, Alias]) -> bool:
+    random = "rand" in str(node.target) or "dropout" in str(node.target)
+    known = all(source in fixed or source in held for source in node.all_input_nodes)
+    return known and not random and node.meta.get("val") is not None
 
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), concrete)
-    with torch.no_grad():
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+def _writes(node: Node) -> bool:
+    """Whether an operator writes into its first argument."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _origin(node: Node) -> Node:
+    """Where the memory that a node writes into may come from: its first argument, followed to the start."""
+    while node.op == "call_function" and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
 
 
 def _permuted(node: Node, aliases: Mapping[Node, Alias]) -> Alias | None:

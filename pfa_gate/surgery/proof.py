@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,13 +51,16 @@ def prove(smaller: nn.Module, silenced: Silenced, inputs: Inputs) -> Proof:
         SurgeryError: the compressed model does not run.
     """
     parameters = sum(tensor.numel() for tensor in silenced.model.parameters())
-    dtypes = [torch.float64, torch.float32] if parameters <= CHEAP_PARAMETERS else [torch.float32]
+    exact = parameters <= CHEAP_PARAMETERS and not silenced.coupling.program.single_precision
+    dtypes = [torch.float64, torch.float32] if exact else [torch.float32]
     for dtype in dtypes:
-        reference = _outputs(lambda dtype=dtype: silenced.forward(dtype), inputs, dtype)
+        reference = _outputs(partial(silenced.forward, dtype), inputs, dtype)
         if isinstance(reference, list):
             break
     if isinstance(reference, Exception):
-        raise SurgeryError(f"The silenced model does not run on its own example: {_first_line(reference)}") from reference
+        raise SurgeryError(
+            f"The silenced model does not run on its own example: {_first_line(reference)}"
+        ) from reference
     outputs = _outputs(lambda: _duplicate(smaller).to(dtype), inputs, dtype)
     if isinstance(outputs, Exception):
         raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
@@ -119,9 +123,9 @@ def _distance(outputs: list[Tensor], reference: list[Tensor]) -> float:
 def _relative(one: Tensor, other: Tensor) -> float:
     if not other.numel():
         return 0.0
-    scale = other.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-    error = float((one - other).abs().max() / scale)
-    return error if math.isfinite(error) else math.inf
+    scale = float(other.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
+    error = float((one - other).abs().max())
+    return error / scale if math.isfinite(error) and math.isfinite(scale) else math.inf
 
 
 def _first_line(error: Exception) -> str:

@@ -89,9 +89,7 @@ def _silent_program(program: Program, kept: Kept, dtype: torch.dtype) -> Program
     # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
     ordered = sorted(program.tensors, key=lambda name: name not in kept)
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    constants = {
-        node: _constant(node, value, program, done, dtype) for node, value in program.constants.items()
-    }
+    constants = {node: _constant(node, value, program, done, dtype) for node, value in program.constants.items()}
     return replace(program, tensors=done, constants=constants)
 
 
@@ -100,7 +98,7 @@ def _constant(node: Node, value: Any, program: Program, done: Mapping[str, Any],
     if alias is None or not isinstance(value, Tensor):
         return _at(value, dtype) if isinstance(value, Tensor) else value
     tensor: Tensor = done[alias.name]
-    return tensor if alias.name.startswith("folded:") else tensor.permute(alias.axes)
+    return tensor.permute(alias.axes)
 
 
 def _made_silent(name: str, kept: Kept) -> bool:

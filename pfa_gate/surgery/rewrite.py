@@ -42,9 +42,10 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
             _rewrite_node(node, sources[node.name], remains)
     _bake_constants(smaller, coupling, kept)
     graph.eliminate_dead_code()
+    _drop_unread(smaller)
     graph.lint()
     smaller.recompile()
-    smaller.kept = kept
+    vars(smaller)["kept"] = kept
     return smaller
 
 
@@ -63,6 +64,16 @@ def _own_tensors(module: GraphModule, kept: Kept) -> None:
                     table[attribute] = seen[id(tensor)]  # type: ignore[assignment]
 
 
+def _drop_unread(module: GraphModule) -> None:
+    """Tensors that no node reads any more, such as a table whose looked-up rows are stored now."""
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for owner_name, owner in module.named_modules():
+        for table in (owner._parameters, owner._buffers):
+            for attribute in list(table):
+                if (f"{owner_name}.{attribute}" if owner_name else attribute) not in read:
+                    del table[attribute]
+
+
 def _name_of(root: nn.Module, owner: nn.Module, attribute: str) -> str:
     name = next(name for name, module in root.named_modules() if module is owner)
     return f"{name}.{attribute}" if name else attribute
@@ -79,13 +90,13 @@ def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
 
 def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
     """What was computed from parameters alone and is cut now becomes a stored tensor."""
-    values = {node.name: (value, coupling.program.aliases.get(node)) for node, value in coupling.program.constants.items()}
+    values = {node.name: value for node, value in coupling.program.constants.items()}
     for node in list(module.graph.nodes):
-        value, alias = values.get(node.name, (None, None))
-        if alias is None or not alias.name.startswith("folded:") or alias.name not in kept:
+        axes = kept.get(f"folded:{node.name}")
+        if axes is None:
             continue
         name = f"constant_{node.name}"
-        module.register_buffer(name, _cut(value, kept[alias.name]))
+        module.register_buffer(name, _cut(values[node.name], axes))
         with module.graph.inserting_before(node):
             stored = module.graph.get_attr(name)
         stored.meta = dict(node.meta)
@@ -132,10 +143,15 @@ def _view(node: Node, source: Node, remains: Remains) -> None:
 def _expand(node: Node, source: Node, remains: Remains) -> None:
     given: Any = node.args[1]
     new, old = remains.shape(source), shape_of(source)
-    node.update_arg(1, [
-        size if isinstance(argument, int) and argument != -1 else argument
-        for argument, size in zip(given, new, strict=True)
-    ] if new != list(old) else given)
+    node.update_arg(
+        1,
+        [
+            size if isinstance(argument, int) and argument != -1 else argument
+            for argument, size in zip(given, new, strict=True)
+        ]
+        if new != list(old)
+        else given,
+    )
 
 
 def _unflatten(node: Node, source: Node, remains: Remains) -> None:
@@ -201,6 +217,7 @@ def _moves_along(source: Node, axis: int, axes: int) -> bool:
 
 def _index_select(node: Node, axis: int, index: Tensor) -> None:
     module = node.graph.owning_module
+    assert module is not None
     name = f"index_{node.name}"
     module.register_buffer(name, index, persistent=False)
     with node.graph.inserting_before(node):

@@ -9,7 +9,8 @@ from torch.fx import Node
 
 from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, rule
 from pfa_gate.coupling.partition import UNTRACKED, aligned, varying
-from pfa_gate.coupling.program import is_tensor, shape_of
+from pfa_gate.coupling.program import shape_of
+from pfa_gate.coupling.rules.elementwise import meet_operand
 
 _INPUT_FIXED = "its input cannot be cut"
 
@@ -154,6 +155,22 @@ def product(flow: Flow, node: Node) -> Tensor:
     return multiply(flow, one, other)
 
 
+@rule("baddbmm")
+def product_and_sum(flow: Flow, node: Node) -> Tensor:
+    """Input + batch1 @ batch2."""
+    added, left, right = node.args[0], node.args[1], node.args[2]
+    assert isinstance(added, Node)
+    assert isinstance(left, Node)
+    assert isinstance(right, Node)
+    made = multiply(flow, flow.of(left), flow.of(right))
+    _note_product(flow, node, flow.of(left), flow.of(right), (shape_of(left), shape_of(right)))
+    if flow.tensor(added) is not None:
+        flow.adopt(flow.tensor(added), made.expand(shape_of(node)))  # type: ignore[arg-type]
+    else:
+        flow.meet(made, flow.of(added), "meets a value whose filters cannot be cut")
+    return flow.sets.canonical(made)
+
+
 def _lead(labels: Tensor, axes: int) -> Tensor:
     return labels.reshape((1,) * (axes - labels.ndim) + tuple(labels.shape))
 
@@ -225,13 +242,29 @@ def _share_heads(flow: Flow, one: Tensor, other: Tensor) -> None:
 
 @rule("scaled_dot_product_attention")
 def attention(flow: Flow, node: Node) -> Tensor:
-    """softmax(q kᵀ) v; heads on a batch axis are shared, value channels pass through."""
+    """softmax(q kᵀ + mask) v; heads on a batch axis are shared, value channels pass through."""
     query, key, value = node.args[:3]
-    assert all(is_tensor(source) for source in (query, key, value))
-    one, other, third = (flow.of(source) for source in (query, key, value))  # type: ignore[arg-type]
-    mixing = multiply(flow, one, other.transpose(-1, -2))
+    assert isinstance(query, Node)
+    assert isinstance(key, Node)
+    assert isinstance(value, Node)
+    repeats = shape_of(query)[-3] // shape_of(key)[-3] if argument(node, 7, "enable_gqa", False) else 1
+    keys, values = (_repeated(flow.of(source), shape_of(source), repeats) for source in (key, value))
+    mixing = multiply(flow, flow.of(query), keys.transpose(-1, -2))
+    mask = argument(node, 3, "attn_mask")
+    if isinstance(mask, Node):
+        scores = (*shape_of(query)[:-1], shape_of(key)[-2])
+        meet_operand(flow, flow.sets.canonical(mixing).expand(scores), mask)
     _note_attention(flow, node)
-    return multiply(flow, flow.sets.canonical(mixing), flow.sets.canonical(third))
+    return multiply(flow, flow.sets.canonical(mixing), flow.sets.canonical(values))
+
+
+def _repeated(labels: Tensor, shape: tuple[int, ...], times: int) -> Tensor:
+    """Grouped queries: each key and value head serves several query heads in a row."""
+    if times == 1 or -3 % labels.ndim not in varying(labels):
+        return labels
+    return labels.expand(
+        [shape[axis] if axis == labels.ndim - 3 else size for axis, size in enumerate(labels.shape)]
+    ).repeat_interleave(times, -3)
 
 
 def _note_attention(flow: Flow, node: Node) -> None:

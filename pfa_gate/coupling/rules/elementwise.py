@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.coupling.flow import Flow, rule
-from pfa_gate.coupling.partition import UNTRACKED, aligned, varying
+from pfa_gate.coupling.partition import UNTRACKED, aligned, narrowed, varying
 from pfa_gate.coupling.program import is_tensor, operator_name, shape_of
 
 
@@ -38,12 +38,48 @@ def meeting(flow: Flow, node: Node) -> Tensor:
     operands = {source: _aligned(flow.of(source), len(shape)) for source in sources if source not in unlabelled}
     labels = _joined(flow, operands, shape)
     for source in unlabelled:
-        alias = flow.tensor(source)
-        assert alias is not None
-        flow.adopt(alias, _reduced(labels, shape_of(source)))
+        labels = _adopted(flow, source, labels, _alone(source, sources))
     if len(operands) > 1 and operator_name(node) in ("add", "add_"):
         _note_sum(flow, node, operands, labels)
     return labels.expand(shape)
+
+
+def _alone(source: Node, sources: list[Node]) -> list[int]:
+    """Axes, from the end, along which only this operand has a size: all others are spread over them."""
+    shape = shape_of(source)
+    others = [shape_of(other) for other in sources if other is not source]
+    return [
+        axis
+        for axis in range(-len(shape), 0)
+        if shape[axis] > 1 and all(len(other) < -axis or other[axis] == 1 for other in others)
+    ]
+
+
+def _adopted(flow: Flow, source: Node, labels: Tensor, alone: list[int]) -> Tensor:
+    """A parameter takes the labels of what it meets; along an axis of its own it starts new ones."""
+    alias, shape = flow.tensor(source), shape_of(source)
+    assert alias is not None
+    taken = _reduced(labels, shape)
+    if len(alone) == 1 and not varying(labels) and not bool((labels != UNTRACKED).any()) and len(shape) > 1:
+        axis = len(shape) + alone[0]
+        taken = flow.sets.fresh(shape[axis]).reshape([-1 if each == axis else 1 for each in range(len(shape))])
+        labels = _aligned(taken, labels.ndim)
+    flow.adopt(alias, taken)
+    return labels
+
+
+def meet_operand(flow: Flow, labels: Tensor, operand: Node) -> None:
+    """What is added to a value of these labels [full shape], such as a mask or a bias: joined where it is as wide."""
+    shape, small = shape_of(operand), narrowed(labels)
+    if _not_yet_used(flow, operand):
+        _adopted(flow, operand, small, [])
+        return
+    own = _aligned(flow.of(operand), labels.ndim)
+    wide = (1,) * (labels.ndim - len(shape)) + shape
+    if all(wide[axis] == 1 for axis in varying(small)):
+        flow.pin(own, "it is spread over the heads of attention")
+    else:
+        flow.meet(small, own, "meets a value whose filters cannot be cut")
 
 
 def _joined(flow: Flow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:

@@ -121,6 +121,22 @@ def _like(labels: Tensor, part: Tensor) -> list[int]:
     return [concrete(size) if axis in varying(labels) else 1 for axis, size in enumerate(part.shape)]
 
 
+@rule("index")
+def indexed(flow: Flow, node: Node) -> Tensor:
+    """Advanced indexing along axes without filters; the axis of the filters stays where its own rule puts it."""
+    source, given = node.args[0], node.args[1]
+    assert isinstance(source, Node)
+    assert isinstance(given, list | tuple)
+    labels = flow.of(source)
+    axes = [axis for axis, index in enumerate(given) if index is not None]
+    if set(axes) & set(varying(labels)):
+        raise NoRuleError("picks filters by a computed index")
+    flow.start(source)
+    zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]  # type: ignore[arg-type]
+    picked: Tensor = torch.ops.aten.index.Tensor(flow.full(source).contiguous(), zeros)
+    return picked
+
+
 @rule("index_select")
 def index_selected(flow: Flow, node: Node) -> Tensor:
     """Rows chosen by index: free along other axes than that of the filters."""
