@@ -1,0 +1,131 @@
+"""The rules of this house that a machine can judge; `.github/CONTRIBUTING.md` has them in words."""
+
+import ast
+import doctest
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from importlinter.cli import lint_imports
+
+import pfa_gate
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "pfa_gate").rglob("*.py"))
+MODULES = ["pfa_gate", *(module.name for module in pkgutil.walk_packages(pfa_gate.__path__, "pfa_gate."))]
+LIGHT = ("errors", "config", "budget", "record", "report", "report.terminal", "item", "plugin", "plugin.session")
+VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "core"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def loaded_after(code: str) -> set[str]:
+    """Names of all modules that a fresh interpreter holds after `code`."""
+    script = f"{code}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def functions(path: Path) -> Iterator[Function]:
+    return (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, Function))
+
+
+def length(function: Function) -> int:
+    return (function.end_lineno or 0) - function.lineno + 1
+
+
+def parameters(function: Function) -> int:
+    given = function.args
+    names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def test_a_file_imports_only_from_the_rooms_above_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
+    assert status == 0, capsys.readouterr().out
+
+
+def test_the_rooms_are_told_in_their_order() -> None:
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    rules = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    told = next(part for part in rules.split("\n\n") if part.startswith("errors →"))
+    assert " ".join(told.split()).split(" → ") == [layer.strip("()") for layer in reversed(contract["layers"])]
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_light_rooms_import_neither_torch_nor_numpy(room: str) -> None:
+    heavy = {"torch", "numpy", "scipy", "safetensors"}
+    assert heavy.isdisjoint(loaded_after(f"import pfa_gate.{room}"))
+
+
+def test_the_public_page_is_lazy() -> None:
+    assert loaded_after("import pfa_gate") - loaded_after("import typing") == {"pfa_gate"}
+    page = loaded_after("import pfa_gate; pfa_gate.ConfigError; dir(pfa_gate)")
+    assert {name for name in page if name.startswith("pfa_gate")} == {"pfa_gate", "pfa_gate.errors"}
+
+
+@pytest.mark.parametrize("name", pfa_gate.__all__)
+def test_every_name_of_the_public_page_is_there_and_explained(name: str) -> None:
+    assert getattr(pfa_gate, name).__doc__
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    module: ModuleType = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0, f"{result.failed} of {result.attempted} examples; pytest shows them above"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_files_fit_in_the_head(path: Path) -> None:
+    long = [f"{each.name} {length(each)} lines" for each in functions(path) if length(each) > 60]
+    many = [f"{each.name} {parameters(each)} parameters" for each in functions(path) if parameters(each) > 5]
+    assert (long, many) == ([], [])
+    assert len(path.read_text("utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_names_say_what_is_inside(path: Path) -> None:
+    parts = {part for name in path.relative_to(ROOT).with_suffix("").parts for part in name.lower().split("_")}
+    assert parts.isdisjoint(VAGUE)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_what_is_public_is_explained(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    assert ast.get_docstring(tree)
+    public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef) and node.name[0] != "_"]
+    methods = [
+        node
+        for owner in public
+        if isinstance(owner, ast.ClassDef)
+        for node in owner.body
+        if isinstance(node, Function) and node.name[0] != "_"
+    ]
+    assert [node.name for node in (*public, *methods) if not ast.get_docstring(node)] == []
+
+
+def written() -> list[Path]:
+    """Every text that git holds, or would."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = [ROOT / name for name in done.stdout.split("\0") if name and not name.endswith(".safetensors")]
+    return [path for path in paths if path.is_file()]
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    # Written apart, so that this file does not name one either.
+    places = [f"/{folder}/" for folder in ("work", "root", "home", "opt", "Users")] + [str(ROOT) + os.sep]
+    texts = {named(path): path.read_text("utf-8") for path in written()}
+    assert len(texts) > 100
+    assert {name: place for name, text in texts.items() for place in places if place in text} == {}
