@@ -9,6 +9,7 @@ from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, 
 from pfa_gate.config.complaints import Place
 from pfa_gate.config.document import Document, load
 from pfa_gate.config.quantity import Limit
+from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import schema
 from pfa_gate.config.sections import (
     EvaluationConfig,
@@ -35,5 +36,6 @@ __all__ = [
     "ProbeConfig",
     "RecipeConfig",
     "load",
+    "resolved",
     "schema",
 ]

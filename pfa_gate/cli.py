@@ -1,0 +1,52 @@
+"""`pfa-gate`: what can be asked of a config outside pytest.
+
+PYTEST_DONT_REWRITE
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pfa_gate.config import load, resolved
+from pfa_gate.config.schema import text
+from pfa_gate.errors import PFAGateError
+
+BAD_CONFIG = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status: 0, or 2 with the reason on the error stream.
+
+    Example:
+        >>> main(["check", "no/pfa.yaml"])
+        2
+    """
+    chosen = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = chosen.command
+    try:
+        command(chosen)
+    except PFAGateError as error:
+        print(error, file=sys.stderr)
+        return BAD_CONFIG
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pfa-gate", description="Model-quality gate; `pytest --pfa` runs it.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="check a config and print it whole, each value with its origin")
+    check.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
+    check.set_defaults(command=_check)
+    schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    print(resolved(load(chosen.config)))
+
+
+def _schema(chosen: argparse.Namespace) -> None:
+    del chosen
+    print(text(), end="")

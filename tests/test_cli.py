@@ -1,0 +1,68 @@
+"""The command line: what it prints is true, and its exit status says whether a config holds."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from pfa_gate.cli import main
+from pfa_gate.config import load
+
+EXAMPLE = Path(__file__).parents[1] / "example_project"
+
+
+@pytest.mark.parametrize("name", ["pfa.yaml", "pfa.strict.yaml"])
+def test_check_prints_a_config_that_means_the_same(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(EXAMPLE / name)]) == 0
+    again = tmp_path / "pfa.yaml"
+    again.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load(again).gates == load(EXAMPLE / name).gates
+
+
+def test_check_names_the_origin_of_each_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "pfa.yaml"
+    config.write_text(
+        "version: 1\ngates:\n  a:\n    model: {factory: net:build}\n    probe: {data: net:probe, seed: 3}\n"
+        "    budgets: {model: {parameters: 9 k}}\n",
+        encoding="utf-8",
+    )
+    main(["check", str(config)])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "seed: 3 # pfa.yaml:5" in lines
+    assert "batch_size: 128 # default" in lines
+    assert 'parameters: "9 k" # pfa.yaml:6' in lines
+    assert "# checkpoint: not set" in lines
+
+
+def test_check_of_a_bad_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "pfa.yaml"
+    config.write_text("version: 2\ngates: {}\n", encoding="utf-8")
+    assert main(["check", str(config)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "version must be 1, not 2" in said.err
+    assert "pfa.yaml:2:1: gates must not be empty" in said.err
+
+
+def test_schema_prints_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    import pfa_gate.config  # noqa: PLC0415
+
+    assert main(["schema"]) == 0
+    shipped = Path(pfa_gate.config.__file__).parent / "pfa.schema.json"
+    assert capsys.readouterr().out == shipped.read_text(encoding="utf-8")
+
+
+def test_the_console_script_is_declared() -> None:
+    (script,) = entry_points(group="console_scripts", name="pfa-gate")
+    assert script.load() is main
+
+
+def test_the_command_line_needs_no_torch() -> None:
+    code = (
+        "import sys; from pfa_gate.cli import main; main(['schema']); assert not {'torch', 'numpy'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
