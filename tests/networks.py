@@ -6,6 +6,7 @@ normalisations are drawn from [0.5, 1.5], shifts with a standard deviation of 0.
 
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -191,9 +192,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 @cache
-def coupling(name: str) -> Coupling:
+def coupling(name: str, residual: Literal["project", "pad"] = "project") -> Coupling:
     """The coupling of a network, traced once for all tests."""
-    return trace(*network(name))
+    return trace(*network(name), residual=residual)
 
 
 def network(name: str) -> tuple[nn.Module, Tensor]:

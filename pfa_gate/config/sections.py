@@ -63,7 +63,9 @@ class RecipeConfig(Section):
     parameters: SizeOrShare | None = Field(default=None, description="target for the compressed model")
     bytes: BytesOrShare | None = Field(default=None, description="target for the compressed model")
     macs: SizeOrShare | None = Field(default=None, description="target for the compressed model")
-    residual: Annotated[Literal["project"], not_yet("pad", known="Write project.")] = "project"
+    residual: Literal["project", "pad"] = Field(
+        default="project", description="at a sum: cut all that feed it alike, or scatter what is left of each"
+    )
     round_to: int = Field(default=1, ge=1, description="keep counts in multiples of this")
     minimum: int = Field(default=1, ge=1, description="fewest filters of a layer")
 
@@ -97,12 +99,10 @@ class GateSections(Section):
     probe: ProbeConfig
     layers: LayersConfig = LayersConfig()
     recipe: RecipeConfig = RecipeConfig()
-    selection: Annotated[
-        Literal["correlation"], not_yet(*_RIVALS, known="Write correlation, the paper's rule.")
-    ] = "correlation"
-    recovery: Annotated[
-        tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)
-    ] = ()
+    selection: Annotated[Literal["correlation"], not_yet(*_RIVALS, known="Write correlation, the paper's rule.")] = (
+        "correlation"
+    )
+    recovery: Annotated[tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)] = ()
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pfa_gate.coupling import rules as _rules  # noqa: F401  registers every operator's rule
-from pfa_gate.coupling.flow import follow
+from pfa_gate.coupling.flow import Residual, follow
 from pfa_gate.coupling.gather import gather
 from pfa_gate.coupling.group import Axis, Coupling, Footprint, Group, Layer, Slice, Tap, Volume
 from pfa_gate.coupling.program import Program, export_model
@@ -31,12 +31,14 @@ __all__ = [
 ]
 
 
-def trace(model: nn.Module, example: Any) -> Coupling:
+def trace(model: nn.Module, example: Any, residual: Residual = "project") -> Coupling:
     """Follow the filters of `model` through its forward pass; the model is left as it was.
 
     Args:
         model: any module that torch.export accepts; traced in eval mode.
         example: a batch of inputs: a tensor, a tuple of positional inputs, or a mapping of keyword inputs.
+        residual: at a sum, `project` cuts all that feed it alike (paper, App. C.3); `pad` lets each be cut freely
+            and scatters what is left of it back to full width (App. C.2).
 
     Raises:
         TraceError: the model cannot be exported.
@@ -47,12 +49,12 @@ def trace(model: nn.Module, example: Any) -> Coupling:
         >>> [(group.name, group.width, group.frozen) for group in trace(net, torch.zeros(2, 4)).groups]
         [('0', 8, None), ('2', 2, "it feeds the model's output")]
     """
-    return trace_program(export_model(model, *inputs_of(example)))
+    return trace_program(export_model(model, *inputs_of(example)), residual)
 
 
-def trace_program(program: Program) -> Coupling:
+def trace_program(program: Program, residual: Residual = "project") -> Coupling:
     """The coupling of a model that is exported already."""
-    return gather(follow(program))
+    return gather(follow(program, residual))
 
 
 def inputs_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -7,7 +7,7 @@ without a rule pins what it touches, which is never wrong, only less compressed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from pfa_gate.coupling.partition import UNTRACKED, Partition, aligned, narrowed,
 from pfa_gate.coupling.program import Alias, Program, is_tensor, operator_name, shape_of
 
 Labels = Tensor | list[Tensor]
+Residual = Literal["project", "pad"]
 MOST_LABELS = 2_000_000  # a moved table larger than this is left whole
 
 
@@ -67,6 +68,9 @@ class Flow:
     sums: list[Node] = field(default_factory=list)
     normalised: list[Node] = field(default_factory=list)
     heads: frozenset[Node] = frozenset()
+    shown: frozenset[Node] = frozenset()
+    residual: Residual = "project"
+    scattered: list[Node] = field(default_factory=list)
 
     # --- reading
 
@@ -248,9 +252,9 @@ def rule(*names: str) -> Callable[[AnyRule], AnyRule]:
     return register
 
 
-def follow(program: Program) -> Flow:
+def follow(program: Program, residual: Residual = "project") -> Flow:
     """Send labels through the whole program and return the ledger."""
-    flow = Flow(program, heads=near_attention(program))
+    flow = Flow(program, heads=near_attention(program), shown=near_output(program), residual=residual)
     for node in program.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
@@ -284,6 +288,28 @@ def near_attention(program: Program) -> frozenset[Node]:
         near.add(node)
         waiting += node.all_input_nodes
     return frozenset(near)
+
+
+PRODUCTS = frozenset(
+    """
+    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear addmm matmul bmm mm baddbmm
+    scaled_dot_product_attention
+    """.split()
+)
+
+
+def near_output(program: Program) -> frozenset[Node]:
+    """Values that reach the output without another product in between: all of their channels are shown."""
+    shown: set[Node] = set()
+    waiting = [source for node in program.nodes if node.op == "output" for source in node.all_input_nodes]
+    while waiting:
+        node = waiting.pop()
+        if node in shown or node.op != "call_function":
+            continue
+        shown.add(node)
+        if operator_name(node) not in PRODUCTS:
+            waiting += node.all_input_nodes
+    return frozenset(shown)
 
 
 def _held_operand(program: Program, node: Node) -> bool:

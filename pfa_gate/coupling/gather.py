@@ -72,6 +72,7 @@ class _Gathering:
             unknown=tuple(sorted(self.flow.unknown)),
             volumes=tuple(self._volumes(named)),
             program=self.flow.program,
+            scattered=tuple(node.name for node in self.flow.scattered),
             normalised=tuple(node.name for node in self.flow.normalised),
             labels={node.name: self._canonical(labels) for node, labels in self.flow.values.items()},
         )

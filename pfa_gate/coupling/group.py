@@ -136,6 +136,7 @@ class Coupling:
         program: the exported model.
         labels: for each value of its graph, by node name, whose filter each element is.
         normalised: nodes that normalise across filters that may be cut.
+        scattered: sums into which what is left of each operand is scattered at full width (`residual: pad`).
     """
 
     groups: tuple[Group, ...]
@@ -145,6 +146,7 @@ class Coupling:
     program: Program = field(repr=False)
     labels: Mapping[str, Tensor | list[Tensor]] = field(repr=False)
     normalised: tuple[str, ...] = field(repr=False, default=())
+    scattered: tuple[str, ...] = field(repr=False, default=())
 
     def group(self, name: str) -> Group:
         """The group called `name`.

@@ -86,7 +86,7 @@ def run(
 def _examine(config: GateConfig, subject: Subject, stages: Stages) -> Findings:
     with stages.stage("tracing", "model", "factory"):
         program = export_model(subject.model, *inputs_of(subject.example))
-        coupling = trace_program(program)
+        coupling = trace_program(program, config.recipe.residual)
     with stages.stage("choosing layers", "layers"):
         layers = chosen_layers(subject.model, coupling, config.layers.include, config.layers.exclude)
         full = cost(subject.model, subject.example)

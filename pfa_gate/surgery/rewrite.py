@@ -40,6 +40,8 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
     for node in list(graph.nodes):
         if node.op == "call_function":
             _rewrite_node(node, sources[node.name], remains)
+            if node.name in coupling.scattered:
+                _scatter_operands(node, sources[node.name], remains)
     _bake_constants(smaller, coupling, kept)
     graph.eliminate_dead_code()
     _drop_unread(smaller)
@@ -69,8 +71,9 @@ def _drop_unread(module: GraphModule) -> None:
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     for owner_name, owner in module.named_modules():
         for table in (owner._parameters, owner._buffers):
-            for attribute in list(table):
-                if (f"{owner_name}.{attribute}" if owner_name else attribute) not in read:
+            for attribute, tensor in list(table.items()):
+                counted = tensor is not None and tensor.is_floating_point()  # not the counter of a batch norm
+                if counted and (f"{owner_name}.{attribute}" if owner_name else attribute) not in read:
                     del table[attribute]
 
 
@@ -102,6 +105,30 @@ def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None
         stored.meta = dict(node.meta)
         node.replace_all_uses_with(stored)
         module.graph.erase_node(node)
+
+
+def _scatter_operands(node: Node, source: Node, remains: Remains) -> None:
+    """Each operand back to full width: one channel of zeros behind it, read wherever a filter is gone."""
+    for operand, place in zip(node.all_input_nodes, source.all_input_nodes, strict=True):
+        left = remains.of(place)
+        if left is None:
+            continue
+        axis, stays = left
+        index = torch.where(stays, stays.cumsum(0) - 1, int(stays.sum()))
+        amounts = [0] * (2 * (len(shape_of(place)) - axis))
+        amounts[-1] = 1
+        with node.graph.inserting_before(node):
+            wider = node.graph.call_function(aten.constant_pad_nd.default, (operand, amounts))
+            stored = _stored(node, f"scatter_{node.name}_{operand.name}", index)
+            whole = node.graph.call_function(aten.index_select.default, (wider, axis, stored))
+        node.replace_input_with(operand, whole)
+
+
+def _stored(node: Node, name: str, tensor: Tensor) -> Node:
+    module = node.graph.owning_module
+    assert module is not None
+    module.register_buffer(name, tensor, persistent=False)
+    return node.graph.get_attr(name)
 
 
 # --- operators whose arguments hold shapes
@@ -216,12 +243,8 @@ def _moves_along(source: Node, axis: int, axes: int) -> bool:
 
 
 def _index_select(node: Node, axis: int, index: Tensor) -> None:
-    module = node.graph.owning_module
-    assert module is not None
-    name = f"index_{node.name}"
-    module.register_buffer(name, index, persistent=False)
     with node.graph.inserting_before(node):
-        stored = node.graph.get_attr(name)
+        stored = _stored(node, f"index_{node.name}", index)
     node.target = aten.index_select.default
     node.args, node.kwargs = (node.args[0], axis, stored), {}
 

@@ -108,8 +108,8 @@ CASES = [
     ),
     (
         "energy: 0.95",
-        "energy: 0.95, residual: pad",
-        "10:56: recipe.residual asks for pad, which is not available in this version",
+        "energy: 0.95, residual: padd",
+        "10:56: recipe.residual must be one of project, pad, not the text 'padd'",
     ),
     ("energy: 0.95", "energy: 0.95, round_to: 0", "10:56: recipe.round_to must be at least 1, not 0"),
     (

@@ -141,7 +141,7 @@ def test_the_schema_agrees_on_configs_that_hold(tmp_path: Path, text: str) -> No
         ("latency: 100%", "latency: 3 ms"),
         ("0.5 pp", "0.5%"),
         ("kl: 0.7", "kl: 7"),
-        ("residual: project", "residual: pad"),
+        ("residual: project", "residual: padding"),
         ("recovery: []", "recovery: [compensate]"),
         ("[head]", "head"),
         ("factory: example_project.model:build", "checkpoint: x"),

@@ -86,6 +86,16 @@ def test_groups_do_not_depend_on_the_batch_of_the_example() -> None:
     ]
 
 
+def test_padding_cuts_each_feeder_of_a_sum_by_itself() -> None:
+    found = coupling("residual", "pad")
+    assert [group.layers for group in found.free] == [("stem",), ("conv1",), ("conv2",), ("shortcut",), ("conv3",)]
+    assert found.scattered == ("add", "add_1")
+
+
+def test_padding_never_frees_what_feeds_the_output() -> None:
+    assert coupling("shared", "pad").group("head").frozen == FEEDS_OUTPUT
+
+
 class Odd(nn.Module):
     """An operator without a rule, on the way of one of two layers."""
 

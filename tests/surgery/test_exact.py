@@ -11,10 +11,11 @@ from torch.fx import Node
 
 from pfa_gate.cost import cost
 from pfa_gate.coupling import Coupling, trace
-from pfa_gate.coupling.flow import RULES, Flow
+from pfa_gate.coupling.flow import RULES, Flow, Residual
 from pfa_gate.errors import SurgeryError
 from pfa_gate.loading import batch_of
 from pfa_gate.surgery import compress, operate
+
 
 def zeroed(model: nn.Module, groups: Coupling, keep: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """The silenced weights, made here by hand from the public page alone."""
@@ -28,25 +29,26 @@ def zeroed(model: nn.Module, groups: Coupling, keep: dict[str, np.ndarray]) -> d
 
 
 @st.composite
-def cuts(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray]]:
+def cuts(draw: st.DrawFn) -> tuple[str, Coupling, dict[str, np.ndarray]]:
     name = draw(st.sampled_from(sorted(NETWORKS)))
+    groups = coupling(name, draw(st.sampled_from(["project", "pad"])))
     keep = {
         group.name: np.array(sorted(draw(st.sets(st.integers(0, group.width - 1), min_size=1))))
-        for group in coupling(name).free
+        for group in groups.free
     }
-    return name, keep
+    return name, groups, keep
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cuts())
-def test_compressed_equals_silenced_whatever_is_kept(cut: tuple[str, dict[str, np.ndarray]]) -> None:
-    name, keep = cut
+def test_compressed_equals_silenced_whatever_is_kept(cut: tuple[str, Coupling, dict[str, np.ndarray]]) -> None:
+    name, groups, keep = cut
     model, example = network(name)
-    result = compress(model, coupling(name), keep, ((example,), {}))
+    result = compress(model, groups, keep, ((example,), {}))
     smaller = result.model
     silent, _ = network(name)
     assert not result.put_back
-    silent.load_state_dict(zeroed(model, coupling(name), keep))
+    silent.load_state_dict(zeroed(model, groups, keep))
     fresh = torch.randn(5, *example.shape[1:], generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(smaller.double()(fresh), silent.double()(fresh), rtol=1e-9, atol=1e-11)
@@ -62,15 +64,17 @@ def test_keeping_all_is_the_identity(name: str) -> None:
         assert torch.equal(same(example), model(example))
 
 
+@pytest.mark.parametrize("residual", ["project", "pad"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_footprint_predicts_the_cost_of_the_compressed_model(name: str) -> None:
+def test_footprint_predicts_the_cost_of_the_compressed_model(name: str, residual: Residual) -> None:
     model, example = network(name)
-    keep = {group.name: np.arange(group.width)[::2] for group in coupling(name).free}
-    result = compress(model, coupling(name), keep, ((example,), {}))
+    groups = coupling(name, residual)
+    keep = {group.name: np.arange(group.width)[::2] for group in groups.free}
+    result = compress(model, groups, keep, ((example,), {}))
     assert not result.put_back
     counts = {group: len(kept) for group, kept in keep.items()}
-    assert tuple(cost(result.model, batch_of(example)).__dict__.values()) == tuple(coupling(name).footprint(counts))
-    assert tuple(cost(model, batch_of(example)).__dict__.values()) == tuple(coupling(name).footprint())
+    assert tuple(cost(result.model, batch_of(example)).__dict__.values()) == tuple(groups.footprint(counts))
+    assert tuple(cost(model, batch_of(example)).__dict__.values()) == tuple(groups.footprint())
 
 
 def test_a_forward_with_widths_in_its_code_is_delivered_as_a_graph() -> None:

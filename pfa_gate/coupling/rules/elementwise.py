@@ -34,6 +34,9 @@ def meeting(flow: Flow, node: Node) -> Tensor:
     """Several tensors of one broadcast shape: labels that stand at the same place become one."""
     shape = shape_of(node)
     sources = [source for source in node.all_input_nodes if is_tensor(source)]
+    if _is_padded_sum(flow, node, sources):
+        flow.scattered.append(node)
+        return torch.full((1,) * len(shape), UNTRACKED).expand(shape)
     unlabelled = [source for source in sources if _not_yet_used(flow, source)]
     operands = {source: _aligned(flow.of(source), len(shape)) for source in sources if source not in unlabelled}
     labels = _joined(flow, operands, shape)
@@ -80,6 +83,16 @@ def meet_operand(flow: Flow, labels: Tensor, operand: Node) -> None:
         flow.pin(own, "it is spread over the heads of attention")
     else:
         flow.meet(small, own, "meets a value whose filters cannot be cut")
+
+
+def _is_padded_sum(flow: Flow, node: Node, sources: list[Node]) -> bool:
+    """With `residual: pad`, a sum is always as wide as it was: what is left of its operands is scattered into it."""
+    if flow.residual != "pad" or operator_name(node) not in ("add", "add_") or len(sources) != 2:
+        return False
+    if node in flow.shown:
+        return False
+    whole = [source for source in sources if shape_of(source) == shape_of(node) and flow.tensor(source) is None]
+    return len(whole) == 2 and any(len(varying(flow.of(source))) == 1 for source in whole)
 
 
 def _joined(flow: Flow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:
