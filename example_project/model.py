@@ -4,12 +4,16 @@ import torch
 from torch import Tensor, nn
 
 
-def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution and batch norm; the norm has the bias, so the convolution needs none."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
+class Convolution(nn.Conv2d):
+    """A convolution with its batch norm, which has the bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
+        return self.norm(super().forward(x))
 
 
 class Block(nn.Module):
@@ -17,14 +21,14 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.first = nn.Sequential(convolution(inputs, outputs, stride=stride), nn.ReLU())
-        self.second = convolution(outputs, outputs)
+        self.first = Convolution(inputs, outputs, stride=stride)
+        self.second = Convolution(outputs, outputs)
         same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if same else convolution(inputs, outputs, size=1, stride=stride)
+        self.shortcut = nn.Identity() if same else Convolution(inputs, outputs, size=1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
-        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
 
 
 class Digits(nn.Module):
@@ -32,22 +36,22 @@ class Digits(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(convolution(1, width), nn.ReLU())
+        self.stem = Convolution(1, width)
         self.trunk = nn.Sequential(
             Block(width, width),
             Block(width, 2 * width, stride=2),
             Block(2 * width, 2 * width),
         )
-        self.branch = nn.Sequential(
-            nn.Sequential(convolution(width, width, stride=2), nn.ReLU()),
-            nn.Sequential(convolution(width, width), nn.ReLU()),
-        )
+        self.branch = nn.ModuleList([Convolution(width, width, stride=2), Convolution(width, width)])
         self.head = nn.Linear(3 * width, 10)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, 1, 8, 8] to scores [N, 10]."""
-        x = self.stem(images)
-        features = torch.cat([self.trunk(x), self.branch(x)], dim=1)
+        x = torch.relu(self.stem(images))
+        beside = x
+        for convolution in self.branch:
+            beside = torch.relu(convolution(beside))
+        features = torch.cat([self.trunk(x), beside], dim=1)
         return self.head(features.mean(dim=(2, 3)))
 
 
