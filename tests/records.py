@@ -120,6 +120,7 @@ def record(layers: tuple[LayerRecord, ...], budgets: dict[str, Any] = BUDGETS, *
             "record": "example_project/.pfa/digits/record.json",
             "recipe": "example_project/.pfa/digits/recipe.yaml",
             "weights": "example_project/.pfa/digits/weights.safetensors",
+            "program": "example_project/.pfa/digits/model.pt2",
         },
     )
     return judged(dataclasses.replace(plain, **changes), budgets)
@@ -154,7 +155,9 @@ def broken() -> Record:
     layers[5] = layer("layer2.0.shortcut", 64, 0.43, 0.968, 0.402, 3, "layer2.0.conv2")
     layers[7] = layer("branch.3", 48, 0.385, 0.951, 0.371, 0)
     scores = Scores("accuracy", 0.99444, 0.98056, 0.01388, (0.0, 0.02777))
-    small = Compressed(97_120, 388_480, 3_104_272, latency=1.042, exact=Exact(3.07e-07, True), put_back=("branch.3",))
+    small = Compressed(
+        97_120, 388_480, 3_104_272, latency=1.042, exact=Exact(3.07e-07, True), put_back=("branch.3",), form="graph"
+    )
     return record((*layers, HEAD), scores=scores, compressed=small)
 
 

@@ -70,7 +70,17 @@ layers = st.builds(
     group=maybe(text),
 )
 exact = st.builds(Exact, maybe(number), st.booleans())
-compressed = st.builds(Compressed, count, count, count, maybe(number), exact, many(text), many(text))
+compressed = st.builds(
+    Compressed,
+    count,
+    count,
+    count,
+    maybe(number),
+    exact,
+    many(text),
+    many(text),
+    st.sampled_from(["module", "graph"]),
+)
 interval = maybe(st.tuples(number, number))
 scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
 recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text))
@@ -107,7 +117,7 @@ def test_the_keys_are_those_of_the_design():
     assert set(plain["layers"][0]) == set(LAYER.split())
     assert {"id", "limit", "observed", "outcome", "sentence", "line"} <= set(plain["budgets"][0])
     assert set(plain["compressed"]["exact"]) == {"max_error", "passed"}
-    assert {"parameters", "bytes", "macs", "exact", "put_back", "recovery"} <= set(plain["compressed"])
+    assert {"parameters", "bytes", "macs", "exact", "put_back", "recovery", "form"} <= set(plain["compressed"])
     assert {"full", "compressed", "drop", "interval"} <= set(plain["scores"])
     assert plain["compressed"]["recovery"] == []
 

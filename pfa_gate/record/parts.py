@@ -6,6 +6,7 @@ unless the name says ratio. A number that could not be measured is None, and `un
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pfa_gate.budget import Finding, LayerMeasure, Size
 
@@ -126,6 +127,7 @@ class Compressed:
         exact: the surgery's proof.
         put_back: groups left whole because their own proof failed.
         recovery: what each recovery step bought; empty while there are none.
+        form: module where the model's own class runs at the new widths; else graph, its exported program.
     """
 
     parameters: int
@@ -135,6 +137,7 @@ class Compressed:
     exact: Exact
     put_back: tuple[str, ...] = ()
     recovery: tuple[str, ...] = ()
+    form: Literal["module", "graph"] = "module"
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class Record:
         scores: of both models; None without an evaluation.
         budgets: one finding per declared budget.
         unmeasured: what was not measured, and why.
-        files: path of each file written, by what it holds (record, recipe, weights).
+        files: path of each file written, by what it holds (record, recipe, weights, program, onnx).
         schema: name and version of this layout.
     """
 

@@ -156,6 +156,21 @@ def _score_row(scores: Scores) -> SizeRow:
     return SizeRow(name, before, after, change(scores.drop, metric), interval(scores))
 
 
+def delivery(record: Record) -> tuple[str, ...]:
+    """What is out of the ordinary in how the compressed model is delivered, in sentences.
+
+    Example:
+        >>> from pfa_gate.record import Compressed, Exact, Probe, Record, Size
+        >>> part = Compressed(4, 16, 36, None, Exact(0.0, True), form="graph")
+        >>> files = {"program": ".pfa/digits/model.pt2"}
+        >>> delivery(Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), compressed=part, files=files))
+        ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
+    """
+    if record.compressed is None or record.compressed.form == "module" or "program" not in record.files:
+        return ()
+    return ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
+
+
 def headline(record: Record) -> tuple[Outcome, str]:
     """The verdict on the whole run, and how many budgets are what.
 

@@ -12,7 +12,7 @@ from pfa_gate.record import Record
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
-from pfa_gate.report.view import ASCII, UNICODE, clean, footprint, headline
+from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline
 
 __all__ = ["render"]
 
@@ -155,7 +155,7 @@ def _files(record: Record, look: Look) -> list[Text]:
     folders: dict[str, list[str]] = {}
     for path in map(PurePosixPath, record.files.values()):
         folders.setdefault(str(path.parent), []).append(path.name)
-    texts = [f"{folder}: {', '.join(names)}" for folder, names in folders.items()]
+    texts = [*(f"{folder}: {', '.join(names)}" for folder, names in folders.items()), *delivery(record)]
     lines = [line for text in texts for line in look.sentence(text, 3)]
     return [*look.heading("Files"), *lines] if lines else []
 

@@ -1,0 +1,114 @@
+"""The only writer to disk: what a gate leaves behind, whole or not at all.
+
+A gate's folder holds `record.json`, and beside it, where a compressed model was proved, `recipe.yaml`,
+`weights.safetensors`, `model.pt2`, and with the extra `onnx` `model.onnx`. Nothing is a pickle.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from pfa_gate.artifacts.folder import digest, replacing, shown
+from pfa_gate.artifacts.onnx_model import installed, write_onnx
+from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
+from pfa_gate.artifacts.recipe import RECIPE, Plan, read_plan, recipe_text
+from pfa_gate.coupling import Coupling, Program
+from pfa_gate.errors import ArtifactError, SurgeryError
+from pfa_gate.record import Record, Unmeasured, dumps
+from pfa_gate.surgery import Compressed, narrow
+from pfa_gate.surgery.proof import Inputs
+
+__all__ = ["load", "write"]
+
+RECORD, WEIGHTS, PROGRAM, ONNX = "record.json", "weights.safetensors", "model.pt2", "model.onnx"
+_KEYS = {RECORD: "record", RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx"}
+
+
+def write(
+    output: Path, record: Record, compressed: Compressed | None, coupling: Coupling | None, inputs: Inputs = ((), {})
+) -> Record:
+    """Write a gate's folder in one step and return the record with the paths of its files.
+
+    Args:
+        output: folder of all gates; the gate's own is `output / record.gate`.
+        record: what was found.
+        compressed: the proved smaller model, or None.
+        coupling: the groups it was cut by; None without a model.
+        inputs: an example for the model; its values are not stored.
+
+    Raises:
+        ArtifactError: the disk is full, the folder cannot be written, or a link leads out of it.
+    """
+    folder = output / record.gate
+    with replacing(folder) as fresh:
+        if compressed is not None and coupling is not None:
+            save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
+            gaps = _write_programs(fresh, compressed, inputs)
+            files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
+            (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
+            record = replace(record, unmeasured=(*record.unmeasured, *gaps))
+        names = [name for name in _KEYS if name == RECORD or (fresh / name).exists()]
+        record = replace(record, files={_KEYS[name]: shown(folder / name) for name in names})
+        (fresh / RECORD).write_text(dumps(record), encoding="utf-8")
+    return record
+
+
+def _write_programs(fresh: Path, compressed: Compressed, inputs: Inputs) -> list[Unmeasured]:
+    """Write the forms that run without the user's code; give those that could not be made, and why."""
+    wanted: dict[str, Callable[[Program, Path, nn.Module, Sequence[Inputs]], None]] = {PROGRAM: write_program}
+    if installed():
+        wanted[ONNX] = write_onnx
+    try:
+        program = program_of(compressed.model, inputs)
+    except ExportFailedError as failure:
+        return [Unmeasured(name, f"not written: {failure}") for name in wanted]
+    tried = trials(program, compressed.model, inputs)
+    gaps = []
+    for name, writer in wanted.items():
+        try:
+            writer(program, fresh / name, compressed.model, tried)
+        except ExportFailedError as failure:
+            gaps.append(Unmeasured(name, f"not written: {failure}"))
+    if len(tried) == 1:
+        fixed = f"the model's forward fixes the batch: it runs at {program.batch} samples only"
+        gaps += [Unmeasured(name, fixed) for name in wanted if (fresh / name).exists()]
+    return gaps
+
+
+def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """Rebuild a compressed model from a gate's folder.
+
+    Args:
+        directory: the gate's folder, such as `.pfa/digits`.
+        model: a fresh, full model of the same factory; it is not changed, its weights do not matter. Without it,
+            or where the model's own class does not run at the new widths, the exported program is loaded.
+
+    Returns:
+        The compressed model in eval mode, with `.kept`.
+
+    Raises:
+        ArtifactError: a file is missing, broken or another one, or the model is not the one that was compressed.
+    """
+    plan = read_plan(Path(directory))
+    if model is None or plan.form == "graph":
+        smaller = read_program(plan.file(PROGRAM))
+        vars(smaller)["kept"] = plan.kept
+        return smaller
+    return _in_place(plan, model)
+
+
+def _in_place(plan: Plan, model: nn.Module) -> nn.Module:
+    weights = plan.file(WEIGHTS)
+    try:
+        smaller = narrow(model, plan.kept)
+        load_model(smaller, weights, strict=True)
+    except (SurgeryError, SafetensorError, RuntimeError, IndexError, OSError) as error:
+        raise ArtifactError(
+            f"The compressed weights in {plan.folder} do not fit the model: {str(error).splitlines()[0]}",
+            remedy="Pass a model from the same factory, with the same arguments, as in pfa.yaml.",
+        ) from error
+    return smaller.eval()

@@ -1,0 +1,193 @@
+"""model.pt2: the compressed model as an exported program, which runs without the user's code and holds no pickle."""
+
+import io
+import json
+import logging
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from pfa_gate.coupling import Program, export_model
+from pfa_gate.errors import ArtifactError, TraceError
+from pfa_gate.surgery import floating
+from pfa_gate.surgery.proof import Inputs
+
+AGREEMENT = 1e-4  # largest difference from the compressed model, relative to the largest output
+
+
+class ExportFailedError(Exception):
+    """A form of the model that cannot be made; the reason goes into the record, and the rest goes on."""
+
+
+def program_of(model: nn.Module, inputs: Inputs) -> Program:
+    """Export the compressed model for those who have neither its code nor its example.
+
+    Raises:
+        ExportFailedError: torch.export cannot follow it.
+    """
+    try:
+        program = export_model(model, *inputs)
+    except TraceError as error:
+        raise ExportFailedError(error.fact) from error
+    exported = program.exported
+    signature = exported.module_call_graph[0].signature
+    assert signature is not None
+    signature.out_spec = _plain(signature.out_spec)
+    # The example is the user's data, and the stack traces are paths on the user's machine.
+    exported._example_inputs = None
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def write_program(program: Program, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:
+    """Write model.pt2 and read it back: it must equal `model` on the inputs `tried`.
+
+    Raises:
+        ExportFailedError: the program cannot be stored, or does not run like the model.
+        OSError: the disk is full.
+    """
+    # Given a path on a full disk, torch.export.save ends the whole process.
+    buffer = io.BytesIO()
+    try:
+        with quiet():
+            torch.export.save(program.exported, buffer)
+            _refuse_pickles(buffer)
+            again = _runnable(torch.export.load(buffer))
+    except Exception as error:  # whatever the serialiser meets in a user's model
+        raise ExportFailedError(reason_of(error)) from error
+    for inputs in tried:
+        check(lambda given: floating(again(*given[0], **given[1])), model, inputs)
+    path.write_bytes(buffer.getbuffer())
+
+
+def read_program(path: Path) -> nn.Module:
+    """The model in a model.pt2, ready to run.
+
+    Raises:
+        ArtifactError: the file is broken or holds a pickle.
+    """
+    try:
+        with path.open("rb") as file, quiet():
+            _refuse_pickles(file)
+            return _runnable(torch.export.load(file))
+    except Exception as error:  # a damaged archive may raise anything
+        raise ArtifactError(f"{path} cannot be read: {reason_of(error)}.", remedy="Run the gate again.") from error
+
+
+def trials(program: Program, model: nn.Module, inputs: Inputs) -> list[Inputs]:
+    """The example at the batch it was exported with, and where the model runs at any batch, at another."""
+    own, other = (_batch(inputs, size) for size in (program.batch, program.batch + 1))
+    if not program.dynamic:
+        return [own]
+    try:
+        with torch.no_grad():
+            model(*other[0], **other[1])
+    except Exception:  # a forward that writes the batch into its code
+        return [own]
+    return [own, other]
+
+
+def _batch(inputs: Inputs, size: int) -> Inputs:
+    """The first `size` samples, from the start again where there are fewer."""
+
+    def change(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.ndim:
+            return leaf
+        return leaf[torch.arange(size) % leaf.shape[0]]
+
+    changed: Inputs = pytree.tree_map(change, inputs)
+    return changed
+
+
+def check(run: Callable[[Inputs], list[Tensor]], model: nn.Module, inputs: Inputs) -> None:
+    """Compare the floating outputs of `run(inputs)` with those of the model.
+
+    Raises:
+        ExportFailedError: it does not run, or they differ by more than `AGREEMENT`.
+    """
+    try:
+        with torch.no_grad():
+            expected = floating(model(*inputs[0], **inputs[1]))
+            outputs = run(inputs)
+    except Exception as error:  # the runtime may refuse in its own words
+        raise ExportFailedError(f"it does not run: {reason_of(error)}") from error
+    if [tuple(each.shape) for each in outputs] != [tuple(each.shape) for each in expected]:
+        raise ExportFailedError("its outputs have other shapes than those of the compressed model")
+    distance = max((_relative(one, other) for one, other in zip(outputs, expected, strict=True)), default=0.0)
+    if distance > AGREEMENT:
+        raise ExportFailedError(f"its outputs are off by {distance:.1e} (allowed {AGREEMENT:.0e})")
+
+
+def _relative(one: Tensor, other: Tensor) -> float:
+    if not other.numel():
+        return 0.0
+    distance = float((one - other).abs().max() / other.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
+    return distance if math.isfinite(distance) else math.inf
+
+
+def reason_of(error: Exception) -> str:
+    """An exception on one line."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line[:300]}".rstrip(". :")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' advice about their own internals, and their structured trace, out of everybody's log."""
+    loggers = [logging.getLogger(name) for name in ("torch.__trace", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _runnable(exported: ExportedProgram) -> GraphModule:
+    # A module straight from the exporter refuses eval() and checks the example's sizes.
+    module = exported.module(check_guards=False)
+    return GraphModule(module, module.graph)
+
+
+def _refuse_pickles(file: Any) -> None:
+    """An archive may hold pickles, and torch.export.load runs them."""
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            name = entry.filename
+            if "/sample_inputs/" in name and entry.file_size:
+                raise ValueError("it holds a pickle of sample inputs")
+            if name.endswith(("weights_config.json", "constants_config.json")):
+                payloads = json.loads(archive.read(entry))["config"]
+                pickled = [key for key, payload in payloads.items() if payload["use_pickle"]]
+                if pickled:
+                    raise ValueError(f"it holds a pickle: '{pickled[0]}'")
+    file.seek(0)
+
+
+def _plain(spec: Any) -> Any:
+    """The structure of an output in Python's own containers: a user's class is not there when the program runs."""
+    if spec.is_leaf():
+        return spec
+    children = [_plain(child) for child in spec.children()]
+    if spec.type in (tuple, list):
+        return pytree.TreeSpec(spec.type, None, children)
+    names = spec.context
+    if isinstance(names, list) and len(names) == len(children) and all(isinstance(name, str) for name in names):
+        return pytree.TreeSpec(dict, names, children)
+    return pytree.TreeSpec(tuple, None, children)

@@ -1,0 +1,117 @@
+"""recipe.yaml: how the model was compressed, what is left of each parameter, and which files hold it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pfa_gate.artifacts.folder import digest
+from pfa_gate.coupling import Coupling
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record import Record
+from pfa_gate.surgery import Compressed, Form, Kept
+
+RECIPE = "recipe.yaml"
+_VERSION = 1
+_AGAIN = "Run the gate again."
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe.yaml says about the files beside it.
+
+    Attributes:
+        folder: where it lies.
+        form: `module` or `graph`.
+        kept: for each parameter and axis, the indices that stayed.
+        files: name of each file -> SHA-256 of its bytes.
+    """
+
+    folder: Path
+    form: Form
+    kept: Kept
+    files: Mapping[str, str]
+
+    def file(self, name: str) -> Path:
+        """The path of a file of this recipe, its bytes being those that were written with it.
+
+        Raises:
+            ArtifactError: the recipe names no such file, or the file is missing or another one.
+        """
+        if name not in self.files:
+            raise ArtifactError(
+                f"{self.folder} has no {name}.", remedy="The record says why under 'unmeasured', in record.json."
+            )
+        path = self.folder / name
+        try:
+            same = path.resolve().parent == self.folder.resolve() and digest(path) == self.files[name]
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}.", remedy=_AGAIN) from error
+        if not same:
+            raise ArtifactError(f"{path} is not the file that was written with {RECIPE}.", remedy=_AGAIN)
+        return path
+
+
+def recipe_text(record: Record, compressed: Compressed, coupling: Coupling, files: Mapping[str, str]) -> str:
+    """The recipe as YAML: how it was found, filters kept per group, and the cut of each parameter."""
+    recipe = record.recipe
+    plan: dict[str, Any] = {
+        "version": _VERSION,
+        "gate": record.gate,
+        "strategy": recipe.strategy if recipe else None,
+        "energy": recipe.energy if recipe else None,
+        "form": compressed.form,
+        "files": dict(files),
+        "groups": {group.name: _group_plan(group.name, group.width, record) for group in coupling.groups},
+        "parameters": {
+            name: {axis: np.asarray(indices).tolist() for axis, indices in sorted(axes.items())}
+            for name, axes in sorted(compressed.kept.items())
+        },
+    }
+    return yaml.safe_dump(plan, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def _group_plan(name: str, width: int, record: Record) -> dict[str, Any]:
+    recipe = record.recipe
+    keep = recipe.keep.get(name) if recipe else None
+    if keep is None:
+        reason = recipe.reasons.get(name, "") if recipe else ""
+        return {"filters": width, "whole": reason}
+    return {"filters": width, "keep": keep}
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read the recipe of a gate's folder.
+
+    Raises:
+        ArtifactError: there is none, it is broken, or it names a file outside its folder.
+    """
+    path = folder / RECIPE
+    try:
+        return _plan(folder, yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ArtifactError(
+            f"There is no compressed model in {folder}: {error.strerror}.", remedy="Run the gate first."
+        ) from error
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(f"{path} is not a recipe: {type(error).__name__}: {reason}.", remedy=_AGAIN) from error
+
+
+def _plan(folder: Path, data: Any) -> Plan:
+    if data["version"] != _VERSION:
+        raise ValueError(f"its version is {data['version']!r}, not {_VERSION}")
+    if data["form"] not in ("module", "graph"):
+        raise ValueError(f"its form is {data['form']!r}")
+    kept = {
+        str(name): {int(axis): np.asarray(indices, dtype=np.int64) for axis, indices in axes.items()}
+        for name, axes in data["parameters"].items()
+    }
+    files = {str(name): str(hashed) for name, hashed in data["files"].items()}
+    for name in files:
+        if name in (".", "..") or "\\" in name or Path(name).name != name:
+            raise ArtifactError(f"{folder / RECIPE} names a file outside its own folder: {name!r}.", remedy=_AGAIN)
+    return Plan(folder, data["form"], kept, files)

@@ -1,0 +1,46 @@
+"""Gate folders of small networks, written once for all tests of this folder."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import coupling, network
+from torch import nn
+
+from pfa_gate import artifacts
+from pfa_gate.record import Compressed as CompressedRecord
+from pfa_gate.record import Exact, Probe, RecipeRecord, Record, Size
+from pfa_gate.surgery import Compressed, compress
+
+
+@cache
+def halved(name: str) -> Compressed:
+    """A network with every other filter of every free group."""
+    model, example = network(name)
+    keep = {group.name: np.arange(group.width)[::2] for group in coupling(name).free}
+    return compress(model, coupling(name), keep, ((example,), {}))
+
+
+def blank(name: str, compressed: Compressed) -> Record:
+    """A record of a run in which nothing but the surgery is told."""
+    size = Size(1, 4, 1)
+    part = CompressedRecord(1, 4, 1, None, Exact(0.0, True), form=compressed.form)
+    recipe = RecipeRecord("energy", 0.5, {group.name: group.width // 2 for group in coupling(name).free})
+    return Record(name, "pfa.yaml", {}, {}, size, Probe(2, "ab"), recipe=recipe, compressed=part)
+
+
+def written(name: str, output: Path) -> tuple[Record, nn.Module]:
+    """The record and the compressed model of a folder just written."""
+    compressed = halved(name)
+    inputs = ((network(name)[1],), {})
+    record = artifacts.write(output, blank(name, compressed), compressed, coupling(name), inputs)
+    return record, compressed.model
+
+
+@pytest.fixture(scope="session", params=["residual", "padded_shortcut"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
+    """A gate's folder and the compressed model in it: one of the form module, one of the form graph."""
+    output = tmp_path_factory.mktemp("output")
+    _, model = written(request.param, output)
+    return output / request.param, model
