@@ -66,10 +66,11 @@ class Attempt:
             return Result(str(self.config), self.gate, record=record_of(), test=self.test)
         except PFAGateError as error:
             return Result(str(self.config), self.gate, error=str(error), test=self.test)
-        except (KeyboardInterrupt, GeneratorExit, pytest.exit.Exception):
+        except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            if not isinstance(error, Exception | pytest.fail.Exception) or isinstance(error, pytest.xfail.Exception):
+            escapes = isinstance(error, pytest.xfail.Exception | pytest.exit.Exception)
+            if escapes or not isinstance(error, Exception | pytest.fail.Exception):
                 return Result(str(self.config), self.gate, error=_escaped(error), test=self.test)
             self.exception = error
             words = "".join(traceback.format_exception_only(error)).strip()

@@ -113,7 +113,10 @@ class BudgetItem(pytest.Item):
 
         attempt = Attempt(self.path, self._gate.name, self.nodeid)
         shared = self.config.stash[PLAN].shared
-        result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._analysis))
+        try:
+            result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._analysis))
+        except PFAGateError as error:
+            raise _failure(str(error)) from None
         if attempt.exception is not None:
             raise attempt.exception
         if result.record is None:

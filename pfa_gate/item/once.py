@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+from pfa_gate.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -
         gate: name of the gate.
         analyse: makes the result; called at most once per gate and folder, whatever it gives.
 
+    Raises:
+        ArtifactError: the folder cannot be written.
+
     Example:
         >>> import tempfile
         >>> def analyse() -> Result:
@@ -55,9 +61,8 @@ def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -
         >>> results[0] == results[1]
         True
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_key(config, gate)}.json"
-    with FileLock(path.with_suffix(".lock")):
+    with _locked(path):
         result = _read(path)
         if result is None:
             result = analyse()
@@ -78,6 +83,29 @@ def results(folder: Path) -> Iterator[Result]:
             yield result
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path.with_suffix(".lock"))
+    with _refusals(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _refusals(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(
+            f"The verdict cannot be shared with the other tests: {error.strerror or error}.",
+            remedy=f"Free some space for {folder.as_posix()}, or point TMPDIR at another disk.",
+        ) from error
+
+
 def _key(config: Path, gate: str) -> str:
     return hashlib.sha256(f"{config}\0{gate}".encode(errors="surrogatepass")).hexdigest()[:24]
 
@@ -95,5 +123,6 @@ def _read(path: Path) -> Result | None:
 
 def _write(path: Path, result: Result) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(asdict(result)), encoding="utf-8")
-    os.replace(unfinished, path)
+    with _refusals(path.parent):
+        unfinished.write_text(json.dumps(asdict(result)), encoding="utf-8")
+        os.replace(unfinished, path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile, Plan
+from pfa_gate.plugin.ledger import Ledger
 from pfa_gate.plugin.progress import watch_on
 from pfa_gate.plugin.search import NAME, Request, search
 from pfa_gate.plugin.summary import write_reports
@@ -42,7 +43,9 @@ class GateSession:
         Raises:
             UsageError: there is none, or one that is named is not there.
         """
-        plan_of(self.config)
+        plan = plan_of(self.config)
+        if not is_worker(self.config):
+            self.config.pluginmanager.register(Ledger(self.config, plan), "pfa_gate_ledger")
         watch = watch_on(self.config)
         if watch is not None:
             self.config.stash[PROGRESS] = watch
@@ -129,8 +132,15 @@ def _made(config: pytest.Config) -> Plan:
     configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
     chosen = request.names_only_tests()
     _check(request, configs, chosen)
-    shared = Path(tempfile.mkdtemp(prefix="pfa_gate-"))
-    return Plan(configs, shared, _output(config), chosen)
+    return Plan(configs, _shared_folder(), _output(config), chosen)
+
+
+def _shared_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="pfa_gate-"))
+    except OSError as error:
+        fact = f"--pfa: there is no room for a temporary folder: {error.strerror}."
+        raise pytest.UsageError(f"{fact}\n  Free some space, or point TMPDIR at another disk.") from error
 
 
 def _request(config: pytest.Config) -> Request:

@@ -3,7 +3,9 @@
 Stands in for `pfa_gate.gate` in the processes of a test: `-p fakes` on the command line.
 """
 
+import errno
 import os
+import signal
 import sys
 import time
 import types
@@ -42,20 +44,48 @@ def run(config_path: Path, gate: str, *, output: Path | None, progress: Callable
 
 
 def _raise(kind: str | None) -> None:
-    if kind == "warning":
-        warnings.warn("a deprecated thing", DeprecationWarning, stacklevel=1)
-        warnings.warn("a strange thing", UserWarning, stacklevel=1)
-    elif kind == "skip":
-        pytest.skip("no network")
-    elif kind == "xfail":
-        pytest.xfail("it never works")
-    elif kind == "exit":
-        sys.exit(0)
-    elif kind == "mistake":
-        remedy = "Correct the name."
-        raise FactoryError("The module net does not import.", remedy=remedy, where=("pfa.yaml:5:16",))
-    elif kind is not None:
-        raise RuntimeError("boom")
+    if kind is not None:
+        _MISHAPS.get(kind, _bug)()
+
+
+def _warning() -> None:
+    warnings.warn("a deprecated thing", DeprecationWarning, stacklevel=1)
+    warnings.warn("a strange thing", UserWarning, stacklevel=1)
+
+
+def _mistake() -> None:
+    remedy = "Correct the name."
+    raise FactoryError("The module net does not import.", remedy=remedy, where=("pfa.yaml:5:16",))
+
+
+def _memory() -> None:
+    raise MemoryError
+
+
+def _bug() -> None:
+    raise RuntimeError("boom")
+
+
+def _disk_fills_up() -> None:
+    os.replace = _full
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+_MISHAPS: dict[str, Callable[[], object]] = {
+    "warning": _warning,
+    "mistake": _mistake,
+    "memory": _memory,
+    "full": _disk_fills_up,
+    "skip": lambda: pytest.skip("no network"),
+    "xfail": lambda: pytest.xfail("it never works"),
+    "quit": lambda: pytest.exit("enough", returncode=0),
+    "exit": lambda: sys.exit(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
+}
 
 
 def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:

@@ -1,0 +1,87 @@
+"""What goes wrong in the user's own code, with the real gate: an error of each budget, with the reason."""
+
+import sys
+
+import pytest
+
+NET = """
+import numpy as np
+import torch
+from torch import nn
+
+
+def build(flaw=None):
+    if flaw == "raises":
+        raise ValueError("no such width")
+    if flaw == "memory":
+        raise MemoryError
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    if flaw == "nan":
+        model[0].weight.data[2, 1] = float("nan")
+    return model
+
+
+def probe():
+    return torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+
+
+def unreadable():
+    raise OSError("the share is not mounted")
+
+
+def labelled():
+    return probe(), torch.zeros(64, dtype=torch.long)
+
+
+def metric(model, batches):
+    raise ZeroDivisionError("no classes")
+"""
+GATE = """
+  {name}:
+    model: {{factory: net.py:build, arguments: {{{arguments}}}}}
+    probe: {{data: "net.py:{data}"}}
+    evaluation: {{data: net.py:labelled, metric: "{metric}"}}
+    budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{accuracy_drop: {limit}}}}}
+"""
+MISHAPS = {
+    "factory": ({"arguments": "flaw: raises"}, "'net.py:build' raised ValueError: no such width"),
+    "memory": ({"arguments": "flaw: memory"}, "MemoryError"),
+    "data": ({"data": "unreadable"}, "raised OSError: the share is not mounted"),
+    "metric": ({"metric": "net.py:metric", "limit": "100"}, "raised ZeroDivisionError: no classes"),
+    "nan": ({"arguments": "flaw: nan"}, "NaN"),
+    "labels": ({"data": "labelled"}, None),
+}
+
+
+def gate(name: str, **changes: str) -> str:
+    return GATE.format(name=name, **{"arguments": "", "data": "probe", "metric": "accuracy", "limit": "1", **changes})
+
+
+@pytest.mark.parametrize("way", [[], ["-n2"], ["-p", "no:cacheprovider"]])
+def test_each_is_an_error_of_every_budget_with_its_reason(project: pytest.Pytester, way: list[str]) -> None:
+    (project.path / "net.py").write_text(NET)
+    (project.path / "pfa.yaml").write_text(
+        "version: 1\ngates:" + "".join(gate(name, **changes) for name, (changes, _) in MISHAPS.items())
+    )
+    result = project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml", "-rE", *way)
+    assert result.ret == 1
+    outcomes = result.parseoutcomes()
+    wrong = [name for name, (_, said) in MISHAPS.items() if said]
+    assert outcomes == {"errors": 3 * len(wrong), "passed": 3}
+    shown = result.stdout.str()
+    for name in wrong:
+        said = MISHAPS[name][1]
+        assert said is not None
+        assert said in shown
+        assert f"ERROR pfa.yaml::{name}::compressed.accuracy_drop" in shown
+
+
+def test_a_folder_that_cannot_be_written(project: pytest.Pytester) -> None:
+    (project.path / "net.py").write_text(NET)
+    (project.path / "pfa.yaml").write_text("version: 1\ngates:" + gate("digits"))
+    (project.path / "results").write_text("a file where a folder should be")
+    result = project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml", "--pfa-output", "results")
+    assert result.ret == 1
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(["The results cannot be written to *results/digits: *", "*Free some space*"])
