@@ -5,12 +5,13 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Coupling, Layer, Program, Tap, inputs_of
+from pfa_gate.coupling import Layer, Program, Tap, inputs_of
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
 
 Pooling = Literal["max", "mean"]
@@ -28,13 +29,13 @@ _LAYERS = (
 
 
 def chosen_layers(
-    model: nn.Module, coupling: Coupling, include: Sequence[str], exclude: Sequence[str]
+    model: nn.Module, layers: Sequence[Layer], include: Sequence[str], exclude: Sequence[str]
 ) -> tuple[Layer, ...]:
     """The convolutions and linears whose names match, in the order of the forward pass.
 
     Args:
         model: the model itself, to know of layers that are never called.
-        coupling: its coupling.
+        layers: those that its forward pass calls.
         include: patterns on module names; `*` matches any characters, dots too.
         exclude: patterns of layers to leave out all the same.
 
@@ -42,7 +43,7 @@ def chosen_layers(
         LayerPatternError: a pattern matches no layer.
         LayerNotCalledError: a layer that matches is never called.
     """
-    called = {layer.name: layer for layer in coupling.layers if layer.kind != "embedding"}
+    called = {layer.name: layer for layer in layers if layer.kind != "embedding"}
     silent = _uncalled(model, called)
     for pattern in (*include, *exclude):
         if not any(fnmatchcase(name, pattern) for name in (*called, *silent)):
@@ -52,10 +53,7 @@ def chosen_layers(
             )
     for name in silent:
         if _matches(name, include) and not _matches(name, exclude):
-            raise LayerNotCalledError(
-                f"Layer '{name}' is never called in the forward pass.",
-                remedy=f"Remove it from the model, or exclude it: layers: {{exclude: [{name}]}}.",
-            )
+            raise _not_called(name)
     return tuple(layer for name, layer in called.items() if _matches(name, include) and not _matches(name, exclude))
 
 
@@ -110,6 +108,69 @@ def respond(
             with torch.inference_mode():
                 _run(program, args, kwargs, observe)
             yield taken
+
+
+def hooked_layers(model: nn.Module) -> tuple[Layer, ...]:
+    """The convolutions and linears of a model that cannot be followed: they are read by hooks, and none is cut."""
+    reason = "the model cannot be exported, so nothing of it is cut"
+    return tuple(_hooked(name, module, reason) for name, module in model.named_modules() if isinstance(module, _LAYERS))
+
+
+def _hooked(name: str, module: nn.Module, reason: str) -> Layer:
+    linear = isinstance(module, nn.Linear)
+    axis = 1 if "Transpose" in type(module).__name__ else 0
+    filters = int(module.out_features if linear else module.out_channels)  # type: ignore[arg-type]
+    tap = Tap(name, -1 if linear else 1, np.arange(filters))
+    kind = "linear" if linear else "convolution"
+    return Layer(name, kind, filters, f"{name}.weight", axis, (tap,), (), reason)
+
+
+def respond_by_hooks(
+    model: nn.Module, batches: Iterable[Any], layers: Sequence[Layer], pooling: Pooling = "max"
+) -> Iterator[Responses]:
+    """The same responses as `respond`, by layer name, from the model itself: for models that cannot be exported.
+
+    Hooks are taken off again, whatever happens.
+
+    Raises:
+        LayerNotCalledError: a layer is not called by the first batch.
+    """
+    taken: dict[str, list[Tensor]] = {}
+
+    def reader(name: str, axis: int) -> Any:
+        def read(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            taken.setdefault(name, []).append(pooled(output, axis % output.ndim, pooling))
+
+        return read
+
+    handles = [
+        model.get_submodule(layer.name).register_forward_hook(reader(layer.name, layer.taps[0].axis))
+        for layer in layers
+    ]
+    try:
+        for batch in batches:
+            taken.clear()
+            args, kwargs = inputs_of(batch)
+            with torch.inference_mode():
+                model(*args, **kwargs)
+            _require_calls(layers, taken)
+            yield {name: torch.cat(parts) for name, parts in taken.items()}
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _require_calls(layers: Sequence[Layer], taken: Collection[str]) -> None:
+    for layer in layers:
+        if layer.name not in taken:
+            raise _not_called(layer.name)
+
+
+def _not_called(name: str) -> LayerNotCalledError:
+    return LayerNotCalledError(
+        f"Layer '{name}' is never called in the forward pass.",
+        remedy=f"Remove it from the model, or exclude it: layers: {{exclude: [{name}]}}.",
+    )
 
 
 def _run(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], observe: Any) -> None:

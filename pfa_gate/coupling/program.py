@@ -3,11 +3,12 @@
 The graph is what is followed, cut and probed; the model itself is only borrowed and given back as it was.
 """
 
+import io
 import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,11 +157,11 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 @contextmanager
 def _in_silence() -> Iterator[None]:
-    """Keep the exporter's advice about its own internals, and its structured trace, out of everybody's log."""
+    """Keep the exporter's advice, its structured trace and the graphs it prints on failure out of everybody's log."""
     structured = logging.getLogger("torch.__trace")
     disabled, structured.disabled = structured.disabled, True
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -168,18 +169,27 @@ def _in_silence() -> Iterator[None]:
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:
+    """With a dynamic batch, else as the example is, else through torch.fx, which follows what hooks hide."""
+    attempts: list[Callable[[], ExportedProgram]] = [
+        lambda: export(model, args, dict(kwargs), dynamic_shapes=_dynamic(model, args, kwargs), strict=False),
+        lambda: export(model, args, dict(kwargs), strict=False),
+        lambda: export(torch.fx.symbolic_trace(model), args, dict(kwargs), strict=False),
+    ]
+    failures: list[Exception] = []
+    for attempt in attempts:
+        try:
+            return attempt()
+        except Exception as error:  # a user's forward and the exporter may raise anything; the first is reported
+            failures.append(error)
+    raise _refused(failures[0]) from failures[0]
+
+
+def _dynamic(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     shapes = ShapesCollection()  # type: ignore[no-untyped-call]
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.ndim:
             shapes[leaf] = {0: Dim.AUTO}
-    try:
-        dynamic = shapes.dynamic_shapes(model, args, dict(kwargs))  # type: ignore[no-untyped-call]
-        return export(model, args, dict(kwargs), dynamic_shapes=dynamic, strict=False)
-    except Exception as first:  # any failure of a user's forward or of the exporter ends here, with its reason
-        try:
-            return export(model, args, dict(kwargs), strict=False)
-        except Exception:
-            raise _refused(first) from first
+    return shapes.dynamic_shapes(model, args, dict(kwargs))  # type: ignore[no-untyped-call]
 
 
 _ASSERTIONS = frozenset(["_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size"])

@@ -16,7 +16,6 @@ from pfa_gate.gate.measure import Spectra
 from pfa_gate.recipe import Recipe
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, Scores, Size, Unmeasured, finite
-from pfa_gate.selection import Selection
 from pfa_gate.spectrum import Spectrum
 from pfa_gate.surgery import Compressed
 
@@ -24,43 +23,71 @@ _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Everything a run found, before it is judged."""
+class Cut:
+    """What became of the model: the recipe, the smaller model, and what it costs and scores."""
 
-    config: GateConfig
     coupling: Coupling
-    chosen: Sequence[Layer]
-    spectra: Spectra
     recipe: Recipe
-    selection: Selection
-    full: Cost
     compressed: Compressed
     cost: Cost
     scores: tuple[Score, Score] | None
     latency: float | None
 
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a run found, before it is judged.
+
+    Attributes:
+        config: the gate.
+        layers: every layer of the model, in the order of the forward pass.
+        chosen: those that pfa.yaml chooses.
+        spectra: what the probe said.
+        full: what the full model costs.
+        cut: the compressed model, or None where none could be made.
+        reason: why there is none.
+    """
+
+    config: GateConfig
+    layers: Sequence[Layer]
+    chosen: Sequence[Layer]
+    spectra: Spectra
+    full: Cost
+    cut: Cut | None
+    reason: str = ""
+
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
-        drop = self.scores[0].value - self.scores[1].value if self.scores else None
-        proof = self.compressed.proof
+        layers = tuple(layer.measure() for layer in self.layer_records())
+        if self.cut is None:
+            return Measurements(
+                layers,
+                _size(self.full),
+                compressed_reason=self.reason,
+                accuracy_reason=self.reason,
+                latency_reason=self.reason,
+            )
+        scores, proof = self.cut.scores, self.cut.compressed.proof
         return Measurements(
-            layers=tuple(layer.measure() for layer in self.layers()),
+            layers=layers,
             full=_size(self.full),
-            compressed=_size(self.cost),
-            accuracy_drop=drop,
-            accuracy_reason="" if self.scores else "pfa.yaml has no evaluation",
-            latency=self.latency,
-            exact=Exactness(proof.max_error, proof.passed, tuple(sorted(self.compressed.put_back)), proof.tolerance),
+            compressed=_size(self.cut.cost),
+            accuracy_drop=scores[0].value - scores[1].value if scores else None,
+            accuracy_reason="" if scores else "pfa.yaml has no evaluation",
+            latency=self.cut.latency,
+            exact=Exactness(
+                proof.max_error, proof.passed, tuple(sorted(self.cut.compressed.put_back)), proof.tolerance
+            ),
         )
 
-    def layers(self) -> tuple[LayerRecord, ...]:
+    def layer_records(self) -> tuple[LayerRecord, ...]:
         """One record for each layer of the model, in the order of the forward pass."""
         chosen = {layer.name for layer in self.chosen}
-        return tuple(self._layer(layer, layer.name in chosen) for layer in self.coupling.layers)
+        return tuple(self._layer(layer, layer.name in chosen) for layer in self.layers)
 
     def _layer(self, layer: Layer, chosen: bool) -> LayerRecord:
         spectrum = self.spectra.layers.get(layer.name)
-        kept = self.compressed.kept.get(layer.weight, {}).get(layer.axis)
+        kept = self.cut.compressed.kept.get(layer.weight, {}).get(layer.axis) if self.cut else None
         indices = None if kept is None else tuple(np.asarray(kept).tolist())
         blank = LayerRecord(
             name=layer.name,
@@ -77,31 +104,37 @@ class Findings:
     def _skipped(self, layer: Layer, chosen: bool) -> str | None:
         if not chosen:
             return "embeddings are not judged" if layer.kind == "embedding" else "it is left out by layers"
-        return layer.frozen
+        return layer.frozen if self.cut else None
 
-    def recipe_record(self) -> RecipeRecord:
+    def recipe_record(self) -> RecipeRecord | None:
         """The recipe as plain data; a group that was put back is whole."""
-        reasons = {**self.recipe.reasons, **self.spectra.whole, **self.compressed.put_back}
-        keep = {name: count for name, count in self.recipe.keep.items() if name not in self.compressed.put_back}
-        return RecipeRecord(self.recipe.strategy, finite(self.recipe.energy), keep, reasons)
+        if self.cut is None:
+            return None
+        recipe, back = self.cut.recipe, self.cut.compressed.put_back
+        reasons = {**recipe.reasons, **self.spectra.whole, **back}
+        keep = {name: count for name, count in recipe.keep.items() if name not in back}
+        return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons)
 
-    def compressed_record(self) -> CompressedRecord:
+    def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""
-        proof = self.compressed.proof
+        if self.cut is None:
+            return None
+        proof = self.cut.compressed.proof
         return CompressedRecord(
-            parameters=self.cost.parameters,
-            bytes=self.cost.bytes,
-            macs=self.cost.macs,
-            latency=finite(self.latency),
+            parameters=self.cut.cost.parameters,
+            bytes=self.cut.cost.bytes,
+            macs=self.cut.cost.macs,
+            latency=finite(self.cut.latency),
             exact=Exact(finite(proof.max_error), proof.passed),
-            put_back=tuple(sorted(self.compressed.put_back)),
+            put_back=tuple(sorted(self.cut.compressed.put_back)),
+            form=self.cut.compressed.form,
         )
 
     def scores_record(self) -> Scores | None:
         """Scores of both models, or None without an evaluation."""
-        if self.scores is None or self.config.evaluation is None:
+        if self.cut is None or self.cut.scores is None or self.config.evaluation is None:
             return None
-        full, smaller = self.scores
+        full, smaller = self.cut.scores
         drop = full.value - smaller.value
         interval = drop_interval(full, smaller)
         return Scores(self.config.evaluation.metric, full.value, smaller.value, drop, interval)
@@ -110,10 +143,18 @@ class Findings:
         """What was not measured, and why."""
         for name, reason in sorted(self.spectra.unmeasured.items()):
             yield Unmeasured(f"layer {name}", reason)
-        for name in self.coupling.unknown:
+        if self.cut is None:
+            yield Unmeasured("compressed model", self.reason)
+            return
+        for name in self.cut.coupling.unknown:
             yield Unmeasured("coupling", f"{name}; what it touches stays whole")
-        for name, reason in sorted(self.compressed.put_back.items()):
+        for name, reason in sorted(self.cut.compressed.put_back.items()):
             yield Unmeasured(f"group {name}", f"put back whole: {reason}")
+        for name in self.cut.coupling.normalised:
+            yield Unmeasured(
+                f"equality at {name}",
+                "it normalises across channels, so it was proved against its own definition on the channels left",
+            )
 
 
 def _with_spectrum(layer: LayerRecord, spectrum: Spectrum) -> LayerRecord:

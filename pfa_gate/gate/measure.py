@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfa_gate.config import GateConfig
-from pfa_gate.coupling import Coupling, Group, Layer, Program
+from pfa_gate.coupling import Group, Layer
 from pfa_gate.coupling.group import Indices
 from pfa_gate.covariance import Moments, accumulate, merge, merge_all, subset
 from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
-from pfa_gate.loading import Batch
-from pfa_gate.probe import respond
+from pfa_gate.probe import Responses
 from pfa_gate.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 
 Shards = tuple[Moments, ...]
@@ -34,23 +32,20 @@ class Spectra:
     whole: Mapping[str, str]
 
 
-def responses(
-    program: Program, parts: Sequence[Group | Layer], batches: Iterable[Batch], config: GateConfig
-) -> dict[str, Shards]:
-    """Moments at every tap of the layers and groups, by node, from one pass over the probe."""
-    taps = [tap for part in parts for tap in part.taps]
+def responses(parts: Sequence[Group | Layer], stream: Iterable[Responses]) -> dict[str, Shards]:
+    """Moments at every tap of these layers and groups, by node, from one pass over a stream of responses."""
     names = {tap.node: part.name for part in reversed(parts) for tap in part.taps}
-    return accumulate(respond(program, batches, taps, config.probe.pooling), names)
+    return accumulate(stream, names)
 
 
-def spectra(coupling: Coupling, layers: Sequence[Layer], moments: Mapping[str, Shards]) -> Spectra:
+def spectra(groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards]) -> Spectra:
     """Spectra of the chosen layers and of the free groups that only these layers make.
 
     Raises:
         TooFewSamplesError: a layer that can be cut has as many filters as there are samples, or more.
         InactiveModelError: no filter of any layer responds.
     """
-    whole = dict(_whole(coupling, {layer.name for layer in layers}))
+    whole = dict(_whole(groups, {layer.name for layer in layers}))
     found: dict[str, Spectrum] = {}
     unmeasured: dict[str, str] = {}
     for layer in layers:
@@ -66,12 +61,12 @@ def spectra(coupling: Coupling, layers: Sequence[Layer], moments: Mapping[str, S
             "No filter of any layer responds to the probe.",
             remedy="Check that the checkpoint is trained and the probe is preprocessed as in training.",
         )
-    groups = {group.name: _group_spectrum(group, moments) for group in coupling.groups if group.name not in whole}
-    return Spectra(found, groups, unmeasured, whole)
+    cut = {group.name: _group_spectrum(group, moments) for group in groups if group.name not in whole}
+    return Spectra(found, cut, unmeasured, whole)
 
 
-def _whole(coupling: Coupling, chosen: set[str]) -> Iterator[tuple[str, str]]:
-    for group in coupling.groups:
+def _whole(groups: Sequence[Group], chosen: set[str]) -> Iterator[tuple[str, str]]:
+    for group in groups:
         outside = [name for name in group.layers if name not in chosen]
         if group.frozen is not None:
             yield group.name, group.frozen

@@ -11,6 +11,7 @@ from pfa_gate.coupling import inputs_of, trace
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import borrowed
 from pfa_gate.errors import SurgeryError
+from pfa_gate.surgery.constant import Folded, fold_constants, removed_and_inactive
 from pfa_gate.surgery.cut import narrow
 from pfa_gate.surgery.plan import Kept, plan
 from pfa_gate.surgery.proof import Inputs, Proof, floating, prove
@@ -20,14 +21,17 @@ from pfa_gate.surgery.rewrite import rewrite
 
 __all__ = [
     "Compressed",
+    "Folded",
     "Kept",
     "Proof",
     "compress",
     "floating",
+    "fold_constants",
     "narrow",
     "operate",
     "plan",
     "prove",
+    "removed_and_inactive",
 ]
 
 Keep = Mapping[str, npt.ArrayLike]

@@ -57,6 +57,20 @@ def prove(smaller: nn.Module, silenced: Silenced, inputs: Inputs) -> Proof:
         reference = _outputs(partial(silenced.forward, dtype), inputs, dtype)
         if isinstance(reference, list):
             break
+    return _proof(smaller, reference, inputs, dtype)
+
+
+def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
+    """Compare two models on `inputs` and random inputs like them, in float32.
+
+    Raises:
+        SurgeryError: one of them does not run.
+    """
+    dtype = torch.float32
+    return _proof(smaller, _outputs(lambda: _duplicate(reference).to(dtype), inputs, dtype), inputs, dtype)
+
+
+def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs: Inputs, dtype: torch.dtype) -> Proof:
     if isinstance(reference, Exception):
         raise SurgeryError(
             f"The silenced model does not run on its own example: {_first_line(reference)}"
