@@ -152,6 +152,11 @@ def test_the_list_of_options_is_whole() -> None:
     assert told - {"none"} == set(re.findall(r'addini\("(\w+)"', source))
 
 
+def test_the_list_of_commands_is_whole() -> None:
+    source = (ROOT / "pfa_gate" / "cli.py").read_text("utf-8")
+    assert set(re.findall(r"`pfa-gate (\w+)", README)) == set(re.findall(r'add_parser\("(\w+)"', source))
+
+
 @pytest.mark.parametrize("name", pfa_gate.__all__)
 def test_every_public_name_is_explained(name: str) -> None:
     assert re.search(rf"`{name}[`(]", section("Python"))
