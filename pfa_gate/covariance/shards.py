@@ -3,7 +3,7 @@
 PYTEST_DONT_REWRITE
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Shards:
 
     Args:
         filters: C.
+        shards: how many; 1 where no jackknife is wanted, at an eighth of the memory.
 
     Example:
         >>> shards = Shards(2)
@@ -31,10 +32,10 @@ class Shards:
         [3, 3, 3, 3, 2, 2, 2, 2]
     """
 
-    def __init__(self, filters: int) -> None:
-        self._moments = (Moments.empty(filters),) * SHARDS
+    def __init__(self, filters: int, shards: int = SHARDS) -> None:
+        self._moments = (Moments.empty(filters),) * shards
         # A merge costs C^2; over C / 4 rows it vanishes beside the product it follows.
-        self._block = np.empty((SHARDS * max(128, filters // 4), filters))
+        self._block = np.empty((shards * max(128, filters // 4), filters))
         self._waiting = 0
 
     def add(self, responses: Responses) -> None:
@@ -69,18 +70,21 @@ class Shards:
             8
         """
         waiting = self._block[: self._waiting]
-        return tuple(merge(m, of_rows(waiting[i::SHARDS])) for i, m in enumerate(self._moments))
+        return tuple(merge(m, of_rows(waiting[i :: len(self._moments)])) for i, m in enumerate(self._moments))
 
 
-def accumulate(stream: Iterable[Mapping[str, Responses]], layers: Mapping[str, str]) -> dict[str, tuple[Moments, ...]]:
+def accumulate(
+    stream: Iterable[Mapping[str, Responses]], layers: Mapping[str, str], whole: Collection[str] = ()
+) -> dict[str, tuple[Moments, ...]]:
     """Sum up a stream of responses, for each place they are read at.
 
     Args:
         stream: for each batch, place -> responses [n, C].
         layers: place -> the name by which people know it, for errors.
+        whole: places of which no jackknife is wanted: they are kept in one shard.
 
     Returns:
-        Place -> the moments of its 8 shards.
+        Place -> the moments of its shards.
 
     Raises:
         NotFiniteError: NaN or infinity; the error names the layer.
@@ -95,7 +99,9 @@ def accumulate(stream: Iterable[Mapping[str, Responses]], layers: Mapping[str, s
         for place, responses in batch.items():
             try:
                 rows = as_rows(responses)
-                shards.setdefault(place, Shards(rows.shape[1])).add(rows)
+                if place not in shards:
+                    shards[place] = Shards(rows.shape[1], 1 if place in whole else SHARDS)
+                shards[place].add(rows)
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__
     return {place: each.moments() for place, each in shards.items()}

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from pfa_gate.config import GateConfig
 from pfa_gate.cost import Cost, cost, latency_ratio
-from pfa_gate.coupling import Coupling, Group, Layer, export_model, inputs_of, trace_program
+from pfa_gate.coupling import Coupling, Layer, export_model, inputs_of, trace_program
 from pfa_gate.errors import TraceError
 from pfa_gate.evaluation import Score, score
 from pfa_gate.gate.account import Cut, Findings
@@ -30,10 +30,9 @@ def examine(config: GateConfig, subject: Subject, stages: Stages) -> Findings:
     layers, full = _chosen(config, subject, stages, coupling.layers)
     with stages.stage("probing", "probe", "data"):
         groups = [group for group in coupling.free if _made_by(group.layers, layers)]
-        parts: list[Group | Layer] = [*layers, *groups]
-        taps = [tap for part in parts for tap in part.taps]
+        taps = [tap for layer in layers for tap in layer.taps] + [tap for group in groups for tap in group.taps]
         stream = respond(program, _counted(config, subject, stages), taps, config.probe.pooling)
-        moments = responses(parts, stream)
+        moments = responses(layers, groups, stream)
     with stages.stage("taking spectra", "probe"):
         found = spectra(coupling.groups, layers, moments)
     cut = _cut(config, subject, stages, (coupling, found, full))
@@ -45,7 +44,7 @@ def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason:
     layers, full = _chosen(config, subject, stages, every)
     with stages.stage("probing", "probe", "data"):
         batches = _counted(config, subject, stages)
-        moments = responses(layers, respond_by_hooks(subject.model, batches, layers, config.probe.pooling))
+        moments = responses(layers, (), respond_by_hooks(subject.model, batches, layers, config.probe.pooling))
     with stages.stage("taking spectra", "probe"):
         found = spectra((), layers, moments)
     return Findings(config, every, layers, found, full, None, reason)

@@ -32,10 +32,14 @@ class Spectra:
     whole: Mapping[str, str]
 
 
-def responses(parts: Sequence[Group | Layer], stream: Iterable[Responses]) -> dict[str, Shards]:
-    """Moments at every tap of these layers and groups, by node, from one pass over a stream of responses."""
-    names = {tap.node: part.name for part in reversed(parts) for tap in part.taps}
-    return accumulate(stream, names)
+def responses(layers: Sequence[Layer], groups: Sequence[Group], stream: Iterable[Responses]) -> dict[str, Shards]:
+    """Moments at every tap of these layers and groups, by node, from one pass over a stream of responses.
+
+    Sums are read for their groups alone, of which no standard error is wanted; layers are kept in shards.
+    """
+    sums = {tap.node: group.name for group in groups for tap in group.taps}
+    calls = {tap.node: layer.name for layer in layers for tap in layer.taps}
+    return accumulate(stream, sums | calls, set(sums) - set(calls))
 
 
 def spectra(groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards]) -> Spectra:

@@ -16,10 +16,9 @@ def measured(name: str, samples: int = 64) -> tuple[Spectra, list[dict[str, np.n
     found = coupling(name)
     _, example = network(name)
     batches = torch.randn(samples, *example.shape[1:], generator=torch.Generator().manual_seed(5)).split(10)
-    parts = [*found.layers, *found.free]
-    taps = [tap for part in parts for tap in part.taps]
+    taps = [tap for part in (*found.layers, *found.free) for tap in part.taps]
     stream = [dict(each) for each in respond(found.program, batches, taps)]
-    result = spectra(found.groups, found.layers, responses(parts, stream))
+    result = spectra(found.groups, found.layers, responses(found.layers, found.free, stream))
     return result, [{node: rows.numpy() for node, rows in each.items()} for each in stream]
 
 
@@ -60,7 +59,7 @@ def test_groups_with_an_excluded_layer_are_whole() -> None:
     rows = {tap.node: torch.randn(40, 16) for layer in found.layers for tap in layer.taps}
     rows |= {tap.node: torch.randn(40, group.width) for group in found.free for tap in group.taps}
     rows |= {layer.taps[0].node: torch.randn(40, layer.filters) for layer in found.layers}
-    result = spectra(found.groups, chosen, responses([*found.layers], [rows]))
+    result = spectra(found.groups, chosen, responses(found.layers, (), [rows]))
     assert result.whole["stem"] == "layer 'conv2' is excluded"
 
 
@@ -84,7 +83,7 @@ def test_a_model_in_which_nothing_responds_is_an_error() -> None:
     taps = [tap for layer in found.layers for tap in layer.taps]
     stream = respond(found.program, [torch.randn(40, 4, 9)], taps)
     with pytest.raises(InactiveModelError, match="No filter of any layer responds"):
-        spectra((), found.layers, responses(found.layers, stream))
+        spectra((), found.layers, responses(found.layers, (), stream))
 
 
 def test_nan_names_the_layer_and_the_filters() -> None:
@@ -94,6 +93,6 @@ def test_nan_names_the_layer_and_the_filters() -> None:
     found = trace(model, example)
     stream = respond(found.program, [torch.randn(40, 4, 9)], found.layers[0].taps)
     with pytest.raises(NotFiniteError) as caught:
-        responses(found.layers, stream)
+        responses(found.layers, (), stream)
     assert caught.value.where == ("layer 'conv'",)
     assert "filter 3" in caught.value.fact
