@@ -5,6 +5,7 @@ Paths in a config are relative to its own folder, or absolute; `loading` resolve
 PYTEST_DONT_REWRITE
 """
 
+from pfa_gate.config.allow import Waiver
 from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets
 from pfa_gate.config.complaints import Place
 from pfa_gate.config.document import Document, load
@@ -35,6 +36,7 @@ __all__ = [
     "Place",
     "ProbeConfig",
     "RecipeConfig",
+    "Waiver",
     "load",
     "resolved",
     "schema",

@@ -119,6 +119,4 @@ def _of_layers(rules: tuple[LayerRule, ...], at: Keys) -> list[Declared]:
 
 
 def _of_section(section: Section, at: Keys, limits: tuple[str, ...]) -> list[Declared]:
-    return [
-        Declared(f"{at[-1]}.{limit}", (*at, limit)) for limit in limits if getattr(section, limit) is not None
-    ]
+    return [Declared(f"{at[-1]}.{limit}", (*at, limit)) for limit in limits if getattr(section, limit) is not None]

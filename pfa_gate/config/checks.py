@@ -45,6 +45,7 @@ def check(data: object) -> Iterator[Objection]:
         yield from _targets(gate, ("gates", name, "recipe"))
         yield from _drop(gate, ("gates", name))
         yield from _budgets(gate, ("gates", name, "budgets"))
+        yield from _waivers(gate, ("gates", name, "allow"))
 
 
 def _at(data: object, *keys: str) -> Any:
@@ -142,6 +143,32 @@ def _budgets(gate: object, at: Keys) -> Iterator[Objection]:
         if isinstance(rule, dict) and set(rule) <= {"match"}:
             message = f"budgets.layers[{index}] limits nothing"
             yield Objection((*at, "layers", index), message, f"Add one of {', '.join(LAYER_LIMITS)}.")
+
+
+def _waivers(gate: object, at: Keys) -> Iterator[Objection]:
+    entries = _at(gate, "allow")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        budget, keys = _at(entry, "budget"), (*at, index)
+        if not isinstance(budget, str):
+            continue
+        area, _, key = (budget if "." in budget else f"layers.{budget}").partition(".")
+        of_layer, named = area == "layers" and key in LAYER_LIMITS, _at(entry, "layer") is not None
+        if of_layer and not named:
+            yield Objection(keys, f"the waiver of {budget} names no layer", 'Add it, such as layer: "stem".')
+        if named and not of_layer and area in ("model", "compressed"):
+            yield Objection((*keys, "layer"), f"{budget} is no budget of layers", "Remove the layer.")
+        if not _declares(gate, area, key):
+            remedy = "Remove the waiver, or add the limit that it waives."
+            yield Objection((*keys, "budget"), f"the waiver matches nothing: there is no budget {budget}", remedy)
+
+
+def _declares(gate: object, area: str, key: str) -> bool:
+    """Whether a limit is there; true for what is complained about elsewhere."""
+    declared = _at(gate, "budgets", area)
+    if area not in ("layers", "model", "compressed"):
+        return True
+    rules = declared if isinstance(declared, list) else [declared]
+    return any(_at(rule, key) is not None for rule in rules)
 
 
 def _has_limit(budgets: Mapping[str, object]) -> bool:

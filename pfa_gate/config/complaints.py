@@ -160,6 +160,5 @@ def _printable(letter: str) -> str:
 def _blank(text: str) -> str:
     """Make white space as wide as the text: a tab stays a tab, a wide letter counts twice."""
     return "".join(
-        "\t" if letter == "\t" else " " * (1 + (unicodedata.east_asian_width(letter) in "WF"))
-        for letter in text
+        "\t" if letter == "\t" else " " * (1 + (unicodedata.east_asian_width(letter) in "WF")) for letter in text
     )

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -24,13 +24,35 @@ _QUANTITY = re.compile(
 class Limit:
     """A limit or target as written in the config.
 
-    `value` is the plain number for "absolute" (300 k is 300000.0), 60.0 for "60%" and 0.5 for "0.5 pp";
-    `text` is what the user wrote.
+    Attributes:
+        value: the plain number for "absolute" (300 k is 300000.0), 60.0 for "60%" and 0.5 for "0.5 pp";
+            infinite where only an increase is limited.
+        unit: how `value` counts.
+        text: `value` as the user wrote it; empty where there is none.
+        increase: most that the value may lie above the baseline's; a percentage is of the baseline's value.
+        ratchet: whether the value may not lie above the baseline's at all.
     """
 
     value: float
     unit: Unit
     text: str
+    increase: "Limit | None" = None
+    ratchet: bool = False
+
+    @property
+    def relative(self) -> bool:
+        """Whether a baseline takes part."""
+        return self.increase is not None or self.ratchet
+
+    def words(self) -> str:
+        """All of it, as reports name it.
+
+        Example:
+            >>> Limit(0.7, "absolute", "0.7", increase=Limit(0.05, "absolute", "0.05"), ratchet=True).words()
+            '0.7, +0.05, ratchet'
+        """
+        parts = (self.text, f"+{self.increase.text}" if self.increase else "", "ratchet" if self.ratchet else "")
+        return ", ".join(filter(None, parts))
 
     def of(self, full: float) -> float:
         """Resolve a percentage against the full model's value; anything else is itself.
@@ -52,6 +74,7 @@ class Kind:
         ranges: how it counts -> lowest and highest value allowed.
         hints: remedy for a unit that is understandably tried but not taken here.
         whole: whether an absolute value must be a whole number.
+        step: what an increase over the baseline may look like; None where no baseline applies.
     """
 
     example: str
@@ -59,13 +82,14 @@ class Kind:
     ranges: Mapping[Unit, tuple[float, float]]
     hints: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
+    step: "Kind | None" = None
 
 
 def parse(raw: object, kind: Kind) -> Limit:
     """Read a limit.
 
     Args:
-        raw: a number, a text, or `{max: ...}` around either.
+        raw: a number, a text, or `{max: ..., max_increase: ..., ratchet: ...}`, of which one may do.
         kind: what it may look like.
 
     Raises:
@@ -76,7 +100,11 @@ def parse(raw: object, kind: Kind) -> Limit:
         (Limit(value=1200000.0, unit='absolute', text='1.2 MB'), 0.7)
     """
     if isinstance(raw, dict):
-        raw = _maximum(raw, kind)
+        return _combined(raw, kind)
+    return _plain(raw, kind)
+
+
+def _plain(raw: object, kind: Kind) -> Limit:
     text = _text(raw, kind)
     match = _QUANTITY.match(text)
     if match is None or len(text) > 60:
@@ -87,14 +115,21 @@ def parse(raw: object, kind: Kind) -> Limit:
     return limit
 
 
-def _maximum(raw: dict[str, object], kind: Kind) -> object:
-    later = sorted({"max_increase", "ratchet"} & raw.keys())
-    if later:
-        remedy = f"Write the limit alone, for example {kind.example}."
-        raise RefusalError(f"asks for {later[0]}, which is not available in this version", remedy)
-    if set(raw) != {"max"}:
-        raise RefusalError("must be one limit, not a mapping", f"Write for example {kind.example}.")
-    return raw["max"]
+def _combined(raw: dict[str, object], kind: Kind) -> Limit:
+    known = {"max", "max_increase", "ratchet"} if kind.step else {"max"}
+    example = f"Write for example {kind.example}."
+    unknown = [key for key in raw if key not in known]
+    if unknown or not raw:
+        fault = f"has the unknown key {unknown[0]!r}" if unknown else "must be one limit, not an empty mapping"
+        raise RefusalError(fault, f"It holds {', '.join(sorted(known))}. {example}")
+    ratchet = raw.get("ratchet", False)
+    if not isinstance(ratchet, bool):
+        raise RefusalError(f"has a ratchet that is {describe(ratchet)}", "Write ratchet: true.")
+    if not ratchet and not {"max", "max_increase"} & raw.keys():
+        raise RefusalError("limits nothing", example)
+    limit = _plain(raw["max"], kind) if "max" in raw else Limit(math.inf, "absolute", "")
+    increase = _plain(raw["max_increase"], kind.step) if kind.step and "max_increase" in raw else None
+    return replace(limit, increase=increase, ratchet=ratchet)
 
 
 def _text(raw: object, kind: Kind) -> str:
@@ -155,23 +190,31 @@ _COUNTED: dict[Unit, tuple[float, float]] = {"absolute": (1, math.inf)}
 _SHARED: dict[Unit, tuple[float, float]] = {**_COUNTED, "percent": (0, 100)}
 _NOT_RELATIVE = {"%": "A budget of the full model is absolute; shares belong under budgets.compressed."}
 
-RATIO = Kind("0.7", _BARE, {"absolute": (0, 1)}, {"%": "Write a number from 0 to 1, such as 0.7."})
+_SHARE = Kind("0.05", _BARE, {"absolute": (0, 1)})
+_FEW = Kind("1", _BARE, {"absolute": (0, math.inf)}, whole=True)
+_GROWTH: dict[Unit, tuple[float, float]] = {"absolute": (0, math.inf), "percent": (0, 10_000)}
+_MORE = Kind("5%", {**_BARE, **_THOUSANDS, **_PERCENT}, _GROWTH)
+_MORE_BYTES = Kind("5%", {**_BARE, **_OCTETS, **_PERCENT}, _GROWTH)
+_LONGER = Kind("5%", _PERCENT, _GROWTH)
+
+RATIO = Kind("0.7", _BARE, {"absolute": (0, 1)}, {"%": "Write a number from 0 to 1, such as 0.7."}, step=_SHARE)
 """A number from 0 to 1."""
-COUNT = Kind("0", _BARE, {"absolute": (0, math.inf)}, whole=True)
+COUNT = Kind("0", _BARE, {"absolute": (0, math.inf)}, whole=True, step=_FEW)
 """A whole number from 0."""
-SIZE = Kind("300 k", {**_BARE, **_THOUSANDS}, _COUNTED, _NOT_RELATIVE)
+SIZE = Kind("300 k", {**_BARE, **_THOUSANDS}, _COUNTED, _NOT_RELATIVE, step=_MORE)
 """Parameters or MACs."""
-BYTES = Kind("1.2 MB", {**_BARE, **_OCTETS}, _COUNTED, _NOT_RELATIVE)
+BYTES = Kind("1.2 MB", {**_BARE, **_OCTETS}, _COUNTED, _NOT_RELATIVE, step=_MORE_BYTES)
 """Bytes of stored weights."""
-SIZE_OR_SHARE = Kind("60%", {**_BARE, **_THOUSANDS, **_PERCENT}, _SHARED)
+SIZE_OR_SHARE = Kind("60%", {**_BARE, **_THOUSANDS, **_PERCENT}, _SHARED, step=_MORE)
 """Parameters or MACs, or a percentage of the full model's."""
-BYTES_OR_SHARE = Kind("60%", {**_BARE, **_OCTETS, **_PERCENT}, _SHARED)
+BYTES_OR_SHARE = Kind("60%", {**_BARE, **_OCTETS, **_PERCENT}, _SHARED, step=_MORE_BYTES)
 """Bytes, or a percentage of the full model's."""
 DROP = Kind(
     "0.5 pp",
     {**_BARE, "pp": ("pp", 1)},
     {"absolute": (0, math.inf), "pp": (0, 100)},
     {"%": "Write percentage points, such as 0.5 pp: a percentage could be of the score or in its points."},
+    step=Kind("0.5 pp", {**_BARE, "pp": ("pp", 1)}, {"absolute": (0, math.inf), "pp": (0, 100)}),
 )
 """A drop of the score: percentage points or a plain difference."""
 LATENCY = Kind(
@@ -179,5 +222,6 @@ LATENCY = Kind(
     _PERCENT,
     {"percent": (1, 10_000)},
     dict.fromkeys(("", "ms", "s", "us"), "Write a share of the full model's, such as 100%."),
+    step=_LONGER,
 )
 """Latency as a percentage of the full model's."""

@@ -74,9 +74,7 @@ for _name, _pattern in _PATTERNS.items():
     _Resolver.add_implicit_resolver(f"{_CORE}{_name}", _pattern, None)
 
 
-class _Loader(
-    yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver
-):
+class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver):
     """Text to nodes, to a bounded depth."""
 
     def __init__(self, text: str) -> None:

@@ -42,8 +42,11 @@ def _section(document: Document, section: BaseModel, keys: Keys) -> Iterator[tup
 def _entry(document: Document, label: str, value: object, keys: Keys) -> Iterator[tuple[str, str]]:
     indent = _INDENT * (len(keys) - 1)
     if isinstance(value, BaseModel):
-        yield f"{indent}{label}", ""
-        yield from _section(document, value, keys)
+        rows = list(_section(document, value, keys))
+        # A section of comments alone would be a key without a value.
+        unset = all(left.lstrip().startswith("#") for left, _ in rows)
+        yield f"{indent}{label}{' {}' if unset else ''}", ""
+        yield from rows
     elif isinstance(value, tuple) and any(isinstance(each, BaseModel) for each in value):
         yield f"{indent}{label}", ""
         for index, each in enumerate(value):
@@ -60,6 +63,9 @@ def _flow(value: object) -> str:
     if isinstance(value, BaseModel):
         given = {name: getattr(value, name) for name in type(value).model_fields}
         return _flow({name: each for name, each in given.items() if each is not None})
+    if isinstance(value, Limit) and value.relative:
+        parts = {"max": value.text, "max_increase": value.increase and value.increase.text, "ratchet": value.ratchet}
+        return _flow({name: part for name, part in parts.items() if part})
     if isinstance(value, Limit):
         return value.text if value.unit == "absolute" and _is_number(value.text) else json.dumps(value.text)
     if isinstance(value, Mapping):

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import (
@@ -145,13 +146,18 @@ def _limit_schema(kind: Kind) -> dict[str, Any]:
     text = {"type": "string", "pattern": rf"^ *[+]?[0-9._]+([eE][-+]?[0-9]+)?{suffix} *$"}
     forms = [text, *([_number_schema(kind)] if "" in kind.scales else [])]
     once = {"anyOf": forms} if len(forms) > 1 else text
-    wrapped = {
-        "type": "object",
-        "properties": {"max": once},
-        "required": ["max"],
-        "additionalProperties": False,
-    }
-    return {"anyOf": [*forms, wrapped], "examples": [kind.example]}
+    return {"anyOf": [*forms, _wrapped(once, kind)], "examples": [kind.example]}
+
+
+def _wrapped(once: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    properties: dict[str, Any] = {"max": once}
+    if kind.step:
+        step = [each for each in _limit_schema(kind.step)["anyOf"] if each["type"] != "object"]
+        properties |= {"max_increase": {"anyOf": step}, "ratchet": {"type": "boolean"}}
+    effective: list[dict[str, Any]] = [{"required": [key]} for key in properties if key != "ratchet"]
+    if kind.step:
+        effective.append({"required": ["ratchet"], "properties": {"ratchet": {"const": True}}})
+    return {"type": "object", "properties": properties, "anyOf": effective, "additionalProperties": False}
 
 
 def _number_schema(kind: Kind) -> dict[str, Any]:
@@ -172,6 +178,8 @@ Count = Annotated[Limit, *_limit(COUNT)]
 Size = Annotated[Limit, *_limit(SIZE)]
 Bytes = Annotated[Limit, *_limit(BYTES)]
 SizeOrShare = Annotated[Limit, *_limit(SIZE_OR_SHARE)]
+SizeTarget = Annotated[Limit, *_limit(replace(SIZE_OR_SHARE, step=None))]
 BytesOrShare = Annotated[Limit, *_limit(BYTES_OR_SHARE)]
+BytesTarget = Annotated[Limit, *_limit(replace(BYTES_OR_SHARE, step=None))]
 Drop = Annotated[Limit, *_limit(DROP)]
 Latency = Annotated[Limit, *_limit(LATENCY)]

@@ -7,16 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from pfa_gate.config.allow import Waivers
 from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
 from pfa_gate.config.complaints import RefusalError, describe
 from pfa_gate.config.section import (
-    BytesOrShare,
+    BytesTarget,
     Data,
     Metric,
     Patterns,
     Reference,
     Section,
-    SizeOrShare,
+    SizeTarget,
     Text,
     not_yet,
 )
@@ -60,9 +61,9 @@ class RecipeConfig(Section):
 
     strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = "kl"
     energy: float | None = Field(default=None, gt=0, le=1, description="share of the variance to keep")
-    parameters: SizeOrShare | None = Field(default=None, description="target for the compressed model")
-    bytes: BytesOrShare | None = Field(default=None, description="target for the compressed model")
-    macs: SizeOrShare | None = Field(default=None, description="target for the compressed model")
+    parameters: SizeTarget | None = Field(default=None, description="target for the compressed model")
+    bytes: BytesTarget | None = Field(default=None, description="target for the compressed model")
+    macs: SizeTarget | None = Field(default=None, description="target for the compressed model")
     residual: Literal["project", "pad"] = Field(
         default="project", description="at a sum: cut all that feed it alike, or scatter what is left of each"
     )
@@ -105,6 +106,12 @@ class GateSections(Section):
     recovery: Annotated[tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)] = ()
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
+    allow: Waivers = ()
+    watch: Annotated[Patterns, Field(min_length=1)] | None = Field(
+        default=None,
+        description="globs, from this config's folder, of all other files that model, data and metric read",
+        examples=["data/*.npy"],
+    )
 
 
 class GateConfig(GateSections):

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -22,9 +23,6 @@ KINDS = [
     quantity.DROP,
     quantity.LATENCY,
 ]
-
-
-LATER = "asks for ratchet, which is not available in this version"
 
 
 @pytest.mark.parametrize(
@@ -81,11 +79,17 @@ def test_a_limit_is_read(raw: object, kind: Kind, value: float, unit: str) -> No
         ("1,000", quantity.COUNT, "must be a number such as 0, not the text '1,000'"),
         ("١", quantity.COUNT, "must be a number such as 0, not the text '١'"),
         (
-            {"max": 1, "ratchet": True},
+            {"max": 1, "ratchet": 1},
             quantity.COUNT,
-            "asks for ratchet, which is not available in this version",
+            "has a ratchet that is 1",
         ),
-        ({"min": 1}, quantity.COUNT, "must be one limit, not a mapping"),
+        ({"min": 1}, quantity.COUNT, "has the unknown key 'min'"),
+        ({}, quantity.COUNT, "must be one limit, not an empty mapping"),
+        ({"ratchet": False}, quantity.COUNT, "limits nothing"),
+        ({"max": 1, "max_increase": "5%"}, quantity.COUNT, "has the unit '%', which is not taken here"),
+        ({"max_increase": 1.5}, quantity.RATIO, "must be from 0 to 1, not 1.5"),
+        ({"max_increase": {"max": 1}}, quantity.RATIO, "must be a number such as 0.05, not a mapping"),
+        ({"max_increase": 1}, replace(quantity.SIZE_OR_SHARE, step=None), "has the unknown key 'max_increase'"),
         ({"max": {"max": 1}}, quantity.COUNT, "must be a number such as 0, not a mapping"),
     ],
 )
@@ -121,3 +125,14 @@ def test_anything_gives_a_finite_limit_or_a_refusal(raw: object, kind: Kind) -> 
 def test_a_percentage_is_of_the_full_model() -> None:
     assert Limit(60.0, "percent", "60%").of(50.0) == 30.0
     assert Limit(0.7, "absolute", "0.7").of(50.0) == 0.7
+
+
+def test_a_limit_against_the_baseline() -> None:
+    limit = parse({"max": "300 k", "max_increase": "5%", "ratchet": True}, quantity.SIZE)
+    assert (limit.value, limit.text, limit.ratchet) == (300_000, "300 k", True)
+    assert limit.increase is not None
+    assert (limit.increase.value, limit.increase.unit) == (5, "percent")
+    assert limit.words() == "300 k, +5%, ratchet"
+    alone = parse({"ratchet": True}, quantity.RATIO)
+    assert (alone.value, alone.words(), alone.relative) == (math.inf, "ratchet", True)
+    assert not parse("0.7", quantity.RATIO).relative

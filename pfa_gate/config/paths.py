@@ -1,4 +1,7 @@
-"""Where the user's modules are looked for."""
+"""Where the user's modules are looked for.
+
+PYTEST_DONT_REWRITE
+"""
 
 import importlib
 import sys

@@ -1,0 +1,69 @@
+"""Waivers: what a gate lets pass for a reason, until a day.
+
+PYTEST_DONT_REWRITE
+"""
+
+import re
+from datetime import date
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
+from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.section import Section, Text
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+NAMES = (
+    *(f"layers.{limit}" for limit in LAYER_LIMITS),
+    *(f"model.{limit}" for limit in MODEL_LIMITS),
+    *(f"compressed.{limit}" for limit in COMPRESSED_LIMITS),
+)
+_SHORT = {limit: f"layers.{limit}" for limit in LAYER_LIMITS}
+
+
+def _day(value: object) -> date:
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and _DAY.match(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise RefusalError(f"is no day of the calendar: {value}", "Write for example 2027-01-31.") from error
+    raise RefusalError(f"must be a day such as 2027-01-31, not {describe(value)}")
+
+
+def _budget(value: object) -> str:
+    if isinstance(value, str) and (value in NAMES or value in _SHORT):
+        return _SHORT.get(value, value)
+    if value == "exact":
+        raise RefusalError("names exact, the proof, which nothing can waive", "Remove this entry.")
+    remedy = nearest(value, NAMES) if isinstance(value, str) else f"Write for example {NAMES[0]}."
+    raise RefusalError(f"must name a budget, not be {describe(value)}", remedy)
+
+
+class Waiver(Section):
+    """A broken limit that is let pass until a day."""
+
+    budget: Annotated[str, PlainValidator(_budget), WithJsonSchema({"enum": [*NAMES, *_SHORT]})] = Field(
+        description="the budget's name", examples=["layers.kl"]
+    )
+    layer: Text | None = Field(default=None, description="fnmatch pattern on module names, for a layer budget")
+    reason: Text = Field(description="why it is let pass", examples=["to be retrained"])
+    until: Annotated[
+        date, PlainValidator(_day), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})
+    ] = Field(description="last day on which it holds", examples=["2027-01-31"])
+
+
+def _entries(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return value
+    example = "- {layer: stem, budget: layers.kl, reason: to be retrained, until: 2027-01-31}"
+    raise RefusalError(f"must be a list of waivers, not {describe(value)}", f"Begin each with a dash: {example}.")
+
+
+Waivers = Annotated[
+    tuple[Waiver, ...],
+    Field(strict=False, description="broken limits that are let pass until a day"),
+    BeforeValidator(_entries),
+]
