@@ -325,12 +325,11 @@ def _apply(flow: Flow, node: Node) -> None:
                 raise NoRuleError("has no rule")
             return
         labels = known(flow, node)
-    except (
-        NoRuleError,
-        IndexError,
-        RuntimeError,
-    ) as error:  # label arithmetic that an operator's rule does not cover
-        _pin_inputs(flow, node, f"operator {name} {error}" if isinstance(error, NoRuleError) else f"operator {name}")
+    except NoRuleError as error:
+        _pin_inputs(flow, node, f"operator {name} {error}")
+        return
+    except Exception as error:  # a rule that meets arguments it was not written for: pinning is never wrong
+        _pin_inputs(flow, node, f"operator {name} is used in an unknown way ({type(error).__name__})")
         return
     if labels is not None:
         flow.settle(node, labels)

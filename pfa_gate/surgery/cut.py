@@ -27,6 +27,8 @@ def narrow(model: nn.Module, kept: Kept) -> nn.Module:
     for name, axes in kept.items():
         tensor = _named(smaller, name)
         cut = _selected(tensor, axes)
+        if id(tensor) not in places:
+            raise SurgeryError(f"'{name}' is neither a parameter nor a buffer, so its module cannot be cut in place.")
         for owner, attribute in places[id(tensor)]:
             _replace(owner, attribute, cut)
             changed.add(owner)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.program import operator_name, shape_of
+from pfa_gate.coupling.program import concrete, operator_name, shape_of
 from pfa_gate.errors import SurgeryError
 from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains
@@ -35,6 +35,7 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
     origin = program.exported.module(check_guards=False)
     graph = origin.graph  # the exporter's own copy
     smaller = GraphModule(origin, graph)
+    _register_constants(smaller)
     _own_tensors(smaller, kept)
     sources = {node.name: node for node in program.exported.graph.nodes}
     for node in list(graph.nodes):
@@ -49,6 +50,18 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
     smaller.recompile()
     vars(smaller)["kept"] = kept
     return smaller
+
+
+def _register_constants(module: GraphModule) -> None:
+    """Tensors that the model keeps as plain attributes become buffers, so that they are cut, moved and stored too."""
+    for node in module.graph.nodes:
+        if node.op != "get_attr":
+            continue
+        owner_name, _, attribute = str(node.target).rpartition(".")
+        owner = module.get_submodule(owner_name)
+        if isinstance(vars(owner).get(attribute), Tensor):
+            tensor = vars(owner).pop(attribute)
+            owner.register_buffer(attribute, tensor, persistent=True)
 
 
 def _own_tensors(module: GraphModule, kept: Kept) -> None:
@@ -142,16 +155,19 @@ def _rewrite_node(node: Node, source: Node, remains: Remains) -> None:
         change(node, source, remains)
 
 
-def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[int]) -> list[Any]:
-    """Shape arguments: written numbers become the new size, -1 and symbols stay as they are."""
+def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> list[Any]:
+    """Shape arguments at the new sizes; `old` are the sizes before, symbolic where they depend on the batch.
+
+    Written numbers become the new size. A product of the batch and something cut becomes -1, which leaves it to the
+    operator; a -1 that stood there already is then written out, if it does not depend on the batch too.
+    """
+    changed = [
+        isinstance(each, Node) and size != concrete(before) for each, size, before in zip(given, new, old, strict=True)
+    ]
     result: list[Any] = []
-    for argument, size, before in zip(given, new, old, strict=True):
-        if isinstance(argument, int) and argument != -1:
-            result.append(size)
-        elif isinstance(argument, Node) and size != before:
-            result.append(-1)  # a product of the batch and something cut: let the operator work it out
-        else:
-            result.append(argument)
+    for argument, size, before, lost in zip(given, new, old, changed, strict=True):
+        written = isinstance(argument, int) and (argument != -1 or (any(changed) and isinstance(before, int)))
+        result.append(-1 if lost else size if written else argument)
     if sum(isinstance(argument, int) and argument == -1 for argument in result) > 1:
         raise SurgeryError("Two sizes of one reshape depend on the batch.")
     return result
@@ -162,7 +178,7 @@ def _view(node: Node, source: Node, remains: Remains) -> None:
         return
     given: Any = node.args[1]
     new = remains.shape(source)
-    node.update_arg(1, _resized(given, new, shape_of(source)))
+    node.update_arg(1, _resized(given, new, source.meta["val"].shape))
     if operator_name(node) in ("view", "_unsafe_view"):
         node.target = aten.reshape.default
 
@@ -187,7 +203,7 @@ def _unflatten(node: Node, source: Node, remains: Remains) -> None:
     parent = source.args[0]
     assert isinstance(parent, Node)
     axis %= len(shape_of(parent))
-    new, old = remains.shape(source), shape_of(source)
+    new, old = remains.shape(source), source.meta["val"].shape
     window = slice(axis, axis + len(sizes))
     node.update_arg(2, _resized(sizes, new[window], old[window]))
 

@@ -14,7 +14,7 @@ from pfa_gate.coupling.program import is_tensor, operator_name, shape_of
     "hardswish_ hardsigmoid hardsigmoid_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ mish mish_ softplus",
     "log_sigmoid erf exp expm1 log log1p neg sqrt rsqrt square abs reciprocal sin cos sign floor clamp clamp_",
     "clamp_min clamp_max dropout dropout_ feature_dropout alpha_dropout clone contiguous to _to_copy alias detach",
-    "detach_ lift_fresh lift_fresh_copy logical_not bitwise_not pow type_as rrelu zeros_like ones_like full_like",
+    "detach_ lift_fresh lift_fresh_copy logical_not bitwise_not pow rrelu zeros_like ones_like full_like",
     "rand_like randn_like threshold hardshrink softshrink tanhshrink round isnan isinf isfinite nan_to_num softsign",
     "ceil trunc atan",
 )
@@ -27,8 +27,9 @@ def same(flow: Flow, node: Node) -> Tensor:
 
 
 @rule(
-    "add add_ sub sub_ mul mul_ div div_ maximum minimum where rsub lerp addcmul eq ne lt gt le ge __and__ __or__",
-    "logical_and logical_or bitwise_and bitwise_or remainder floor_divide masked_fill masked_fill_ atan2 fmod",
+    "add add_ sub sub_ subtract mul mul_ multiply div div_ divide true_divide maximum minimum where rsub lerp",
+    "addcmul eq ne lt gt le ge __and__ __or__ logical_and logical_or bitwise_and bitwise_or remainder",
+    "floor_divide masked_fill masked_fill_ atan2 fmod",
 )
 def meeting(flow: Flow, node: Node) -> Tensor:
     """Several tensors of one broadcast shape: labels that stand at the same place become one."""
@@ -147,6 +148,20 @@ def _note_sum(flow: Flow, node: Node, operands: dict[Node, Tensor], labels: Tens
     full_width = [source for source in operands if shape_of(source) == shape_of(node)]
     if len(full_width) > 1 and len(varying(labels)) == 1:
         flow.sums.append(node)
+
+
+@rule("type_as")
+def typed(flow: Flow, node: Node) -> Tensor:
+    """The first tensor in the dtype of the second, of which nothing else is read."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    return flow.of(source)
+
+
+@rule("new_zeros new_ones new_full new_empty")
+def made(flow: Flow, node: Node) -> Tensor:
+    """A new tensor of a dtype and device: no filter is read."""
+    return torch.full((1,) * len(shape_of(node)), UNTRACKED)
 
 
 @rule("prelu")

@@ -10,6 +10,7 @@ from torch.fx import Node
 from pfa_gate.coupling.flow import Flow, Labels, rule
 from pfa_gate.coupling.partition import varying
 from pfa_gate.coupling.program import operator_name, shape_of
+from pfa_gate.coupling.rules.elementwise import meeting
 from pfa_gate.coupling.rules.normalisation import is_statistic
 
 _ACROSS = "is reduced across channels"
@@ -23,6 +24,8 @@ def reduced(flow: Flow, node: Node) -> Labels:
     """Reduce over axes without filters; filters along a reduced axis stay."""
     source = node.args[0]
     assert isinstance(source, Node)
+    if len(node.args) > 1 and isinstance(node.args[1], Node):
+        return meeting(flow, node)  # max and min of two tensors
     labels, axes = flow.of(source), _axes(node, len(shape_of(source)))
     across = set(varying(labels)) & set(axes)
     if across and operator_name(node) == "mean" and is_statistic(node):
