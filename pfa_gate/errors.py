@@ -108,3 +108,7 @@ class SurgeryError(PFAGateError):
 
 class ArtifactError(PFAGateError):
     """An artifact cannot be written, read, or does not belong to this model."""
+
+
+class PfaWarning(UserWarning):
+    """Something is amiss that changes no verdict."""

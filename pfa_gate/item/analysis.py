@@ -14,6 +14,7 @@ import pytest
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item.once import Result
 from pfa_gate.item.plan import Watch
+from pfa_gate.item.store import Verdict
 
 
 def analyse(config: Path, gate: str, output: Path | None, watch: Watch | None) -> dict[str, object]:
@@ -31,8 +32,7 @@ def analyse(config: Path, gate: str, output: Path | None, watch: Watch | None) -
     from pfa_gate.gate import run  # noqa: PLC0415  the one import of torch on the light side
     from pfa_gate.record import to_dict  # noqa: PLC0415
 
-    with _warnings_reported():
-        return to_dict(run(config, gate, output=output, progress=watch).record)
+    return to_dict(run(config, gate, output=output, progress=watch).record)
 
 
 @contextmanager
@@ -60,10 +60,11 @@ class Attempt:
         self.test = test
         self.exception: BaseException | None = None
 
-    def result(self, record_of: Callable[[], dict[str, object]]) -> Result:
-        """Turn what `record_of` gives or raises into a result."""
+    def result(self, verdict_of: Callable[[], Verdict]) -> Result:
+        """Turn what `verdict_of` gives or raises into a result."""
         try:
-            return Result(str(self.config), self.gate, record=record_of(), test=self.test)
+            with _warnings_reported():
+                return Result(str(self.config), self.gate, test=self.test, **vars(verdict_of()))
         except PFAGateError as error:
             return Result(str(self.config), self.gate, error=str(error), test=self.test)
         except (KeyboardInterrupt, GeneratorExit):

@@ -14,9 +14,11 @@ from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
 from pfa_gate.item.analysis import Attempt, analyse
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.plan import PLAN, PROGRESS
+from pfa_gate.item.store import Verdict, across_runs
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Finding
+    from pfa_gate.config import Document
     from pfa_gate.record import Record
 
 _FOLDERS = pytest.StashKey[dict[Path, Path]]()
@@ -24,6 +26,8 @@ _FOLDERS = pytest.StashKey[dict[Path, Path]]()
 
 class ConfigFile(pytest.File):
     """A pfa.yaml; its gates are what it collects."""
+
+    document: "Document"
 
     def collect(self) -> Iterable["GateCollector"]:
         """Give the gates.
@@ -33,7 +37,7 @@ class ConfigFile(pytest.File):
         """
         from pfa_gate.config import load  # noqa: PLC0415  pydantic and yaml are needed from here on only
 
-        document = load(self.path)
+        document = self.document = load(self.path)
         for name, gate in document.gates.items():
             self._claim(name)
             lines = {each.name: document.line(*each.keys) for each in gate.budgets_declared()}
@@ -114,7 +118,7 @@ class BudgetItem(pytest.Item):
         attempt = Attempt(self.path, self._gate.name, self.nodeid)
         shared = self.config.stash[PLAN].shared
         try:
-            result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._analysis))
+            result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._verdict))
         except PFAGateError as error:
             raise _failure(str(error)) from None
         if attempt.exception is not None:
@@ -122,6 +126,13 @@ class BudgetItem(pytest.Item):
         if result.record is None:
             raise _failure(_reason(result))
         return from_dict(result.record)
+
+    def _verdict(self) -> Verdict:
+        from pfa_gate.item.inputs import inputs  # noqa: PLC0415  a run without a gate needs no metadata
+
+        file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
+        assert isinstance(file, ConfigFile)
+        return across_runs(plan.cache, lambda: inputs(file.document, name, plan.context()), self._analysis)
 
     def _analysis(self) -> dict[str, object]:
         watch = self.config.stash.get(PROGRESS, None)

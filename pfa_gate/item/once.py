@@ -28,6 +28,8 @@ class Result:
         error: text of a mistake that the user can mend.
         crash: one line on an exception that nobody foresaw.
         test: id of the test that ran the analysis, and so shows the traceback of a crash.
+        since: when an earlier run made the record; empty if this one did.
+        open: why later runs cannot use the record; empty if they can.
     """
 
     config: str
@@ -36,6 +38,8 @@ class Result:
     error: str | None = None
     crash: str | None = None
     test: str = ""
+    since: str = ""
+    open: str = ""
 
 
 def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -> Result:

@@ -20,12 +20,23 @@ class Plan:
         shared: folder of this run alone, in which its processes share what they found; absolute.
         output: folder for the results of all gates; None for `.pfa` beside each config.
         chosen: the command line names single tests only, so that no gate need be among them.
+        cache: folder of what earlier runs found; absolute; None for none.
     """
 
     configs: tuple[Path, ...]
     shared: Path
     output: Path | None = None
     chosen: bool = False
+    cache: Path | None = None
+
+    def context(self) -> dict[str, str]:
+        """What verdicts depend on beside the config and the files it names.
+
+        Example:
+            >>> Plan((), Path("/tmp/run"), output=Path("/out")).context()
+            {'output': '/out'}
+        """
+        return {"output": "" if self.output is None else str(self.output)}
 
     def sent(self) -> dict[str, object]:
         """Write it as plain data, for a worker.
@@ -35,20 +46,22 @@ class Plan:
             >>> Plan.received(plan.sent()) == plan
             True
         """
-        output = None if self.output is None else str(self.output)
-        configs = [str(path) for path in self.configs]
-        return {"configs": configs, "shared": str(self.shared), "output": output, "chosen": self.chosen}
+        places = {"shared": self.shared, "output": self.output, "cache": self.cache}
+        plain = {name: None if path is None else str(path) for name, path in places.items()}
+        return {"configs": [str(path) for path in self.configs], "chosen": self.chosen, **plain}
 
     @classmethod
     def received(cls, data: dict[str, object]) -> Self:
         """Read it from what `sent` wrote."""
-        configs, output = data["configs"], data["output"]
+        configs = data["configs"]
         assert isinstance(configs, list)
+        output, cache = (None if data[name] is None else Path(str(data[name])) for name in ("output", "cache"))
         return cls(
             configs=tuple(Path(path) for path in configs),
             shared=Path(str(data["shared"])),
-            output=None if output is None else Path(str(output)),
+            output=output,
             chosen=bool(data["chosen"]),
+            cache=cache,
         )
 
 

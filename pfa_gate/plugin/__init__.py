@@ -5,7 +5,7 @@ PYTEST_DONT_REWRITE
 
 import pytest
 
-_NEEDS_PFA = {"pfa_config": "--pfa-config", "pfa_output": "--pfa-output"}
+_NEEDS_PFA = {"pfa_config": "--pfa-config", "pfa_output": "--pfa-output", "pfa_no_cache": "--pfa-no-cache"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +22,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--pfa-output", metavar="DIR", default=None, help="folder for the results (.pfa beside each config)"
     )
+    group.addoption(
+        "--pfa-no-cache", action="store_true", default=False, help="measure again even where nothing has changed"
+    )
+    parser.addini("pfa_no_cache", "measure again even where nothing has changed", type="bool", default=False)
     parser.addini("pfa_config", "configs to run instead of searching for pfa.yaml", type="paths", default=[])
     parser.addini("pfa_output", "folder for the results (.pfa beside each config)", default="")
 

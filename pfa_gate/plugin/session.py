@@ -132,7 +132,7 @@ def _made(config: pytest.Config) -> Plan:
     configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
     chosen = request.names_only_tests()
     _check(request, configs, chosen)
-    return Plan(configs, _shared_folder(), _output(config), chosen)
+    return Plan(configs, _shared_folder(), _output(config), chosen, _cache(config))
 
 
 def _shared_folder() -> Path:
@@ -171,6 +171,17 @@ def _output(config: pytest.Config) -> Path | None:
         return Path(os.path.abspath(config.invocation_params.dir / option))
     base = config.inipath.parent if config.inipath else config.rootpath
     return Path(os.path.abspath(base / ini)) if ini else None
+
+
+def _cache(config: pytest.Config) -> Path | None:
+    """The folder below pytest's own cache; none without that plugin, or where it cannot be written."""
+    cache = getattr(config, "cache", None)
+    if cache is None or config.getoption("pfa_no_cache") or config.getini("pfa_no_cache"):
+        return None
+    try:
+        return Path(os.path.abspath(cache.mkdir("pfa_gate")))
+    except OSError:
+        return None
 
 
 def _uncovered(config: pytest.Config) -> list[Path]:

@@ -37,6 +37,11 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
             verbosity=verbosity,
         )
         reporter.write_line(text.rstrip("\n"))
+        if result.since:
+            fact = f"{result.gate}: measured {result.since}; nothing that it depends on has changed since."
+            reporter.write_line(f"{fact} --pfa-no-cache measures again.")
+        elif result.open and verbosity > 0:
+            reporter.write_line(f"{result.gate}: the next run measures again: {result.open}.")
 
 
 def shows_unicode(encoding: str | None) -> bool:

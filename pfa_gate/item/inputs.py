@@ -1,0 +1,143 @@
+"""All that a gate's verdict depends on, as one digest: the same digest, the same verdict.
+
+PYTEST_DONT_REWRITE
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pfa_gate.config import Document, GateConfig
+from pfa_gate.errors import ConfigError
+from pfa_gate.item.sources import Sources, sources
+
+_VERSIONS = ("pfa-gate", "torch", "numpy")
+_ARRAYS = (".npy", ".npz", ".safetensors")
+_HERE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a verdict depends on.
+
+    Attributes:
+        digest: of every input that is a file or a version; empty where one cannot be read.
+        open: why the verdict may depend on more than that, so that it holds for one run only; empty if not.
+    """
+
+    digest: str
+    open: str = ""
+
+
+def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
+    """Digest the inputs of a gate.
+
+    Args:
+        document: the config.
+        gate: name of the gate.
+        context: what else the verdict depends on, by name: the baseline, the output folder.
+
+    Raises:
+        ConfigError: a glob under `watch` matches no file.
+    """
+    config, folder = document.gate(gate), document.path.parent
+    # The whole config: a verdict names lines of it.
+    files = [document.path, *_named(config, folder), *_watched(document, config, folder)]
+    code = sources(_references(config), folder)
+    facts = {
+        "gate": [str(document.path), gate, os.getcwd()],
+        "context": dict(context),
+        "versions": _versions(code),
+    }
+    try:
+        hashes = {str(path): _digest(path) for path in sorted({*files, *code.files})}
+    except OSError as error:
+        return Inputs("", f"{error.filename} cannot be read")
+    text = json.dumps([facts, hashes], sort_keys=True, default=str)
+    return Inputs(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(), _open(config))
+
+
+def _references(config: GateConfig) -> list[str]:
+    named = [config.model.factory, config.probe.data]
+    if config.evaluation is not None:
+        named += [config.evaluation.data, config.evaluation.metric]
+    return [name for name in named if ":" in name and not _is_array(name)]
+
+
+def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
+    data = [config.probe.data, config.evaluation.data if config.evaluation else ""]
+    yield from (folder / name for name in data if _is_array(name))
+    if config.model.checkpoint is not None:
+        yield folder / config.model.checkpoint
+
+
+def _watched(document: Document, config: GateConfig, folder: Path) -> Iterator[Path]:
+    for index, pattern in enumerate(config.watch or ()):
+        found = [path for path in sorted(_glob(folder, pattern)) if path.is_file()]
+        if not found:
+            error = ConfigError(f"The pattern '{pattern}' under watch matches no file.", remedy="Correct or remove it.")
+            raise error.at(str(document.place("gates", config.name, "watch", index)))
+        yield from found
+
+
+def _glob(folder: Path, pattern: str) -> Iterator[Path]:
+    anchor = Path(Path(pattern).anchor)
+    return anchor.glob(str(Path(pattern).relative_to(anchor))) if anchor.parts else folder.glob(pattern)
+
+
+def _open(config: GateConfig) -> str:
+    """Why files and versions do not say all; empty where they do."""
+    if config.budgets.compressed.latency is not None:
+        return "latency is of the moment"
+    if config.watch is not None:
+        return ""
+    if config.model.checkpoint is None:
+        return "model has no checkpoint, so its weights come from code; name the files it reads under watch"
+    data = {"probe.data": config.probe.data, "evaluation.data": config.evaluation.data if config.evaluation else ""}
+    for key, name in data.items():
+        if name and not _is_array(name):
+            return f"{key} comes from code; name the files it reads under watch"
+    return ""
+
+
+def _is_array(name: str) -> bool:
+    return name.lower().endswith(_ARRAYS)
+
+
+def _versions(code: Sources) -> dict[str, str]:
+    known = {name: version(name) for name in _VERSIONS}
+    imported = {name: _version(name, path) for name, path in code.packages.items()}
+    return {
+        **imported,
+        **known,
+        "pfa_gate": _own_code(),
+        "python": platform.python_version(),
+        "on": platform.platform(),
+    }
+
+
+def _version(name: str, path: Path | None) -> str:
+    try:
+        return version(name)
+    except (PackageNotFoundError, ValueError):
+        return _stamp([path] if path else [])
+
+
+def _own_code() -> str:
+    # A checkout that is worked on keeps its version while its code changes.
+    return _stamp(sorted(_HERE.rglob("*.py")))
+
+
+def _stamp(paths: Sequence[Path]) -> str:
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

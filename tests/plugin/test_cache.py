@@ -1,0 +1,125 @@
+"""What one run found serves the next, unless anything that it depends on has changed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import MODULES_AT_END
+from projects import Pfa, config, gate, runs
+
+
+def files(project: pytest.Pytester, arguments: str = "{}") -> None:
+    """A gate whose every input is a file."""
+    written = gate(arguments=arguments).replace("net:build", "net.py:build, checkpoint: w.safetensors")
+    project.makefile(".yaml", pfa=config(written.replace("net:probe", "probe.npy")))
+    for name in ("net.py", "w.safetensors", "probe.npy"):
+        (project.path / name).write_text("")
+
+
+def stored(project: pytest.Pytester) -> list[Path]:
+    return list((project.path / ".pytest_cache" / "d" / "pfa_gate").glob("*.json"))
+
+
+def test_a_second_run_is_served(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project)
+    pfa().assert_outcomes(passed=3)
+    result = pfa()
+    result.assert_outcomes(passed=3)
+    assert len(runs(project)) == 1
+    result.stdout.fnmatch_lines(["digits: measured 20* *:*; nothing that it depends on has changed since.*"])
+    pfa("-n2").assert_outcomes(passed=3)
+    assert len(runs(project)) == 1
+
+
+def test_a_broken_budget_stays_broken(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project, "{broken: [layers.kl]}")
+    assert [pfa().ret, pfa().ret, pfa("-n2").ret] == [1, 1, 1]
+    assert len(runs(project)) == 1
+
+
+@pytest.mark.parametrize("name", ["net.py", "w.safetensors", "probe.npy", "pfa.yaml"])
+def test_a_change_is_measured(project: pytest.Pytester, pfa: Pfa, name: str) -> None:
+    files(project)
+    pfa()
+    with (project.path / name).open("a") as file:
+        file.write("# \n")
+    pfa()
+    assert len(runs(project)) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--pfa-no-cache"], ["-o", "pfa_no_cache=true"], ["-p", "no:cacheprovider"], ["--cache-clear"]]
+)
+def test_it_can_be_switched_off(project: pytest.Pytester, pfa: Pfa, arguments: list[str]) -> None:
+    files(project)
+    for _ in range(2):
+        pfa(*arguments).assert_outcomes(passed=3)
+    assert len(runs(project)) == 2
+
+
+def test_data_from_code_is_measured_in_each_run(project: pytest.Pytester, pfa: Pfa) -> None:
+    pfa()
+    result = pfa("-v")
+    assert len(runs(project)) == 2
+    assert stored(project) == []
+    result.stdout.fnmatch_lines(["digits: the next run measures again: model has no checkpoint, *under watch."])
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"record": {}}', "stale"])
+def test_a_corrupt_cache_is_measured_again(project: pytest.Pytester, pfa: Pfa, damage: str) -> None:
+    files(project, "{broken: [layers.kl]}")
+    pfa()
+    (entry,) = stored(project)
+    entry.write_text(entry.read_text().replace('"broken"', '"kept"') if damage == "stale" else damage)
+    assert pfa().ret == 1
+    assert len(runs(project)) == 2
+
+
+def test_two_runs_at_once_share_one_analysis(project: pytest.Pytester) -> None:
+    files(project, "{seconds: 2, broken: [layers.kl]}")
+    command = [sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", "-q"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": project.path}
+    with subprocess.Popen(command, **quiet) as first, subprocess.Popen(command, **quiet) as second:
+        assert [first.wait(), second.wait()] == [1, 1]
+    assert len(runs(project)) == 1
+
+
+def test_errors_are_never_kept(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project, "{raises: mistake}")
+    assert [pfa().ret, pfa().ret] == [1, 1]
+    assert len(runs(project)) == 2
+    assert stored(project) == []
+
+
+def test_a_cache_that_cannot_be_written_changes_no_verdict(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project)
+    (project.path / ".pytest_cache").write_text("a file where a folder should be")
+    result = pfa("-W", "ignore::pytest.PytestCacheWarning")
+    result.assert_outcomes(passed=3)
+    assert result.ret == 0
+
+
+def test_a_warm_run_needs_neither_torch_nor_numpy(
+    project: pytest.Pytester, pfa: Pfa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(project)
+    pfa()
+    listing = project.path / "modules"
+    monkeypatch.setenv(MODULES_AT_END, str(listing))
+    pfa().assert_outcomes(passed=3)
+    assert len(runs(project)) == 1
+    loaded = set(listing.read_text().split())
+    assert "pfa_gate.item.store" in loaded
+    assert loaded.isdisjoint({"torch", "numpy", "scipy", "safetensors"})
+
+
+@pytest.mark.parametrize("way", [[], ["-n2"]])
+def test_a_watched_pattern_that_matches_nothing_is_an_error(project: pytest.Pytester, pfa: Pfa, way: list[str]) -> None:
+    files(project)
+    with (project.path / "pfa.yaml").open("a") as file:
+        file.write('    watch: ["*.csv"]\n')
+    result = pfa(*way)
+    assert result.ret == 1
+    assert result.parseoutcomes()["errors"] == 2
+    result.stdout.fnmatch_lines(["The pattern '[*].csv' under watch matches no file.", "  at pfa.yaml:7:13"])
