@@ -1,0 +1,197 @@
+"""The calls of layers in a program: which weight meets which input, and by what geometry."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling import Program
+from pfa_gate.coupling.program import operator_name, shape_of
+
+LINEAR = ("linear",)
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution walks over its input, one number for each spatial axis.
+
+    Attributes:
+        kernel, stride, padding, dilation: as in torch.nn; padding is that of the low end.
+        transposed: whether it is a transposed convolution.
+
+    Example:
+        >>> Geometry((3, 3), (1, 1), (1, 1), (1, 1)).taps
+        9
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool = False
+
+    @property
+    def taps(self) -> int:
+        """Inputs of one channel that meet in one output."""
+        taps = 1
+        for size in self.kernel:
+            taps *= size
+        return taps
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer that reads filters and makes others.
+
+    Attributes:
+        node: the call in the graph.
+        source: the input it reads.
+        weight, bias: qualified names; bias is None where there is none.
+        geometry: of a convolution; None for a linear layer, which reads the last axis.
+        groups: blocks of filters that read apart from each other.
+        fault: why its weights cannot be set anew, or None.
+    """
+
+    node: Node
+    source: Node
+    weight: str
+    bias: str | None
+    geometry: Geometry | None
+    groups: int = 1
+    fault: str | None = None
+
+    @property
+    def layer(self) -> str:
+        """The layer's qualified name."""
+        return self.weight.removesuffix(".weight")
+
+    @property
+    def outputs(self) -> int:
+        """The axis of the weight along which its filters lie; within one group where it is transposed."""
+        return 1 if self.geometry is not None and self.geometry.transposed else 0
+
+    @property
+    def inputs(self) -> int:
+        """The axis of the weight along which the channels lie that it reads."""
+        return 1 - self.outputs
+
+    @property
+    def channels(self) -> int:
+        """The axis of the output that holds its filters."""
+        return 1 if self.geometry is not None else len(shape_of(self.node)) - 1
+
+
+def calls(program: Program) -> tuple[Call, ...]:
+    """Every convolution and linear of a program that multiplies by a weight of the model, in order of execution.
+
+    Example:
+        >>> import torch
+        >>> from pfa_gate.coupling import export_model
+        >>> program = export_model(torch.nn.Conv2d(3, 8, 3, padding=1), (torch.zeros(2, 3, 4, 4),), {})
+        >>> [(call.weight, call.geometry.padding, call.groups) for call in calls(program)]
+        [('weight', (1, 1), 1)]
+    """
+    return tuple(_calls(program))
+
+
+def _calls(program: Program) -> Iterator[Call]:
+    found = [call for node in program.nodes if (call := _call(program, node)) is not None]
+    times: dict[str, int] = {}
+    for call in found:
+        times[call.weight] = times.get(call.weight, 0) + 1
+    for call in found:
+        again = f"its weight is used {times[call.weight]} times" if times[call.weight] > 1 else None
+        yield replace(call, fault=call.fault or again)
+
+
+def _call(program: Program, node: Node) -> Call | None:
+    kind = operator_name(node)
+    if kind in LINEAR:
+        return _named(program, node, (node.args[0], node.args[1], _argument(node, 2, "bias")), None)
+    if kind in CONVOLUTIONS or kind in TRANSPOSED:
+        operands = (node.args[0], node.args[1], _argument(node, 2, "bias"))
+        return _named(program, node, operands, _geometry(node, kind))
+    if kind == "addmm":
+        return _named(program, node, (node.args[1], node.args[2], node.args[0]), None)
+    if kind in ("matmul", "mm"):
+        return _named(program, node, (node.args[0], node.args[1], None), None)
+    return None
+
+
+def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometry: Geometry | None) -> Call | None:
+    source, weight, bias = operands
+    alias = program.aliases.get(weight)
+    if alias is None or not isinstance(source, Node) or len(alias.axes) < 2:
+        return None
+    own = alias.name in program.exported.state_dict
+    fault = None if own else "its weight is computed from others"
+    if weight in program.constants or alias.axes != tuple(range(len(alias.axes))):
+        fault = fault or "its weight is moved before it is used"
+    held = program.aliases.get(bias) if isinstance(bias, Node) else None
+    if bias is not None and (held is None or held.name not in program.exported.state_dict):
+        fault = fault or "its bias is computed"
+    if geometry is None and operator_name(node) not in LINEAR:
+        fault = fault or "it is a product that is no linear layer"
+    groups = _groups(node) if geometry is not None else 1
+    return Call(node, source, alias.name, held.name if held else None, geometry, groups, fault)
+
+
+def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+
+
+def _groups(node: Node) -> int:
+    groups: int = _argument(node, 6, "groups", 1)
+    return groups
+
+
+def _geometry(node: Node, kind: str) -> Geometry:
+    weight = node.args[1]
+    assert isinstance(weight, Node)
+    kernel = shape_of(weight)[2:]
+    axes = len(kernel)
+    transposed = kind in TRANSPOSED
+    stride = _each(_argument(node, 3, "stride", 1), axes)
+    dilation = _each(_argument(node, 7 if transposed else 5, "dilation", 1), axes)
+    padding = _argument(node, 4, "padding", 0)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":  # torch puts the odd one at the high end
+        return Geometry(
+            kernel, stride, tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)), dilation
+        )
+    return Geometry(kernel, stride, _each(padding, axes), dilation, transposed)
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * axes if len(values) == 1 else values
+
+
+def matrix_of(call: Call, weight: Tensor) -> Tensor:
+    """A layer's weight as one matrix for each group, [groups, channels x taps, filters]; channels come first.
+
+    Example:
+        >>> import torch
+        >>> linear = Call(None, None, "weight", None, None)
+        >>> matrix_of(linear, torch.zeros(5, 3)).shape
+        torch.Size([1, 3, 5])
+    """
+    groups = call.groups
+    if call.outputs == 0:
+        return weight.reshape(groups, weight.shape[0] // groups, -1).transpose(1, 2)
+    made = weight.shape[1]
+    split = weight.reshape(groups, weight.shape[0] // groups, made, -1)
+    return split.transpose(2, 3).reshape(groups, -1, made)
+
+
+def weight_of(call: Call, matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The inverse of `matrix_of`: a matrix for each group as a weight of `shape`."""
+    if call.outputs == 0:
+        return matrix.transpose(1, 2).reshape(shape)
+    groups, made = call.groups, shape[1]
+    return matrix.reshape(groups, shape[0] // groups, -1, made).transpose(2, 3).reshape(shape)

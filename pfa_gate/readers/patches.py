@@ -1,0 +1,101 @@
+"""What a layer reads at drawn positions: its input patches as rows, and what was made there."""
+
+import torch
+from torch import Tensor
+
+from pfa_gate.readers.call import Call, Geometry
+
+
+def draw(samples: int, places: int, count: int, generator: torch.Generator) -> Tensor:
+    """Positions in each sample, without repetition, int64 [samples, min(count, places)].
+
+    Example:
+        >>> draw(2, 3, 5, torch.Generator()).tolist()
+        [[0, 1, 2], [0, 1, 2]]
+    """
+    if count >= places:
+        return torch.arange(places).expand(samples, places)
+    return torch.rand((samples, places), generator=generator).topk(count, dim=1).indices
+
+
+def patches(call: Call, value: Tensor, shape: tuple[int, ...], positions: Tensor) -> Tensor:
+    """What the call reads to make its output at `positions`.
+
+    Args:
+        call: of a layer.
+        value: its input, [N, C, …] of a convolution, [N, …, C] of a linear.
+        shape: of its output.
+        positions: int64 [N, P] into the output's axes that are neither sample nor filter, flattened.
+
+    Returns:
+        [groups, N P, C / groups x taps], channels first, zeros where a tap lies in the padding.
+
+    Example:
+        >>> linear = Call(None, None, "weight", None, None)
+        >>> patches(linear, torch.eye(3)[None], (1, 3, 5), torch.tensor([[2]])).tolist()
+        [[[0.0, 0.0, 1.0]]]
+    """
+    if call.geometry is None:
+        rows = value.reshape(len(value), -1, value.shape[-1])
+        return _picked(rows, positions).flatten(0, 1)[None]
+    index, inside = _sources(call.geometry, positions, tuple(value.shape[2:]), shape[2:])
+    flat = value.flatten(2)
+    samples, channels, _ = flat.shape
+    wanted = index.flatten(1)[:, None].expand(samples, channels, -1)
+    read = flat.gather(2, wanted).reshape(samples, channels, *index.shape[1:]) * inside[:, None]
+    grouped = read.reshape(samples, call.groups, channels // call.groups, *index.shape[1:])
+    return grouped.permute(1, 0, 3, 2, 4).reshape(call.groups, positions.numel(), -1)
+
+
+def outputs(call: Call, value: Tensor, positions: Tensor) -> Tensor:
+    """An output, or anything of its layout, at `positions`: [N P, filters].
+
+    Example:
+        >>> linear = Call(None, None, "weight", None, None)
+        >>> outputs(linear, torch.eye(3)[None], torch.tensor([[2, 0]])).tolist()
+        [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    rows = value.reshape(len(value), -1, value.shape[-1]) if call.geometry is None else value.flatten(2).transpose(1, 2)
+    return _picked(rows, positions).flatten(0, 1)
+
+
+def places(call: Call, shape: tuple[int, ...]) -> int:
+    """Positions in one sample of an output of this shape."""
+    sizes = shape[1:-1] if call.geometry is None else shape[2:]
+    count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+def _picked(rows: Tensor, positions: Tensor) -> Tensor:
+    return rows.gather(1, positions[:, :, None].expand(-1, -1, rows.shape[2]))
+
+
+def _sources(
+    geometry: Geometry, positions: Tensor, read: tuple[int, ...], made: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """For each position and tap the input it meets, flattened, and whether there is one; both [N, P, taps]."""
+    index = torch.zeros((*positions.shape, 1), dtype=torch.int64)
+    inside = torch.ones((*positions.shape, 1), dtype=torch.bool)
+    rest = positions
+    coordinates = []
+    for size in reversed(made):
+        coordinates.append(rest % size)
+        rest = rest // size
+    for axis, coordinate in enumerate(reversed(coordinates)):
+        place, there = _along(geometry, axis, coordinate[:, :, None])
+        there = there & (place >= 0) & (place < read[axis])
+        index = (index[..., None] * read[axis] + place.clamp(0, read[axis] - 1)[:, :, None]).flatten(2)
+        inside = (inside[..., None] & there[:, :, None]).flatten(2)
+    return index, inside
+
+
+def _along(geometry: Geometry, axis: int, coordinate: Tensor) -> tuple[Tensor, Tensor]:
+    taps = torch.arange(geometry.kernel[axis]) * geometry.dilation[axis]
+    stride, padding = geometry.stride[axis], geometry.padding[axis]
+    if not geometry.transposed:
+        place = coordinate * stride - padding + taps
+        return place, torch.ones_like(place, dtype=torch.bool)
+    reach = coordinate + padding - taps
+    return reach.div(stride, rounding_mode="floor"), reach % stride == 0

@@ -1,0 +1,194 @@
+"""Compensation by law: closed form, never worse, each model run once, any layer that reads a changed stream."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, network
+from torch import nn
+
+from pfa_gate.coupling import export_model, trace_program
+from pfa_gate.readers import FOLDS, Equations, calls, matrix_of, outputs, patches, places, weight_of
+from pfa_gate.recovery import compensate
+from pfa_gate.recovery.refit import Layer, refit, solve
+from pfa_gate.recovery.spool import Spool
+from pfa_gate.recovery.stream import Stream
+from pfa_gate.surgery import narrow, plan
+
+MENDED = [name for name in NETWORKS if name != "shared"]
+
+
+def cut(name: str, share: float = 0.6):
+    """A network, its program, a model with a share of every free group, what was kept, and probe batches."""
+    model, example = network(name)
+    program = export_model(model, (example,), {})
+    coupling = trace_program(program)
+    draw = np.random.default_rng(0)
+    # Option A's shortcut holds widths in its code, which only the graph form of surgery can change.
+    free = [g for g in coupling.free if name != "padded_shortcut" or g.name == "conv1"]
+    keep = {g.name: np.sort(draw.permutation(g.width)[: max(1, int(share * g.width))]) for g in free}
+    kept = plan(coupling, keep)
+    generator = torch.Generator().manual_seed(2)
+    batches = [torch.randn(64, *example.shape[1:], generator=generator) for _ in range(4)]
+    return model, program, narrow(model, kept).eval(), kept, batches
+
+
+def distance(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float((one(batch) - other(batch)).square().mean())
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_every_network_comes_closer_to_the_full_model_on_fresh_data(name):
+    model, program, smaller, kept, batches = cut(name)
+    mended, repairs = compensate(program, smaller, kept, batches[:3])
+    assert repairs
+    assert distance(model, mended, batches[3]) < distance(model, smaller, batches[3])
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_no_layer_is_worse_on_held_out_positions_and_reasons_are_given(name):
+    _, program, smaller, kept, batches = cut(name)
+    for repair in compensate(program, smaller, kept, batches)[1]:
+        if repair.ridge is None:
+            assert repair.reason
+            assert repair.after == repair.before
+        else:
+            assert repair.after < repair.before
+
+
+def test_a_weight_that_is_used_twice_is_left_alone_and_named():
+    _, program, smaller, kept, batches = cut("shared")
+    repairs = compensate(program, smaller, kept, batches)[1]
+    assert {repair.reason for repair in repairs} == {"its weight is used 2 times"}
+
+
+@pytest.mark.parametrize("name", ["residual", "branches"])
+def test_neither_model_is_changed_and_the_result_is_the_same_again(name):
+    model, program, smaller, kept, batches = cut(name)
+    before = [copy.deepcopy(each.state_dict()) for each in (model, smaller)]
+    one, two = (compensate(program, smaller, kept, batches)[0] for _ in range(2))
+    for each, held in zip((model, smaller), before, strict=True):
+        assert all(torch.equal(tensor, held[key]) for key, tensor in each.state_dict().items())
+    assert all(torch.equal(one.state_dict()[key], tensor) for key, tensor in two.state_dict().items())
+
+
+def test_a_linear_reader_equals_least_squares():
+    model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 3)).double().eval()
+    program = export_model(model, (torch.zeros(2, 6).double(),), {})
+    kept = plan(trace_program(program), {"0": np.arange(7)})
+    probe = torch.randn(4000, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mended, (repair,) = compensate(program, narrow(model, kept), kept, [probe])
+    with torch.no_grad():
+        hidden, wanted = model[:2](probe)[:, :7], model(probe)
+        design = torch.cat([hidden, torch.ones(len(hidden), 1)], 1)
+        best = (design @ torch.linalg.lstsq(design, wanted).solution - wanted).square().mean()
+        reached = (mended(probe) - wanted).square().mean()
+    assert repair.after < repair.before
+    assert reached == pytest.approx(float(best), rel=1e-2)
+
+
+def test_solve_equals_numpy_lstsq_on_centred_rows():
+    draw = np.random.default_rng(0)
+    rows, targets = draw.standard_normal((200, 5)) + 1e3, draw.standard_normal((200, 2))
+    equations = Equations(1, 5, 2)
+    for part in np.array_split(np.arange(200), 7):
+        equations.add(torch.tensor(rows[part])[None], torch.tensor(targets[part])[None], torch.tensor(part) % FOLDS)
+    weights = solve(equations.total(), torch.zeros(1, 5, 2, dtype=torch.float64), 0.0)
+    wanted = np.linalg.lstsq(rows - rows.mean(0), targets - targets.mean(0), rcond=None)[0]
+    np.testing.assert_allclose(weights[0].numpy(), wanted, rtol=1e-8)
+
+
+def test_noise_leaves_a_good_layer_alone():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, 40, 30, dtype=torch.float64, generator=generator)
+    start = torch.randn(1, 30, 1, dtype=torch.float64, generator=generator)
+    equations = Equations(1, 30, 1)
+    equations.add(rows, rows @ start, torch.arange(40) % FOLDS)
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    fit = refit(equations, Layer(start, zero, torch.ones(1, 1, dtype=torch.float64), centred=True))
+    assert fit.after <= fit.before
+    torch.testing.assert_close(fit.weights, start, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_patches_times_the_weight_are_the_layer(name):
+    """Every convolution, grouped, depthwise, transposed or strided, and every linear, at every position."""
+    model, example = network(name)
+    program = export_model(model, (example,), {})
+    values = {}
+    program.run((example,), {}, lambda node, value: values.setdefault(node.name, copy.deepcopy(value)))
+    values.update({n.name: example for n in program.exported.graph.nodes if n.name == "x"})
+    for call in calls(program):
+        made = values[call.node.name]
+        positions = torch.arange(places(call, tuple(made.shape))).expand(len(made), -1)
+        rows = patches(call, values[call.source.name], tuple(made.shape), positions)
+        weight = program.tensors[call.weight]
+        product = (rows @ matrix_of(call, weight)).transpose(0, 1).reshape(len(positions.flatten()), -1)
+        bias = 0 if call.bias is None else program.tensors[call.bias]
+        torch.testing.assert_close(product + bias, outputs(call, made, positions), rtol=1e-4, atol=1e-4)
+        assert torch.equal(weight_of(call, matrix_of(call, weight), tuple(weight.shape)), weight)
+
+
+def test_a_stream_computes_each_node_once_and_drops_what_is_done(monkeypatch):
+    model, example = network("residual")
+    program = export_model(model, (example,), {})
+    nodes = [node for node in program.nodes if node.op == "call_function"]
+    counts: dict[str, int] = {}
+    compute = Stream._compute
+
+    def counted(self, node, values):
+        counts[node.name] = counts.get(node.name, 0) + 1
+        return compute(self, node, values)
+
+    monkeypatch.setattr(Stream, "_compute", counted)
+    stream = Stream(program, [[nodes[2]], [nodes[5], nodes[6]], [nodes[-1]]])
+    values = stream.start((example,), {})
+    for leg in stream.legs:
+        values = stream.run(leg, values)
+    assert set(counts.values()) == {1}
+    torch.testing.assert_close(values[nodes[-1].name], model(example))
+    assert list(values) == [nodes[-1].name]
+
+
+class InPlace(nn.Module):
+    """As torchvision writes residual blocks: rectifiers and sums in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv1, self.conv2 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.act, self.head = nn.ReLU(inplace=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.act(self.stem(x))
+        out = self.conv2(self.act(self.conv1(x)))
+        out += x
+        return self.head(self.act(out).mean((2, 3)))
+
+
+def test_operators_in_place_do_not_reach_kept_values():
+    torch.manual_seed(0)
+    model, probe = InPlace().eval(), torch.randn(256, 3, 6, 6)
+    program = export_model(model, (probe[:2],), {})
+    nodes = [node for node in program.nodes if node.op == "call_function"]
+    stream = Stream(program, [[node] for node in nodes])
+    values = stream.start((probe,), {})
+    for leg in stream.legs:
+        values = stream.run(leg, values)
+    torch.testing.assert_close(values[nodes[-1].name], model(probe))
+    kept = plan(trace_program(program), {"conv1": np.arange(5)})
+    mended, _ = compensate(program, narrow(model, kept), kept, [probe])
+    fresh = torch.randn(64, 3, 6, 6)
+    assert distance(model, mended, fresh) < distance(model, narrow(model, kept), fresh)
+
+
+def test_the_spool_gives_the_same_from_memory_and_from_disk():
+    values = {"conv": torch.randn(4, 3)[:, :2], "size": 7, "pair": [torch.ones(2), torch.zeros(1)]}
+    for memory in (0, 2**20):
+        with Spool(memory) as spool:
+            spool.put(0, {"conv": torch.zeros(1)})
+            spool.put(0, values)
+            got = spool.get(0)
+            assert torch.equal(got["conv"], values["conv"])
+            assert got["size"] == 7
