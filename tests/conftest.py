@@ -16,17 +16,24 @@ def shared() -> Path:
     return SHARED
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if SHARED.is_dir():
-        return
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="run the tests marked nightly too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("shared_data"):
+        if item.get_closest_marker("nightly") and not config.getoption("--nightly"):
+            item.add_marker(pytest.mark.skip(reason="not run: nightly; add --nightly"))
+        if item.get_closest_marker("shared_data") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"not run: there is no folder {SHARED}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # Read off the reports, so that it holds on the controller of xdist too.
     skipped = terminalreporter.getreports("skipped")
+    later = [report for report in skipped if "nightly" in report.keywords]
+    if later:
+        terminalreporter.write_line(f"{len(later)} nightly tests not run: add --nightly.", yellow=True)
     unrun = [report for report in skipped if "shared_data" in report.keywords]
     if unrun:
         terminalreporter.write_line(

@@ -8,10 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
-TEXT = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-DECODER = {**TEXT, "max_position_embeddings": 64}
+TEXT = {
+    "vocab_size": 64,
+    "max_position_embeddings": 16,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+DECODER = TEXT
 VISION = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -32,8 +40,6 @@ class Family:
     inputs: str = "tokens"
 
     def build(self) -> nn.Module:
-        import transformers
-
         torch.manual_seed(0)
         config = getattr(transformers, self.config)(**self.changes)
         config.use_cache = False
@@ -78,41 +84,58 @@ SMALL_STAGES = {"hidden_sizes": [16, 32], "depths": [2, 2], "num_stages": 2}
 
 FAMILIES: dict[str, Family] = {
     # text encoders
-    "bert": Family("BertModel", "BertConfig", TEXT),
-    "roberta": Family("RobertaModel", "RobertaConfig", TEXT),
+    "bert": Family("BertForSequenceClassification", "BertConfig", TEXT),
+    "roberta": Family("RobertaForSequenceClassification", "RobertaConfig", TEXT),
     "distilbert": Family(
-        "DistilBertModel", "DistilBertConfig", {"vocab_size": 64, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+        "DistilBertForSequenceClassification",
+        "DistilBertConfig",
+        {"vocab_size": 64, "max_position_embeddings": 16, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
     ),
-    "albert": Family("AlbertModel", "AlbertConfig", {**TEXT, "embedding_size": 16}),
-    "electra": Family("ElectraModel", "ElectraConfig", {**TEXT, "embedding_size": 16}),
-    "mpnet": Family("MPNetModel", "MPNetConfig", TEXT),
-    "deberta_v2": Family("DebertaV2Model", "DebertaV2Config", TEXT),
-    "modernbert": Family("ModernBertModel", "ModernBertConfig", {**TEXT, "pad_token_id": 0, "attn_implementation": "eager"}),
-    "squeezebert": Family("SqueezeBertModel", "SqueezeBertConfig", {**TEXT, "embedding_size": 32}),
-    "fnet": Family("FNetModel", "FNetConfig", {**TEXT}),
+    "albert": Family("AlbertForSequenceClassification", "AlbertConfig", {**TEXT, "embedding_size": 16}),
+    "electra": Family("ElectraForSequenceClassification", "ElectraConfig", {**TEXT, "embedding_size": 16}),
+    "mpnet": Family("MPNetForSequenceClassification", "MPNetConfig", TEXT),
+    "deberta_v2": Family("DebertaV2ForSequenceClassification", "DebertaV2Config", TEXT),
+    "modernbert": Family(
+        "ModernBertForSequenceClassification",
+        "ModernBertConfig",
+        {**TEXT, "pad_token_id": 0, "attn_implementation": "eager"},
+    ),
+    "squeezebert": Family("SqueezeBertForSequenceClassification", "SqueezeBertConfig", {**TEXT, "embedding_size": 32}),
+    "fnet": Family("FNetForSequenceClassification", "FNetConfig", {**TEXT}),
     # decoders
-    "gpt2": Family("GPT2LMHeadModel", "GPT2Config", {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}),
+    "gpt2": Family(
+        "GPT2LMHeadModel", "GPT2Config", {"vocab_size": 64, "n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 4}
+    ),
     "opt": Family("OPTForCausalLM", "OPTConfig", {**DECODER, "ffn_dim": 48, "word_embed_proj_dim": 32}),
     "gpt_neox": Family("GPTNeoXForCausalLM", "GPTNeoXConfig", DECODER),
     "llama": Family("LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_key_value_heads": 4}),
-    "llama_grouped": Family("LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_attention_heads": 8, "num_key_value_heads": 4}),
+    "llama_grouped": Family(
+        "LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_attention_heads": 8, "num_key_value_heads": 4}
+    ),
     "mistral": Family("MistralForCausalLM", "MistralConfig", {**DECODER, "num_key_value_heads": 2, "head_dim": 8}),
     "qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", {**DECODER, "num_key_value_heads": 4}),
     "qwen3": Family("Qwen3ForCausalLM", "Qwen3Config", {**DECODER, "num_key_value_heads": 4, "head_dim": 8}),
     "gemma": Family("GemmaForCausalLM", "GemmaConfig", {**DECODER, "num_key_value_heads": 4, "head_dim": 8}),
     "phi": Family("PhiForCausalLM", "PhiConfig", DECODER),
     "phi3": Family("Phi3ForCausalLM", "Phi3Config", {**DECODER, "num_key_value_heads": 4, "pad_token_id": 0}),
-    "falcon": Family("FalconForCausalLM", "FalconConfig", {**DECODER, "num_kv_heads": 4, "new_decoder_architecture": True}),
-    "bloom": Family("BloomForCausalLM", "BloomConfig", {"vocab_size": 64, "hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "falcon": Family(
+        "FalconForCausalLM", "FalconConfig", {**DECODER, "num_kv_heads": 4, "new_decoder_architecture": True}
+    ),
+    "bloom": Family(
+        "BloomForCausalLM", "BloomConfig", {"vocab_size": 64, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    ),
     "stablelm": Family("StableLmForCausalLM", "StableLmConfig", {**DECODER, "num_key_value_heads": 4}),
     "olmo": Family("OlmoForCausalLM", "OlmoConfig", {**DECODER, "pad_token_id": 0}),
     "starcoder2": Family("Starcoder2ForCausalLM", "Starcoder2Config", {**DECODER, "num_key_value_heads": 4}),
     # encoder-decoders
     "t5": Family(
-        "T5EncoderModel", "T5Config", {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+        "T5ForConditionalGeneration",
+        "T5Config",
+        {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+        "pairs",
     ),
     "bart": Family(
-        "BartModel",
+        "BartForConditionalGeneration",
         "BartConfig",
         {
             "vocab_size": 64,
@@ -123,17 +146,23 @@ FAMILIES: dict[str, Family] = {
             "decoder_attention_heads": 4,
             "encoder_ffn_dim": 48,
             "decoder_ffn_dim": 48,
-            "max_position_embeddings": 64,
+            "max_position_embeddings": 16,
         },
         "pairs",
     ),
     # vision transformers
     "vit": Family("ViTForImageClassification", "ViTConfig", VISION, "pixels16"),
     "deit": Family("DeiTForImageClassification", "DeiTConfig", VISION, "pixels16"),
-    "beit": Family("BeitForImageClassification", "BeitConfig", {**VISION, "use_relative_position_bias": True}, "pixels16"),
+    "beit": Family(
+        "BeitForImageClassification", "BeitConfig", {**VISION, "use_relative_position_bias": True}, "pixels16"
+    ),
     "dinov2": Family("Dinov2ForImageClassification", "Dinov2Config", VISION, "pixels16"),
-    "siglip": Family("SiglipVisionModel", "SiglipVisionConfig", VISION, "pixels16"),
-    "clip_vision": Family("CLIPVisionModel", "CLIPVisionConfig", VISION, "pixels16"),
+    "siglip": Family(
+        "SiglipForImageClassification", "SiglipConfig", {"vision_config": VISION, "text_config": TEXT}, "pixels16"
+    ),
+    "clip_vision": Family(
+        "CLIPForImageClassification", "CLIPConfig", {"vision_config": VISION, "text_config": TEXT}, "pixels16"
+    ),
     "swin": Family(
         "SwinForImageClassification",
         "SwinConfig",
@@ -199,10 +228,16 @@ FAMILIES: dict[str, Family] = {
     "convnext": Family("ConvNextForImageClassification", "ConvNextConfig", SMALL_STAGES, "pixels32"),
     "convnextv2": Family("ConvNextV2ForImageClassification", "ConvNextV2Config", SMALL_STAGES, "pixels32"),
     "mobilenet_v1": Family(
-        "MobileNetV1ForImageClassification", "MobileNetV1Config", {"depth_multiplier": 0.25, "image_size": 32}, "pixels32"
+        "MobileNetV1ForImageClassification",
+        "MobileNetV1Config",
+        {"depth_multiplier": 0.25, "image_size": 32},
+        "pixels32",
     ),
     "mobilenet_v2": Family(
-        "MobileNetV2ForImageClassification", "MobileNetV2Config", {"depth_multiplier": 0.25, "image_size": 32}, "pixels32"
+        "MobileNetV2ForImageClassification",
+        "MobileNetV2Config",
+        {"depth_multiplier": 0.25, "image_size": 32},
+        "pixels32",
     ),
     "efficientnet": Family(
         "EfficientNetForImageClassification",
@@ -210,8 +245,8 @@ FAMILIES: dict[str, Family] = {
         {"width_coefficient": 0.25, "depth_coefficient": 0.3, "image_size": 32, "hidden_dim": 320},
         "pixels32",
     ),
-    "van": Family(
-        "VanForImageClassification" if False else "FocalNetForImageClassification",
+    "focalnet": Family(
+        "FocalNetForImageClassification",
         "FocalNetConfig",
         {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 1]},
         "pixels32",
