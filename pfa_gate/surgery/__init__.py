@@ -8,8 +8,8 @@ import numpy.typing as npt
 from torch import nn
 
 from pfa_gate.coupling import inputs_of, trace
+from pfa_gate.coupling.export import borrowed
 from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.program import borrowed
 from pfa_gate.errors import SurgeryError
 from pfa_gate.surgery.constant import Folded, fold_constants, removed_and_inactive
 from pfa_gate.surgery.cut import narrow

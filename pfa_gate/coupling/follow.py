@@ -1,0 +1,118 @@
+"""One pass of labels through a program: each operator by its rule, or pinned where it has none."""
+
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.flow import RULES, Flow, Labels, NoRuleError, Residual
+from pfa_gate.coupling.partition import UNTRACKED
+from pfa_gate.coupling.program import Program, is_tensor, operator_name
+
+
+def follow(program: Program, residual: Residual = "project") -> Flow:
+    """Send labels through the whole program and return the ledger."""
+    flow = Flow(program, heads=near_attention(program), shown=near_output(program), residual=residual)
+    for node in program.nodes:
+        if node.op == "output":
+            for source in node.all_input_nodes:
+                flow.pin_value(source, "it feeds the model's output")
+        else:
+            _apply(flow, node)
+    return flow
+
+
+PASSING = frozenset(
+    """
+    view reshape _unsafe_view permute transpose unsqueeze squeeze select split split_with_sizes chunk getitem cat
+    expand unflatten flatten contiguous clone mul div add sub neg to _to_copy slice unbind repeat_interleave repeat
+    movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack
+    """.split()
+)
+
+
+def near_attention(program: Program) -> frozenset[Node]:
+    """Values on their way into attention: upstream of a product of two activations, up to the layers that made them."""
+    near: set[Node] = set()
+    waiting: list[Node] = []
+    for node in program.nodes:
+        name = operator_name(node)
+        if name == "scaled_dot_product_attention" or (name in ("matmul", "bmm") and not _held_operand(program, node)):
+            waiting += node.all_input_nodes
+    while waiting:
+        node = waiting.pop()
+        if node in near or node.op != "call_function" or operator_name(node) not in PASSING:
+            continue
+        near.add(node)
+        waiting += node.all_input_nodes
+    return frozenset(near)
+
+
+PRODUCTS = frozenset(
+    """
+    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear addmm matmul bmm mm baddbmm
+    scaled_dot_product_attention
+    """.split()
+)
+
+
+def near_output(program: Program) -> frozenset[Node]:
+    """Values that reach the output without another product in between: all of their channels are shown."""
+    shown: set[Node] = set()
+    waiting = [source for node in program.nodes if node.op == "output" for source in node.all_input_nodes]
+    while waiting:
+        node = waiting.pop()
+        if node in shown or node.op != "call_function":
+            continue
+        shown.add(node)
+        if operator_name(node) not in PRODUCTS:
+            waiting += node.all_input_nodes
+    return frozenset(shown)
+
+
+def _held_operand(program: Program, node: Node) -> bool:
+    return any(source in program.aliases for source in node.all_input_nodes)
+
+
+def _apply(flow: Flow, node: Node) -> None:
+    name = operator_name(node)
+    known = RULES.get(name)
+    try:
+        if known is None:
+            if _touches(flow, node):
+                raise NoRuleError("has no rule")
+            return
+        labels = known(flow, node)
+    except NoRuleError as error:
+        _pin_inputs(flow, node, f"operator {name} {error}")
+        return
+    except Exception as error:  # a rule that meets arguments it was not written for: pinning is never wrong
+        _pin_inputs(flow, node, f"operator {name} is used in an unknown way ({type(error).__name__})")
+        return
+    if labels is not None:
+        flow.settle(node, labels)
+
+
+def _touches(flow: Flow, node: Node) -> bool:
+    sources = node.all_input_nodes
+    if any(_may_be_cut(flow, source) for source in sources):
+        return True
+    carried = (flow.values.get(source) for source in sources)
+    return any(bool((part != UNTRACKED).any()) for labels in carried if labels is not None for part in _parts(labels))
+
+
+def _may_be_cut(flow: Flow, source: Node) -> bool:
+    alias = flow.tensor(source)
+    if alias is None:
+        return False
+    tensor = flow.program.tensors[alias.name]
+    return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 0
+
+
+def _parts(labels: Labels) -> list[Tensor]:
+    return labels if isinstance(labels, list) else [labels]
+
+
+def _pin_inputs(flow: Flow, node: Node, reason: str) -> None:
+    flow.unknown[reason] = flow.unknown.get(reason, 0) + 1
+    for source in node.all_input_nodes:
+        if is_tensor(source) or source in flow.values:
+            flow.pin_value(source, reason)
