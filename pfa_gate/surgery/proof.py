@@ -18,7 +18,7 @@ from pfa_gate.surgery.reference import Forward, Silenced
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-CHEAP_PARAMETERS = 50_000_000  # above this a second copy in double precision costs too much memory
+CHEAP_PARAMETERS = 10_000_000  # above this, copies in double precision take more than three times the model
 RANDOM_INPUTS = 2
 
 
