@@ -1,0 +1,37 @@
+"""What a selection may look at: the model as a program, its groups, their spectra, and the probe."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pfa_gate.coupling import Group, Program
+from pfa_gate.spectrum import Spectrum
+
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The full model as selections see it.
+
+    Attributes:
+        program: the exported full model.
+        groups: the groups that are to be cut.
+        spectra: group name -> spectrum, for at least these groups.
+        batches: the probe's batches, the same at each reading; only `taylor` reads their labels.
+        seed: of whatever is drawn.
+    """
+
+    program: Program
+    groups: Sequence[Group]
+    spectra: Mapping[str, Spectrum]
+    batches: Iterable[Any] = field(repr=False)
+    seed: int = 0
+
+
+# For every group all its filters in the order in which they are removed, int64 [C].
+Orders: TypeAlias = Mapping[str, Indices]
+Criterion: TypeAlias = Callable[[Evidence], Orders]

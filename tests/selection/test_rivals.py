@@ -1,0 +1,142 @@
+"""The other selections: elimination against every subset, weights by hand, labels, chance, another package's own."""
+
+from itertools import combinations
+
+import numpy as np
+import pluggy
+import pytest
+import torch
+from networks import NETWORKS, network
+from torch import nn
+
+from pfa_gate.coupling import export_model, trace_program
+from pfa_gate.errors import ConfigError, LabelsError
+from pfa_gate.loading import Batch
+from pfa_gate.selection import SELECTIONS, Evidence, Orders, criterion, hookimpl, keep_last
+from pfa_gate.selection.eliminate import Reading, eliminate
+from pfa_gate.selection.registry import Hooks
+from pfa_gate.spectrum import analyse
+
+
+def evidence(name: str, samples: int = 64) -> Evidence:
+    model, example = network(name)
+    program = export_model(model, (example,), {})
+    groups = trace_program(program).free
+    draw = np.random.default_rng(0)
+    spectra = {g.name: analyse(draw.standard_normal((100, g.width))) for g in groups}
+    probe = torch.randn(samples, *example.shape[1:], generator=torch.Generator().manual_seed(1))
+    return Evidence(program, groups, spectra, [Batch((probe,), {}, torch.arange(samples) % 2)])
+
+
+def lost(gram: np.ndarray, weights: np.ndarray, kept: list[int]) -> float:
+    """Squared error of the best linear map from the kept columns, on outputs made by all."""
+    best = np.linalg.solve(gram[np.ix_(kept, kept)], gram[kept] @ weights)
+    step = weights.copy()
+    step[kept] -= best
+    return float(np.trace(step.T @ gram @ step))
+
+
+def test_elimination_finds_the_best_of_all_792_subsets():
+    """Seven of twelve: five filters have a shadow each, at five levels of noise."""
+    draw = np.random.default_rng(0)
+    driven = draw.standard_normal((2000, 7))
+    shadows = driven[:, :5] + np.linspace(0.1, 0.3, 5) * draw.standard_normal((2000, 5))
+    rows = (np.concatenate([driven, shadows], 1) * np.linspace(1, 2, 12))[:, draw.permutation(12)]
+    rows -= rows.mean(0)
+    gram, weights = rows.T @ rows, draw.standard_normal((12, 4))
+    reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.arange(12)[:, None])
+    found = sorted(eliminate([reading], 12, ridge=1e-12)[5:].tolist())
+    best = min(combinations(range(12), 7), key=lambda kept: lost(gram, weights, list(kept)))
+    assert found == list(best)
+
+
+def test_each_step_removes_what_a_fresh_least_squares_would():
+    draw = np.random.default_rng(1)
+    rows = draw.standard_normal((300, 12)) @ draw.standard_normal((12, 12))
+    gram, weights = rows.T @ rows, draw.standard_normal((12, 3))
+    blocks = np.arange(12).reshape(4, 3)
+    reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.from_numpy(blocks))
+    alive = list(range(4))
+    for gone in eliminate([reading], 4, ridge=1e-13).tolist()[:3]:
+        costs = {j: lost(gram, weights, [c for b in alive if b != j for c in blocks[b]]) for j in alive}
+        assert gone == min(costs, key=costs.__getitem__)
+        alive.remove(gone)
+
+
+@pytest.mark.parametrize("name", list(SELECTIONS))
+@pytest.mark.parametrize("net", list(NETWORKS))
+def test_every_order_is_a_permutation_and_the_same_again(name, net):
+    given = evidence(net)
+    if name == "taylor" and net in ("depthwise", "grouped", "decoder"):
+        with pytest.raises(LabelsError, match="needs class scores"):
+            SELECTIONS[name](given)
+        return
+    orders, again = (SELECTIONS[name](given) for _ in range(2))
+    for group in given.groups:
+        assert orders[group.name].dtype == np.int64
+        assert sorted(orders[group.name]) == list(range(group.width))
+        assert orders[group.name].tolist() == again[group.name].tolist()
+
+
+def two_layers() -> tuple[nn.Module, Evidence]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    program = export_model(model, (torch.zeros(2, 2, 5, 5),), {})
+    return model, Evidence(program, trace_program(program).groups[:1], {}, [torch.randn(128, 2, 5, 5)])
+
+
+def test_norms_and_scales_by_hand():
+    model, given = two_layers()
+    weight = model[0].weight.detach().numpy().reshape(4, -1)
+    model[1].weight.data.copy_(torch.tensor([0.5, -2.0, 0.1, 1.0]))
+    assert SELECTIONS["l1"](given)["0"].tolist() == np.abs(weight).sum(1).argsort().tolist()
+    distances = [sum(np.linalg.norm(one - other) for other in weight) for one in weight]
+    assert SELECTIONS["geometric_median"](given)["0"].tolist() == np.argsort(distances).tolist()
+    assert SELECTIONS["batchnorm"](given)["0"].tolist() == [2, 0, 3, 1]
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "taylor"])
+def test_a_filter_that_nobody_reads_goes_first(name):
+    model, given = two_layers()
+    model[3].weight.data[:, 2] = 0
+    probe = Batch((torch.randn(128, 2, 5, 5),), {}, torch.zeros(128, dtype=torch.int64))
+    model_out = nn.Sequential(model, nn.Flatten())
+    program = export_model(model_out, (torch.zeros(2, 2, 5, 5),), {})
+    given = Evidence(program, trace_program(program).groups[:1], {}, [probe])
+    assert SELECTIONS[name](given)["0.0"][0] == 2
+
+
+def test_taylor_without_labels_says_so():
+    _, given = two_layers()
+    with pytest.raises(LabelsError, match="needs integer labels"):
+        SELECTIONS["taylor"](given)
+
+
+def test_chance_depends_on_the_seed_and_the_name():
+    given = evidence("residual")
+    other = Evidence(given.program, given.groups, given.spectra, given.batches, seed=1)
+    one, two = SELECTIONS["random"](given), SELECTIONS["random"](other)
+    assert any(one[name].tolist() != two[name].tolist() for name in one)
+
+
+def test_counts_keep_the_last_in_ascending_order():
+    assert keep_last({"a": np.array([3, 0, 2, 1])}, {"a": 2}).kept["a"].tolist() == [1, 2]
+
+
+class Backwards:
+    @hookimpl
+    def pfa_gate_selection(self, name: str):
+        def of(given: Evidence) -> Orders:
+            return {group.name: np.arange(group.width)[::-1] for group in given.groups}
+
+        return of if name == "backwards" else None
+
+
+def test_another_package_adds_a_selection():
+    manager = pluggy.PluginManager("pfa_gate")
+    manager.add_hookspecs(Hooks)
+    manager.register(Backwards())
+    orders = criterion("backwards", manager)(two_layers()[1])
+    assert orders["0"].tolist() == [3, 2, 1, 0]
+    with pytest.raises(ConfigError, match="There is no selection 'sideways'"):
+        criterion("sideways", manager)
