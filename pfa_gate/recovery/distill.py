@@ -1,0 +1,134 @@
+"""Distill: a bounded number of gradient steps towards the full model's own answers; labels are not used."""
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+from pfa_gate.coupling import inputs_of
+from pfa_gate.errors import DataError
+
+Progress = Callable[[int, int], None]
+Augment = Callable[[Any, torch.Generator], Any]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how fast.
+
+    Attributes:
+        steps: batches that are learnt from; the probe is gone through as often as that takes.
+        rate: highest learning rate of Adam; a tenth of the steps rise to it, the rest fall along a cosine.
+        temperature: of the soft targets (Hinton et al. 2015).
+        seed: of the order of batches and of the augmentation.
+        augment: the user's (batch, generator) -> batch, or None.
+    """
+
+    steps: int = 300
+    rate: float = 1e-3
+    temperature: float = 4.0
+    seed: int = 0
+    augment: Augment | None = None
+
+
+def distill(
+    full: nn.Module,
+    smaller: nn.Module,
+    batches: Iterable[Any],
+    course: Course = Course(),
+    progress: Progress | None = None,
+) -> nn.Module:
+    """Teach the compressed model to answer the probe as the full one does; batch-norm statistics stay.
+
+    Args:
+        full: the teacher, in eval mode.
+        smaller: the pupil; it is not changed.
+        batches: of inputs, the same at each reading.
+        course: how long and how fast.
+        progress: called as (done, steps).
+
+    Returns:
+        A new model in eval mode, the same again for the same arguments on the same machine.
+
+    Raises:
+        DataError: the models give no floating output.
+
+    Example:
+        >>> teacher, pupil = nn.Linear(2, 3), nn.Linear(2, 3)
+        >>> probe = [torch.randn(32, 2)]
+        >>> learnt = distill(teacher, pupil, probe, Course(steps=50, rate=0.1))
+        >>> gap = lambda one: float((teacher(probe[0]).softmax(1) - one(probe[0]).softmax(1)).detach().abs().max())
+        >>> gap(learnt) < gap(pupil)
+        True
+    """
+    pupil = copy.deepcopy(smaller).eval()
+    flags = [(tensor, tensor.requires_grad) for tensor in pupil.parameters()]
+    trained = [tensor.requires_grad_() for tensor in pupil.parameters() if tensor.is_floating_point()]
+    optimiser = torch.optim.Adam(trained, lr=course.rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, course.steps))
+    with torch.enable_grad():
+        for done, batch in enumerate(_lessons(batches, course), 1):
+            args, kwargs = inputs_of(batch)
+            with torch.no_grad():
+                wanted = _logits(full(*args, **kwargs))
+            optimiser.zero_grad()
+            _loss(_logits(pupil(*args, **kwargs)), wanted, course.temperature).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            if progress is not None:
+                progress(done, course.steps)
+    for tensor, flag in flags:
+        tensor.grad = None
+        tensor.requires_grad_(flag)
+    return pupil.eval()
+
+
+def _rate(step: int, steps: int) -> float:
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _loss(given: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    soft = functional.log_softmax(given / temperature, -1), functional.log_softmax(wanted / temperature, -1)
+    return functional.kl_div(*soft, reduction="sum", log_target=True) * temperature**2 / wanted[..., 0].numel()
+
+
+def _lessons(batches: Iterable[Any], course: Course) -> Iterator[Any]:
+    """As many batches as there are steps, in a new order at each reading as far as a window of 16 allows."""
+    generator, order, given = torch.Generator().manual_seed(course.seed), random.Random(course.seed), 0
+    while given < course.steps:
+        before = given
+        for batch in _shuffled(batches, order):
+            if given == course.steps:
+                return
+            given += 1
+            yield batch if course.augment is None else course.augment(batch, generator)
+        if given == before:
+            raise DataError("The probe gives no batch to learn from.", remedy="Point probe.data at some samples.")
+
+
+def _shuffled(batches: Iterable[Any], order: random.Random, window: int = 16) -> Iterator[Any]:
+    waiting: list[Any] = []
+    for batch in batches:
+        waiting.append(batch)
+        if len(waiting) == window:
+            yield waiting.pop(order.randrange(window))
+    order.shuffle(waiting)
+    yield from waiting
+
+
+def _logits(output: Any) -> Tensor:
+    named = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    for leaf in pytree.tree_leaves(output if named is None else named):
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+            return leaf
+    raise DataError(f"The model's output, of type {type(output).__name__}, holds no floating tensor.")

@@ -1,0 +1,47 @@
+"""Finetune: the user's own training, on a copy, with what it says and does kept within bounds."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from pfa_gate.errors import FactoryError
+from pfa_gate.loading.blame import raised
+
+Training = Callable[[nn.Module, Iterable[Any]], Any]
+
+
+def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed: int = 0) -> nn.Module:
+    """Run the user's callable(model, batches) -> None on a copy of the model.
+
+    Args:
+        model: not changed.
+        batches: the probe's, with their labels where it has any.
+        training: changes the model it is given; what it returns is not used.
+        seed: of torch's global generator while it runs.
+
+    Returns:
+        The trained copy in eval mode.
+
+    Raises:
+        FactoryError: the callable raises, or leaves another size of parameter behind.
+
+    Example:
+        >>> finetune(nn.Linear(1, 1), [], lambda model, batches: nn.init.ones_(model.weight)).weight.item()
+        1.0
+    """
+    trained = copy.deepcopy(model)
+    shapes = {name: tensor.shape for name, tensor in trained.state_dict().items()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.default_generator.manual_seed(seed)
+            training(trained, batches)
+    except Exception as error:  # a user's training may raise anything
+        raise FactoryError(f"The finetune step raised {raised(error)}.") from error
+    if {name: tensor.shape for name, tensor in trained.state_dict().items()} != shapes:
+        raise FactoryError(
+            "The finetune step changed the shapes of the model.", remedy="Train its weights and leave their sizes."
+        )
+    return trained.eval()

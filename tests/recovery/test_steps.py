@@ -1,0 +1,82 @@
+"""Recalibration, distillation and the user's own training: what they reach, and what they leave alone."""
+
+import copy
+
+import pytest
+import torch
+from networks import network
+from torch import nn
+
+from pfa_gate.errors import DataError, FactoryError
+from pfa_gate.recovery import Course, distill, finetune, recalibrate
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    mine = other.state_dict()
+    return all(torch.equal(tensor, mine[name]) for name, tensor in one.state_dict().items())
+
+
+def test_recalibration_takes_the_statistics_of_the_probe():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)).eval()
+    before, probe = copy.deepcopy(model), torch.randn(64, 2, 4, 4)
+    found, count = recalibrate(model, [probe])
+    made = model[0](probe).detach().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(found[1].running_mean, made.mean(1))
+    torch.testing.assert_close(found[1].running_var, made.var(1))
+    assert count == 1
+    assert found[1].momentum == 0.1
+    assert not any(module.training for module in found.modules())
+    assert same(model, before)
+
+
+def test_recalibration_without_batch_norm_changes_nothing():
+    model = nn.Linear(2, 2).eval()
+    found, count = recalibrate(model, [torch.randn(3, 2)])
+    assert count == 0
+    assert same(model, found)
+
+
+def test_distillation_comes_closer_is_the_same_again_and_borrows_politely():
+    full, example = network("sequence")
+    smaller = copy.deepcopy(full)
+    with torch.no_grad():
+        smaller.hidden.weight[::2] = 0
+    before = copy.deepcopy(smaller)
+    probe = list(torch.randn(128, *example.shape[1:]).split(32))
+    seen: list[tuple[int, int]] = []
+    course = Course(steps=40, rate=3e-3, augment=lambda batch, generator: batch + 0.01)
+    one = distill(full, smaller, probe, course, lambda done, steps: seen.append((done, steps)))
+    two = distill(full, smaller, probe, course)
+    gap = [float((full(probe[0]) - model(probe[0])).square().mean().detach()) for model in (smaller, one)]
+    assert gap[1] < gap[0]
+    assert same(one, two)
+    assert same(smaller, before)
+    assert seen[-1] == (40, 40)
+    assert torch.equal(one.norm.running_mean, smaller.norm.running_mean)
+    assert all(tensor.grad is None and tensor.requires_grad for tensor in one.parameters())
+
+
+def test_an_empty_probe_teaches_nothing():
+    with pytest.raises(DataError, match="no batch to learn from"):
+        distill(nn.Linear(1, 1), nn.Linear(1, 1), [])
+
+
+def test_finetuning_works_on_a_copy_and_names_the_culprit():
+    model = nn.Linear(2, 2)
+    before = copy.deepcopy(model)
+    trained = finetune(model, [1, 2], lambda net, batches: net.weight.data.fill_(len(batches)))
+    assert same(model, before)
+    assert bool((trained.weight == 2).all())
+
+    def broken(net, batches):
+        raise ValueError("no data")
+
+    with pytest.raises(FactoryError, match=r"raised ValueError: no data"):
+        finetune(model, [], broken)
+
+    def wider(net, batches):
+        net.weight = nn.Parameter(torch.zeros(3, 2))
+
+    with pytest.raises(FactoryError, match="changed the shapes"):
+        finetune(model, [], wider)
