@@ -91,7 +91,8 @@ def test_files_fit_in_the_head(path: Path) -> None:
     long = [f"{each.name} {length(each)} lines" for each in functions(path) if length(each) > 60]
     many = [f"{each.name} {parameters(each)} parameters" for each in functions(path) if parameters(each) > 5]
     assert (long, many) == ([], [])
-    assert len(path.read_text("utf-8").splitlines()) <= 300
+    lines = path.read_text("utf-8").count("\n")
+    assert lines <= 300
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
@@ -129,3 +130,9 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
     texts = {named(path): path.read_text("utf-8") for path in written()}
     assert len(texts) > 100
     assert {name: place for name, text in texts.items() for place in places if place in text} == {}
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Tests import each other's fixtures by plain names, so pytest would refuse the second of two namesakes."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

@@ -118,7 +118,7 @@ def test_a_warm_run_needs_neither_torch_nor_numpy(
 def test_a_watched_pattern_that_matches_nothing_is_an_error(project: pytest.Pytester, pfa: Pfa, way: list[str]) -> None:
     files(project)
     with (project.path / "pfa.yaml").open("a") as file:
-        file.write('    watch: ["*.csv"]\n')
+        file.write('\n    watch: ["*.csv"]\n')
     result = pfa(*way)
     assert result.ret == 1
     assert result.parseoutcomes()["errors"] == 2
