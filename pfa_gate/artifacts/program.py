@@ -40,6 +40,7 @@ def program_of(model: nn.Module, inputs: Inputs) -> Program:
     except TraceError as error:
         raise ExportFailedError(error.fact) from error
     exported = program.exported
+    _refuse_foreign(exported)
     signature = exported.module_call_graph[0].signature
     assert signature is not None
     signature.out_spec = _plain(signature.out_spec)
@@ -178,6 +179,18 @@ def _refuse_pickles(file: Any) -> None:
                 if pickled:
                     raise ValueError(f"it holds a pickle: '{pickled[0]}'")
     file.seek(0)
+
+
+# Operators of these namespaces come with torch itself.
+_OWN = frozenset("aten prim prims rngprims quantized quantized_decomposed higher_order mkldnn inductor".split())
+
+
+def _refuse_foreign(exported: ExportedProgram) -> None:
+    """An operator that another package registers is not there in a process that lacks this package."""
+    for node in exported.graph.nodes:
+        namespace = getattr(node.target, "namespace", "aten")
+        if node.op == "call_function" and namespace not in _OWN:
+            raise ExportFailedError(f"operator '{node.target}' comes from a package of its own, not from torch")
 
 
 def _plain(spec: Any) -> Any:

@@ -20,6 +20,7 @@ from pfa_gate import artifacts
 from pfa_gate.artifacts import folder as folders
 from pfa_gate.artifacts import program
 from pfa_gate.errors import ArtifactError
+from pfa_gate.surgery import compress
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +190,42 @@ def test_a_batch_fixed_by_the_code_is_reported(tmp_path: Path, monkeypatch: pyte
     torch.manual_seed(0)
     model, example = FixedBatch().eval(), torch.randn(2, 4)
     groups = pfa_gate.trace(model, example)
-    cut = pfa_gate.surgery.compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
+    cut = compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
     plain = blank("residual", halved("residual"))
     record = artifacts.write(tmp_path, plain, cut, groups, ((example,), {}))
     fixed = "the model's forward fixes the batch: it runs at 2 samples only"
     assert {gap.reason for gap in record.unmeasured} == {fixed}
     assert "program" in record.files
+
+
+@torch.library.custom_op("pfa_gate_tests::twice", mutates_args=())
+def twice(x: Tensor) -> Tensor:
+    return x * 2
+
+
+@twice.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+class Foreign(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.next, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(twice(self.next(self.hidden(x).relu())))
+
+
+def test_an_operator_of_another_package_is_not_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, example = Foreign().eval(), torch.randn(2, 4)
+    groups = pfa_gate.trace(model, example)
+    cut = compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
+    record = artifacts.write(tmp_path, blank("residual", halved("residual")), cut, groups, ((example,), {}))
+    reason = "operator 'pfa_gate_tests.twice.default' comes from a package of its own, not from torch"
+    assert {gap.reason for gap in record.unmeasured} == {f"not written: {reason}"}
+    assert set(record.files) == {"record", "recipe", "weights"}
 
 
 def test_without_the_extra_there_is_no_onnx_and_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def judge(name: str, folder: Path | None = None) -> Judged:
     groups = trace(model, example)
     result = compress(model, groups, halves(groups), inputs_of(example))
     seconds = time.perf_counter() - start
+    untouched = _same(model, before)  # some models keep a note of their own last forward pass
     keep = {name: kept for name, kept in halves(groups).items() if name not in result.put_back}
     return Judged(
         name=name,
@@ -92,7 +93,7 @@ def judge(name: str, folder: Path | None = None) -> Judged:
         checked=len(_silenceable(groups)),
         silent_error=_silent_error(model, groups, result, example),
         effect=distance(outputs(result.model, example), outputs(model, example)),
-        untouched=_same(model, before),
+        untouched=untouched,
         dynamic=_export(result.model, example, folder) if folder is not None else False,
         seconds=seconds,
         model=result.model,
