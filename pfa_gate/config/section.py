@@ -102,22 +102,6 @@ def metric_reference(text: str) -> str:
     raise RefusalError(f"must name a metric, not be {describe(text)}", nearest(text, known))
 
 
-def not_yet(*names: str, known: str) -> BeforeValidator:
-    """Refuse names that a later version will know, and say so.
-
-    Args:
-        names: those of a later version.
-        known: what to write today.
-    """
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value in names:
-            raise RefusalError(f"asks for {value}, which is not available in this version", known)
-        return value
-
-    return BeforeValidator(check)
-
-
 def _list_of(what: str) -> BeforeValidator:
     def check(value: object) -> object:
         if not isinstance(value, list | tuple):

@@ -3,13 +3,14 @@
 PYTEST_DONT_REWRITE
 """
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from pfa_gate.config.allow import Waivers
 from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
-from pfa_gate.config.complaints import RefusalError, describe
+from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.section import (
     BytesTarget,
     Data,
@@ -19,10 +20,9 @@ from pfa_gate.config.section import (
     Section,
     SizeTarget,
     Text,
-    not_yet,
 )
 
-_RIVALS = ("reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
+_SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
 
@@ -80,17 +80,35 @@ class EvaluationConfig(Section):
     metric: Metric = Field(default="accuracy", description="accuracy, top5 or module:callable")
 
 
-def _no_steps_yet(value: object) -> object:
+class FinetuneStep(Section):
+    """The user's own training as a recovery step."""
+
+    finetune: Reference = Field(description="module:callable(model, batches) -> None", examples=["train:finetune"])
+
+
+def _known_steps(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise RefusalError(f"must be a list of steps, not {describe(value)}", "Write [] for none.")
     for step in value:
-        if step in _RECOVERY_STEPS:
-            raise RefusalError(f"asks for {step}, which is not available in this version", "Write [].")
-        raise RefusalError(f"asks for {describe(step)}, which is no recovery step", "Write [] for none.")
+        if step == "finetune":
+            raise RefusalError("has finetune without its callable", "Write {finetune: module:callable}.")
+        named = isinstance(step, FinetuneStep) or (isinstance(step, dict) and "finetune" in step)
+        if not named and step not in _RECOVERY_STEPS:
+            remedy = (
+                nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else f"Steps: {', '.join(_RECOVERY_STEPS)}."
+            )
+            raise RefusalError(f"asks for {describe(step)}, which is no recovery step", remedy)
     return value
 
 
-Steps = Annotated[tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)]
+def _known_selection(value: object) -> object:
+    # Another package may add a selection, so only what looks like a slip of one of ours is refused here.
+    if isinstance(value, str) and value not in _SELECTIONS and get_close_matches(value, _SELECTIONS, 1):
+        raise RefusalError(f"must name a selection, not be {describe(value)}", nearest(value, _SELECTIONS))
+    return value
+
+
+Step = Literal["compensate", "recalibrate", "distill"] | FinetuneStep
 
 
 class GateSections(Section):
@@ -100,10 +118,10 @@ class GateSections(Section):
     probe: ProbeConfig
     layers: LayersConfig = LayersConfig()
     recipe: RecipeConfig = RecipeConfig()
-    selection: Annotated[Literal["correlation"], not_yet(*_RIVALS, known="Write correlation, the paper's rule.")] = (
-        "correlation"
+    selection: Annotated[Text, BeforeValidator(_known_selection)] = Field(
+        default="correlation", description=", ".join(_SELECTIONS) + ", or another package's own"
     )
-    recovery: Annotated[tuple[str, ...], Field(strict=False, max_length=0), BeforeValidator(_no_steps_yet)] = ()
+    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_known_steps)] = ()
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()

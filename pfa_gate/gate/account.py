@@ -15,7 +15,7 @@ from pfa_gate.evaluation import Score, drop_interval
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.recipe import Recipe
 from pfa_gate.record import Compressed as CompressedRecord
-from pfa_gate.record import Exact, LayerRecord, RecipeRecord, Scores, Size, Unmeasured, finite
+from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
 from pfa_gate.spectrum import Spectrum
 from pfa_gate.surgery import Compressed
 
@@ -32,6 +32,7 @@ class Cut:
     cost: Cost
     scores: tuple[Score, Score] | None
     latency: float | None
+    recovery: tuple[RecoveryStep, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Findings:
             exact=Exact(finite(proof.max_error), proof.passed),
             put_back=tuple(sorted(self.cut.compressed.put_back)),
             form=self.cut.compressed.form,
+            recovery=self.cut.recovery,
         )
 
     def scores_record(self) -> Scores | None:

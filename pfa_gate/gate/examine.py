@@ -6,16 +6,17 @@ import numpy.typing as npt
 
 from pfa_gate.config import GateConfig
 from pfa_gate.cost import Cost, cost, latency_ratio
-from pfa_gate.coupling import Coupling, Layer, export_model, inputs_of, trace_program
+from pfa_gate.coupling import Coupling, Layer, Program, export_model, inputs_of, trace_program
 from pfa_gate.errors import TraceError
 from pfa_gate.evaluation import Score, score
 from pfa_gate.gate.account import Cut, Findings
 from pfa_gate.gate.measure import Spectra, responses, spectra
+from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Batch, Subject
 from pfa_gate.probe import chosen_layers, hooked_layers, respond, respond_by_hooks
 from pfa_gate.recipe import Recipe, Rule, recipe
-from pfa_gate.selection import select
+from pfa_gate.selection import Evidence, criterion, keep_last
 from pfa_gate.surgery import Compressed, compress, fold_constants, removed_and_inactive
 
 
@@ -35,7 +36,7 @@ def examine(config: GateConfig, subject: Subject, stages: Stages) -> Findings:
         moments = responses(layers, groups, stream)
     with stages.stage("taking spectra", "probe"):
         found = spectra(coupling.groups, layers, moments)
-    cut = _cut(config, subject, stages, (coupling, found, full))
+    cut = _cut(config, subject, stages, (program, coupling, found, full))
     return Findings(config, coupling.layers, layers, found, full, cut)
 
 
@@ -66,17 +67,23 @@ def _made_by(makers: Sequence[str], layers: Sequence[Layer]) -> bool:
     return {layer.name for layer in layers}.issuperset(makers)
 
 
-def _cut(config: GateConfig, subject: Subject, stages: Stages, measured: tuple[Coupling, Spectra, Cost]) -> Cut:
-    coupling, found, full = measured
+def _cut(
+    config: GateConfig, subject: Subject, stages: Stages, measured: tuple[Program, Coupling, Spectra, Cost]
+) -> Cut:
+    program, coupling, found, full = measured
     with stages.stage("deciding", "recipe"):
         plan = _recipe(config, coupling, found, full)
-        selection = select(plan, found.groups)
+    with stages.stage("selecting", "selection"):
+        groups = [group for group in coupling.groups if group.name in found.groups]
+        evidence = Evidence(program, groups, found.groups, subject.probe, config.probe.seed)
+        selection = keep_last(criterion(config.selection)(evidence), plan.keep)
     with stages.stage("cutting and proving", "recipe"):
         inactive = {name: spectrum.inactive for name, spectrum in found.groups.items()}
         coupling, smaller = _compressed(config, subject, coupling, selection.kept, inactive)
         small = cost(smaller.model, subject.example)
+    smaller, steps = recover(config, subject, (program, smaller), stages)
     scores = _scores(subject, smaller, stages)
-    return Cut(coupling, plan, smaller, small, scores, _latency(config, subject, smaller, stages))
+    return Cut(coupling, plan, smaller, small, scores, _latency(config, subject, smaller, stages), steps)
 
 
 def _compressed(

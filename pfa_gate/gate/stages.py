@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from pfa_gate.config import Document
@@ -26,6 +27,11 @@ class Stages:
         self._document = document
         self._gate = gate
         self._progress = progress
+
+    @property
+    def folder(self) -> Path:
+        """The folder of pfa.yaml, from which its references are resolved."""
+        return self._document.path.resolve().parent
 
     @contextmanager
     def stage(self, name: str, *keys: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pfa_gate.record.parts import (
     Probe,
     RecipeRecord,
     Record,
+    RecoveryStep,
     Scores,
     Unmeasured,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Probe",
     "RecipeRecord",
     "Record",
+    "RecoveryStep",
     "Scores",
     "Size",
     "Unmeasured",

@@ -116,6 +116,23 @@ class Exact:
 
 
 @dataclass(frozen=True)
+class RecoveryStep:
+    """One step from the cut to the model that is delivered.
+
+    Attributes:
+        step: cut, then the steps of pfa.yaml in their order.
+        accuracy: the metric after it; None without an evaluation.
+        seconds: that it took.
+        detail: what it did, in one line.
+    """
+
+    step: str
+    accuracy: float | None
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Compressed:
     """The compressed model.
 
@@ -126,7 +143,7 @@ class Compressed:
         latency: its time over that of the full model; None where it was not measured.
         exact: the surgery's proof.
         put_back: groups left whole because their own proof failed.
-        recovery: what each recovery step bought; empty while there are none.
+        recovery: the cut and each recovery step after it; empty without recovery.
         form: module where the model's own class runs at the new widths; else graph, its exported program.
     """
 
@@ -136,7 +153,7 @@ class Compressed:
     latency: float | None
     exact: Exact
     put_back: tuple[str, ...] = ()
-    recovery: tuple[str, ...] = ()
+    recovery: tuple[RecoveryStep, ...] = ()
     form: Literal["module", "graph"] = "module"
 
 

@@ -124,13 +124,13 @@ CASES = [
     ),
     (
         "    evaluation:",
-        "    selection: l1\n    evaluation:",
-        "11:16: selection asks for l1, which is not available in this version",
+        "    selection: reconstructoin\n    evaluation:",
+        "11:16: selection must name a selection, not be the text 'reconstructoin'",
     ),
     (
         "    evaluation:",
-        "    recovery: [compensate]\n    evaluation:",
-        "11:5: recovery asks for compensate, which is not available in this version",
+        "    recovery: [compensate, finetune]\n    evaluation:",
+        "11:5: recovery has finetune without its callable",
     ),
     (
         "    evaluation:",

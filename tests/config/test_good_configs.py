@@ -142,7 +142,7 @@ def test_the_schema_agrees_on_configs_that_hold(tmp_path: Path, text: str) -> No
         ("0.5 pp", "0.5%"),
         ("kl: 0.7", "kl: 7"),
         ("residual: project", "residual: padding"),
-        ("recovery: []", "recovery: [compensate]"),
+        ("recovery: []", "recovery: [compensation]"),
         ("[head]", "head"),
         ("factory: example_project.model:build", "checkpoint: x"),
     ],

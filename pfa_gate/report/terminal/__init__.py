@@ -12,6 +12,7 @@ from pfa_gate.record import Record
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
+from pfa_gate.report.terminal.waterfall import recovery_section
 from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline
 
 __all__ = ["render"]
@@ -47,6 +48,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
     if look.verbosity >= 0:
         yield from layer_section(record, look)
         yield from _footprint(record, look)
+        yield from recovery_section(record, look)
     yield from _budgets(record, look)
     if look.verbosity >= 0:
         yield from _unmeasured(record, look)

@@ -1,0 +1,93 @@
+"""The recovery steps in the order written, each timed and scored."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from pfa_gate.config import GateConfig
+from pfa_gate.coupling import Program
+from pfa_gate.evaluation import score
+from pfa_gate.gate.stages import Stages
+from pfa_gate.loading import Subject
+from pfa_gate.loading.reference import resolve
+from pfa_gate.record import RecoveryStep, finite
+from pfa_gate.recovery import Course, Repair, compensate, distill, finetune, recalibrate
+from pfa_gate.surgery import Compressed
+
+Step = Callable[[nn.Module], tuple[nn.Module, str]]
+
+
+def recover(
+    config: GateConfig, subject: Subject, cut: tuple[Program, Compressed], stages: Stages
+) -> tuple[Compressed, tuple[RecoveryStep, ...]]:
+    """Run the steps of pfa.yaml on a proved smaller model.
+
+    Args:
+        config: the gate.
+        subject: the full model and its data.
+        cut: the full model's program, and the smaller model.
+        stages: timed under the step's name.
+
+    Returns:
+        The smaller model after the last step, and what each one bought; nothing of the latter without any step.
+    """
+    full, compressed = cut
+    if not config.recovery:
+        return compressed, ()
+    model = compressed.model
+    found = [RecoveryStep("cut", _scored(subject, model), 0.0)]
+    for name, step in _steps(config, subject, full, compressed, stages):
+        started = time.perf_counter()
+        with stages.stage(name, "recovery"):
+            model, detail = step(model)
+        taken = time.perf_counter() - started
+        found.append(RecoveryStep(name, _scored(subject, model), round(taken, 3), detail))
+    model.kept = compressed.kept  # type: ignore[assignment]
+    return replace(compressed, model=model), tuple(found)
+
+
+def _scored(subject: Subject, model: nn.Module) -> float | None:
+    return None if subject.evaluation is None else finite(score(model, subject.evaluation, subject.metric).value)
+
+
+def _steps(
+    config: GateConfig, subject: Subject, full: Program, compressed: Compressed, stages: Stages
+) -> Iterator[tuple[str, Step]]:
+    seed, probe = config.probe.seed, subject.probe
+
+    def compensated(model: nn.Module) -> tuple[nn.Module, str]:
+        mended, repairs = compensate(full, model, compressed.kept, probe, seed)
+        return mended, _told(repairs)
+
+    def recalibrated(model: nn.Module) -> tuple[nn.Module, str]:
+        fresh, count = recalibrate(model, probe)
+        return fresh, f"{count} batch norms"
+
+    def distilled(model: nn.Module) -> tuple[nn.Module, str]:
+        course = Course(seed=seed)
+        taught = distill(subject.model, model, probe, course, lambda done, steps: stages.report("distill", done, steps))
+        return taught, f"{course.steps} steps"
+
+    known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated, "distill": distilled}
+    for step in config.recovery:
+        if isinstance(step, str):
+            yield step, known[step]
+        else:
+            yield "finetune", _finetuned(step.finetune, subject, stages.folder, seed)
+
+
+def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:
+    def step(model: nn.Module) -> tuple[nn.Module, str]:
+        return finetune(model, subject.probe, resolve(name, folder), seed), name
+
+    return step
+
+
+def _told(repairs: tuple[Repair, ...]) -> str:
+    solved = [repair for repair in repairs if repair.ridge is not None]
+    rows = sum(repair.rows for repair in solved)
+    left = [f"{repair.layer} left alone: {repair.reason}" for repair in repairs if repair.ridge is None]
+    return "; ".join([f"{len(solved)} of {len(repairs)} layers solved anew on {rows:,} patches", *left])
