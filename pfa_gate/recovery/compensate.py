@@ -1,6 +1,5 @@
 """Compensate: every layer that reads a changed stream is solved anew, in forward order, without labels."""
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 
 from pfa_gate.coupling import Program, export_model, inputs_of
 from pfa_gate.readers import matrix_of, weight_of
+from pfa_gate.recovery.copying import copied
 from pfa_gate.recovery.lesson import Lesson
 from pfa_gate.recovery.pairs import Pair, pairs
 from pfa_gate.recovery.refit import Fit
@@ -73,7 +73,7 @@ def compensate(
         >>> [(each.layer, each.after < each.before) for each in repairs]
         [('2', True)]
     """
-    smaller = copy.deepcopy(smaller)
+    smaller = copied(smaller)
     program = export_model(smaller, *inputs_of(next(iter(batches))))
     found = pairs(full, program, kept)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}

@@ -1,6 +1,5 @@
 """Distill: a bounded number of gradient steps towards the full model's own answers; labels are not used."""
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import DataError
+from pfa_gate.recovery.copying import copied
 
 Progress = Callable[[int, int], None]
 Augment = Callable[[Any, torch.Generator], Any]
@@ -68,7 +68,7 @@ def distill(
         >>> gap(learnt) < gap(pupil)
         True
     """
-    pupil = copy.deepcopy(smaller).eval()
+    pupil = copied(smaller)
     flags = [(tensor, tensor.requires_grad) for tensor in pupil.parameters()]
     trained = [tensor.requires_grad_() for tensor in pupil.parameters() if tensor.is_floating_point()]
     optimiser = torch.optim.Adam(trained, lr=course.rate)

@@ -1,6 +1,5 @@
 """Finetune: the user's own training, on a copy, with what it says and does kept within bounds."""
 
-import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import nn
 
 from pfa_gate.errors import FactoryError
 from pfa_gate.loading.blame import raised
+from pfa_gate.recovery.copying import copied
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]
 
@@ -32,7 +32,7 @@ def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed:
         >>> finetune(nn.Linear(1, 1), [], lambda model, batches: nn.init.ones_(model.weight)).weight.item()
         1.0
     """
-    trained = copy.deepcopy(model)
+    trained = copied(model)
     shapes = {name: tensor.shape for name, tensor in trained.state_dict().items()}
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():

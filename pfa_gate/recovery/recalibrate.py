@@ -1,6 +1,5 @@
 """Recalibrate: batch-norm statistics taken anew from the probe."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pfa_gate.coupling import inputs_of
+from pfa_gate.recovery.copying import copied
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, int]:
@@ -26,7 +26,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, in
         >>> model.running_mean, count
         (tensor([2.]), 1)
     """
-    model = copy.deepcopy(model).eval()
+    model = copied(model)
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
