@@ -33,7 +33,8 @@ def main() -> None:
     CONSOLE.print(machine())
     table = Table("what", "measured", "wanted", "how")
     table.add_row(*cold_gate())
-    table.add_row(*analysis())
+    for threads in sorted({1, torch.get_num_threads()}):
+        table.add_row(*analysis(threads))
     table.add_row(*plugin_import())
     CONSOLE.print(table)
 
@@ -42,7 +43,7 @@ def machine() -> str:
     threads = torch.get_num_threads()
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     busy = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{versions}; {platform.machine()}, {os.cpu_count()} cores, torch threads {threads}, {busy}"
+    return f"{versions}; {platform.machine()}, {os.cpu_count()} cores, torch threads {threads} unless told, {busy}"
 
 
 def cold_gate() -> tuple[str, str, str, str]:
@@ -55,8 +56,12 @@ def cold_gate() -> tuple[str, str, str, str]:
     return "example gate, cold", f"{taken:.1f} s", "< 20 s", "pytest --pfa example_project, once"
 
 
-def analysis() -> tuple[str, str, str, str]:
-    """From the probe to the record, against the passes that no analysis could do without."""
+def analysis(threads: int) -> tuple[str, str, str, str]:
+    """From the probe to the record, against the passes that no analysis could do without.
+
+    Several threads on cores that are busy with something else say more about the scheduler than about the gate.
+    """
+    torch.set_num_threads(threads)
     subject = load_subject(load(CONFIG), "digits")
     assert subject.evaluation is not None
     passes = ((subject.model, subject.probe), *[(subject.model, subject.evaluation)] * 2)
@@ -68,7 +73,7 @@ def analysis() -> tuple[str, str, str, str]:
             bare.append(sum(forward(model, batches) for model, batches in passes))
     # The first round pays for what torch imports and tunes on its first use.
     ratio = median(one / other for one, other in zip(measured[1:], bare[1:], strict=True))
-    how = f"{1e3 * median(measured[1:]):.0f} ms over {1e3 * median(bare[1:]):.0f} ms, median of 5"
+    how = f"{threads} threads: {1e3 * median(measured[1:]):.0f} ms over {1e3 * median(bare[1:]):.0f} ms, median of 5"
     return "analysis / forward passes", f"{ratio:.2f}", "<= 3", how
 
 
