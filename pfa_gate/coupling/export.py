@@ -19,14 +19,33 @@ from pfa_gate.errors import TraceError
 
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[nn.Module]:
-    """Lend the model in eval mode; every module gets its own training flag back, whatever happens."""
-    flags = [(module, module.training) for module in model.modules()]
+    """Lend the model in eval mode; each of its modules gets back all that it was, whatever happens.
+
+    Not the training flags alone: some models register hooks or keep attributes in their first forward pass.
+    """
+    portraits = [(module, _portrait(module)) for module in model.modules()]
     try:
         model.eval()
         yield model
     finally:
-        for module, flag in flags:
-            module.training = flag
+        for module, portrait in portraits:
+            _restore(module, portrait)
+
+
+def _portrait(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Each attribute, and for those that are tables (parameters, buffers, hooks) what stands in them."""
+    return {name: (value, dict(value) if isinstance(value, dict) else None) for name, value in vars(module).items()}
+
+
+def _restore(module: nn.Module, portrait: Mapping[str, tuple[Any, Any]]) -> None:
+    attributes = vars(module)
+    for name in set(attributes) - set(portrait):
+        del attributes[name]
+    for name, (value, entries) in portrait.items():
+        if entries is not None and (value.keys() != entries.keys() or any(value[k] is not entries[k] for k in entries)):
+            value.clear()
+            value.update(entries)
+        attributes[name] = value
 
 
 def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
@@ -139,7 +158,7 @@ def _fold(
 ) -> tuple[dict[Node, Any], dict[Node, Alias]]:
     """Compute what depends on held tensors alone, once; name each result that the rest of the graph reads."""
     fixed = _constant_nodes(exported, held)
-    written = {_origin(node) for node in fixed if _writes(node)}
+    written = {origin(node) for node in fixed if writes(node)}
     values: dict[Node, Any] = {
         node: tensors[alias.name].clone() if node in written else tensors[alias.name] for node, alias in held.items()
     }
@@ -167,7 +186,7 @@ def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> li
             if node.op == "call_function" and node not in tainted and _is_fixed(node, fixed, held):
                 fixed[node] = None
         writers = (node for node in exported.graph.nodes if node.op == "call_function" and node not in fixed)
-        found = {_origin(node) for node in writers if _writes(node)} & set(fixed)
+        found = {origin(node) for node in writers if writes(node)} & set(fixed)
         if not found:
             return list(fixed)
         tainted |= found
@@ -175,17 +194,19 @@ def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> li
 
 def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Mapping[Node, Alias]) -> bool:
     random = "rand" in str(node.target) or "dropout" in str(node.target)
+    if operator_name(node) == "embedding":
+        return False  # a table stays a table, whatever rows of it the example looks up
     known = all(source in fixed or source in held for source in node.all_input_nodes)
     return known and not random and node.meta.get("val") is not None
 
 
-def _writes(node: Node) -> bool:
+def writes(node: Node) -> bool:
     """Whether an operator writes into its first argument."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
 
 
-def _origin(node: Node) -> Node:
+def origin(node: Node) -> Node:
     """Where the memory that a node writes into may come from: its first argument, followed to the start."""
     while node.op == "call_function" and node.args and isinstance(node.args[0], Node):
         node = node.args[0]

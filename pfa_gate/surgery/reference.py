@@ -89,16 +89,26 @@ def _silent_program(program: Program, kept: Kept, dtype: torch.dtype) -> Program
     # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
     ordered = sorted(program.tensors, key=lambda name: name not in kept)
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    constants = {node: _constant(node, value, program, done, dtype) for node, value in program.constants.items()}
-    return replace(program, tensors=done, constants=constants)
+    return replace(program, tensors=done, constants=_constants(program, kept, done, dtype))
 
 
-def _constant(node: Node, value: Any, program: Program, done: Mapping[str, Any], dtype: torch.dtype) -> Any:
-    alias = program.aliases.get(node)
-    if alias is None or not isinstance(value, Tensor):
-        return _at(value, dtype) if isinstance(value, Tensor) else value
-    tensor: Tensor = done[alias.name]
-    return tensor.permute(alias.axes)
+def _constants(program: Program, kept: Kept, done: Mapping[str, Any], dtype: torch.dtype) -> dict[Node, Any]:
+    """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
+    values: dict[Node, Any] = {
+        node: held.clone() if isinstance(held := done[alias.name], Tensor) else held
+        for node, alias in program.aliases.items()
+        if node.op == "placeholder"
+    }
+    constants: dict[Node, Any] = {}
+    for node, value in program.constants.items():
+        axes = kept.get(f"folded:{node.name}")
+        if axes is not None:
+            constants[node] = _at(zeroed(value, axes), dtype)
+        else:
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        values[node] = constants[node]
+    return constants
 
 
 def _made_silent(name: str, kept: Kept) -> bool:

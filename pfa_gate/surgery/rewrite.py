@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from pfa_gate.coupling.export import origin, writes
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.surgery.arguments import rewrite_node, stored
@@ -104,8 +105,18 @@ def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
     return fresh.contiguous()
 
 
+def _drop_writers(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
+    """What was written into a constant in place is in its stored value already."""
+    baked = {node for node in coupling.program.constants if f"folded:{node.name}" in kept}
+    writers = {node.name for node in coupling.program.constants if writes(node) and origin(node) in baked}
+    for node in reversed(list(module.graph.nodes)):
+        if node.name in writers and not node.users:
+            module.graph.erase_node(node)
+
+
 def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
     """What was computed from parameters alone and is cut now becomes a stored tensor."""
+    _drop_writers(module, coupling, kept)
     values = {node.name: value for node, value in coupling.program.constants.items()}
     for node in list(module.graph.nodes):
         axes = kept.get(f"folded:{node.name}")

@@ -50,3 +50,26 @@ def test_it_is_given_back_as_it_was_after_an_exception() -> None:
     with pytest.raises(PFAGateError, match="the user's own fault"):
         trace(model, torch.randn(2, 4))
     assert portrait(model) == before
+
+
+class Remembering(nn.Module):
+    """Keeps what it saw and hooks itself in its first forward pass, as some public models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.length = x.shape[-1]
+        if not self.layer._forward_hooks:
+            self.layer.register_forward_hook(lambda module, inputs, output: output * 2)
+        self.seen = self.seen + 1
+        return self.head(self.layer(x).relu())
+
+
+def test_what_its_own_forward_keeps_is_taken_back() -> None:
+    model = Remembering().eval()
+    before = portrait(model)
+    trace(model, torch.randn(2, 4))
+    assert portrait(model) == before
