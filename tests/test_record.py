@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from pfa_gate.budget import Finding, LayerFinding, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import (
+    Compared,
     Compressed,
     Exact,
     LayerRecord,
     Probe,
     RecipeRecord,
     Record,
+    RecoveryStep,
     Scores,
     Unmeasured,
     dumps,
@@ -29,7 +31,9 @@ from pfa_gate.record import (
 )
 
 # The keys that design.md section 8 promises to whoever reads record.json.
-TOP = "schema gate config versions seconds model probe layers recipe compressed scores budgets unmeasured files"
+TOP = (
+    "schema gate config versions seconds model probe layers recipe compressed scores budgets unmeasured baseline files"
+)
 LAYER = (
     "name kind filters samples kl kl_ratio kl_stderr kl_bias peak_correlation mean_correlation inactive "
     "eigenvalues keep kept skipped group calls kl_ratio_standardised"
@@ -78,7 +82,7 @@ compressed = st.builds(
     maybe(number),
     exact,
     many(text),
-    many(text),
+    many(st.builds(RecoveryStep, text, maybe(number), number, text)),
     st.sampled_from(["module", "graph"]),
 )
 interval = maybe(st.tuples(number, number))
@@ -98,6 +102,7 @@ anything = st.builds(
     scores=maybe(scores),
     budgets=many(findings),
     unmeasured=many(st.builds(Unmeasured, text, text)),
+    baseline=maybe(st.builds(Compared, text, text, text, text, many(text), many(text), many(text), names(text))),
     files=names(text),
 )
 
@@ -160,7 +165,7 @@ def changed(*path: Any, to: Any) -> dict[str, Any]:
         ({}, "it has no schema"),
         (changed("schema", to="pfa_gate.record/2"), "has the schema 'pfa_gate.record/2'"),
         (changed("schema", to=["x" * 9999]), "has the schema"),
-        ({"schema": "pfa_gate.record/1"}, "The record lacks keys: 'budgets'"),
+        ({"schema": "pfa_gate.record/1"}, "The record lacks keys: 'baseline', 'budgets'"),
         (changed("extra", to=1), "The record has unknown keys: 'extra'"),
         (changed("layers", 0, "size", to=1), r"layers\[0\] has unknown keys: 'size'"),
         (changed("layers", 0, "filters", to=1.5), r"layers\[0\].filters should be a whole number, not 1.5"),

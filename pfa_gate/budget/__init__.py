@@ -5,14 +5,22 @@ Pure and light. What could not be measured is never kept.
 PYTEST_DONT_REWRITE
 """
 
+from dataclasses import replace
+
+from pfa_gate.budget.base import Asked, Base, BaseLayer, Context
 from pfa_gate.budget.finding import Finding, Judgement, LayerFinding, Outcome
 from pfa_gate.budget.layers import judge_layers
 from pfa_gate.budget.measurements import Exactness, LayerMeasure, Measurements, Size
 from pfa_gate.budget.rules import PlaceOf, check_patterns
-from pfa_gate.budget.sizes import judge_compressed, judge_drop, judge_exact, judge_latency, judge_model
+from pfa_gate.budget.sizes import judge_compressed, judge_drop, judge_exact, judge_latency, judge_model, not_judged
+from pfa_gate.budget.units import in_declared_units, in_plain_units, layer_values, observed_values
+from pfa_gate.budget.waivers import check_waivers, waived
 from pfa_gate.config import GateConfig, Limit
 
 __all__ = [
+    "Base",
+    "BaseLayer",
+    "Context",
     "Exactness",
     "Finding",
     "LayerFinding",
@@ -22,19 +30,27 @@ __all__ = [
     "PlaceOf",
     "Size",
     "judge",
+    "layer_values",
+    "observed_values",
 ]
 
 
-def judge(config: GateConfig, measurements: Measurements, place_of: PlaceOf) -> tuple[Finding, ...]:
+def judge(
+    config: GateConfig,
+    measurements: Measurements,
+    place_of: PlaceOf,
+    context: Context = Context(),  # noqa: B008  frozen
+) -> tuple[Finding, ...]:
     """Judge every budget the gate declares, in the order of `config.budgets_declared()`.
 
     Args:
         config: the gate.
         measurements: what was measured; a percentage is of `measurements.full`.
         place_of: place in pfa.yaml of a path of keys.
+        context: the baseline, and the day on which waivers are judged.
 
     Raises:
-        LayerPatternError: a layer rule matches no layer.
+        LayerPatternError: a layer rule or a waiver matches no layer.
 
     Example:
         >>> from pathlib import Path
@@ -46,20 +62,42 @@ def judge(config: GateConfig, measurements: Measurements, place_of: PlaceOf) -> 
         >>> [f.outcome for f in judge(GateConfig.model_validate(gate), measurements, place_of)]
         ['not judged', 'kept']
     """
-    check_patterns(config, [layer.name for layer in measurements.layers], place_of)
+    names = [layer.name for layer in measurements.layers]
+    check_patterns(config, names, place_of)
+    check_waivers(config, names, place_of)
+    if context.base is not None:
+        context = replace(context, base=context.base.matched(measurements.layers))
     return tuple(
-        _judgement(config, measurements, declared.name).named(declared.name, place_of(declared.keys).line)
+        _allowed(config, measurements, declared.name, context).named(declared.name, place_of(declared.keys).line)
         for declared in config.budgets_declared()
     )
 
 
-def _judgement(config: GateConfig, measurements: Measurements, name: str) -> Judgement:
+def _allowed(config: GateConfig, measurements: Measurements, name: str, context: Context) -> Judgement:
+    waivers = [each for each in config.allow if each.budget == name]
+    return waived(_judgement(config, measurements, name, context), waivers, context.today)
+
+
+def _judgement(config: GateConfig, measurements: Measurements, name: str, context: Context) -> Judgement:
     if name == "exact":
         return judge_exact(measurements.exact, measurements.compressed_reason)
     area, _, key = name.partition(".")
     if area == "layers":
-        return judge_layers(config.budgets.layers, measurements.layers, key)
+        waivers = [each for each in config.allow if each.budget == name]
+        return judge_layers(config.budgets.layers, measurements.layers, key, context, waivers)
     limit: Limit = getattr(getattr(config.budgets, area), key)
+    asked, plain = _asked(limit, name, measurements, context)
+    if asked is not None and asked.limit is None:
+        return not_judged(limit.words(), asked.refused)
+    found = _size(plain, measurements, area, key)
+    if asked is None:
+        return found
+    origin = f" That is {asked.origin}." if asked.origin else ""
+    notes = (asked.refused,) if asked.refused else ()
+    return replace(found, limit=limit.words(), sentence=found.sentence + origin, notes=(*found.notes, *notes))
+
+
+def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judgement:
     if area == "model":
         return judge_model(limit, measurements.full, key)
     if key == "accuracy_drop":
@@ -67,3 +105,15 @@ def _judgement(config: GateConfig, measurements: Measurements, name: str) -> Jud
     if key == "latency":
         return judge_latency(limit, measurements)
     return judge_compressed(limit, measurements, key)
+
+
+def _asked(limit: Limit, name: str, measurements: Measurements, context: Context) -> tuple[Asked | None, Limit]:
+    """What the baseline makes of a limit, and the limit to judge by; None where it has no say."""
+    observed = observed_values(measurements).get(name)
+    if not limit.relative or observed is None:
+        return None, limit
+    plain = in_plain_units(limit, name, measurements)
+    asked = context.ask(plain, name, observed)
+    if asked.limit is None or not asked.origin:
+        return asked, replace(limit, increase=None, ratchet=False)
+    return asked, in_declared_units(asked.limit, name)

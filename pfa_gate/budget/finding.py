@@ -12,17 +12,22 @@ class LayerFinding:
 
     Attributes:
         layer: the module's dotted name.
-        limit: largest value allowed, in the budget's own unit (a ratio, or a count for `inactive`).
+        limit: largest value allowed, in the budget's own unit (a ratio, or a count for `inactive`); None where
+            it is against a baseline that does not have the layer.
         observed: the value measured, in the same unit; None where it was not.
         outcome: kept, broken or not judged.
         within_noise: the value lies within two standard errors of its limit.
+        before: the baseline's value; None where it has none or was not asked.
+        waived: why it may break its limit for now; empty if it may not.
     """
 
     layer: str
-    limit: float
+    limit: float | None
     observed: float | None
     outcome: Outcome
     within_noise: bool = False
+    before: float | None = None
+    waived: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pfa_gate.budget.base import Asked, Context
 from pfa_gate.budget.finding import Judgement, LayerFinding, Outcome
 from pfa_gate.budget.measurements import LayerMeasure
 from pfa_gate.budget.rules import limit_for
+from pfa_gate.budget.waivers import waiver_of
 from pfa_gate.budget.wording import apart, listed, plural
-from pfa_gate.config import LayerRule, Limit
+from pfa_gate.config import LayerRule, Limit, Waiver
 
 _FIELDS = {"kl": "kl_ratio"}
 _WORDS = {
@@ -24,16 +26,31 @@ _BIAS_SHARE = 0.1
 @dataclass(frozen=True)
 class _Row:
     layer: LayerMeasure
-    limit: Limit
+    declared: Limit
+    asked: Asked
     finding: LayerFinding
+
+    @property
+    def bound(self) -> float:
+        return self.asked.limit.value if self.asked.limit is not None else math.inf
 
     @property
     def excess(self) -> float:
         observed = self.finding.observed
-        return math.inf if observed is None else observed - self.limit.value
+        return math.inf if observed is None else observed - self.bound
+
+    @property
+    def broken(self) -> bool:
+        return self.finding.outcome == "broken" and not self.finding.waived
 
 
-def judge_layers(rules: Sequence[LayerRule], layers: Sequence[LayerMeasure], key: str) -> Judgement:
+def judge_layers(
+    rules: Sequence[LayerRule],
+    layers: Sequence[LayerMeasure],
+    key: str,
+    context: Context = Context(),  # noqa: B008  frozen
+    waivers: Sequence[Waiver] = (),
+) -> Judgement:
     """Hold every layer to its limit for one key.
 
     A layer without a matching rule has no limit. A skipped layer is not judged. A layer whose value is
@@ -43,38 +60,59 @@ def judge_layers(rules: Sequence[LayerRule], layers: Sequence[LayerMeasure], key
         rules: layer rules in the order of pfa.yaml.
         layers: one measure per layer, in model order.
         key: `kl`, `peak_correlation`, `mean_correlation` or `inactive`.
+        context: the baseline, and the day.
+        waivers: those of this budget.
 
     Example:
         >>> rule = LayerRule.model_validate({"match": "*", "inactive": 0})
         >>> judge_layers([rule], [LayerMeasure("stem", 16, inactive=2)], "inactive").sentence
         '1 of 1 layer has too many inactive filters: stem 2 (2 above 0).'
     """
-    rows = [_row(layer, limit, key) for layer in layers if (limit := limit_for(rules, layer.name, key))]
+    limits = [(layer, limit_for(rules, layer.name, key)) for layer in layers]
+    rows = [_waived(_row(layer, limit, key, context), waivers, context) for layer, limit in limits if limit]
     judged = [row for row in rows if row.layer.skipped is None]
     details = tuple(row.finding for row in rows)
-    limits = _limit_text([row.limit for row in rows])
+    words = _limit_text([row.declared for row in rows])
     if not judged:
-        return Judgement(limits, "", "not judged", _nothing_judged(rows), details)
+        return Judgement(words, "", "not judged", _nothing_judged(rows), details)
     worst = sorted(judged, key=lambda row: -row.excess)
     outcome = _outcome(judged)
     measured = [row for row in worst if row.finding.observed is not None]
     observed = _texts(measured[0])[0] if measured else ""
-    notes = (*_noise(measured), *(_bias(judged) if key == "kl" else ()))
-    return Judgement(limits, observed, outcome, _verdict(outcome, worst, key), details, notes)
+    notes = (*_refused(judged), *_noise(measured), *(_bias(judged) if key == "kl" else ()))
+    return Judgement(words, observed, outcome, _verdict(outcome, worst, key), details, notes)
 
 
 def _limit_text(limits: Sequence[Limit]) -> str:
-    ends = (pick(limits, key=lambda limit: limit.value).text for pick in (min, max) if limits)
+    ends = (pick(limits, key=lambda limit: limit.value).words() for pick in (min, max) if limits)
     return "-".join(dict.fromkeys(ends)) or "none"
 
 
-def _row(layer: LayerMeasure, limit: Limit, key: str) -> _Row:
+def _row(layer: LayerMeasure, declared: Limit, key: str, context: Context) -> _Row:
     value: float | None = getattr(layer, _FIELDS.get(key, key))
-    if layer.skipped is not None or value is None or math.isnan(value):
-        return _Row(layer, limit, LayerFinding(layer.name, limit.value, None, "not judged"))
-    outcome: Outcome = "kept" if value <= limit.value else "broken"
-    noisy = key == "kl" and abs(value - limit.value) <= 2 * (layer.kl_stderr or 0.0)
-    return _Row(layer, limit, LayerFinding(layer.name, limit.value, float(value), outcome, noisy))
+    if value is not None and math.isnan(value):
+        value = None
+    asked = context.ask(declared, f"layers.{key}", value, layer.name)
+    limit = None if asked.limit is None else asked.limit.value
+    if layer.skipped is not None or value is None or limit is None:
+        observed = None if layer.skipped is not None or value is None else float(value)
+        return _Row(layer, declared, asked, LayerFinding(layer.name, limit, observed, "not judged"))
+    outcome: Outcome = "kept" if value <= limit else "broken"
+    noisy = key == "kl" and abs(value - limit) <= 2 * (layer.kl_stderr or 0.0)
+    return _Row(layer, declared, asked, LayerFinding(layer.name, limit, float(value), outcome, noisy, asked.before))
+
+
+def _waived(row: _Row, waivers: Sequence[Waiver], context: Context) -> _Row:
+    waiver = waiver_of(waivers, row.layer.name, context.today)
+    if waiver is None or row.finding.outcome != "broken":
+        return row
+    return replace(row, finding=replace(row.finding, waived=waiver.reason))
+
+
+def _refused(rows: Sequence[_Row]) -> tuple[str, ...]:
+    """Why the baseline took no part; said once where it is the same for many layers."""
+    reasons = [row.asked.refused for row in rows if row.asked.refused and row.finding.outcome != "not judged"]
+    return tuple(dict.fromkeys(reasons))
 
 
 def _bias_ratio(layer: LayerMeasure) -> float:
@@ -82,21 +120,32 @@ def _bias_ratio(layer: LayerMeasure) -> float:
 
 
 def _outcome(judged: Sequence[_Row]) -> Outcome:
-    outcomes = {row.finding.outcome for row in judged}
-    return "broken" if "broken" in outcomes else "not judged" if "not judged" in outcomes else "kept"
+    if any(row.broken for row in judged):
+        return "broken"
+    return "not judged" if any(row.finding.outcome == "not judged" for row in judged) else "kept"
 
 
 def _verdict(outcome: Outcome, worst: Sequence[_Row], key: str) -> str:
     if outcome == "not judged":
-        missing = [row.layer.name for row in worst if row.finding.outcome == outcome]
-        return f"The {_WORDS[key]} of {plural(len(missing), 'layer')} could not be measured: {listed(missing)}."
+        return _unknown([row for row in worst if row.finding.outcome == outcome], key)
     if outcome == "broken":
-        return _broken([row for row in worst if row.finding.outcome == outcome], len(worst), key)
-    observed, limit = _texts(worst[0])
-    if worst[0].finding.observed == 0:
-        return f"{plural(len(worst), 'layer')} within the limit, none above 0."
-    closest = f"{worst[0].layer.name}, {observed} of {limit}"
-    return f"{plural(len(worst), 'layer')} within the limit; closest is {closest}."
+        return _broken([row for row in worst if row.broken], len(worst), key)
+    within = [row for row in worst if row.finding.outcome == "kept"]
+    if not within:
+        return f"{plural(len(worst), 'layer')} above the limit, and allowed for now."
+    observed, limit = _texts(within[0])
+    if within[0].finding.observed == 0:
+        return f"{plural(len(within), 'layer')} within the limit, none above 0."
+    closest = f"{within[0].layer.name}, {observed} of {limit}"
+    return f"{plural(len(within), 'layer')} within the limit; closest is {closest}."
+
+
+def _unknown(rows: Sequence[_Row], key: str) -> str:
+    refused = [row for row in rows if row.finding.observed is not None]
+    if refused:
+        return refused[0].asked.refused
+    names = [row.layer.name for row in rows]
+    return f"The {_WORDS[key]} of {plural(len(rows), 'layer')} could not be measured: {listed(names)}."
 
 
 def _broken(broken: Sequence[_Row], judged: int, key: str) -> str:
@@ -109,11 +158,12 @@ def _broken(broken: Sequence[_Row], judged: int, key: str) -> str:
 def _case(row: _Row) -> str:
     observed, limit = _texts(row)
     by = apart(row.excess, 0.0)[0]
-    return f"{row.layer.name} {observed} ({by} above {limit})"
+    origin = f", {row.asked.origin}" if row.asked.origin else ""
+    return f"{row.layer.name} {observed} ({by} above {limit}{origin})"
 
 
 def _texts(row: _Row) -> tuple[str, str]:
-    return apart(row.finding.observed or 0.0, row.limit.value)
+    return apart(row.finding.observed or 0.0, row.bound)
 
 
 def _noise(rows: Sequence[_Row]) -> tuple[str, ...]:
@@ -122,7 +172,7 @@ def _noise(rows: Sequence[_Row]) -> tuple[str, ...]:
 
 
 def _bias(rows: Sequence[_Row]) -> tuple[str, ...]:
-    biased = [row.layer.name for row in rows if _bias_ratio(row.layer) > _BIAS_SHARE * row.limit.value]
+    biased = [row.layer.name for row in rows if _bias_ratio(row.layer) > _BIAS_SHARE * row.bound]
     fault = "Few samples raise KL by more than a tenth of the limit"
     return (f"{fault} in {listed(biased)}: raise probe.samples.",) if biased else ()
 

@@ -1,12 +1,13 @@
 """The whole program as one paragraph: load, trace, probe, decide, cut, prove, score, judge, write."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from torch import nn
 
 from pfa_gate import artifacts
-from pfa_gate.budget import judge
+from pfa_gate.budget import Context, judge
 from pfa_gate.config import Document, load
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import ConfigError
@@ -16,6 +17,7 @@ from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.loading import Subject
 from pfa_gate.loading import load as load_subject
 from pfa_gate.record import Probe, Record, Size
+from pfa_gate.record.baseline import compared
 
 __all__ = ["Progress", "Run", "run"]
 
@@ -36,6 +38,7 @@ def run(
     *,
     output: Path | str | None = None,
     progress: Progress | None = None,
+    context: Context | None = None,
 ) -> Run:
     """Run one gate: measure, compress, prove, score, judge, and write its folder.
 
@@ -44,6 +47,8 @@ def run(
         gate: which of its gates; may be left out when there is one.
         output: folder for the results; `.pfa` beside the config unless given.
         progress: called as (stage, done, total) while it runs.
+        context: the baseline to compare with, and the day on which waivers are judged; no baseline, and today,
+            unless given.
 
     Raises:
         PFAGateError: what could not be measured, with its place in the config. Nothing is written then.
@@ -55,7 +60,9 @@ def run(
         subject = load_subject(document, config.name)
     findings = examine(config, subject, stages)
     with stages.stage("judging", "budgets"):
-        verdict = judge(config, findings.measurements(), lambda keys: document.place(*keys))
+        context = context or Context(today=date.today())
+        measured = findings.measurements()
+        verdict = judge(config, measured, lambda keys: document.place(*keys), context)
     record = Record(
         gate=config.name,
         config=_relative(document.path),
@@ -69,6 +76,7 @@ def run(
         scores=findings.scores_record(),
         budgets=verdict,
         unmeasured=tuple(findings.unmeasured()),
+        baseline=compared(context.base, measured.layers, subject.probe.sha256),
     )
     with stages.stage("writing"):
         folder = Path(output) if output is not None else document.path.parent / OUTPUT

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,14 +17,21 @@ from pfa_gate.item.once import Result
 from pfa_gate.item.plan import Watch
 from pfa_gate.item.store import Verdict
 
+if TYPE_CHECKING:
+    from pfa_gate.budget import Context
+    from pfa_gate.config import Document
 
-def analyse(config: Path, gate: str, output: Path | None, watch: Watch | None) -> dict[str, object]:
+
+def analyse(
+    document: "Document", gate: str, output: Path | None, context: "Context", watch: Watch | None
+) -> dict[str, object]:
     """Run a gate and give its record as plain data. This imports torch.
 
     Args:
-        config: path of the config.
+        document: the config.
         gate: name of the gate.
         output: folder for the results of all gates; None for `.pfa` beside the config.
+        context: the baseline, and the day on which waivers are judged.
         watch: is told how far the analysis is.
 
     Raises:
@@ -32,7 +40,7 @@ def analyse(config: Path, gate: str, output: Path | None, watch: Watch | None) -
     from pfa_gate.gate import run  # noqa: PLC0415  the one import of torch on the light side
     from pfa_gate.record import to_dict  # noqa: PLC0415
 
-    return to_dict(run(config, gate, output=output, progress=watch).record)
+    return to_dict(run(document.path, gate, output=output, progress=watch, context=context).record)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
     facts = {
         "gate": [str(document.path), gate, os.getcwd()],
         "context": dict(context),
+        "ended": [waiver.until < date.today() for waiver in config.allow],
         "versions": _versions(code),
     }
     try:

@@ -12,6 +12,7 @@ import pytest
 
 from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
 from pfa_gate.item.analysis import Attempt, analyse
+from pfa_gate.item.baseline import Found, context_of, find
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.plan import PLAN, PROGRESS
 from pfa_gate.item.store import Verdict, across_runs
@@ -132,12 +133,16 @@ class BudgetItem(pytest.Item):
 
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
         assert isinstance(file, ConfigFile)
-        return across_runs(plan.cache, lambda: inputs(file.document, name, plan.context()), self._analysis)
+        found = find(self.path, plan.baseline)
+        facts = {**plan.context(), "baseline": found.content or "", "source": found.source}
+        return across_runs(
+            plan.cache, lambda: inputs(file.document, name, facts), lambda: self._analysis(file.document, found)
+        )
 
-    def _analysis(self) -> dict[str, object]:
-        watch = self.config.stash.get(PROGRESS, None)
-        name, output = self._gate.name, self.config.stash[PLAN].output
-        return analyse(self.path, name, output, watch(name) if watch else None)
+    def _analysis(self, document: "Document", found: Found) -> dict[str, object]:
+        plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
+        context = context_of(document, name, found, plan.updating)
+        return analyse(document, name, plan.output, context, watch(name) if watch else None)
 
     def _report(self, finding: "Finding", record: "Record") -> None:
         """Hand the verdict to JUnit and to other plugins: text only, which any transport carries."""

@@ -21,6 +21,8 @@ class Plan:
         output: folder for the results of all gates; None for `.pfa` beside each config.
         chosen: the command line names single tests only, so that no gate need be among them.
         cache: folder of what earlier runs found; absolute; None for none.
+        baseline: an absolute path or `git:REF`; empty for the file beside each config.
+        updating: this run writes the baseline.
     """
 
     configs: tuple[Path, ...]
@@ -28,15 +30,17 @@ class Plan:
     output: Path | None = None
     chosen: bool = False
     cache: Path | None = None
+    baseline: str = ""
+    updating: bool = False
 
     def context(self) -> dict[str, str]:
         """What verdicts depend on beside the config and the files it names.
 
         Example:
             >>> Plan((), Path("/tmp/run"), output=Path("/out")).context()
-            {'output': '/out'}
+            {'output': '/out', 'updating': 'False'}
         """
-        return {"output": "" if self.output is None else str(self.output)}
+        return {"output": "" if self.output is None else str(self.output), "updating": str(self.updating)}
 
     def sent(self) -> dict[str, object]:
         """Write it as plain data, for a worker.
@@ -48,7 +52,10 @@ class Plan:
         """
         places = {"shared": self.shared, "output": self.output, "cache": self.cache}
         plain = {name: None if path is None else str(path) for name, path in places.items()}
-        return {"configs": [str(path) for path in self.configs], "chosen": self.chosen, **plain}
+        return {"configs": [str(path) for path in self.configs], **self._flags(), **plain}
+
+    def _flags(self) -> dict[str, object]:
+        return {"chosen": self.chosen, "baseline": self.baseline, "updating": self.updating}
 
     @classmethod
     def received(cls, data: dict[str, object]) -> Self:
@@ -62,6 +69,8 @@ class Plan:
             output=output,
             chosen=bool(data["chosen"]),
             cache=cache,
+            baseline=str(data["baseline"]),
+            updating=bool(data["updating"]),
         )
 
 

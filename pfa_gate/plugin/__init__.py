@@ -5,7 +5,13 @@ PYTEST_DONT_REWRITE
 
 import pytest
 
-_NEEDS_PFA = {"pfa_config": "--pfa-config", "pfa_output": "--pfa-output", "pfa_no_cache": "--pfa-no-cache"}
+_NEEDS_PFA = {
+    "pfa_config": "--pfa-config",
+    "pfa_output": "--pfa-output",
+    "pfa_no_cache": "--pfa-no-cache",
+    "pfa_baseline": "--pfa-baseline",
+    "pfa_update_baseline": "--pfa-update-baseline",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--pfa-no-cache", action="store_true", default=False, help="measure again even where nothing has changed"
     )
+    group.addoption(
+        "--pfa-baseline",
+        metavar="PATH|git:REF",
+        default=None,
+        help="compare with this file, or with pfa.baseline.json at the merge base with REF",
+    )
+    group.addoption(
+        "--pfa-update-baseline",
+        action="store_true",
+        default=False,
+        help="write pfa.baseline.json beside each config from what this run measures",
+    )
+    parser.addini("pfa_baseline", "PATH or git:REF of the baseline (pfa.baseline.json beside pfa.yaml)", default="")
     parser.addini("pfa_no_cache", "measure again even where nothing has changed", type="bool", default=False)
     parser.addini("pfa_config", "configs to run instead of searching for pfa.yaml", type="paths", default=[])
     parser.addini("pfa_output", "folder for the results (.pfa beside each config)", default="")

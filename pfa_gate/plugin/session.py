@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pfa_gate.errors import ArtifactError
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile, Plan
+from pfa_gate.item.baseline import GIT, find
 from pfa_gate.plugin.ledger import Ledger
 from pfa_gate.plugin.progress import watch_on
 from pfa_gate.plugin.search import NAME, Request, search
@@ -46,6 +48,10 @@ class GateSession:
         plan = plan_of(self.config)
         if not is_worker(self.config):
             self.config.pluginmanager.register(Ledger(self.config, plan), "pfa_gate_ledger")
+            if plan.updating:
+                from pfa_gate.plugin.accept import Accept  # noqa: PLC0415  no other run writes a baseline
+
+                self.config.pluginmanager.register(Accept(plan), "pfa_gate_accept")
         watch = watch_on(self.config)
         if watch is not None:
             self.config.stash[PROGRESS] = watch
@@ -132,7 +138,9 @@ def _made(config: pytest.Config) -> Plan:
     configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
     chosen = request.names_only_tests()
     _check(request, configs, chosen)
-    return Plan(configs, _shared_folder(), _output(config), chosen, _cache(config))
+    asked = _baseline(config, configs)
+    updating = bool(config.getoption("pfa_update_baseline"))
+    return Plan(configs, _shared_folder(), _output(config), chosen, _cache(config), asked, updating)
 
 
 def _shared_folder() -> Path:
@@ -171,6 +179,21 @@ def _output(config: pytest.Config) -> Path | None:
         return Path(os.path.abspath(config.invocation_params.dir / option))
     base = config.inipath.parent if config.inipath else config.rootpath
     return Path(os.path.abspath(base / ini)) if ini else None
+
+
+def _baseline(config: pytest.Config, configs: Iterable[Path]) -> str:
+    """The baseline asked for; what was asked for must be there, though in git the file may not be yet."""
+    option, ini = config.getoption("pfa_baseline"), config.getini("pfa_baseline")
+    asked = str(option or ini)
+    if asked and not asked.startswith(GIT):
+        ini_folder = config.inipath.parent if config.inipath else config.rootpath
+        asked = os.path.abspath((config.invocation_params.dir if option else ini_folder) / asked)
+    for path in configs if asked else ():
+        try:
+            find(path, asked)
+        except ArtifactError as error:
+            raise pytest.UsageError(f"--pfa-baseline: {error}") from error
+    return asked
 
 
 def _cache(config: pytest.Config) -> Path | None:

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size
 from pfa_gate.record.parts import (
     SCHEMA,
+    Compared,
     Compressed,
     Exact,
     LayerRecord,
@@ -21,6 +22,7 @@ from pfa_gate.record.writing import dumps, finite, to_dict
 
 __all__ = [
     "SCHEMA",
+    "Compared",
     "Compressed",
     "Exact",
     "Finding",

@@ -177,6 +177,31 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """The baseline that limits refer to.
+
+    Attributes:
+        source: the file, or the git revision and file.
+        written: the day it was written, as YYYY-MM-DD.
+        commit: the revision it was written at; empty if unknown.
+        refusal: why it was not compared; empty if it was.
+        changed: what has changed since: the probe's bytes, the weights.
+        new: layers that it does not have.
+        gone: layers that are there no more.
+        renamed: name of a layer today -> its name in the baseline.
+    """
+
+    source: str
+    written: str
+    commit: str
+    refusal: str = ""
+    changed: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Unmeasured:
     """Something that was not measured, and why."""
 
@@ -201,6 +226,7 @@ class Record:
         scores: of both models; None without an evaluation.
         budgets: one finding per declared budget.
         unmeasured: what was not measured, and why.
+        baseline: what limits refer to; None where there is none.
         files: path of each file written, by what it holds (record, recipe, weights, program, onnx).
         schema: name and version of this layout.
     """
@@ -217,5 +243,6 @@ class Record:
     scores: Scores | None = None
     budgets: tuple[Finding, ...] = ()
     unmeasured: tuple[Unmeasured, ...] = ()
+    baseline: Compared | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     schema: str = SCHEMA

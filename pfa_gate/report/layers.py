@@ -83,7 +83,8 @@ def limits(rows: Sequence[LayerRow]) -> dict[str, str]:
         {'kl': '0.7'}
     """
     found = {key: {row.findings[key].limit for row in rows if key in row.findings} for key in KEYS}
-    return {key: _range(min(values), max(values)) for key, values in found.items() if values}
+    known = {key: {value for value in values if value is not None} for key, values in found.items()}
+    return {key: _range(min(values), max(values)) for key, values in known.items() if values}
 
 
 def _range(low: float, high: float) -> str:

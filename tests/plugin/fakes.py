@@ -27,7 +27,14 @@ class Run:
     record: Any
 
 
-def run(config_path: Path, gate: str, *, output: Path | None, progress: Callable[[str, int, int], None] | None) -> Run:
+def run(
+    config_path: Path,
+    gate: str,
+    *,
+    output: Path | None,
+    progress: Callable[[str, int, int], None] | None,
+    context: Any = None,
+) -> Run:
     from pfa_gate.config import load  # noqa: PLC0415  collection must not find it imported
 
     document = load(config_path)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pfa_gate.budget import Finding
 from pfa_gate.record import Record
+from pfa_gate.report.baseline import baseline_sentences
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
@@ -51,6 +52,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
         yield from recovery_section(record, look)
     yield from _budgets(record, look)
     if look.verbosity >= 0:
+        yield from _baseline(record, look)
         yield from _unmeasured(record, look)
         yield from _files(record, look)
     if look.verbosity > 0:
@@ -146,6 +148,11 @@ def _explanation(finding: Finding, look: Look) -> list[Text]:
     if finding.outcome == "kept" and look.verbosity <= 0:
         return lines
     return [*look.sentence(finding.sentence, 3, QUIET if finding.outcome == "kept" else ""), *lines]
+
+
+def _baseline(record: Record, look: Look) -> list[Text]:
+    lines = [line for sentence in baseline_sentences(record) for line in look.sentence(clean(sentence), 3)]
+    return [*look.heading("Baseline"), *lines] if lines else []
 
 
 def _unmeasured(record: Record, look: Look) -> list[Text]:

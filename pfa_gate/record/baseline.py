@@ -1,0 +1,182 @@
+"""pfa.baseline.json: what each gate of a config measured when somebody accepted it. Small, sorted, for diffs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pfa_gate.budget import Base, BaseLayer, LayerMeasure, Measurements, Size, layer_values, observed_values
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record.parts import Compared, Record
+
+SCHEMA = "pfa_gate.baseline/1"
+_DECIMALS = 6
+# Of another kind in one of these, and two runs cannot be compared; in one of those, they can, and it is said.
+_KIND = ("factory", "arguments", "data", "pooling", "samples")
+_CHANGES = {"probe": "the probe's bytes", "weights": "the weights"}
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """When a baseline was written, at which revision, and of what: `subject` says what model and probe it has."""
+
+    written: str
+    commit: str
+    subject: Mapping[str, Any]
+
+
+def entry(record: Record, stamp: Stamp) -> dict[str, Any]:
+    """What a baseline holds of one gate.
+
+    Example:
+        >>> from pfa_gate.record import Probe
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
+        >>> entry(record, Stamp("2026-11-20", "", {}))["budgets"]
+        {'model.parameters': 9, 'model.bytes': 36, 'model.macs': 81}
+    """
+    layers = {
+        layer.name: {
+            "kind": layer.kind,
+            "filters": layer.filters,
+            **{key: _rounded(value) for key, value in layer_values(layer.measure()).items()},
+        }
+        for layer in record.layers
+        if layer.skipped is None
+    }
+    values = {key: _rounded(value) for key, value in observed_values(_measured(record)).items()}
+    subject = {**stamp.subject, "probe": record.probe.sha256}
+    return {"written": stamp.written, "commit": stamp.commit, "subject": subject, "layers": layers, "budgets": values}
+
+
+def text(gates: Mapping[str, Mapping[str, Any]]) -> str:
+    r"""A whole baseline as JSON, keys sorted, one value a line.
+
+    Example:
+        >>> text({})
+        '{\n  "gates": {},\n  "schema": "pfa_gate.baseline/1"\n}\n'
+    """
+    return json.dumps({"schema": SCHEMA, "gates": gates}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def entries(content: str, source: str) -> dict[str, Any]:
+    """The gates of a baseline.
+
+    Args:
+        content: of the file.
+        source: how people know it.
+
+    Raises:
+        ArtifactError: it is none, or of another version.
+
+    Example:
+        >>> entries("{", "pfa.baseline.json")
+        Traceback (most recent call last):
+            ...
+        pfa_gate.errors.ArtifactError: The baseline pfa.baseline.json cannot be read: it is not JSON.
+          Restore it, or write it anew: pytest --pfa --pfa-update-baseline.
+    """
+    try:
+        plain = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(source, "it is not JSON") from error
+    if not isinstance(plain, dict) or plain.get("schema") != SCHEMA or not isinstance(plain.get("gates"), dict):
+        raise _unreadable(source, f"it has not the schema '{SCHEMA}'")
+    return dict(plain["gates"])
+
+
+def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str, Any]) -> Base | None:
+    """The baseline of one gate, compared with what is measured today; None where the gate is not in it.
+
+    Args:
+        gates: those of the baseline.
+        gate: name of the gate.
+        source: how people know the baseline.
+        subject: model and probe of today.
+
+    Raises:
+        ArtifactError: the entry is not what `entry` writes.
+    """
+    if gate not in gates:
+        return None
+    try:
+        found = gates[gate]
+        layers = {name: _layer(plain) for name, plain in found["layers"].items()}
+        values = {str(name): float(value) for name, value in found["budgets"].items()}
+        before = dict(found["subject"])
+        written, commit = str(found["written"]), str(found["commit"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(source, f"gate '{gate}' lacks or mistakes {error}") from error
+    weights = before.get("weights") != subject.get("weights")
+    return Base(
+        source,
+        written,
+        commit,
+        layers,
+        values,
+        refusal=_refusal(before, subject),
+        changed=(_CHANGES["weights"],) if weights else (),
+        probe=str(before.get("probe", "")),
+    )
+
+
+def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str) -> Compared | None:
+    """What a report says of the baseline.
+
+    Args:
+        base: that of the gate.
+        layers: those of today; skipped ones do not count.
+        probe: digest of today's probe.
+    """
+    if base is None:
+        return None
+    judged = [layer for layer in layers if layer.skipped is None]
+    matched = base.matched(judged)
+    changed = (*([_CHANGES["probe"]] if base.probe not in ("", probe) else ()), *base.changed)
+    return Compared(
+        base.source,
+        base.written,
+        base.commit,
+        base.refusal,
+        changed,
+        matched.new(judged),
+        matched.gone(judged),
+        dict(matched.renamed),
+    )
+
+
+def _layer(plain: Mapping[str, Any]) -> BaseLayer:
+    values = {key: float(value) for key, value in plain.items() if key not in ("kind", "filters")}
+    return BaseLayer(str(plain["kind"]), int(plain["filters"]), values)
+
+
+def _refusal(before: Mapping[str, Any], today: Mapping[str, Any]) -> str:
+    words = {"factory": "model.factory", "arguments": "model.arguments", "data": "probe.data"}
+    for key in _KIND:
+        if before.get(key) != today.get(key):
+            name = words.get(key, f"probe.{key}")
+            return f"{name} was {_shown(before.get(key))} then and is {_shown(today.get(key))} now"
+    return ""
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _measured(record: Record) -> Measurements:
+    part, scores = record.compressed, record.scores
+    return Measurements(
+        layers=(),
+        full=record.model,
+        compressed=Size(part.parameters, part.bytes, part.macs) if part else None,
+        accuracy_drop=scores.drop if scores else None,
+        latency=part.latency if part else None,
+    )
+
+
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else round(value, _DECIMALS)
+
+
+def _unreadable(source: str, why: str) -> ArtifactError:
+    remedy = "Restore it, or write it anew: pytest --pfa --pfa-update-baseline."
+    return ArtifactError(f"The baseline {source} cannot be read: {why}.", remedy=remedy)
