@@ -34,6 +34,8 @@ class Spectrum:
         covariance: float64 [C, C], units of the response squared; 0 for inactive filters.
         kl_ratio_standardised: kl_ratio of the same filters brought to equal variance. It is blind to
             scale, so what kl_ratio has above it comes from scale and not from correlation.
+        peak_stderr: standard error of peak_correlation, or None where unknown.
+        mean_stderr: standard error of mean_correlation, or None where unknown.
 
     Example:
         >>> analyse([[1, 2], [2, 4], [3, 6]])
@@ -52,6 +54,8 @@ class Spectrum:
     mean_correlation: float
     covariance: Matrix
     kl_ratio_standardised: float
+    peak_stderr: float | None = None
+    mean_stderr: float | None = None
 
     @property
     def filters(self) -> int:
@@ -117,13 +121,13 @@ def spectrum(moments: Moments) -> Spectrum:
 
 
 def spectrum_of_shards(shards: Sequence[Moments]) -> Spectrum:
-    """Spectrum of all shards together, with the jackknife standard error of its kl_ratio.
+    """Spectrum of all shards together, with jackknife standard errors of its kl_ratio and correlations.
 
     Args:
         shards: moments of disjoint samples of the same C filters; more than C samples in all.
 
     Returns:
-        The spectrum. `kl_stderr` is None with fewer than two shards that hold samples, or where
+        The spectrum. The standard errors are None with fewer than two shards that hold samples, or where
         leaving one out leaves C samples or fewer.
 
     Raises:
@@ -137,7 +141,8 @@ def spectrum_of_shards(shards: Sequence[Moments]) -> Spectrum:
         >>> spectrum_of_shards(shards.moments()).kl_stderr
         0.0
     """
-    return replace(spectrum(merge_all(shards)), kl_stderr=_jackknife(shards))
+    kl, peak, mean = _jackknife(shards)
+    return replace(spectrum(merge_all(shards)), kl_stderr=kl, peak_stderr=peak, mean_stderr=mean)
 
 
 def pooled(spectra: Sequence[Spectrum]) -> Spectrum:
@@ -245,17 +250,22 @@ def _off_diagonal(correlation: Matrix, active: int) -> tuple[float, float]:
     return float(others.max()), float(others.sum() / (active * (active - 1)))
 
 
-def _jackknife(shards: Sequence[Moments]) -> float | None:
+def _jackknife(shards: Sequence[Moments]) -> tuple[float | None, float | None, float | None]:
+    """Standard errors of kl_ratio, peak and mean correlation."""
     held = [shard for shard in shards if shard.count]
     total = sum(shard.count for shard in held)
     if len(held) < 2 or any(total - shard.count <= shard.filters for shard in held):
-        return None
-    ratios = np.array([_kl_ratio(merge_all(held[:i] + held[i + 1 :])) for i in range(len(held))])
-    return float(np.sqrt((len(held) - 1) * ratios.var()))
+        return None, None, None
+    values = np.array([_judged(merge_all(held[:i] + held[i + 1 :])) for i in range(len(held))])
+    kl, peak, mean = np.sqrt((len(held) - 1) * values.var(axis=0)).tolist()
+    return kl, peak, mean
 
 
-def _kl_ratio(moments: Moments) -> float:
-    return _divergence(_eigenvalues(_silenced_covariance(moments)[0]))[1]
+def _judged(moments: Moments) -> tuple[float, float, float]:
+    """The values that budgets are on: kl_ratio, peak and mean correlation."""
+    silenced, inactive = _silenced_covariance(moments)
+    correlation = np.abs(_pearson(silenced, inactive))
+    return (_divergence(_eigenvalues(silenced))[1], *_off_diagonal(correlation, len(silenced) - int(inactive.sum())))
 
 
 def _trace_normalised(matrix: Matrix) -> Matrix:

@@ -286,3 +286,38 @@ def test_light_rooms_import_nothing_heavy(room, banned):
     code = f"import sys, pfa_gate.{room}; print(*sorted(set(sys.modules) & set({banned.split()!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+def test_a_correlation_near_its_limit_is_marked_as_well() -> None:
+    rules = {"layers": [{"match": "*", "peak_correlation": 0.9, "mean_correlation": 0.5}]}
+    found = judged(rules, layer("a", peak_correlation=0.91, peak_stderr=0.006, mean_correlation=0.4, mean_stderr=0.04))
+    assert found["layers.peak_correlation"].details[0].within_noise
+    assert found["layers.peak_correlation"].outcome == "broken"
+    assert not found["layers.mean_correlation"].details[0].within_noise
+
+
+def drop_notes(drop: float, interval: tuple[float, float] | None, limit: str = "0.5 pp") -> tuple[str, ...]:
+    measured = Measurements((), Size(1, 1, 1), accuracy_drop=drop, accuracy_interval=interval, accuracy_samples=398)
+    config = records.gate(budgets={"compressed": {"accuracy_drop": limit}})
+    return judge(config, measured, records.place_of)[1].notes
+
+
+def test_an_evaluation_too_small_for_its_limit_says_which_size_would_do() -> None:
+    assert drop_notes(0.004, (-0.006, 0.014)) == (
+        "Within noise: the drop lies between -0.60 and 1.40 pp (95 %).",
+        "398 samples resolve a drop to 1.00 pp, which is wider than the limit; about 1600 would do.",
+    )
+    assert drop_notes(0.001, (-0.001, 0.003)) == ()
+    assert drop_notes(0.001, None) == ()
+
+
+def test_the_size_that_would_do_does() -> None:
+    lost, won, samples = 0.02, 0.01, 500
+    half = 1.96 * math.sqrt((lost + won - (lost - won) ** 2) / (samples + 2))
+    measured = Measurements(
+        (), Size(1, 1, 1), accuracy_drop=0.01, accuracy_interval=(0.01 - half, 0.01 + half), accuracy_samples=samples
+    )
+    config = records.gate(budgets={"compressed": {"accuracy_drop": "0.5 pp"}})
+    (note,) = [each for each in judge(config, measured, records.place_of)[1].notes if "would do" in each]
+    enough = int(note.split()[-3])
+    assert 1.96 * math.sqrt((lost + won - (lost - won) ** 2) / enough) == pytest.approx(0.005, rel=0.05)

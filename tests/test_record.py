@@ -36,7 +36,7 @@ TOP = (
 )
 LAYER = (
     "name kind filters samples kl kl_ratio kl_stderr kl_bias peak_correlation mean_correlation inactive "
-    "eigenvalues keep kept skipped group calls kl_ratio_standardised"
+    "eigenvalues keep kept skipped group calls kl_ratio_standardised peak_stderr mean_stderr"
 )
 
 number = st.floats(allow_nan=False, allow_infinity=False)

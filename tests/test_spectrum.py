@@ -191,11 +191,15 @@ class TestNoise:
         assert drawn[0].kl_bias == 64 / 2560
         assert np.mean([each.kl for each in drawn]) == pytest.approx(drawn[0].kl_bias, rel=0.05)
 
-    def test_standard_error_is_a_jackknife_over_shards(self):
+    @pytest.mark.parametrize(
+        ("error", "value"),
+        [("kl_stderr", "kl_ratio"), ("peak_stderr", "peak_correlation"), ("mean_stderr", "mean_correlation")],
+    )
+    def test_standard_error_is_a_jackknife_over_shards(self, error, value):
         rows = responses()
-        left_out = [analyse(np.delete(rows, np.s_[i::8], axis=0)).kl_ratio for i in range(8)]
+        left_out = [getattr(analyse(np.delete(rows, np.s_[i::8], axis=0)), value) for i in range(8)]
         spread = np.sqrt(7 / 8 * np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
-        assert analyse(rows).kl_stderr == pytest.approx(spread, rel=1e-9)
+        assert getattr(analyse(rows), error) == pytest.approx(spread, rel=1e-9)
 
     def test_standard_error_is_about_the_spread_of_repeated_draws(self):
         draw = np.random.default_rng(0)
@@ -215,7 +219,15 @@ class TestNoise:
         shards = Shards(6)
         shards.add(responses())
         got = spectrum_of_shards(shards.moments())
-        assert_same(got, replace(spectrum(merge_all(shards.moments())), kl_stderr=got.kl_stderr))
+        assert_same(
+            got,
+            replace(
+                spectrum(merge_all(shards.moments())),
+                kl_stderr=got.kl_stderr,
+                peak_stderr=got.peak_stderr,
+                mean_stderr=got.mean_stderr,
+            ),
+        )
 
 
 class TestScale:

@@ -19,6 +19,7 @@ _WORDS = {
     "mean_correlation": "mean correlation",
     "inactive": "inactive filters",
 }
+_ERRORS = {"kl": "kl_stderr", "peak_correlation": "peak_stderr", "mean_correlation": "mean_stderr"}
 # A bias below this share of the limit cannot turn a verdict that noise could not turn as well.
 _BIAS_SHARE = 0.1
 
@@ -98,7 +99,8 @@ def _row(layer: LayerMeasure, declared: Limit, key: str, context: Context) -> _R
         observed = None if layer.skipped is not None or value is None else float(value)
         return _Row(layer, declared, asked, LayerFinding(layer.name, limit, observed, "not judged"))
     outcome: Outcome = "kept" if value <= limit else "broken"
-    noisy = key == "kl" and abs(value - limit) <= 2 * (layer.kl_stderr or 0.0)
+    error: float = getattr(layer, _ERRORS.get(key, ""), None) or 0.0
+    noisy = error > 0.0 and abs(value - limit) <= 2 * error
     return _Row(layer, declared, asked, LayerFinding(layer.name, limit, float(value), outcome, noisy, asked.before))
 
 

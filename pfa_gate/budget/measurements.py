@@ -16,6 +16,8 @@ class LayerMeasure:
         peak_correlation: largest |Pearson| between two active filters, in [0, 1].
         mean_correlation: mean |Pearson| between active filters, in [0, 1].
         inactive: number of filters that never move.
+        peak_stderr: standard error of peak_correlation; None where unknown.
+        mean_stderr: standard error of mean_correlation; None where unknown.
         skipped: why no verdict is due on this layer (it feeds the output, say); None for all others.
             A layer that should have been measured and was not is no skipped layer: leave its numbers None.
     """
@@ -29,6 +31,8 @@ class LayerMeasure:
     mean_correlation: float | None = None
     inactive: int | None = None
     skipped: str | None = None
+    peak_stderr: float | None = None
+    mean_stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Measurements:
         full: size of the full model.
         compressed: size of the compressed model.
         accuracy_drop: score of the full model minus the compressed one's, as a fraction (0.005 is 0.5 pp).
+        accuracy_interval: 95 % interval of the drop, paired over samples; None where the metric is not per sample.
+        accuracy_samples: how many samples were scored.
         latency: time of the compressed model over that of the full one (0.8 is 80 %).
         exact: the surgery's proof; None where nothing was compressed, for the reason `compressed_reason`.
     """
@@ -81,3 +87,5 @@ class Measurements:
     latency: float | None = None
     latency_reason: str = ""
     exact: Exactness | None = None
+    accuracy_interval: tuple[float, float] | None = None
+    accuracy_samples: int = 0

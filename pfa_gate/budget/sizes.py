@@ -1,10 +1,11 @@
 """Verdicts on the model as a whole: sizes, score, latency and the surgery's proof."""
 
 import math
+from collections.abc import Iterator
 
 from pfa_gate.budget.finding import Judgement, Outcome
 from pfa_gate.budget.measurements import Exactness, Measurements, Size
-from pfa_gate.budget.wording import amount, apart, listed
+from pfa_gate.budget.wording import amount, apart, listed, significant
 from pfa_gate.config import Limit
 
 _UNITS = {"parameters": ("", "parameters"), "bytes": ("B", ""), "macs": ("", "MACs")}
@@ -83,7 +84,27 @@ def judge_drop(limit: Limit, measurements: Measurements) -> Judgement:
     change = f"falls by {observed}" if fall > 0 else f"rises by {observed[1:]}" if fall < 0 else "does not change"
     by = f"{apart(fall - allowed, 0.0, 2)[0]} pp more than"
     against = f"{'within' if kept else by} the limit of {limit.text}"
-    return Judgement(limit.text, observed, _outcome(kept), f"The score {change}, {against}.")
+    notes = tuple(_resolution(measurements, allowed / 100))
+    return Judgement(limit.text, observed, _outcome(kept), f"The score {change}, {against}.", notes=notes)
+
+
+def _resolution(measurements: Measurements, allowed: float) -> Iterator[str]:
+    """Whether the evaluation is large enough for its limit, and for its verdict."""
+    if measurements.accuracy_interval is None:
+        return
+    low, high = measurements.accuracy_interval
+    samples, half = measurements.accuracy_samples, (high - low) / 2
+    if low <= allowed <= high:
+        yield f"Within noise: the drop lies between {_points(low)} and {_points(high)} pp (95 %)."
+    if half > allowed > 0:
+        # The interval narrows with the root of the samples; adjusted ones included, as the interval counts them.
+        enough = math.ceil((samples + 2) * (half / allowed) ** 2)
+        fact = f"{samples:,} samples resolve a drop to {_points(half)} pp, which is wider than the limit"
+        yield f"{fact}; about {significant(enough, 2)} would do."
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:

@@ -22,7 +22,7 @@ from pfa_gate.config.section import (
     Text,
 )
 
-_SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
+SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
 
@@ -103,8 +103,8 @@ def _known_steps(value: object) -> object:
 
 def _known_selection(value: object) -> object:
     # Another package may add a selection, so only what looks like a slip of one of ours is refused here.
-    if isinstance(value, str) and value not in _SELECTIONS and get_close_matches(value, _SELECTIONS, 1):
-        raise RefusalError(f"must name a selection, not be {describe(value)}", nearest(value, _SELECTIONS))
+    if isinstance(value, str) and value not in SELECTIONS and get_close_matches(value, SELECTIONS, 1):
+        raise RefusalError(f"must name a selection, not be {describe(value)}", nearest(value, SELECTIONS))
     return value
 
 
@@ -119,7 +119,7 @@ class GateSections(Section):
     layers: LayersConfig = LayersConfig()
     recipe: RecipeConfig = RecipeConfig()
     selection: Annotated[Text, BeforeValidator(_known_selection)] = Field(
-        default="correlation", description=", ".join(_SELECTIONS) + ", or another package's own"
+        default="correlation", description=", ".join(SELECTIONS) + ", or another package's own"
     )
     recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_known_steps)] = ()
     evaluation: EvaluationConfig | None = None

@@ -75,6 +75,8 @@ class Findings:
             compressed=_size(self.cut.cost),
             accuracy_drop=scores[0].value - scores[1].value if scores else None,
             accuracy_reason="" if scores else "pfa.yaml has no evaluation",
+            accuracy_interval=drop_interval(*scores) if scores else None,
+            accuracy_samples=scores[0].samples if scores else 0,
             latency=self.cut.latency,
             exact=Exactness(
                 proof.max_error, proof.passed, tuple(sorted(self.cut.compressed.put_back)), proof.tolerance
@@ -166,6 +168,8 @@ def _with_spectrum(layer: LayerRecord, spectrum: Spectrum) -> LayerRecord:
         "kl_ratio": float(spectrum.kl_ratio),
         "kl_ratio_standardised": float(spectrum.kl_ratio_standardised),
         "kl_stderr": finite(spectrum.kl_stderr),
+        "peak_stderr": finite(spectrum.peak_stderr),
+        "mean_stderr": finite(spectrum.mean_stderr),
         "kl_bias": float(spectrum.kl_bias),
         "peak_correlation": float(spectrum.peak_correlation),
         "mean_correlation": float(spectrum.mean_correlation),

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pfa_gate.config import Document, GateConfig
+from pfa_gate.config.sections import SELECTIONS, FinetuneStep
 from pfa_gate.errors import ConfigError
 from pfa_gate.item.sources import Sources, sources
 
@@ -68,6 +69,7 @@ def _references(config: GateConfig) -> list[str]:
     named = [config.model.factory, config.probe.data]
     if config.evaluation is not None:
         named += [config.evaluation.data, config.evaluation.metric]
+    named += [step.finetune for step in config.recovery if isinstance(step, FinetuneStep)]
     return [name for name in named if ":" in name and not _is_array(name)]
 
 
@@ -94,17 +96,26 @@ def _glob(folder: Path, pattern: str) -> Iterator[Path]:
 
 def _open(config: GateConfig) -> str:
     """Why files and versions do not say all; empty where they do."""
+    return next(_always_open(config), "") or ("" if config.watch is not None else next(_unwatched(config), ""))
+
+
+def _always_open(config: GateConfig) -> Iterator[str]:
     if config.budgets.compressed.latency is not None:
-        return "latency is of the moment"
-    if config.watch is not None:
-        return ""
+        yield "latency is of the moment"
+    if config.selection not in SELECTIONS:
+        yield f"the selection {config.selection} comes from another package"
+
+
+def _unwatched(config: GateConfig) -> Iterator[str]:
+    remedy = "name the files it reads under watch"
     if config.model.checkpoint is None:
-        return "model has no checkpoint, so its weights come from code; name the files it reads under watch"
-    data = {"probe.data": config.probe.data, "evaluation.data": config.evaluation.data if config.evaluation else ""}
-    for key, name in data.items():
-        if name and not _is_array(name):
-            return f"{key} comes from code; name the files it reads under watch"
-    return ""
+        yield f"model has no checkpoint, so its weights come from code; {remedy}"
+    if not _is_array(config.probe.data):
+        yield f"probe.data comes from code; {remedy}"
+    if config.evaluation is not None and not _is_array(config.evaluation.data):
+        yield f"evaluation.data comes from code; {remedy}"
+    if any(isinstance(step, FinetuneStep) for step in config.recovery):
+        yield f"recovery.finetune is code; {remedy}"
 
 
 def _is_array(name: str) -> bool:

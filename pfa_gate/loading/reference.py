@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pfa_gate.config.paths import importable, package_base, search_path
 from pfa_gate.errors import FactoryError, PFAGateError
 from pfa_gate.loading.blame import raised, shown
-from pfa_gate.config.paths import importable, package_base, search_path
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class LayerRecord:
         kl_ratio: the same over ln C, in [0, 1].
         kl_ratio_standardised: kl_ratio with all filters at unit variance, to tell scale from correlation.
         kl_stderr: jackknife standard error of kl_ratio, on the same scale.
+        peak_stderr: jackknife standard error of peak_correlation.
+        mean_stderr: jackknife standard error of mean_correlation.
         kl_bias: expected upward bias of kl from few samples, nats.
         peak_correlation: largest |Pearson| between two active filters.
         mean_correlation: mean |Pearson| between active filters.
@@ -69,6 +71,8 @@ class LayerRecord:
     keep: int | None = None
     kept: tuple[int, ...] | None = None
     skipped: str | None = None
+    peak_stderr: float | None = None
+    mean_stderr: float | None = None
 
     def measure(self) -> LayerMeasure:
         """What budgets are judged on.
@@ -87,6 +91,8 @@ class LayerRecord:
             mean_correlation=self.mean_correlation,
             inactive=self.inactive,
             skipped=self.skipped,
+            peak_stderr=self.peak_stderr,
+            mean_stderr=self.mean_stderr,
         )
 
 

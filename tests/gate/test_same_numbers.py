@@ -1,0 +1,42 @@
+"""Same seed, same numbers: records agree to the byte but for times, and KL across thread counts to 1e-6."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(int(sys.argv[2]))
+import pfa_gate
+pfa_gate.run("example_project/pfa.yaml", output=sys.argv[1])
+"""
+
+
+def record(folder: Path, threads: int) -> tuple[str, dict[str, Any]]:
+    """The text of a record without its times, in a process of its own, and the record."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(threads)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    plain = json.loads((folder / "digits" / "record.json").read_text(encoding="utf-8"))
+    for step in plain["compressed"]["recovery"]:
+        step["seconds"] = 0
+    timeless = {key: value for key, value in plain.items() if key not in ("seconds", "files")}
+    return json.dumps(timeless), plain
+
+
+@pytest.mark.slow
+def test_two_runs_and_two_thread_counts(tmp_path: Path) -> None:
+    first, plain = record(tmp_path / "a", threads=1)
+    again, _ = record(tmp_path / "b", threads=1)
+    assert first == again
+    _, other = record(tmp_path / "c", threads=2)
+    for one, two in zip(plain["layers"], other["layers"], strict=True):
+        assert (one["name"], one["kept"]) == (two["name"], two["kept"])
+        for key in ("kl", "kl_ratio", "peak_correlation", "mean_correlation"):
+            assert one[key] == pytest.approx(two[key], abs=1e-6)
