@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,8 +155,13 @@ class BudgetItem(pytest.Item):
         ]
 
     def _words(self, finding: "Finding") -> str:
-        notes = [f"  {note}" for note in finding.notes]
-        return "\n".join([finding.sentence, f"  at {self._place()}", *notes])
+        from pfa_gate.report.advice import advice  # noqa: PLC0415  only a failure needs it
+
+        record = self._gate.record
+        helpful = advice(record, finding) if record is not None else ()
+        notes = [f"  {note}" for note in (*finding.notes, *helpful)]
+        again = f"  Again: pytest --pfa {shlex.quote(f'{_shown(self.path)}::{self._gate.name}::{self.name}')}"
+        return "\n".join([finding.sentence, f"  at {self._place()}", *notes, again])
 
     def _place(self) -> str:
         return f"{_shown(self.path)}:{self.line}"

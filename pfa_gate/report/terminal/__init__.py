@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pfa_gate.budget import Finding
 from pfa_gate.record import Record
+from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
@@ -115,7 +116,7 @@ def _budgets(record: Record, look: Look) -> list[Text]:
     lines = _budget_table(findings, look)
     out = [*look.heading("Budgets"), lines[0]]
     for line, finding in zip(lines[1:], findings, strict=True):
-        out += [line, *_explanation(finding, look)]
+        out += [line, *_explanation(finding, look), *_help(record, finding, look)]
     return out
 
 
@@ -153,6 +154,12 @@ def _explanation(finding: Finding, look: Look) -> list[Text]:
 def _baseline(record: Record, look: Look) -> list[Text]:
     lines = [line for sentence in baseline_sentences(record) for line in look.sentence(clean(sentence), 3)]
     return [*look.heading("Baseline"), *lines] if lines else []
+
+
+def _help(record: Record, finding: Finding, look: Look) -> list[Text]:
+    # The failure of the test has said it already.
+    sentences = advice(record, finding) if look.verbosity > 0 else ()
+    return [line for sentence in sentences for line in look.sentence(clean(sentence), 3, QUIET)]
 
 
 def _unmeasured(record: Record, look: Look) -> list[Text]:
