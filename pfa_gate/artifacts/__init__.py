@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -101,10 +101,22 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
     return _in_place(plan, model)
 
 
+def _add_biases(model: nn.Module, weights: Path) -> None:
+    """A reader that took over the constants of dead filters has a bias, even where the factory gives it none."""
+    known = set(model.state_dict())
+    with safe_open(weights, "pt") as held:
+        names = held.keys()
+        for name in names:
+            owner, _, attribute = name.rpartition(".")
+            if name not in known and attribute == "bias" and getattr(model.get_submodule(owner), "bias", 0) is None:
+                model.get_submodule(owner).bias = nn.Parameter(held.get_tensor(name))
+
+
 def _in_place(plan: Plan, model: nn.Module) -> nn.Module:
     weights = plan.file(WEIGHTS)
     try:
         smaller = narrow(model, plan.kept)
+        _add_biases(smaller, weights)
         load_model(smaller, weights, strict=True)
     except (SurgeryError, SafetensorError, RuntimeError, IndexError, OSError) as error:
         raise ArtifactError(

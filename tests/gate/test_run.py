@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ class Dead(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.norm, self.second = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3)
+        self.first, self.norm, self.second = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3, bias=False)
         self.head = nn.Linear(6, 3)
 
     def forward(self, x):
@@ -125,6 +126,17 @@ def test_the_written_model_is_the_one_that_was_scored(dead: Run, folder: Path) -
     images = torch.randn(5, 1, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(pfa_gate.load(folder / ".pfa/dead")(images), dead.model(images))
+
+
+def test_it_loads_into_the_users_class_whose_reader_had_no_bias(dead: Run, folder: Path) -> None:
+    space: dict[str, Any] = {}
+    exec(PROJECT, space)
+    images = torch.randn(5, 1, 8, 8)
+    loaded = pfa_gate.load(folder / ".pfa/dead", model=space["dead"]())
+    assert dead.model is not None
+    assert loaded.get_submodule("second").bias is not None
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), dead.model(images))
 
 
 def test_a_model_that_cannot_be_exported_is_measured_but_not_compressed(folder: Path) -> None:
