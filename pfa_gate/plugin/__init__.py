@@ -3,7 +3,12 @@
 PYTEST_DONT_REWRITE
 """
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from pfa_gate.plugin.checks import Checks
 
 _NEEDS_PFA = {
     "pfa_config": "--pfa-config",
@@ -47,6 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("pfa_no_cache", "measure again even where nothing has changed", type="bool", default=False)
     parser.addini("pfa_config", "configs to run instead of searching for pfa.yaml", type="paths", default=[])
     parser.addini("pfa_output", "folder for the results (.pfa beside each config)", default="")
+
+
+@pytest.fixture(scope="session")
+def pfa(tmp_path_factory: pytest.TempPathFactory) -> "Checks":
+    """Judge models in tests: `pfa.check(model, batches, kl=0.7)`, `pfa.run("pfa.yaml")`."""
+    from pfa_gate.plugin.checks import checks  # noqa: PLC0415  the price is paid only by those who use it
+
+    return checks(tmp_path_factory)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,118 @@
+"""A model that a test holds in its hands, judged layer by layer: no config, no compression, no files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pfa_gate.budget import Context, judge
+from pfa_gate.config import GateConfig, Place
+from pfa_gate.cost import cost
+from pfa_gate.coupling import export_model, inputs_of, trace_program
+from pfa_gate.errors import TraceError
+from pfa_gate.gate.account import Findings, versions
+from pfa_gate.gate.measure import responses, spectra
+from pfa_gate.loading import Batches, Sampling, batches_of
+from pfa_gate.probe import chosen_layers, hooked_layers, respond, respond_by_hooks
+from pfa_gate.record import Probe, Record, Size
+
+_NAME = "pfa.check"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model.
+
+    Attributes:
+        limits: by key: kl, peak_correlation, mean_correlation, inactive.
+        include: patterns of the layers that are judged.
+        exclude: patterns of those that are not.
+        pooling: how positions become one response, max or mean.
+    """
+
+    limits: Mapping[str, float]
+    include: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+    pooling: str = "max"
+
+    def config(self) -> GateConfig:
+        """The same as a gate.
+
+        Raises:
+            ValueError: a limit is unknown or out of range.
+        """
+        plain: dict[str, Any] = {
+            "name": _NAME,
+            "model": {"factory": "test:model"},
+            "probe": {"data": "test:batches", "pooling": self.pooling},
+            "layers": {"include": list(self.include), "exclude": list(self.exclude)},
+            "budgets": {"layers": [{"match": "*", **self.limits}]},
+        }
+        return GateConfig.model_validate(plain)
+
+
+def check(model: nn.Module, data: Any, question: Question) -> Record:
+    """Measure and judge a model's layers; the model is given back as it was.
+
+    Args:
+        model: on the CPU.
+        data: a tensor, Dataset, DataLoader or iterable of batches.
+        question: the limits.
+
+    Raises:
+        PFAGateError: what could not be measured.
+        ValueError: a limit is unknown or out of range.
+    """
+    config = question.config()
+    batches = batches_of(data, "batches", Sampling(None, config.probe.batch_size, config.probe.seed))
+    with _evaluating(model):
+        findings = _measured(model, batches, config)
+    layers = findings.layers
+    records = tuple(
+        replace(record, skipped=record.skipped or layer.frozen)
+        for record, layer in zip(findings.layer_records(), layers, strict=True)
+    )
+    measurements = replace(findings.measurements(), layers=tuple(each.measure() for each in records))
+    place = Place(Path(_NAME), 1, 1)
+    found = judge(config, measurements, lambda keys: place, Context(today=date.today()))
+    return Record(
+        gate=_NAME,
+        config="",
+        versions=versions(),
+        seconds={},
+        model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
+        probe=Probe(batches.samples, batches.sha256),
+        layers=records,
+        budgets=tuple(each for each in found if each.id != "exact"),
+    )
+
+
+def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> Findings:
+    example = batches.example()
+    try:
+        program = export_model(model, *inputs_of(example))
+        layers: Sequence[Any] = trace_program(program).layers
+    except TraceError:
+        program, layers = None, hooked_layers(model)
+    chosen = chosen_layers(model, layers, config.layers.include, config.layers.exclude)
+    if program is None:
+        stream = respond_by_hooks(model, batches, chosen, config.probe.pooling)
+    else:
+        stream = respond(program, batches, [tap for layer in chosen for tap in layer.taps], config.probe.pooling)
+    found = spectra((), chosen, responses(chosen, (), stream))
+    return Findings(config, layers, chosen, found, cost(model, example), None, "pfa.check does not compress")
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag

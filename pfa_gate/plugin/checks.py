@@ -1,0 +1,83 @@
+"""The fixture `pfa`: the gate's measures and messages for ordinary tests.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pfa_gate.gate import Run
+    from pfa_gate.record import Record
+
+
+class Checks:
+    """What the fixture `pfa` gives.
+
+    Args:
+        folder: for the results of runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def check(self, model: Any, batches: Any, *, exclude: tuple[str, ...] = (), **limits: float) -> "Record":
+        """Assert that a model's layers keep these limits on these batches.
+
+        Args:
+            model: a torch module on the CPU; it is given back as it was.
+            batches: a tensor, Dataset, DataLoader or iterable of batches.
+            exclude: patterns of layers that are not judged.
+            limits: kl, peak_correlation, mean_correlation, inactive; one or more.
+
+        Returns:
+            What was measured, for further assertions.
+
+        Raises:
+            AssertionError: a limit is broken, or could not be judged.
+            PFAGateError: nothing could be measured.
+            TypeError: no limit, or one that is not known.
+        """
+        from pfa_gate.gate.check import Question, check  # noqa: PLC0415  torch, for tests that ask for it alone
+
+        __tracebackhide__ = True
+        _refuse_unknown(limits)
+        record = check(model, batches, Question(limits, exclude=exclude))
+        said = list(_words(record))
+        if said:
+            raise AssertionError("\n".join(said))
+        return record
+
+    def run(self, config: Path | str, gate: str | None = None, *, output: Path | str | None = None) -> "Run":
+        """Run a gate of a config, as `pfa_gate.run` does; its results go to a temporary folder unless one is given."""
+        from pfa_gate.gate import run  # noqa: PLC0415
+
+        return run(config, gate, output=output if output is not None else self._folder)
+
+
+def checks(factory: pytest.TempPathFactory) -> Checks:
+    """Make what the fixture gives."""
+    return Checks(factory.mktemp("pfa"))
+
+
+def _refuse_unknown(limits: dict[str, float]) -> None:
+    from pfa_gate.config.budgets import LAYER_LIMITS  # noqa: PLC0415
+    from pfa_gate.config.complaints import nearest  # noqa: PLC0415
+
+    for name in limits:
+        if name not in LAYER_LIMITS:
+            raise TypeError(f"pfa.check knows no limit '{name}'. {nearest(name, LAYER_LIMITS)}")
+    if not limits:
+        raise TypeError(f"pfa.check needs a limit: one of {', '.join(LAYER_LIMITS)}.")
+
+
+def _words(record: "Record") -> Iterator[str]:
+    from pfa_gate.report.advice import advice  # noqa: PLC0415
+
+    for finding in record.budgets:
+        if finding.outcome != "kept":
+            yield f"{finding.id.removeprefix('layers.')} is {finding.outcome}: {finding.sentence}"
+            yield from (f"  {note}" for note in (*finding.notes, *advice(record, finding)))
