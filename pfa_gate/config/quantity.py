@@ -97,7 +97,7 @@ def parse(raw: object, kind: Kind) -> Limit:
 
     Example:
         >>> parse("1.2 MB", BYTES), parse({"max": 0.7}, RATIO).value
-        (Limit(value=1200000.0, unit='absolute', text='1.2 MB'), 0.7)
+        (Limit(value=1200000.0, unit='absolute', text='1.2 MB', increase=None, ratchet=False), 0.7)
     """
     if isinstance(raw, dict):
         return _combined(raw, kind)
