@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pfa_gate.config import load, resolved
 from pfa_gate.config.schema import text
-from pfa_gate.errors import PFAGateError
+from pfa_gate.errors import ConfigError, PFAGateError
 
 BAD_CONFIG = 2
 
@@ -38,6 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a config and print it whole, each value with its origin")
     check.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
     check.set_defaults(command=_check)
+    init = commands.add_parser("init", help="measure a model and write a first config that it keeps")
+    init.add_argument("factory", help="module:callable or path/to/file.py:callable that builds the model")
+    init.add_argument("probe", help="callable or data file: the samples on which responses are measured")
+    init.add_argument("--checkpoint", default="", help="weights file, from the config's folder")
+    init.add_argument("--evaluation", default="", metavar="DATA", help="labelled data, for the accuracy")
+    init.add_argument("--name", default="model", help="of the gate")
+    init.add_argument("--config", type=Path, default=Path("pfa.yaml"), help="the file to write (pfa.yaml)")
+    init.set_defaults(command=_init)
     schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
     schema.set_defaults(command=_schema)
     return parser
@@ -45,6 +53,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(chosen: argparse.Namespace) -> None:
     print(resolved(load(chosen.config)))
+
+
+def _init(chosen: argparse.Namespace) -> None:
+    path: Path = chosen.config.absolute()
+    if path.exists():
+        raise ConfigError(f"{chosen.config} is there already.", remedy="Remove it, or name another with --config.")
+    from pfa_gate.gate.propose import Wish, propose  # noqa: PLC0415  the one command that needs torch
+
+    wish = Wish(chosen.factory, chosen.probe, chosen.checkpoint, chosen.evaluation, chosen.name)
+    print(propose(wish, path), end="")
+    print(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}")
 
 
 def _schema(chosen: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pfa_gate.cli import main
 from pfa_gate.config import load
+from pfa_gate.gate import run
 
 EXAMPLE = Path(__file__).parents[1] / "example_project"
 
@@ -66,3 +67,45 @@ def test_the_command_line_needs_no_torch() -> None:
         "import sys; from pfa_gate.cli import main; main(['schema']); assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+NET = """
+import torch
+from torch import nn
+
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def probe():
+    return torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+
+
+def labelled():
+    return probe(), torch.arange(256) % 3
+"""
+
+
+def test_init_writes_a_config_that_the_model_keeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    config = tmp_path / "pfa.yaml"
+    arguments = ["init", "net.py:build", "net.py:probe", "--evaluation", "net.py:labelled", "--config", str(config)]
+    assert main(arguments) == 0
+    assert config.read_text() in capsys.readouterr().out
+    budgets = load(config).gate("model").budgets
+    assert budgets.layers[0].kl is not None
+    assert budgets.layers[0].kl.value < 1
+    assert [each.outcome for each in run(config).record.budgets] == ["kept"] * 8
+    assert {path.name for path in tmp_path.iterdir()} <= {"net.py", "pfa.yaml", ".pfa", "__pycache__"}
+    assert main(arguments) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_init_of_a_model_that_cannot_be_measured_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "gone.py:build", "gone.py:probe", "--config", str(tmp_path / "pfa.yaml")]) == 2
+    assert "There is no file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pfa_gate.plugin.checks import Checks
+    from pfa_gate.record import Record
 
 _NEEDS_PFA = {
     "pfa_config": "--pfa-config",
@@ -52,6 +53,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("pfa_no_cache", "measure again even where nothing has changed", type="bool", default=False)
     parser.addini("pfa_config", "configs to run instead of searching for pfa.yaml", type="paths", default=[])
     parser.addini("pfa_output", "folder for the results (.pfa beside each config)", default="")
+
+
+class GateHooks:
+    """Hooks that another plugin may implement; declared in every run, so that it may in every run."""
+
+    @staticmethod
+    def pytest_pfa_report_section(record: "Record") -> "str | None":
+        """Give lines that follow a gate's report on the terminal; None for none.
+
+        Called once for each gate at the end of a run under --pfa, on the controller of xdist. It cannot change a
+        verdict, and an exception in it is told and changes none either.
+
+        Example, in a conftest.py or a plugin of its own::
+
+            def pytest_pfa_report_section(record):
+                return f"energy: {record.model.macs * 4.6e-12:.2g} J a sample"
+        """
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that others may implement."""
+    pluginmanager.add_hookspecs(GateHooks)
 
 
 @pytest.fixture(scope="session")

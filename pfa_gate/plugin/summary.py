@@ -4,10 +4,14 @@ PYTEST_DONT_REWRITE
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pfa_gate.item import Plan, results
+
+if TYPE_CHECKING:
+    from pfa_gate.record import Record
 
 
 def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan: Plan) -> None:
@@ -37,11 +41,24 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
             verbosity=verbosity,
         )
         reporter.write_line(text.rstrip("\n"))
+        for line in _sections(config, from_dict(result.record)):
+            reporter.write_line(line)
         if result.since:
             fact = f"{result.gate}: measured {result.since}; nothing that it depends on has changed since."
             reporter.write_line(f"{fact} --pfa-no-cache measures again.")
         elif result.open and verbosity > 0:
             reporter.write_line(f"{result.gate}: the next run measures again: {result.open}.")
+
+
+def _sections(config: pytest.Config, record: "Record") -> list[str]:
+    """What other plugins add."""
+    try:
+        found = config.hook.pytest_pfa_report_section(record=record)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit here would end a run of broken budgets with the exit's own status
+        return [f"A plugin's pytest_pfa_report_section raised {type(error).__name__}: {error}"]
+    return [str(section) for section in found if section]
 
 
 def shows_unicode(encoding: str | None) -> bool:
