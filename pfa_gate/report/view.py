@@ -163,7 +163,8 @@ def delivery(record: Record) -> tuple[str, ...]:
         >>> from pfa_gate.record import Compressed, Exact, Probe, Record, Size
         >>> part = Compressed(4, 16, 36, None, Exact(0.0, True), form="graph")
         >>> files = {"program": ".pfa/digits/model.pt2"}
-        >>> delivery(Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), compressed=part, files=files))
+        >>> sizes, probe = Size(9, 36, 81), Probe(64, "ab")
+        >>> delivery(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part, files=files))
         ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
     """
     if record.compressed is None or record.compressed.form == "module" or "program" not in record.files:
