@@ -151,9 +151,14 @@ def _number_schema(kind: Kind) -> dict[str, Any]:
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-Reference = Annotated[Text, AfterValidator(callable_reference)]
-Data = Annotated[Text, AfterValidator(data_reference)]
-Metric = Annotated[Text, AfterValidator(metric_reference)]
+# What the schema can say of them; the validators say it whole.
+_CALLED = r"^.+:[^\s:]+$"
+Reference = Annotated[Text, AfterValidator(callable_reference), Field(json_schema_extra={"pattern": _CALLED})]
+_ARRAYS = r"\.([nN][pP][yY]|[nN][pP][zZ]|[sS][aA][fF][eE][tT][eE][nN][sS][oO][rR][sS])$"
+Data = Annotated[Text, AfterValidator(data_reference), Field(json_schema_extra={"pattern": f"{_CALLED}|{_ARRAYS}"})]
+Metric = Annotated[
+    Text, AfterValidator(metric_reference), Field(json_schema_extra={"pattern": f"^(accuracy|top5)$|{_CALLED}"})
+]
 # Lists of YAML become tuples; what stands in them is still taken as it is.
 Patterns = Annotated[tuple[Text, ...], Field(strict=False), _list_of("patterns")]
 

@@ -22,6 +22,9 @@ from pfa_gate.config.section import (
     Text,
 )
 
+# A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
+_NOT_IN_NAME = r"""\x00-\x1f\x7f-\x9f/\\:\[\]<>"|?*"""
+NAME_PATTERN = rf"^(?!\s)[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
 SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
@@ -52,7 +55,7 @@ class ProbeConfig(Section):
 class LayersConfig(Section):
     """Which layers are judged and cut: fnmatch patterns on module names."""
 
-    include: Annotated[Patterns, Field(min_length=1)] = ("*",)
+    include: Annotated[Patterns, Field(min_length=1, json_schema_extra={"minItems": 1})] = ("*",)
     exclude: Patterns = ()
 
 
@@ -125,7 +128,7 @@ class GateSections(Section):
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()
-    watch: Annotated[Patterns, Field(min_length=1)] | None = Field(
+    watch: Annotated[Patterns, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
         default=None,
         description="globs, from this config's folder, of all other files that model, data and metric read",
         examples=["data/*.npy"],
@@ -166,4 +169,8 @@ class Root(Section):
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
         description="version of this format", examples=[1]
     )
-    gates: dict[str, GateSections] = Field(min_length=1, description="the gates by name")
+    gates: dict[str, GateSections] = Field(
+        min_length=1,
+        description="the gates by name",
+        json_schema_extra={"propertyNames": {"maxLength": 80, "pattern": NAME_PATTERN}},
+    )

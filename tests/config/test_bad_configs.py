@@ -3,9 +3,11 @@
 from pathlib import Path
 from textwrap import dedent
 
+import jsonschema
 import pytest
 
-from pfa_gate.config import load
+from pfa_gate.config import load, schema
+from pfa_gate.config.reader import read
 from pfa_gate.errors import ConfigError
 
 GOOD = """\
@@ -290,3 +292,26 @@ def test_a_file_that_is_too_long() -> None:
     Path("pfa.yaml").write_text("#" * 300_000)
     with pytest.raises(ConfigError, match="larger than 256 KiB"):
         load("pfa.yaml")
+
+
+# What spans sections or lies between 64 and 64.0, a JSON schema does not say.
+BEYOND_A_SCHEMA = (
+    "must be a whole number, not 64.0",
+    "must be a finite number, not nan",
+    "needs recipe.",
+    "is not read by the strategy",
+    "needs an evaluation",
+    "must name a selection",
+    "limits nothing",
+    "accuracy_drop must be at most 1",
+)
+
+
+@pytest.mark.parametrize(("old", "new", "said"), CASES)
+def test_the_schema_refuses_what_is_refused(old: str, new: str, said: str | None) -> None:
+    reading = read(GOOD.replace(old, new))
+    valid = jsonschema.Draft202012Validator(schema()).is_valid(reading.data) and not reading.complaints
+    if said is None or any(words in said for words in BEYOND_A_SCHEMA):
+        assert valid
+    else:
+        assert not valid
