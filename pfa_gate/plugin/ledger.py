@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.budget.wording import listed
 from pfa_gate.item import Plan, results
 
 _LOOKS_ONLY = ("collectonly", "showfixtures", "show_fixtures_per_test")
@@ -32,6 +31,8 @@ class Gap:
             >>> Gap(Path("/p/pfa.yaml"), "digits", ("exact", "layers.kl"), "not judged").sentence(Path("/p"))
             'pfa.yaml::digits: not judged in this run: exact, layers.kl.'
         """
+        from pfa_gate.budget.wording import listed  # noqa: PLC0415  only a run with gaps needs words
+
         path = self.config.relative_to(base) if self.config.is_relative_to(base) else self.config
         return f"{path.as_posix()}::{self.gate}: {self.outcome} in this run: {listed(self.budgets)}."
 
