@@ -15,6 +15,7 @@ from pfa_gate.errors import ArtifactError
 from pfa_gate.record import (
     Compared,
     Compressed,
+    Correlations,
     Exact,
     LayerRecord,
     Probe,
@@ -32,11 +33,12 @@ from pfa_gate.record import (
 
 # The keys that design.md section 8 promises to whoever reads record.json.
 TOP = (
-    "schema gate config versions seconds model probe layers recipe compressed scores budgets unmeasured baseline files"
+    "schema gate config versions seconds model probe layers recipe compressed scores budgets unmeasured baseline files "
+    "written"
 )
 LAYER = (
     "name kind filters samples kl kl_ratio kl_stderr kl_bias peak_correlation mean_correlation inactive "
-    "eigenvalues keep kept skipped group calls kl_ratio_standardised peak_stderr mean_stderr"
+    "eigenvalues keep kept skipped group calls kl_ratio_standardised peak_stderr mean_stderr correlations"
 )
 
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -72,6 +74,7 @@ layers = st.builds(
     kept=maybe(many(count)),
     skipped=maybe(text),
     group=maybe(text),
+    correlations=maybe(st.builds(Correlations, count, many(count), text)),
 )
 exact = st.builds(Exact, maybe(number), st.booleans())
 compressed = st.builds(
@@ -102,8 +105,11 @@ anything = st.builds(
     scores=maybe(scores),
     budgets=many(findings),
     unmeasured=many(st.builds(Unmeasured, text, text)),
-    baseline=maybe(st.builds(Compared, text, text, text, text, many(text), many(text), many(text), names(text))),
+    baseline=maybe(
+        st.builds(Compared, *[text] * 4, *[many(text)] * 3, names(text), names(names(number)), names(number))
+    ),
     files=names(text),
+    written=text,
 )
 
 
@@ -188,6 +194,14 @@ def test_what_is_not_exactly_a_record_is_refused(data, fault):
         from_dict(data)
     assert caught.value.remedy
     assert len(caught.value.fact) < 300
+
+
+def test_a_record_written_before_a_key_was_there_is_read():
+    data = to_dict(records.broken())
+    del data["written"]
+    for layer in data["layers"]:
+        del layer["correlations"]
+    assert from_dict(data) == records.broken()
 
 
 @pytest.mark.parametrize("content", ["", "{", "NaN", '"x"', "[" * 100_000, '{"schema": "pfa_gate.record/1", '])

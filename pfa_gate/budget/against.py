@@ -59,8 +59,17 @@ class Base:
         """
         if not layer:
             return self.values.get(budget)
-        found = self.layers.get(self.renamed.get(layer, layer))
-        return None if found is None else found.values.get(budget.partition(".")[2])
+        return self.of_layer(layer).get(budget.partition(".")[2])
+
+    def of_layer(self, name: str) -> Mapping[str, float]:
+        """What was measured of the layer that has this name today, by budget key; empty where nothing was.
+
+        Example:
+            >>> Base("a", "2026-11-20", layers={"stem": BaseLayer("Conv2d", 8, {"kl": 0.4})}).of_layer("stem")
+            {'kl': 0.4}
+        """
+        found = self.layers.get(self.renamed.get(name, name))
+        return {} if found is None else found.values
 
     def matched(self, layers: Sequence[LayerMeasure]) -> "Base":
         """The same, with layers paired that are there under another name.

@@ -3,11 +3,12 @@
 PYTEST_DONT_REWRITE
 """
 
-from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size
+from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size, layer_values
 from pfa_gate.record.parts import (
     SCHEMA,
     Compared,
     Compressed,
+    Correlations,
     Exact,
     LayerRecord,
     Probe,
@@ -24,6 +25,7 @@ __all__ = [
     "SCHEMA",
     "Compared",
     "Compressed",
+    "Correlations",
     "Exact",
     "Finding",
     "LayerFinding",
@@ -39,6 +41,7 @@ __all__ = [
     "dumps",
     "finite",
     "from_dict",
+    "layer_values",
     "loads",
     "to_dict",
 ]

@@ -141,6 +141,8 @@ def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str) -> C
         matched.new(judged),
         matched.gone(judged),
         dict(matched.renamed),
+        layers={each.name: found for each in judged if (found := matched.of_layer(each.name))},
+        values=dict(base.values),
     )
 
 

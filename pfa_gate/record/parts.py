@@ -11,6 +11,8 @@ from typing import Literal
 from pfa_gate.budget import Finding, LayerMeasure, Size
 
 SCHEMA = "pfa_gate.record/1"
+# Of a key that records of this schema have not always had: reading one without it is no fault.
+LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,21 @@ class Probe:
 
     samples: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """|Pearson| between the filters of a layer, coarse: a picture for people, no numbers to judge by.
+
+    Attributes:
+        side: rows and columns of the picture.
+        order: the filters in clustered order, one for each row; empty where a row is the mean of several filters.
+        cells: the upper triangle row by row, diagonal included: one of sixteen signs a cell, `0` is 0 and `f` is 1.
+    """
+
+    side: int
+    order: tuple[int, ...]
+    cells: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ class LayerRecord:
         kl_stderr: jackknife standard error of kl_ratio, on the same scale.
         peak_stderr: jackknife standard error of peak_correlation.
         mean_stderr: jackknife standard error of mean_correlation.
+        correlations: a coarse picture of them; None where there is none.
         kl_bias: expected upward bias of kl from few samples, nats.
         peak_correlation: largest |Pearson| between two active filters.
         mean_correlation: mean |Pearson| between active filters.
@@ -73,6 +91,7 @@ class LayerRecord:
     skipped: str | None = None
     peak_stderr: float | None = None
     mean_stderr: float | None = None
+    correlations: Correlations | None = field(default=None, metadata=LATER)
 
     def measure(self) -> LayerMeasure:
         """What budgets are judged on.
@@ -195,6 +214,8 @@ class Compared:
         new: layers that it does not have.
         gone: layers that are there no more.
         renamed: name of a layer today -> its name in the baseline.
+        layers: name of a layer today -> the baseline's values by budget key (`kl`, `inactive`, ...).
+        values: the baseline's value of each other budget, `model.parameters` say, in its plain unit.
     """
 
     source: str
@@ -205,6 +226,8 @@ class Compared:
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata=LATER)
+    values: Mapping[str, float] = field(default_factory=dict, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -233,7 +256,9 @@ class Record:
         budgets: one finding per declared budget.
         unmeasured: what was not measured, and why.
         baseline: what limits refer to; None where there is none.
-        files: path of each file written, by what it holds (record, recipe, weights, program, onnx).
+        files: path of each file written, by what it holds (record, recipe, weights, program, onnx, html, markdown,
+            badge).
+        written: when it was, in UTC, as 2026-11-20T08:30:00Z; empty if unknown.
         schema: name and version of this layout.
     """
 
@@ -252,3 +277,4 @@ class Record:
     baseline: Compared | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     schema: str = SCHEMA
+    written: str = field(default="", metadata=LATER)

@@ -79,16 +79,24 @@ def _object(kind: Any, value: object, place: str) -> Any:
     if not isinstance(value, dict):
         raise _fault(place, "an object", value)
     hints = _hints(kind)
-    for verb, keys in (("lacks", hints.keys() - value.keys()), ("has unknown", value.keys() - hints.keys())):
+    lacking = hints.keys() - value.keys() - _later(kind)
+    for verb, keys in (("lacks", lacking), ("has unknown", value.keys() - hints.keys())):
         if keys:
             named = ", ".join(f"'{key:.80}'" for key in sorted(map(str, keys))[:5])
             raise ArtifactError(f"{place or 'The record'} {verb} keys: {named}.", remedy=_REMEDY)
-    return kind(**{key: _read(hint, value[key], f"{place}.{key}".lstrip(".")) for key, hint in hints.items()})
+    present = {key: hint for key, hint in hints.items() if key in value}
+    return kind(**{key: _read(hint, value[key], f"{place}.{key}".lstrip(".")) for key, hint in present.items()})
 
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+@functools.cache
+def _later(kind: Any) -> frozenset[str]:
+    """Keys that older records of this schema do not have."""
+    return frozenset(each.name for each in dataclasses.fields(kind) if each.metadata.get("later"))
 
 
 def _one_of(options: tuple[Any, ...], value: object, place: str) -> Any:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import date
 
-from pfa_gate.budget.wording import listed, plural
-from pfa_gate.record import Record
+from pfa_gate.budget.wording import amount, listed, percent, plural
+from pfa_gate.record import LayerRecord, Record, layer_values
 
 _MOST = 5
 
@@ -38,6 +38,60 @@ def baseline_sentences(record: Record, today: date | None = None) -> Iterator[st
         yield f"Gone since: {listed(base.gone, _MOST)}."
     if base.renamed:
         yield f"Renamed since: {listed([f'{old} to {new}' for new, old in base.renamed.items()], _MOST)}."
+
+
+def before(record: Record, budget: str) -> str:
+    """What the baseline has for a budget on a whole model, as limits are written; empty where it has nothing.
+
+    Example:
+        >>> from pfa_gate.record import Compared, Probe, Size
+        >>> against = Compared("pfa.baseline.json", "2026-11-12", "", values={"model.bytes": 1_200_000.0})
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), baseline=against)
+        >>> before(record, "model.bytes"), before(record, "model.macs")
+        ('1.2 MB', '')
+    """
+    base = record.baseline
+    value = None if base is None or base.refusal else base.values.get(budget)
+    if value is None:
+        return ""
+    if budget.endswith("accuracy_drop"):
+        return f"{100 * value:.2f} pp"
+    if budget.endswith("latency"):
+        return percent(value)
+    return amount(value, "B" if budget.endswith("bytes") else "")
+
+
+def step(record: Record, layer: LayerRecord, key: str) -> float | None:
+    """By how much a layer's value differs from the baseline's; None where one of the two is missing.
+
+    Args:
+        record: what the run found.
+        layer: one of its layers.
+        key: kl, peak_correlation, mean_correlation or inactive.
+
+    Example:
+        >>> from pfa_gate.record import Compared, Probe, Size
+        >>> stem = LayerRecord("stem", "Conv2d", 16, kl_ratio=0.5)
+        >>> against = Compared("pfa.baseline.json", "2026-11-12", "", layers={"stem": {"kl": 0.25}})
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), baseline=against)
+        >>> step(record, stem, "kl"), step(record, stem, "inactive")
+        (0.25, None)
+    """
+    base = record.baseline
+    was = None if base is None or base.refusal else base.layers.get(layer.name, {}).get(key)
+    now = layer_values(layer.measure()).get(key)
+    return None if was is None or now is None else now - was
+
+
+def signed(difference: float | None, key: str) -> str:
+    """A difference with its sign, rounded as its value is; empty where there is none that shows.
+
+    Example:
+        >>> signed(0.0312, "kl"), signed(-2.0, "inactive"), signed(0.0001, "kl"), signed(None, "kl")
+        ('+0.031', '-2', '', '')
+    """
+    text = "" if difference is None else f"{difference:+.0f}" if key == "inactive" else f"{difference:+.3f}"
+    return text if text.strip("+-0.") else ""
 
 
 def _age(written: str, today: date) -> str:

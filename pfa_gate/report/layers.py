@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pfa_gate.budget import LayerFinding
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
+from pfa_gate.report.baseline import signed, step
 
 KEYS = ("kl", "peak_correlation", "mean_correlation", "inactive")
 # A report on more layers than this shows only those that fail and the worst few.
@@ -72,6 +73,26 @@ def chosen(rows: Sequence[LayerRow], everything: bool) -> tuple[LayerRow, ...]:
     worst = sorted(rows, key=lambda row: -(row.layer.kl_ratio or 0.0))[:WORST]
     names = {row.layer.name for row in worst}
     return tuple(row for row in rows if row.broken or row.unknown or row.layer.name in names)
+
+
+def changed(record: Record, row: LayerRow) -> bool:
+    """Whether a layer is new since the baseline, or differs from it visibly and by more than two standard errors.
+
+    Example:
+        >>> from pfa_gate.record import Compared, Probe, Size
+        >>> stem = LayerRecord("stem", "Conv2d", 16, kl_ratio=0.5, kl_stderr=0.01)
+        >>> against = Compared("pfa.baseline.json", "2026-11-12", "", layers={"stem": {"kl": 0.49}})
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), baseline=against)
+        >>> changed(record, LayerRow(stem))
+        False
+    """
+    if record.baseline is None or record.baseline.refusal:
+        return False
+    layer = row.layer
+    errors = {"kl": layer.kl_stderr, "peak_correlation": layer.peak_stderr, "mean_correlation": layer.mean_stderr}
+    steps = {key: step(record, layer, key) for key in KEYS}
+    moved = (key for key, by in steps.items() if signed(by, key) and abs(by or 0.0) > 2 * (errors.get(key) or 0.0))
+    return layer.name in record.baseline.new or any(moved)
 
 
 def limits(rows: Sequence[LayerRow]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Words and rounding that all reports share: what a number, a name or a verdict looks like to people."""
 
+import shlex
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +111,29 @@ def interval(scores: Scores) -> str:
         return ""
     low, high = (change(end, scores.metric) for end in reversed(scores.interval))
     return f"95%: {low.removesuffix(' pp')} to {high}"
+
+
+def shorten(text: str, length: int) -> str:
+    """A text of at most so many signs, shortened in the middle; its end tells layers apart.
+
+    Example:
+        >>> shorten("encoder.layers.11.mlp.fc1", 16), shorten("stem", 16)
+        ('encoder….mlp.fc1', 'stem')
+    """
+    head = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def again(record: Record, budget: str = "") -> str:
+    """The command that runs a gate, or one of its budgets, again.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> again(Record("my digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab")), "exact")
+        "pytest --pfa 'pfa.yaml::my digits::exact'"
+    """
+    node = "::".join(part for part in (record.config, record.gate, budget) if part)
+    return f"pytest --pfa {shlex.quote(clean(node))}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""The parts of a gate's section: verdict, sizes, broken budgets, broken and changed layers, the rest folded."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pfa_gate.budget import Finding, Outcome
+from pfa_gate.record import Record
+from pfa_gate.report.advice import advice
+from pfa_gate.report.baseline import baseline_sentences, before
+from pfa_gate.report.markdown.escape import code, prose
+from pfa_gate.report.markdown.layers import changed_layers, every_layer
+from pfa_gate.report.markdown.tables import Detail, folded, table
+from pfa_gate.report.recovery import recovery_rows
+from pfa_gate.report.view import SEVERITY, again, clean, delivery, footprint, headline
+
+FULL = Detail()
+_SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gate's verdict, and the line that says it."""
+
+    outcome: Outcome
+    text: str
+
+
+def verdict_line(record: Record) -> Verdict:
+    """The verdict on a gate in one line.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Size
+        >>> verdict_line(Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))).text
+        '❔ `digits`: not judged · no budget was judged'
+    """
+    outcome, words = headline(record)
+    return Verdict(outcome, f"{_SIGNS[outcome]} {code(record.gate)}: {outcome} · {words}")
+
+
+def parts(record: Record, detail: Detail) -> Iterator[str]:
+    """The parts in their order; an empty one has nothing to tell."""
+    yield f"### {verdict_line(record).text}"
+    yield _budgets([f for f in record.budgets if f.outcome != "kept"], record, detail)
+    yield _explained(record, detail)
+    yield changed_layers(record, detail)
+    yield _sizes(record)
+    if detail.folded:
+        yield folded("Budgets that are kept", _budgets([f for f in record.budgets if f.outcome == "kept"], record))
+        yield folded("All layers", every_layer(record, detail))
+        yield folded("Recovery", _recovery(record))
+    yield _list("Baseline", baseline_sentences(record), detail)
+    yield _list("Not measured", (f"{gap.what}: {gap.reason}" for gap in record.unmeasured), detail)
+    yield f"Again: {code(again(record), 300)}"
+    yield _footer(record)
+
+
+def _budgets(findings: Iterable[Finding], record: Record, detail: Detail = FULL) -> str:
+    ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.outcome))
+    based = any(before(record, finding.id) for finding in ordered)
+    rows = [
+        [
+            _SIGNS[finding.outcome],
+            code(finding.id),
+            prose(finding.limit, 40),
+            prose(finding.observed, 40) or "–",
+            *([before(record, finding.id)] if based else []),
+            str(finding.line),
+        ]
+        for finding in ordered
+    ]
+    names = ["", "budget", "limit", "observed", *(["baseline"] if based else []), "line"]
+    return table(names, "clrr" + "r" * based + "r", rows, detail.rows)
+
+
+def _explained(record: Record, detail: Detail) -> str:
+    findings = [finding for finding in record.budgets if finding.outcome != "kept"]
+    lines = []
+    for finding in findings[: detail.rows]:
+        lines.append(f"- {code(finding.id)}: {prose(finding.sentence)}")
+        told = (*finding.notes, *advice(record, finding)) if detail.advice else ()
+        lines += [f"  - {prose(sentence)}" for sentence in told]
+    return "\n".join(lines)
+
+
+def _sizes(record: Record) -> str:
+    rows = [[prose(row.name, 40), row.full, row.compressed, row.change, row.remark] for row in footprint(record)]
+    return table(["", "full", "compressed", "of full", ""], "lrrrl", rows, None)
+
+
+def _recovery(record: Record) -> str:
+    rows = [[prose(r.name, 40), r.score, r.change, r.seconds, prose(r.detail, 200)] for r in recovery_rows(record)]
+    return table(["step", "score", "change", "time", "what it did"], "lrrrl", rows, None)
+
+
+def _list(title: str, sentences: Iterable[str], detail: Detail) -> str:
+    told = [f"- {prose(sentence)}" for sentence in sentences]
+    most = len(told) if detail.rows is None else max(1, detail.rows)
+    more = [f"- and {len(told) - most:,} more"] if len(told) > most else []
+    return "\n".join([f"**{title}**", "", *told[:most], *more]) if told else ""
+
+
+def _footer(record: Record) -> str:
+    facts: Sequence[str] = (
+        code(record.config),
+        f"{record.probe.samples:,} probe samples {code(record.probe.sha256[:12])}",
+        *(f"{clean(name)} {clean(record.versions[name])}" for name in ("pfa-gate", "torch") if name in record.versions),
+        f"{sum(record.seconds.values()):.1f} s",
+        *delivery(record),
+    )
+    return f"<sub>{' · '.join(fact if '`' in fact else prose(fact) for fact in facts)}</sub>"
