@@ -28,6 +28,16 @@ def examine(config: GateConfig, subject: Subject, stages: Stages) -> Findings:
             coupling = trace_program(program, config.recipe.residual)
     except TraceError as error:
         return _only_measured(config, subject, stages, error.fact)
+    layers, full, found = probed(config, subject, stages, (program, coupling))
+    cut = _cut(config, subject, stages, (program, coupling, found, full))
+    return Findings(config, coupling.layers, layers, found, full, cut)
+
+
+def probed(
+    config: GateConfig, subject: Subject, stages: Stages, traced: tuple[Program, Coupling]
+) -> tuple[tuple[Layer, ...], Cost, Spectra]:
+    """The layers that pfa.yaml chooses, what the full model costs, and the spectra, from one pass over the probe."""
+    program, coupling = traced
     layers, full = _chosen(config, subject, stages, coupling.layers)
     with stages.stage("probing", "probe", "data"):
         groups = [group for group in coupling.free if _made_by(group.layers, layers)]
@@ -35,9 +45,7 @@ def examine(config: GateConfig, subject: Subject, stages: Stages) -> Findings:
         stream = respond(program, _counted(config, subject, stages), taps, config.probe.pooling)
         moments = responses(layers, groups, stream)
     with stages.stage("taking spectra", "probe"):
-        found = spectra(coupling.groups, layers, moments)
-    cut = _cut(config, subject, stages, (program, coupling, found, full))
-    return Findings(config, coupling.layers, layers, found, full, cut)
+        return layers, full, spectra(coupling.groups, layers, moments)
 
 
 def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason: str) -> Findings:
@@ -72,21 +80,21 @@ def _cut(
 ) -> Cut:
     program, coupling, found, full = measured
     with stages.stage("deciding", "recipe"):
-        plan = _recipe(config, coupling, found, full)
+        plan = planned(config, coupling, found, full)
     with stages.stage("selecting", "selection"):
         groups = [group for group in coupling.groups if group.name in found.groups]
         evidence = Evidence(program, groups, found.groups, subject.probe, config.probe.seed)
         selection = keep_last(criterion(config.selection)(evidence), plan.keep)
     with stages.stage("cutting and proving", "recipe"):
         inactive = {name: spectrum.inactive for name, spectrum in found.groups.items()}
-        coupling, smaller = _compressed(config, subject, coupling, selection.kept, inactive)
+        coupling, smaller = cut_exactly(config, subject, coupling, selection.kept, inactive)
         small = cost(smaller.model, subject.example)
     smaller, steps = recover(config, subject, (program, smaller), stages)
     scores = _scores(subject, smaller, stages)
     return Cut(coupling, plan, smaller, small, scores, _latency(config, subject, smaller, stages), steps)
 
 
-def _compressed(
+def cut_exactly(
     config: GateConfig,
     subject: Subject,
     coupling: Coupling,
@@ -103,7 +111,8 @@ def _compressed(
     return coupling, compress(folded.model, coupling, keep, inputs)
 
 
-def _recipe(config: GateConfig, coupling: Coupling, found: Spectra, full: Cost) -> Recipe:
+def planned(config: GateConfig, coupling: Coupling, found: Spectra, full: Cost) -> Recipe:
+    """The recipe of pfa.yaml's strategy, its sizes counted through the coupling."""
     wanted = config.recipe
     limit = {"parameters": wanted.parameters, "bytes": wanted.bytes, "macs": wanted.macs}.get(wanted.strategy)
     target = limit.of(getattr(full, wanted.strategy)) if limit is not None else None
