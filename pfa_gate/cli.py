@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,7 +49,50 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(command=_init)
     schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
     schema.set_defaults(command=_schema)
+    _add_comment(
+        commands.add_parser("comment", help="say on the pull request which budgets are broken, in one comment")
+    )
     return parser
+
+
+def _add_comment(parser: argparse.ArgumentParser) -> None:
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "records", nargs="*", type=Path, default=[], metavar="RECORD", help="files or folders; .pfa unless given"
+    )
+    whose.add_argument(
+        "--from",
+        dest="foreign",
+        nargs="+",
+        type=Path,
+        metavar="RECORD",
+        help="records of a run that is not trusted: the pull request is checked",
+    )
+    parser.add_argument("--repo", default="", metavar="OWNER/NAME", help="instead of GITHUB_REPOSITORY")
+    parser.add_argument("--pull", type=int, metavar="N", help="instead of the event's pull request")
+    parser.add_argument(
+        "--policy", choices=("auto", "always", "never", "on_failure"), default="auto", help="when to comment"
+    )
+    parser.add_argument("--leg", default="", help="name of the matrix leg")
+    parser.add_argument("--only", action="store_true", help="drop what other gates and legs have said")
+    parser.add_argument("--dry-run", action="store_true", help="print the comment and ask nobody")
+    parser.set_defaults(command=_comment)
+
+
+def _comment(chosen: argparse.Namespace) -> None:
+    from pfa_gate.github import Order, comment  # noqa: PLC0415  no other command renders
+
+    order = Order(
+        records=tuple(chosen.foreign or chosen.records),
+        trusted=chosen.foreign is not None,
+        repository=chosen.repo,
+        pull=chosen.pull,
+        policy=chosen.policy,
+        leg=chosen.leg,
+        only=chosen.only,
+        dry_run=chosen.dry_run,
+    )
+    print(comment(order, os.environ))
 
 
 def _check(chosen: argparse.Namespace) -> None:

@@ -110,5 +110,13 @@ class ArtifactError(PFAGateError):
     """An artifact cannot be written, read, or does not belong to this model."""
 
 
+class CommentError(PFAGateError):
+    """A comment cannot be posted, or there is nothing sound to post."""
+
+
+class NotAllowedError(CommentError):
+    """The token may not write comments: on a pull request from a fork it never may."""
+
+
 class PfaWarning(UserWarning):
     """Something is amiss that changes no verdict."""

@@ -20,7 +20,19 @@ import pfa_gate
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "pfa_gate").rglob("*.py"))
 MODULES = ["pfa_gate", *(module.name for module in pkgutil.walk_packages(pfa_gate.__path__, "pfa_gate."))]
-LIGHT = ("errors", "config", "budget", "record", "report", "report.terminal", "item", "plugin", "plugin.session")
+LIGHT = (
+    "errors",
+    "config",
+    "budget",
+    "record",
+    "report",
+    "report.terminal",
+    "item",
+    "plugin",
+    "plugin.session",
+    "github",
+    "github.thread",
+)
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "core"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -1,0 +1,9 @@
+"""One comment per pull request: found, merged, posted, and left alone when nothing changed.
+
+PYTEST_DONT_REWRITE
+"""
+
+from pfa_gate.github.command import Order, comment
+from pfa_gate.github.post import POLICIES
+
+__all__ = ["POLICIES", "Order", "comment"]

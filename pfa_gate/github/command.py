@@ -1,0 +1,100 @@
+"""`pfa-gate comment`: records in, one comment on the pull request out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfa_gate.errors import CommentError, NotAllowedError
+from pfa_gate.github.merge import merge
+from pfa_gate.github.place import Place, place
+from pfa_gate.github.post import Pace, Policy, Wish, post
+from pfa_gate.github.records import Source, read, section_of
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the command line asks for.
+
+    Attributes:
+        records: record files, or folders of them; if empty, all that runs have left below this folder.
+        trusted: they come from a run that is not trusted, and this one is: the pull request is checked.
+        repository: owner/name; empty for that of the workflow.
+        pull: number of the pull request; None for that of the event.
+        policy: when to comment.
+        leg: name of the matrix leg.
+        only: drop the sections of gates and legs that are not among the records.
+        dry_run: print, and ask nobody.
+    """
+
+    records: tuple[Path, ...]
+    trusted: bool = False
+    repository: str = ""
+    pull: int | None = None
+    policy: Policy = "auto"
+    leg: str = ""
+    only: bool = False
+    dry_run: bool = False
+
+
+def comment(order: Order, environment: Mapping[str, str]) -> str:
+    """Do what is asked, and tell what was done.
+
+    Args:
+        order: what the command line asks for.
+        environment: GITHUB_* of the workflow, and the token in GITHUB_TOKEN or GH_TOKEN.
+
+    Returns:
+        What was done, in a sentence or two; with `dry_run` the comment itself.
+
+    Raises:
+        CommentError: there is no record, no token, or GitHub refuses for a reason that can be mended.
+        ArtifactError: a record is none.
+
+    Example:
+        >>> comment(Order((Path("gone.json"),)), {})
+        Traceback (most recent call last):
+            ...
+        pfa_gate.errors.CommentError: 'gone.json' is no plain file.
+          at gone.json
+          Name a record.json that a run has written.
+    """
+    sources = read(order.records, order.leg, legs=order.trusted)
+    if order.policy == "never":
+        return "No comment: the policy is never."
+    if order.dry_run:
+        sections = [section_of(source, (0, 0), brief=order.policy != "always") for source in sources]
+        return merge("", sections)
+    where = place(environment, order.repository, order.pull)
+    token = environment.get("GITHUB_TOKEN") or environment.get("GH_TOKEN") or ""
+    if not token:
+        raise CommentError(
+            "There is no token.", remedy="Set GITHUB_TOKEN to ${{ github.token }} in the `env` of the step."
+        )
+    try:
+        return _posted(order, sources, where, token)
+    except NotAllowedError as error:
+        reports = ", ".join(dict.fromkeys(_report(source) for source in sources))
+        return f"No comment was posted; the build is not affected. {error}\nThe report is here: {reports}"
+
+
+def _posted(order: Order, sources: tuple[Source, ...], where: Place, token: str) -> str:
+    try:
+        from pfa_gate.github.pulls import pulls  # noqa: PLC0415  PyGithub is an extra
+        from pfa_gate.github.thread import Thread  # noqa: PLC0415
+    except ImportError as error:
+        raise CommentError("PyGithub is not installed.", remedy="pip install 'pfa-gate[github]'") from error
+    pace = Pace()
+    numbers, remark = pulls(where, token, pace, check=order.trusted)
+    if not numbers:
+        return remark
+    sections = tuple(section_of(source, where.run, brief=order.policy != "always") for source in sources)
+    wish = Wish(sections, order.policy, order.only)
+    return "\n".join(
+        f"Comment on {where.repository}#{number}: {post(Thread(where, token, number, pace), wish, pace)}."
+        for number in numbers
+    )
+
+
+def _report(source: Source) -> str:
+    report = source.path.with_name("report.md")
+    return str(report if report.is_file() else source.path)

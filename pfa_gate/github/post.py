@@ -1,0 +1,185 @@
+"""Posting until nothing is left to do: look, decide, write, and look again.
+
+GitHub has no write that fails when somebody else was faster, so a poster may overwrite what another has just written.
+Every poster therefore looks again `settle` seconds after its own write, longer than any poster takes from its look to
+its write: whoever lost a section sees that it is gone, and writes it again, until all are there.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+from pfa_gate.errors import CommentError
+from pfa_gate.github.merge import compose, same, united
+from pfa_gate.github.section import Section, is_ours, sections_of
+
+Policy = Literal["auto", "always", "never", "on_failure"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long to wait, and how often to try again.
+
+    Attributes:
+        settle: seconds between a write and the look at what became of it. Longer than any other poster takes from
+            its own look to its write, so that a lost section is seen by the one who lost it.
+        backoff: seconds; the n-th retry after a server's error waits backoff * 2**n.
+        longest: seconds to wait at most where GitHub asks for patience.
+        timeout: seconds to wait for an answer.
+        between_writes: seconds between two writes, as GitHub asks.
+    """
+
+    settle: float = 2.0
+    backoff: float = 0.5
+    longest: float = 120.0
+    timeout: int = 20
+    between_writes: float = 1.0
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A comment of ours: its id, and its text."""
+
+    id: int
+    body: str
+
+
+class UncertainError(Exception):
+    """A write whose answer was lost: it may have been stored or not."""
+
+
+class Comments(Protocol):
+    """What posting needs of a pull request's comments."""
+
+    def listed(self) -> list[Comment]:
+        """Comments of our own account, oldest first."""
+
+    def get(self, number: int) -> Comment | None:
+        """One comment, or None if it is gone."""
+
+    def create(self, body: str) -> Comment:
+        """Write a new comment."""
+
+    def edit(self, number: int, body: str) -> None:
+        """Replace a comment's text."""
+
+    def delete(self, number: int) -> None:
+        """Delete a comment."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be said, and when.
+
+    Attributes:
+        sections: of this run.
+        policy: auto, always, never or on_failure.
+        only: drop the sections of all others.
+    """
+
+    sections: tuple[Section, ...]
+    policy: Policy = "auto"
+    only: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be written: a text for a new comment or for the one that stays, and the comments that go."""
+
+    create: str | None = None
+    edit: tuple[int, str] | None = None
+    delete: tuple[int, ...] = ()
+
+
+def decide(comments: Sequence[Comment], wish: Wish) -> Plan:
+    """What has to be written so that one comment says all that is known.
+
+    Args:
+        comments: what our account has written on the pull request, oldest first.
+        wish: what is new.
+
+    Example:
+        >>> broken = Section("pfa.yaml", "digits", "", "broken", "digits: broken")
+        >>> decide([], Wish((broken,))).create.splitlines()[2]
+        'digits: broken'
+        >>> decide([], Wish((Section("pfa.yaml", "digits", "", "kept", "digits: kept"),)))
+        Plan(create=None, edit=None, delete=())
+    """
+    ours = [comment for comment in comments if is_ours(comment.body)]
+    stored = united(section for comment in ours for section in sections_of(comment.body))
+    keys = {section.key for section in stored}
+    # A gate that is kept, and was never complained about, needs no word.
+    new = [
+        section
+        for section in wish.sections
+        if wish.policy == "always" or section.outcome != "kept" or section.key in keys
+    ]
+    mine = {section.key for section in wish.sections}
+    merged = united([*(section for section in stored if not wish.only or section.key in mine), *new])
+    resolved = all(section.outcome == "kept" for section in merged)
+    if not ours:
+        return Plan(create=compose(merged) if merged else None)
+    if wish.policy == "on_failure" and resolved:
+        return Plan(delete=tuple(comment.id for comment in ours))
+    body = compose(merged) if merged else ours[0].body
+    edit = None if same(body, ours[0].body) else (ours[0].id, body)
+    return Plan(edit=edit, delete=tuple(comment.id for comment in ours[1:]))
+
+
+def post(comments: Comments, wish: Wish, pace: Pace) -> str:
+    """Write until one comment says all that is known, and tell in a word what was done.
+
+    Returns:
+        created, updated, deleted, unchanged, or not needed.
+
+    Raises:
+        CommentError: GitHub refuses, or others overwrite faster than this can write.
+        NotAllowedError: the token may not write.
+    """
+    done = ""
+    made: Comment | None = None
+    for round_ in range(_ROUNDS):
+        found = [comment for comment in _with(made, comments) if is_ours(comment.body)]
+        plan = decide(found, wish)
+        if plan == Plan():
+            return done or ("unchanged" if found else "not needed")
+        try:
+            made = _execute(plan, comments) or made
+            done = done or _word(plan, len(found))
+        except UncertainError:
+            # It may have been stored: only the next look can tell.
+            done = "created"
+        # Posters that collided part again by chance.
+        time.sleep(pace.settle * (1 + random.random() * min(round_, 4)))
+    raise CommentError(
+        f"The comment was not the same after {_ROUNDS} attempts.",
+        remedy="Others write it at the same time, or GitHub fails; run the job again.",
+    )
+
+
+def _word(plan: Plan, there: int) -> str:
+    if plan.create is not None:
+        return "created"
+    return "deleted" if plan.edit is None and len(plan.delete) == there else "updated"
+
+
+def _execute(plan: Plan, comments: Comments) -> Comment | None:
+    made = comments.create(plan.create) if plan.create is not None else None
+    if plan.edit is not None:
+        comments.edit(*plan.edit)
+    for number in plan.delete:
+        comments.delete(number)
+    return made
+
+
+def _with(made: Comment | None, comments: Comments) -> list[Comment]:
+    """What is listed, and what we wrote if the list is not that fresh yet."""
+    found = comments.listed()
+    if made is None or any(comment.id == made.id for comment in found) or any(is_ours(each.body) for each in found):
+        return found
+    late = comments.get(made.id)
+    return [*found, late] if late else found

@@ -1,0 +1,109 @@
+"""Records from disk into sections: read strictly, within limits, and rendered from data alone.
+
+What lies in the artifact of a pull request from a fork was written by a stranger. So nothing but `record.json` is
+opened, no link is followed, and every name passes through the same escapes as in any report.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pfa_gate.errors import CommentError, PFAGateError
+from pfa_gate.github.section import Section
+from pfa_gate.record import Record, loads
+from pfa_gate.report.markdown import section, verdict_line
+from pfa_gate.report.markdown.escape import code
+
+LARGEST = 16 * 1024 * 1024
+MOST = 200
+_FILE = "record.json"
+_LONGEST_NAME = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A record's file, the matrix leg it comes from, and what it says."""
+
+    path: Path
+    leg: str
+    record: Record
+
+
+def read(places: Sequence[Path], leg: str, *, legs: bool = False) -> tuple[Source, ...]:
+    """Read every record that is named, or lies in a folder that is named.
+
+    Args:
+        places: record files, and folders to look through; if empty, all that runs have left below this folder.
+        leg: name of the matrix leg.
+        legs: where that is empty, take the folders between the one that is named and the gate's own:
+            `reports/py3.12/digits/record.json` in `reports` is of the leg `py3.12`.
+
+    Raises:
+        CommentError: there is no record, there are too many, or one is too large or no plain file.
+        ArtifactError: one is not a record.
+    """
+    found = [(path, leg or (own if legs else "")) for place in places for path, own in _files(place)]
+    if not places:
+        found = [(path, leg) for path in sorted(Path().rglob(f".pfa/*/{_FILE}"))]
+    if not found:
+        named = ", ".join(f"'{place}'" for place in places) or "any .pfa folder"
+        raise CommentError(f"There is no {_FILE} in {named}.", remedy="Run `pytest --pfa` first, or name the file.")
+    if len(found) > MOST:
+        raise CommentError(f"There are {len(found)} records; one comment takes {MOST}.", remedy="Name fewer folders.")
+    return tuple(Source(path, name, _load(path)) for path, name in found)
+
+
+def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
+    """What a record has to say in a comment.
+
+    Args:
+        source: the record.
+        run: id and attempt of the workflow run that speaks.
+        brief: one line is enough for a gate whose budgets are all kept.
+    """
+    record, verdict = source.record, verdict_line(source.record)
+    leg = f" · {code(source.leg)}" if source.leg else ""
+    head, _, rest = section(record).partition("\n")
+    return Section(
+        config=_short(record.config),
+        gate=_short(record.gate),
+        leg=_short(source.leg),
+        outcome=verdict.outcome,
+        line=f"{verdict.text}{leg}",
+        text="" if brief and verdict.outcome == "kept" else f"{head}{leg}\n{rest}",
+        run=run,
+    )
+
+
+def _files(place: Path) -> Iterator[tuple[Path, str]]:
+    if not place.is_dir():
+        yield place, ""
+        return
+    for path in sorted(place.rglob(_FILE)):
+        between = path.relative_to(place).parts[:-2]
+        yield path, "/".join(part for part in between if part != ".pfa")
+
+
+def _load(path: Path) -> Record:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise CommentError(f"'{path}' is no plain file.", remedy="Name a record.json that a run has written.")
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise CommentError(
+                f"'{path}' has {size:,} bytes; a record has at most {LARGEST:,}.",
+                remedy="Name a record.json that a run has written.",
+            )
+        return loads(path.read_text(encoding="utf-8"))
+    except PFAGateError as error:
+        raise error.at(str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise CommentError(f"'{path}' cannot be read: {reason}.", remedy="Run `pytest --pfa` again.") from error
+
+
+def _short(name: str) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_LONGEST_NAME]}~{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:12]}"
