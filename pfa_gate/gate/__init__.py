@@ -19,7 +19,7 @@ from pfa_gate.loading import load as load_subject
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 
-__all__ = ["Progress", "Run", "run"]
+__all__ = ["Progress", "Run", "only_gate", "run"]
 
 OUTPUT = ".pfa"
 
@@ -54,7 +54,7 @@ def run(
         PFAGateError: what could not be measured, with its place in the config. Nothing is written then.
     """
     document = load(config_path)
-    config = document.gate(_only(document) if gate is None else gate)
+    config = document.gate(only_gate(document) if gate is None else gate)
     stages = Stages(document, config.name, progress)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
@@ -91,7 +91,12 @@ def _written(folder: Path, record: Record, findings: Findings, subject: Subject)
     return artifacts.write(folder, record, compressed, coupling, inputs_of(subject.example))
 
 
-def _only(document: Document) -> str:
+def only_gate(document: Document) -> str:
+    """The name of a config's one gate.
+
+    Raises:
+        ConfigError: there are several.
+    """
     names = list(document.gates)
     if len(names) == 1:
         return names[0]
