@@ -5,13 +5,13 @@ PYTEST_DONT_REWRITE
 
 import re
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
 from pfa_gate.config.complaints import RefusalError, describe, nearest
-from pfa_gate.config.section import Section, Text
+from pfa_gate.config.section import Pattern, Section, Text
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 NAMES = (
@@ -42,13 +42,22 @@ def _budget(value: object) -> str:
     raise RefusalError(f"must name a budget, not be {describe(value)}", remedy)
 
 
+_LAYER_NAMED: Any = {
+    "if": {"properties": {"budget": {"pattern": f"^(layers[.].*|{'|'.join(_SHORT)})$"}}},
+    "then": {"required": ["layer"]},
+    "else": {"not": {"required": ["layer"]}},
+}
+
+
 class Waiver(Section):
     """A broken limit that is let pass until a day."""
+
+    model_config = ConfigDict(json_schema_extra=_LAYER_NAMED)
 
     budget: Annotated[str, PlainValidator(_budget), WithJsonSchema({"enum": [*NAMES, *_SHORT]})] = Field(
         description="the budget's name", examples=["layers.kl"]
     )
-    layer: Text | None = Field(default=None, description="fnmatch pattern on module names, for a layer budget")
+    layer: Pattern | None = Field(default=None, description="fnmatch pattern on module names, for a layer budget")
     reason: Text = Field(description="why it is let pass", examples=["to be retrained"])
     until: Annotated[
         date, PlainValidator(_day), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})

@@ -4,9 +4,9 @@ PYTEST_DONT_REWRITE
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from pfa_gate.config.complaints import RefusalError, describe
 from pfa_gate.config.reader import Keys
@@ -16,18 +16,20 @@ from pfa_gate.config.section import (
     Count,
     Drop,
     Latency,
+    Pattern,
     Ratio,
     Section,
     Size,
     SizeOrShare,
-    Text,
 )
 
 
 class LayerRule(Section):
     """Limits for the layers whose name matches; the last matching rule wins, limit by limit."""
 
-    match: Text = Field(description="fnmatch pattern on module names", examples=["*"])
+    model_config = ConfigDict(json_schema_extra={"minProperties": 2})
+
+    match: Pattern = Field(description="fnmatch pattern on module names", examples=["*"])
     kl: Ratio | None = Field(default=None, description="highest kl_ratio, from 0 to 1")
     peak_correlation: Ratio | None = Field(default=None, description="highest |Pearson| of two filters")
     mean_correlation: Ratio | None = Field(default=None, description="highest mean |Pearson| of two filters")
@@ -59,8 +61,16 @@ def _rules(value: object) -> object:
     raise RefusalError(f"must be a list of rules, not {describe(value)}", remedy)
 
 
+_ANY_LIMIT: Any = [
+    {"required": [section], "properties": {section: {least: 1}}}
+    for section, least in (("layers", "minItems"), ("model", "minProperties"), ("compressed", "minProperties"))
+]
+
+
 class BudgetsConfig(Section):
     """All budgets of a gate; one that is left out is not judged."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": _ANY_LIMIT})
 
     layers: Annotated[tuple[LayerRule, ...], Field(strict=False), BeforeValidator(_rules)] = Field(
         default=(), description="rules for layers, in order; the last matching rule wins"

@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pfa_gate.config.budgets import LAYER_LIMITS, MODEL_LIMITS
+from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
 from pfa_gate.config.complaints import RefusalError
+from pfa_gate.config.project import Project, outside
 from pfa_gate.config.quantity import DROP, parse
 from pfa_gate.config.reader import Keys
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
-_NOT_IN_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:\[\]<>"|?*\u2028\u2029]')
+_NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')
+
+_LIMITS = {"layers": LAYER_LIMITS, "model": MODEL_LIMITS, "compressed": COMPRESSED_LIMITS}
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,12 @@ class Objection:
     remedy: str
 
 
-def check(data: object) -> Iterator[Objection]:
-    """Find what is wrong between sections.
+def check(data: object, project: Project | None = None) -> Iterator[Objection]:
+    """Find what is wrong between sections, and between the config and the files around it.
 
     Args:
         data: the whole config as plain data, of any shape.
+        project: that of the config, which its paths must not leave; None for a text without a place.
 
     Example:
         >>> [objection.message for objection in check({"gates": {"a/b": None}})]
@@ -40,6 +44,8 @@ def check(data: object) -> Iterator[Objection]:
     if not isinstance(gates, dict):
         return
     yield from _names(list(gates))
+    if project is not None:
+        yield from (Objection(*found) for found in outside(data, project))
     for name, gate in gates.items():
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
@@ -70,9 +76,9 @@ def _names(names: list[str]) -> Iterator[Objection]:
 
 
 def _fault_of(name: str) -> str:
-    forbidden = _NOT_IN_NAME.search(name)
+    forbidden = next((each for each in name if not each.isprintable() or _NOT_IN_NAME.match(each)), None)
     if forbidden:
-        return f"contains {forbidden.group()!r}"
+        return f"contains {forbidden!r}"
     if not name.strip():
         return "is empty"
     if name != name.strip() or name.endswith("."):
@@ -81,7 +87,7 @@ def _fault_of(name: str) -> str:
 
 
 def _energy(gate: object, at: Keys) -> Iterator[Objection]:
-    strategy, given = _strategy(gate), _at(gate, "recipe", "energy") is not None
+    strategy, given = _strategy(gate), _gives(gate, "energy")
     if strategy == "energy" and not given:
         yield Objection((*at, "strategy"), "the strategy energy needs recipe.energy", "Add energy: 0.95.")
     if strategy != "energy" and given and strategy in ("kl", *MODEL_LIMITS):
@@ -91,12 +97,18 @@ def _energy(gate: object, at: Keys) -> Iterator[Objection]:
 def _targets(gate: object, at: Keys) -> Iterator[Objection]:
     strategy = _strategy(gate)
     for target in MODEL_LIMITS:
-        given = _at(gate, "recipe", target) is not None
+        given = _gives(gate, target)
         if strategy == target and not given:
             message = f"the strategy {target} needs recipe.{target}"
             yield Objection((*at, "strategy"), message, f"Add its target, such as {target}: 50%.")
         if strategy != target and given and strategy in ("kl", "energy", *MODEL_LIMITS):
             yield _unread(at, target, strategy)
+
+
+def _gives(gate: object, key: str) -> bool:
+    """Whether the recipe has a key, even one whose value the reader refused."""
+    recipe = _at(gate, "recipe")
+    return isinstance(recipe, dict) and key in recipe
 
 
 def _strategy(gate: object) -> object:
@@ -152,10 +164,12 @@ def _waivers(gate: object, at: Keys) -> Iterator[Objection]:
         if not isinstance(budget, str):
             continue
         area, _, key = (budget if "." in budget else f"layers.{budget}").partition(".")
-        of_layer, named = area == "layers" and key in LAYER_LIMITS, _at(entry, "layer") is not None
+        if key not in _LIMITS.get(area, ()):
+            continue  # complained about where its type is checked
+        of_layer, named = area == "layers", _at(entry, "layer") is not None
         if of_layer and not named:
             yield Objection(keys, f"the waiver of {budget} names no layer", 'Add it, such as layer: "stem".')
-        if named and not of_layer and area in ("model", "compressed"):
+        if named and not of_layer:
             yield Objection((*keys, "layer"), f"{budget} is no budget of layers", "Remove the layer.")
         if not _declares(gate, area, key):
             remedy = "Remove the waiver, or add the limit that it waives."
@@ -163,10 +177,8 @@ def _waivers(gate: object, at: Keys) -> Iterator[Objection]:
 
 
 def _declares(gate: object, area: str, key: str) -> bool:
-    """Whether a limit is there; true for what is complained about elsewhere."""
+    """Whether a limit is there."""
     declared = _at(gate, "budgets", area)
-    if area not in ("layers", "model", "compressed"):
-        return True
     rules = declared if isinstance(declared, list) else [declared]
     return any(_at(rule, key) is not None for rule in rules)
 

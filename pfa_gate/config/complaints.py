@@ -16,6 +16,7 @@ from pfa_gate.errors import ConfigError
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _WIDEST = 100
 _MOST = 40
+_LONGEST = 400
 
 
 @dataclass(frozen=True, order=True)
@@ -55,12 +56,14 @@ class RefusalError(ValueError):
     Args:
         predicate: what is wrong, without its subject ("must lie between 0 and 1, not 2").
         remedy: what to write instead.
+        key: where in the value, if it is a mapping and one of its keys is at fault.
     """
 
-    def __init__(self, predicate: str, remedy: str = "") -> None:
+    def __init__(self, predicate: str, remedy: str = "", key: str | None = None) -> None:
         super().__init__(predicate, remedy)
         self.predicate = predicate
         self.remedy = remedy
+        self.key = key
 
 
 def source_lines(text: str) -> tuple[str, ...]:
@@ -139,8 +142,11 @@ def config_error(file: Path, lines: Sequence[str], complaints: Iterable[Complain
 
 def _block(file: Path, lines: Sequence[str], complaint: Complaint) -> str:
     place = Place(file, complaint.line, complaint.column)
-    block = [f"{place}: {complaint.message}", *_excerpt(lines, complaint)]
-    return "\n".join([*block, f"  {complaint.remedy}"] if complaint.remedy else block)
+    message, remedy = (
+        "".join(map(_printable, text)) for text in (shortened(complaint.message, _LONGEST), complaint.remedy)
+    )
+    block = [f"{place}: {message}", *_excerpt(lines, complaint)]
+    return "\n".join([*block, f"  {remedy}"] if remedy else block)
 
 
 def _excerpt(lines: Sequence[str], complaint: Complaint) -> list[str]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfa_gate.config.complaints import Complaint, Place, config_error, nearest, source_lines
+from pfa_gate.config.project import project_of
 from pfa_gate.config.reader import Reading, read
 from pfa_gate.config.sections import GateConfig
 from pfa_gate.config.validation import validate
 from pfa_gate.errors import ConfigError
 
 _LARGEST = 256 * 1024
+_CODES = {"utf-16": "UTF-16", "utf-8-sig": "UTF-8"}
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class Document:
         raise error.at(str(self.place("gates")))
 
 
-def load(path: Path | str) -> Document:
+def load(path: Path | str, root: Path | None = None) -> Document:
     """Read and check a config.
 
     Args:
         path: of a pfa.yaml; a relative one is taken from the working directory.
+        root: pytest's rootdir, in which its paths may lead as in its own project; the current folder if None.
 
     Raises:
         ConfigError: the file cannot be read or does not hold; its text lists all mistakes, by line.
@@ -65,7 +68,7 @@ def load(path: Path | str) -> Document:
     file = Path(path).absolute()
     text = _decoded(file, _bytes(file, str(path)))
     reading = read(text)
-    gates, complaints = ({}, reading.complaints) if reading.data is None else validate(reading)
+    gates, complaints = ({}, reading.complaints) if reading.data is None else validate(reading, project_of(file, root))
     if complaints:
         raise config_error(file, source_lines(text), complaints)
     return Document(file, gates, reading)
@@ -73,24 +76,26 @@ def load(path: Path | str) -> Document:
 
 def _bytes(file: Path, shown: str) -> bytes:
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST + 1)
     except FileNotFoundError as error:
         remedy = "Write one, or name another with --pfa-config."
         raise ConfigError(f"There is no file {shown}.", remedy=remedy) from error
     except OSError as error:
         raise ConfigError(f"The file {shown} cannot be read: {error.strerror}.") from error
     if len(content) > _LARGEST:
-        fact = f"The file {shown} is larger than {_LARGEST // 1024} KiB."
-        raise ConfigError(fact, remedy="A config this long is a mistake; is it the right file?")
+        message = f"the file is larger than {_LARGEST // 1024} KiB"
+        complaint = Complaint(1, 1, message, "A config this long is a mistake; is it the right file?")
+        raise config_error(file, (), [complaint])
     return content
 
 
 def _decoded(file: Path, content: bytes) -> str:
+    # A byte order mark says UTF-16; anything else that is YAML is UTF-8.
+    code = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        # A byte order mark says UTF-16; anything else that is YAML is UTF-8.
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return content.decode(code)
     except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8-sig", "replace")
-        place = source_lines(before)
-        complaint = Complaint(len(place), len(place[-1]) + 1, "not UTF-8", "Save the file as UTF-8.")
+        place = source_lines(content[: error.start].decode(code, "replace"))
+        complaint = Complaint(len(place), len(place[-1]) + 1, f"not {_CODES[code]}", "Save the file as UTF-8.")
         raise config_error(file, place, [complaint]) from error

@@ -121,15 +121,22 @@ def _combined(raw: dict[str, object], kind: Kind) -> Limit:
     unknown = [key for key in raw if key not in known]
     if unknown or not raw:
         fault = f"has the unknown key {unknown[0]!r}" if unknown else "must be one limit, not an empty mapping"
-        raise RefusalError(fault, f"It holds {', '.join(sorted(known))}. {example}")
+        raise RefusalError(fault, f"It holds {', '.join(sorted(known))}. {example}", unknown[0] if unknown else None)
     ratchet = raw.get("ratchet", False)
     if not isinstance(ratchet, bool):
-        raise RefusalError(f"has a ratchet that is {describe(ratchet)}", "Write ratchet: true.")
+        raise RefusalError(f"has a ratchet that is {describe(ratchet)}", "Write ratchet: true.", "ratchet")
     if not ratchet and not {"max", "max_increase"} & raw.keys():
         raise RefusalError("limits nothing", example)
-    limit = _plain(raw["max"], kind) if "max" in raw else Limit(math.inf, "absolute", "")
-    increase = _plain(raw["max_increase"], kind.step) if kind.step and "max_increase" in raw else None
+    limit = _part(raw, "max", kind) or Limit(math.inf, "absolute", "")
+    increase = _part(raw, "max_increase", kind.step) if kind.step else None
     return replace(limit, increase=increase, ratchet=ratchet)
+
+
+def _part(raw: dict[str, object], key: str, kind: Kind) -> Limit | None:
+    try:
+        return _plain(raw[key], kind) if key in raw else None
+    except RefusalError as error:
+        raise RefusalError(error.predicate, error.remedy, key) from None
 
 
 def _text(raw: object, kind: Kind) -> str:

@@ -15,7 +15,7 @@ import yaml.reader
 import yaml.resolver
 import yaml.scanner
 
-from pfa_gate.config.complaints import Complaint, describe, source_lines
+from pfa_gate.config.complaints import Complaint, describe, shortened, source_lines
 
 Keys = tuple[str | int, ...]
 """Path of a value: keys of mappings and indices of lists, outermost first."""
@@ -23,6 +23,7 @@ Keys = tuple[str | int, ...]
 _CORE = "tag:yaml.org,2002:"
 _DEEPEST = 50
 _LARGEST = 20_000
+_TOO_LARGE = f"the config holds more than {_LARGEST} values once its aliases are written out"
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,12 @@ for _name, _pattern in _PATTERNS.items():
     _Resolver.add_implicit_resolver(f"{_CORE}{_name}", _pattern, None)
 
 
+class _TooLargeError(yaml.MarkedYAMLError):
+    """Aliases write out more than a config can mean."""
+
+
 class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver):
-    """Text to nodes, to a bounded depth."""
+    """Text to nodes, to a bounded depth and size."""
 
     def __init__(self, text: str) -> None:
         yaml.reader.Reader.__init__(self, text)
@@ -84,14 +89,24 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
         yaml.composer.Composer.__init__(self)
         _Resolver.__init__(self)
         self._depth = 0
+        self._sizes: dict[int, int] = {}
+        self._written = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         self._depth += 1
         if self._depth > _DEEPEST:
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {_DEEPEST} levels", problem_mark=mark)
+            fact = f"nested deeper than {_DEEPEST} levels"
+            raise yaml.MarkedYAMLError(problem=fact, problem_mark=event.start_mark)
+        before = self._written
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
+        # An alias is as large as what its anchor holds; one in its own anchor is complained about later.
+        self._written += self._sizes.get(id(node), 1) if isinstance(event, yaml.AliasEvent) else 1
+        if self._written > _LARGEST:
+            raise _TooLargeError(problem=_TOO_LARGE, problem_mark=event.start_mark)
+        if not isinstance(event, yaml.AliasEvent):
+            self._sizes[id(node)] = self._written - before
         return node
 
 
@@ -122,6 +137,11 @@ def _of_syntax(error: yaml.MarkedYAMLError) -> Complaint:
     mark = error.problem_mark or error.context_mark
     problem = error.problem or "does not parse"
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if problem == "second occurrence":
+        name = str(error.context).partition("'")[2].partition("'")[0]
+        return Complaint(line, column, f"the anchor {shortened(name)!r} is given twice", "Rename one of the two.")
+    if isinstance(error, _TooLargeError):
+        return Complaint(line, column, problem, "Shorten it.")
     if "'\\t'" in problem:
         return Complaint(line, column, "a tab cannot indent YAML", "Indent with spaces.")
     if "another document" in problem:
@@ -158,8 +178,6 @@ class _Construction:
 
     def reading(self, node: yaml.Node) -> Reading:
         data = self.value(node, (), None)
-        if len(self.marks) > _LARGEST:
-            return Reading(None, {}, (self._too_large(),))
         if data is None and not self.complaints:
             self._complain(node, "the config must be a mapping, not nothing", "Begin with version: 1.")
         return Reading(data, self.marks, tuple(self.complaints))
@@ -167,9 +185,6 @@ class _Construction:
     def value(self, node: yaml.Node, keys: Keys, key: yaml.Node | None) -> Any:
         place = _place(key) if key is not None else None
         self.marks[keys] = Mark(place, _place(node), isinstance(node, yaml.ScalarNode))
-        if len(self.marks) > _LARGEST:
-            # Aliases of aliases grow like 2^n: stop as soon as the bound is passed.
-            return None
         if id(node) in self.open:
             return self._complain(node, "an alias stands inside its own anchor", "Write the value out.")
         self.open.add(id(node))
@@ -200,7 +215,7 @@ class _Construction:
         data: dict[str, Any] = {}
         for key, child in self._pairs(node):
             if key.value in data:
-                message = f"the key {key.value!r} is given twice; first in line {first[key.value]}"
+                message = f"the key {shortened(key.value)!r} is given twice; first in line {first[key.value]}"
                 self._complain(key, message, "Remove one of the two.")
                 continue
             first[key.value] = _place(key)[0]
@@ -214,17 +229,13 @@ class _Construction:
             elif key.value == "<<" and key.style is None:
                 self._complain(key, "merge keys ('<<') are not read", "Write the keys out.")
             elif key.tag != f"{_CORE}str":
-                shown = key.value or "nothing"
+                shown = shortened(key.value) or "nothing"
                 self._complain(key, f"a key must be text, not {shown}", "Write it in quotes.")
             else:
                 yield key, child
 
     def _complain(self, node: yaml.Node, message: str, remedy: str) -> None:
         self.complaints.append(Complaint(*_place(node), message, remedy))
-
-    def _too_large(self) -> Complaint:
-        message = f"the config holds more than {_LARGEST} values once its aliases are written out"
-        return Complaint(1, 1, message, "Shorten it.")
 
 
 def _place(node: yaml.Node) -> tuple[int, int]:

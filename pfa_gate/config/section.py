@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.project import FOREIGN, UNSEEN, fault, unseen
 from pfa_gate.config.quantity import (
     BYTES,
     BYTES_OR_SHARE,
@@ -54,6 +55,38 @@ class Section(BaseModel):
         return value
 
 
+def seen(text: str) -> str:
+    """Check that all letters of a text can be seen.
+
+    Raises:
+        RefusalError: one cannot.
+
+    Example:
+        >>> seen("trunk.*")
+        'trunk.*'
+    """
+    found = unseen(text)
+    if found:
+        raise RefusalError(*found)
+    return text
+
+
+def portable(text: str) -> str:
+    """Check that a path means the same on every machine.
+
+    Raises:
+        RefusalError: it refers to the environment, to a drive or an address, or holds what cannot be seen.
+
+    Example:
+        >>> portable("weights/net.safetensors")
+        'weights/net.safetensors'
+    """
+    found = fault(text)
+    if found:
+        raise RefusalError(*found)
+    return text
+
+
 def callable_reference(text: str) -> str:
     """Check that a text names a callable.
 
@@ -64,7 +97,7 @@ def callable_reference(text: str) -> str:
         >>> callable_reference("src/net.py:build")
         'src/net.py:build'
     """
-    if _CALLABLE.match(text):
+    if _CALLABLE.match(portable(text)):
         return text
     remedy = "Write module:callable, or path/to/file.py:callable."
     raise RefusalError(f"must name a callable, not be {describe(text)}", remedy)
@@ -80,7 +113,7 @@ def data_reference(text: str) -> str:
         >>> data_reference("probe.npy")
         'probe.npy'
     """
-    if text.lower().endswith(_DATA_FILES) or _CALLABLE.match(text):
+    if portable(text).lower().endswith(_DATA_FILES) or _CALLABLE.match(text):
         return text
     remedy = f"Write module:callable, path/to/file.py:callable, or a file ending in {', '.join(_DATA_FILES)}."
     raise RefusalError(f"must name a callable or a data file, not be {describe(text)}", remedy)
@@ -97,7 +130,7 @@ def metric_reference(text: str) -> str:
         'top5'
     """
     known = ("accuracy", "top5", "module:callable")
-    if text in known[:2] or _CALLABLE.match(text):
+    if text in known[:2] or _CALLABLE.match(portable(text)):
         return text
     raise RefusalError(f"must name a metric, not be {describe(text)}", nearest(text, known))
 
@@ -151,16 +184,24 @@ def _number_schema(kind: Kind) -> dict[str, Any]:
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-# What the schema can say of them; the validators say it whole.
+
+
+def _checked(check: Callable[[str], str], never: str, pattern: str = "") -> tuple[AfterValidator, Any]:
+    """A validator, and what the schema can say of it."""
+    said: dict[str, Any] = {"not": {"pattern": never}, **({"pattern": pattern} if pattern else {})}
+    return AfterValidator(check), Field(json_schema_extra=said)
+
+
 _CALLED = r"^.+:[^\s:]+$"
-Reference = Annotated[Text, AfterValidator(callable_reference), Field(json_schema_extra={"pattern": _CALLED})]
 _ARRAYS = r"\.([nN][pP][yY]|[nN][pP][zZ]|[sS][aA][fF][eE][tT][eE][nN][sS][oO][rR][sS])$"
-Data = Annotated[Text, AfterValidator(data_reference), Field(json_schema_extra={"pattern": f"{_CALLED}|{_ARRAYS}"})]
-Metric = Annotated[
-    Text, AfterValidator(metric_reference), Field(json_schema_extra={"pattern": f"^(accuracy|top5)$|{_CALLED}"})
-]
+Pattern = Annotated[Text, *_checked(seen, f"[{UNSEEN}]")]
+FilePath = Annotated[Text, *_checked(portable, FOREIGN)]
+Reference = Annotated[Text, *_checked(callable_reference, FOREIGN, _CALLED)]
+Data = Annotated[Text, *_checked(data_reference, FOREIGN, f"{_CALLED}|{_ARRAYS}")]
+Metric = Annotated[Text, *_checked(metric_reference, FOREIGN, f"^(accuracy|top5)$|{_CALLED}")]
 # Lists of YAML become tuples; what stands in them is still taken as it is.
-Patterns = Annotated[tuple[Text, ...], Field(strict=False), _list_of("patterns")]
+Patterns = Annotated[tuple[Pattern, ...], Field(strict=False), _list_of("patterns")]
+Globs = Annotated[tuple[FilePath, ...], Field(strict=False), _list_of("patterns")]
 
 Ratio = Annotated[Limit, *_limit(RATIO)]
 Count = Annotated[Limit, *_limit(COUNT)]

@@ -6,14 +6,17 @@ PYTEST_DONT_REWRITE
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from pfa_gate.config.allow import Waivers
 from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
 from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.section import (
     BytesTarget,
     Data,
+    FilePath,
+    Globs,
     Metric,
     Patterns,
     Reference,
@@ -23,7 +26,7 @@ from pfa_gate.config.section import (
 )
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
-_NOT_IN_NAME = r"""\x00-\x1f\x7f-\x9f/\\:\[\]<>"|?*"""
+_NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
 NAME_PATTERN = rf"^(?!\s)[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
 SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
@@ -36,7 +39,7 @@ class ModelConfig(Section):
         description="module:callable or path/to/file.py:callable", examples=["example_project.model:build"]
     )
     arguments: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
-    checkpoint: Text | None = Field(default=None, description="weights file, from this config's folder")
+    checkpoint: FilePath | None = Field(default=None, description="weights file, from this config's folder")
 
 
 class ProbeConfig(Section):
@@ -59,8 +62,18 @@ class LayersConfig(Section):
     exclude: Patterns = ()
 
 
+def _goes_with_its_strategy(key: str) -> dict[str, Any]:
+    chosen = {"properties": {"strategy": {"const": key}}, "required": ["strategy"]}
+    return {"if": chosen, "then": {"required": [key]}, "else": {"not": {"required": [key]}}}
+
+
+_OWN_KEYS: Any = [_goes_with_its_strategy(key) for key in ("energy", "parameters", "bytes", "macs")]
+
+
 class RecipeConfig(Section):
     """How many filters each layer keeps."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _OWN_KEYS})
 
     strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = "kl"
     energy: float | None = Field(default=None, gt=0, le=1, description="share of the variance to keep")
@@ -72,6 +85,7 @@ class RecipeConfig(Section):
     )
     round_to: int = Field(default=1, ge=1, description="keep counts in multiples of this")
     minimum: int = Field(default=1, ge=1, description="fewest filters of a layer")
+    rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
 
 
 class EvaluationConfig(Section):
@@ -89,19 +103,21 @@ class FinetuneStep(Section):
     finetune: Reference = Field(description="module:callable(model, batches) -> None", examples=["train:finetune"])
 
 
-def _known_steps(value: object) -> object:
+def _steps(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise RefusalError(f"must be a list of steps, not {describe(value)}", "Write [] for none.")
-    for step in value:
-        if step == "finetune":
-            raise RefusalError("has finetune without its callable", "Write {finetune: module:callable}.")
-        named = isinstance(step, FinetuneStep) or (isinstance(step, dict) and "finetune" in step)
-        if not named and step not in _RECOVERY_STEPS:
-            remedy = (
-                nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else f"Steps: {', '.join(_RECOVERY_STEPS)}."
-            )
-            raise RefusalError(f"asks for {describe(step)}, which is no recovery step", remedy)
     return value
+
+
+def _known_step(step: object) -> object:
+    if step == "finetune":
+        raise RefusalError("is finetune without its callable", "Write {finetune: module:callable}.")
+    named = isinstance(step, FinetuneStep) or (isinstance(step, dict) and "finetune" in step)
+    if not named and step not in _RECOVERY_STEPS:
+        every = f"Steps: {', '.join(_RECOVERY_STEPS)}."
+        remedy = nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else every
+        raise RefusalError(f"is {describe(step)}, which is no recovery step", remedy)
+    return step
 
 
 def _known_selection(value: object) -> object:
@@ -111,11 +127,24 @@ def _known_selection(value: object) -> object:
     return value
 
 
-Step = Literal["compensate", "recalibrate", "distill"] | FinetuneStep
+Step = Annotated[Literal["compensate", "recalibrate", "distill"] | FinetuneStep, BeforeValidator(_known_step)]
+
+
+def _holds(*keys: str) -> dict[str, Any]:
+    below = {"properties": {keys[0]: _holds(*keys[1:])}} if keys[1:] else {}
+    return {"required": [keys[0]], **below}
+
+
+_DROP_NEEDS_SCORE: Any = {
+    "if": _holds("budgets", "compressed", "accuracy_drop"),
+    "then": {"required": ["evaluation"]},
+}
 
 
 class GateSections(Section):
     """One gate as it stands in the config, under its name."""
+
+    model_config = ConfigDict(json_schema_extra=_DROP_NEEDS_SCORE)
 
     model: ModelConfig
     probe: ProbeConfig
@@ -124,11 +153,11 @@ class GateSections(Section):
     selection: Annotated[Text, BeforeValidator(_known_selection)] = Field(
         default="correlation", description=", ".join(SELECTIONS) + ", or another package's own"
     )
-    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_known_steps)] = ()
+    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_steps)] = ()
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()
-    watch: Annotated[Patterns, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
+    watch: Annotated[Globs, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
         default=None,
         description="globs, from this config's folder, of all other files that model, data and metric read",
         examples=["data/*.npy"],

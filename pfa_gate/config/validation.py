@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pfa_gate.config.checks import Objection, check
-from pfa_gate.config.complaints import Complaint, RefusalError, describe, nearest
+from pfa_gate.config.complaints import Complaint, RefusalError, describe, nearest, shortened
+from pfa_gate.config.project import Project
 from pfa_gate.config.reader import Keys, Reading
 from pfa_gate.config.schema import example_of, known_keys, needed_keys
-from pfa_gate.config.sections import GateConfig, GateSections, Root
+from pfa_gate.config.sections import FinetuneStep, GateConfig, GateSections, Root
 
 _EXPECTED = {
     "string_type": "text",
@@ -33,17 +34,18 @@ _BOUNDS = {
 }
 
 
-def validate(reading: Reading) -> tuple[dict[str, GateConfig], tuple[Complaint, ...]]:
+def validate(reading: Reading, project: Project | None = None) -> tuple[dict[str, GateConfig], tuple[Complaint, ...]]:
     """Turn what a text says into gates by name.
 
     Args:
         reading: what the text says; with complaints of its own or without.
+        project: that of the config, which its paths must not leave; None for a text without a place.
 
     Returns:
         The gates, none if there is any complaint; and all complaints, those of the reading first.
     """
     root, found = _root(reading)
-    found += [_of_objection(objection, reading) for objection in check(reading.data)]
+    found += [_of_objection(objection, reading) for objection in check(reading.data, project)]
     # A value that the reader could not take is nothing by now: say one thing about a place, not two.
     spoken = {(complaint.line, complaint.column) for complaint in reading.complaints}
     new = tuple(each for each in found if (each.line, each.column) not in spoken)
@@ -62,7 +64,20 @@ def _root(reading: Reading) -> tuple[Root | None, list[Complaint]]:
     try:
         return Root.model_validate(reading.data), []
     except ValidationError as error:
-        return None, [_complaint(details, reading) for details in error.errors(include_url=False)]
+        spoken = {(complaint.line, complaint.column) for complaint in reading.complaints}
+        found = [(_keys(details), details) for details in error.errors(include_url=False)]
+        return None, [_complaint(keys, details, reading) for keys, details in found if _counts(keys, reading, spoken)]
+
+
+def _keys(details: Any) -> Keys:
+    """Path of what is wrong, without the names that pydantic gives to the kinds of a step."""
+    return tuple(key for key in details["loc"] if key != FinetuneStep.__name__)
+
+
+def _counts(keys: Keys, reading: Reading, spoken: set[tuple[int, int]]) -> bool:
+    """Whether something new is said: not of a value that the reader refused, nor of another kind of step."""
+    other_kind = bool(keys) and str(keys[-1]).startswith("literal[")
+    return not other_kind and not (keys in reading.marks and reading.mark(keys).value in spoken)
 
 
 def _of_objection(objection: Objection, reading: Reading) -> Complaint:
@@ -72,14 +87,15 @@ def _of_objection(objection: Objection, reading: Reading) -> Complaint:
     return Complaint(*place, objection.message, objection.remedy)
 
 
-def _complaint(details: Any, reading: Reading) -> Complaint:
-    keys: Keys = tuple(details["loc"])
+def _complaint(keys: Keys, details: Any, reading: Reading) -> Complaint:
     mark = reading.mark(keys)
     if details["type"] == "missing":
         return Complaint(*reading.mark(keys[:-1]).best, *_missing(keys))
     if details["type"] == "extra_forbidden":
         return Complaint(*(mark.key or mark.value), *_unknown(keys))
-    return Complaint(*mark.best, *_wrong(keys, details))
+    refusal = details.get("ctx", {}).get("error")
+    inner = (*keys, refusal.key) if isinstance(refusal, RefusalError) and refusal.key is not None else keys
+    return Complaint(*reading.mark(inner).best, *_wrong(keys, details))
 
 
 def _missing(keys: Keys) -> tuple[str, str]:
@@ -93,7 +109,7 @@ def _missing(keys: Keys) -> tuple[str, str]:
 
 def _unknown(keys: Keys) -> tuple[str, str]:
     inside = f" in {_subject(keys[:-1])}" if keys[:-1] else ""
-    return f"unknown key {keys[-1]!r}{inside}", nearest(str(keys[-1]), known_keys(keys[:-1]))
+    return f"unknown key {shortened(str(keys[-1]))!r}{inside}", nearest(str(keys[-1]), known_keys(keys[:-1]))
 
 
 def _wrong(keys: Keys, details: Any) -> tuple[str, str]:

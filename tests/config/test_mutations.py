@@ -32,6 +32,8 @@ def changed(data: Any, keys: Keys, value: object) -> Any:
     first, rest = keys[0], keys[1:]
     if isinstance(data, list):
         return [changed(each, rest, value) if n == first else each for n, each in enumerate(data)]
+    if not rest and first not in data:
+        return {**data, first: value}
     return {key: changed(each, rest, value) if key == first else each for key, each in data.items()}
 
 
