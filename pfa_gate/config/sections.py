@@ -86,6 +86,7 @@ class RecipeConfig(Section):
     round_to: int = Field(default=1, ge=1, description="keep counts in multiples of this")
     minimum: int = Field(default=1, ge=1, description="fewest filters of a layer")
     rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
+    rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
 
 
 class EvaluationConfig(Section):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pfa_gate.coupling import Group, Layer
 from pfa_gate.coupling.group import Indices
@@ -12,6 +13,7 @@ from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
 from pfa_gate.probe import Responses
 from pfa_gate.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 
+Mask = npt.NDArray[np.bool_]
 Shards = tuple[Moments, ...]
 
 
@@ -30,6 +32,11 @@ class Spectra:
     groups: Mapping[str, Spectrum]
     unmeasured: Mapping[str, str]
     whole: Mapping[str, str]
+
+    @property
+    def inactive(self) -> dict[str, Mask]:
+        """For each group, bool [C]: the filters that never move on the probe."""
+        return {name: each.inactive for name, each in self.groups.items()}
 
 
 def responses(layers: Sequence[Layer], groups: Sequence[Group], stream: Iterable[Responses]) -> dict[str, Shards]:

@@ -45,7 +45,7 @@ class Stages:
             error.at(f"{place}, while {name} of gate '{self._gate}'")
             raise
         finally:
-            self.seconds[name] = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
         self.report(name, 1, 1)
 
     def report(self, name: str, done: int, total: int) -> None:

@@ -124,12 +124,14 @@ class RecipeRecord:
         energy: the share of energy kept; None for the strategy kl.
         keep: filters kept per group.
         reasons: why a group is kept whole.
+        rounds: filters kept per group after each round, where there were several.
     """
 
     strategy: str
     energy: float | None
     keep: Mapping[str, int]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    rounds: tuple[Mapping[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
