@@ -1,7 +1,7 @@
 """The only writer to disk: what a gate leaves behind, whole or not at all.
 
-A gate's folder holds `record.json`, and beside it, where a compressed model was proved, `recipe.yaml`,
-`weights.safetensors`, `model.pt2`, and with the extra `onnx` `model.onnx`. Nothing is a pickle.
+A gate's folder holds `record.json` and the reports made from it, and beside them, where a compressed model was proved,
+`recipe.yaml`, `weights.safetensors`, `model.pt2`, and with the extra `onnx` `model.onnx`. Nothing is a pickle.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +19,14 @@ from pfa_gate.artifacts.recipe import RECIPE, Plan, read_plan, recipe_text
 from pfa_gate.coupling import Coupling, Program
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.record import Record, Unmeasured, dumps
+from pfa_gate.report import files as reports
 from pfa_gate.surgery import Compressed, narrow
 from pfa_gate.surgery.proof import Inputs
 
 __all__ = ["load", "write"]
 
 RECORD, WEIGHTS, PROGRAM, ONNX = "record.json", "weights.safetensors", "model.pt2", "model.onnx"
-_KEYS = {RECORD: "record", RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx"}
+_KEYS = {RECORD: "record", **reports.KEYS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx"}
 
 
 def write(
@@ -51,9 +52,12 @@ def write(
             files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
             (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
             record = replace(record, unmeasured=(*record.unmeasured, *gaps))
-        names = [name for name in _KEYS if name == RECORD or (fresh / name).exists()]
+        made = (RECORD, *reports.KEYS)
+        names = [name for name in _KEYS if name in made or (fresh / name).exists()]
         record = replace(record, files={_KEYS[name]: shown(folder / name) for name in names})
         (fresh / RECORD).write_text(dumps(record), encoding="utf-8")
+        for name in reports.KEYS:
+            (fresh / name).write_text(reports.text(record, name), encoding="utf-8", newline="\n")
     return record
 
 

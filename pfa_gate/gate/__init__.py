@@ -1,7 +1,7 @@
 """The whole program as one paragraph: load, trace, probe, decide, cut, prove, score, judge, write."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from torch import nn
@@ -33,7 +33,7 @@ class Run:
 
 
 def run(
-    config_path: Path | str,
+    config_path: Path | str | Document,
     gate: str | None = None,
     *,
     output: Path | str | None = None,
@@ -53,7 +53,7 @@ def run(
     Raises:
         PFAGateError: what could not be measured, with its place in the config. Nothing is written then.
     """
-    document = load(config_path)
+    document = config_path if isinstance(config_path, Document) else load(config_path)
     config = document.gate(only_gate(document) if gate is None else gate)
     stages = Stages(document, config.name, progress)
     with stages.stage("loading"):
@@ -77,6 +77,7 @@ def run(
         budgets=verdict,
         unmeasured=tuple(findings.unmeasured()),
         baseline=compared(context.base, measured.layers, subject.probe.sha256),
+        written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     with stages.stage("writing"):
         folder = Path(output) if output is not None else document.path.parent / OUTPUT

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -12,8 +12,9 @@ from pfa_gate.config import GateConfig
 from pfa_gate.cost import Cost
 from pfa_gate.coupling import Coupling, Layer
 from pfa_gate.evaluation import Score, drop_interval
-from pfa_gate.gate.decide import Decision
+from pfa_gate.gate.heat import heat_map, side
 from pfa_gate.gate.measure import Spectra
+from pfa_gate.recipe import Recipe
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
 from pfa_gate.spectrum import Spectrum
@@ -27,7 +28,7 @@ class Cut:
     """What became of the model: the recipe, the smaller model, and what it costs and scores."""
 
     coupling: Coupling
-    decision: Decision
+    recipe: Recipe
     compressed: Compressed
     cost: Cost
     scores: tuple[Score, Score] | None
@@ -59,7 +60,7 @@ class Findings:
 
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
-        layers = tuple(layer.measure() for layer in self.layer_records())
+        layers = tuple(layer.measure() for layer in self._layers())
         if self.cut is None:
             return Measurements(
                 layers,
@@ -84,7 +85,11 @@ class Findings:
         )
 
     def layer_records(self) -> tuple[LayerRecord, ...]:
-        """One record for each layer of the model, in the order of the forward pass."""
+        """One record for each layer of the model, in the order of the forward pass, with its correlations' picture."""
+        most = side(len(self.spectra.layers))
+        return tuple(_pictured(layer, self.spectra.layers.get(layer.name), most) for layer in self._layers())
+
+    def _layers(self) -> tuple[LayerRecord, ...]:
         chosen = {layer.name for layer in self.chosen}
         return tuple(self._layer(layer, layer.name in chosen) for layer in self.layers)
 
@@ -113,11 +118,10 @@ class Findings:
         """The recipe as plain data; a group that was put back is whole."""
         if self.cut is None:
             return None
-        recipe, back = self.cut.decision.recipe, self.cut.compressed.put_back
+        recipe, back = self.cut.recipe, self.cut.compressed.put_back
         reasons = {**recipe.reasons, **self.spectra.whole, **back}
         keep = {name: count for name, count in recipe.keep.items() if name not in back}
-        rounds = self.cut.decision.rounds if len(self.cut.decision.rounds) > 1 else ()
-        return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons, rounds)
+        return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons)
 
     def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""
@@ -160,6 +164,12 @@ class Findings:
                 f"equality at {name}",
                 "it normalises across channels, so it was proved against its own definition on the channels left",
             )
+
+
+def _pictured(layer: LayerRecord, spectrum: Spectrum | None, most: int) -> LayerRecord:
+    if spectrum is None or spectrum.filters < 2:
+        return layer
+    return replace(layer, correlations=heat_map(spectrum.correlation, spectrum.inactive, most))
 
 
 def _with_spectrum(layer: LayerRecord, spectrum: Spectrum) -> LayerRecord:

@@ -113,7 +113,13 @@ def test_the_record_and_the_recipe_name_what_is_there(folder: Folder) -> None:
     assert record.compressed is not None
     recipe = yaml.safe_load((path / "recipe.yaml").read_text())
     assert recipe["form"] == record.compressed.form
-    assert set(recipe["files"]) == {each.name for each in path.iterdir()} - {"record.json", "recipe.yaml"}
+    assert set(recipe["files"]) == {each.name for each in path.iterdir()} - {
+        "record.json",
+        "recipe.yaml",
+        "report.html",
+        "report.md",
+        "badge.json",
+    }
 
 
 def test_the_program_holds_neither_a_pickle_nor_the_users_data_nor_his_paths(folder: Folder) -> None:

@@ -1,0 +1,37 @@
+"""Where each rule would cut a layer's spectrum, read off the record: marks for a picture, nothing is cut by them."""
+
+import math
+from itertools import accumulate
+
+from pfa_gate.record import LayerRecord
+
+_TOLERANCE = 1e-9
+
+
+def kl_cut(layer: LayerRecord) -> int | None:
+    """Filters that the strategy `kl` would keep of a layer by itself; None where it was not measured.
+
+    Example:
+        >>> kl_cut(LayerRecord("stem", "Conv2d", 16, kl_ratio=0.5, inactive=0))
+        8
+    """
+    if layer.kl_ratio is None:
+        return None
+    return _clamped(math.ceil(layer.filters * (1 - layer.kl_ratio) - _TOLERANCE), layer)
+
+
+def energy_cut(layer: LayerRecord, energy: float | None) -> int | None:
+    """Filters that carry a share of a layer's energy; None where it was not measured, or without a share.
+
+    Example:
+        >>> energy_cut(LayerRecord("stem", "Conv2d", 3, inactive=0, eigenvalues=(0.6, 0.3, 0.1)), 0.9)
+        2
+    """
+    if energy is None or not layer.eigenvalues:
+        return None
+    reached = (total >= energy - _TOLERANCE for total in accumulate(layer.eigenvalues))
+    return _clamped(next((count for count, enough in enumerate(reached, 1) if enough), layer.filters), layer)
+
+
+def _clamped(count: int, layer: LayerRecord) -> int:
+    return max(1, min(count, layer.filters - (layer.inactive or 0)))

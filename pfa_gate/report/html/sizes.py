@@ -1,0 +1,81 @@
+"""What the page shows of sizes before and after, and of what each step of recovery bought."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pfa_gate.record import Record
+from pfa_gate.report.recovery import recovery_rows
+from pfa_gate.report.view import SizeRow, footprint
+
+FRACTIONS = ("accuracy", "top5")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A line of the footprint, and how much of a bar stays full; None for no bar."""
+
+    row: SizeRow
+    part: float | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the waterfall: a bar from `start` over `width`, in percent of the picture."""
+
+    name: str
+    score: str
+    change: str
+    seconds: str
+    detail: str
+    start: float
+    width: float
+    kind: str
+
+
+def tiles(record: Record) -> tuple[Tile, ...]:
+    """The footprint, each size with the share that is left.
+
+    Example:
+        >>> from pfa_gate.record import Compressed, Exact, Probe, Size
+        >>> part, sizes, probe = Compressed(4, 16, 36, None, Exact(0.0, True)), Size(8, 32, 72), Probe(64, "ab")
+        >>> [tile.part for tile in tiles(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part))]
+        [50.0, 50.0, 50.0]
+    """
+    full, part = record.model, record.compressed
+    sizes = {"parameters": full.parameters, "bytes": full.bytes, "MACs": full.macs}
+    after = {} if part is None else {"parameters": part.parameters, "bytes": part.bytes, "MACs": part.macs}
+    shares = {name: 100 * after[name] / sizes[name] for name in after if sizes[name]}
+    return tuple(Tile(row, _bounded(shares.get(row.name))) for row in footprint(record))
+
+
+def steps(record: Record) -> tuple[Step, ...]:
+    """The waterfall: what is left after the cut, and what each step gave back or took; none without recovery."""
+    return tuple(_steps(record))
+
+
+def _steps(record: Record) -> Iterator[Step]:
+    rows = recovery_rows(record)
+    known = [row.value for row in rows if row.value is not None]
+    low = 0.0 if record.scores is not None and record.scores.metric in FRACTIONS else min([0.0, *known])
+    span = (max(known, default=0.0) - low) or 1.0
+    last: float | None = None
+    for row in rows:
+        value = row.value
+        start = low if last is None or value is None else min(last, value)
+        end = low if value is None else value if last is None else max(last, value)
+        kind = "none" if value is None else "whole" if last is None else "rise" if value >= last else "fall"
+        yield Step(
+            name=row.name,
+            score=row.score,
+            change=row.change,
+            seconds=row.seconds,
+            detail=row.detail,
+            start=round(100 * (start - low) / span, 2),
+            width=round(100 * (end - start) / span, 2),
+            kind=kind,
+        )
+        last = value if value is not None else last
+
+
+def _bounded(share: float | None) -> float | None:
+    return None if share is None else round(min(100.0, max(0.0, share)), 2)

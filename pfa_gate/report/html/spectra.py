@@ -1,0 +1,91 @@
+"""A spectrum as SVG: bars for the eigenvalues, lines for the cuts, an outline for the base."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pfa_gate.record import LayerRecord
+from pfa_gate.report.cuts import energy_cut, kl_cut
+
+WIDTH, HEIGHT = 240, 72
+# More bars than this are no wider than a line; neighbours share one.
+_MOST = 64
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A spectrum as the paths of a picture of 240 by 72.
+
+    Attributes:
+        stay: bars of the filters that are kept.
+        go: bars of the filters that are not.
+        flat: height at which all bars would end if no filter were redundant.
+        kl: place of the cut of the strategy `kl`; None for none.
+        energy: place of the cut of the recipe's share of energy; None for none.
+        base: outline of the base's spectrum; empty for none.
+    """
+
+    stay: str
+    go: str
+    flat: str
+    kl: str | None
+    energy: str | None
+    base: str
+
+
+def drawing(layer: LayerRecord, energy: float | None, base: LayerRecord | None = None) -> Drawing | None:
+    """Draw the square roots of a layer's eigenvalues; None where nothing was measured or nothing varies.
+
+    Args:
+        layer: what was measured.
+        energy: the recipe's share; None for none.
+        base: the same layer of an earlier run, drawn to the same scale.
+
+    Example:
+        >>> drawing(LayerRecord("stem", "Conv2d", 2, kl_ratio=0.0, eigenvalues=(0.5, 0.5), keep=1), None).stay
+        'M0.5 72v-72h119v72z'
+    """
+    top = max(layer.eigenvalues, default=0.0)
+    if top <= 0:
+        return None
+    heights = _heights(layer.eigenvalues, top)
+    stay = len(heights) if layer.keep is None else max(1, round(len(heights) * layer.keep / layer.filters))
+    bars = list(_bars(heights))
+    return Drawing(
+        stay="".join(bars[:stay]),
+        go="".join(bars[stay:]),
+        flat=_number(HEIGHT * (1 - min(1.0, math.sqrt(1 / layer.filters / top)))),
+        kl=_place(kl_cut(layer), layer.filters),
+        energy=_place(energy_cut(layer, energy), layer.filters),
+        base=_outline(_heights(base.eigenvalues, top)) if base is not None and base.eigenvalues else "",
+    )
+
+
+def _heights(eigenvalues: Sequence[float], top: float) -> list[float]:
+    columns = min(_MOST, len(eigenvalues))
+    starts = [column * len(eigenvalues) // columns for column in range(columns + 1)]
+    means = (sum(eigenvalues[a:b]) / (b - a) for a, b in pairwise(starts))
+    return [HEIGHT * min(1.0, math.sqrt(max(mean, 0.0) / top)) for mean in means]
+
+
+def _bars(heights: Sequence[float]) -> Iterator[str]:
+    pitch = WIDTH / len(heights)
+    gap = min(1.0, pitch / 4)
+    for index, height in enumerate(heights):
+        left, up = _number(index * pitch + gap / 2), _number(height)
+        yield f"M{left} {HEIGHT}v-{up}h{_number(pitch - gap)}v{up}z"
+
+
+def _outline(heights: Sequence[float]) -> str:
+    pitch = WIDTH / len(heights)
+    steps = (f"V{_number(HEIGHT - height)}H{_number((index + 1) * pitch)}" for index, height in enumerate(heights))
+    return f"M0 {HEIGHT}{''.join(steps)}"
+
+
+def _place(count: int | None, filters: int) -> str | None:
+    return None if count is None else _number(WIDTH * count / filters)
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
