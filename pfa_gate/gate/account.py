@@ -12,9 +12,9 @@ from pfa_gate.config import GateConfig
 from pfa_gate.cost import Cost
 from pfa_gate.coupling import Coupling, Layer
 from pfa_gate.evaluation import Score, drop_interval
+from pfa_gate.gate.decide import Decision
 from pfa_gate.gate.heat import heat_map, side
 from pfa_gate.gate.measure import Spectra
-from pfa_gate.recipe import Recipe
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
 from pfa_gate.spectrum import Spectrum
@@ -28,7 +28,7 @@ class Cut:
     """What became of the model: the recipe, the smaller model, and what it costs and scores."""
 
     coupling: Coupling
-    recipe: Recipe
+    decision: Decision
     compressed: Compressed
     cost: Cost
     scores: tuple[Score, Score] | None
@@ -118,10 +118,11 @@ class Findings:
         """The recipe as plain data; a group that was put back is whole."""
         if self.cut is None:
             return None
-        recipe, back = self.cut.recipe, self.cut.compressed.put_back
+        recipe, back = self.cut.decision.recipe, self.cut.compressed.put_back
         reasons = {**recipe.reasons, **self.spectra.whole, **back}
         keep = {name: count for name, count in recipe.keep.items() if name not in back}
-        return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons)
+        rounds = self.cut.decision.rounds if len(self.cut.decision.rounds) > 1 else ()
+        return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons, rounds)
 
     def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""
