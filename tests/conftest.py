@@ -34,6 +34,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     later = [report for report in skipped if "nightly" in report.keywords]
     if later:
         terminalreporter.write_line(f"{len(later)} nightly tests not run: add --nightly.", yellow=True)
+    foreign = [report for report in skipped if "npm" in report.keywords]
+    if foreign:
+        terminalreporter.write_line(f"{len(foreign)} npm tests not run: {foreign[0].longrepr[2]}", yellow=True)
     unrun = [report for report in skipped if "shared_data" in report.keywords]
     if unrun:
         terminalreporter.write_line(
