@@ -22,6 +22,7 @@ from pfa_gate.record import (
     RecipeRecord,
     Record,
     RecoveryStep,
+    Repair,
     Scores,
     Unmeasured,
     dumps,
@@ -77,6 +78,7 @@ layers = st.builds(
     correlations=maybe(st.builds(Correlations, count, many(count), text)),
 )
 exact = st.builds(Exact, maybe(number), st.booleans())
+repairs = st.builds(Repair, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
 compressed = st.builds(
     Compressed,
     count,
@@ -85,12 +87,12 @@ compressed = st.builds(
     maybe(number),
     exact,
     many(text),
-    many(st.builds(RecoveryStep, text, maybe(number), number, text)),
+    many(st.builds(RecoveryStep, text, maybe(number), number, text, many(repairs))),
     st.sampled_from(["module", "graph"]),
 )
 interval = maybe(st.tuples(number, number))
 scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
-recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text))
+recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)))
 anything = st.builds(
     Record,
     gate=text,

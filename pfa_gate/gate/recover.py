@@ -1,8 +1,8 @@
 """The recovery steps in the order written, each timed and scored."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -13,11 +13,22 @@ from pfa_gate.evaluation import score
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Subject
 from pfa_gate.loading.reference import resolve
-from pfa_gate.record import RecoveryStep, finite
-from pfa_gate.recovery import Course, Repair, compensate, distill, finetune, recalibrate
+from pfa_gate.record import RecoveryStep, Repair, finite
+from pfa_gate.recovery import Course, compensate, distill, finetune, recalibrate
+from pfa_gate.recovery import Repair as LayerRepair
 from pfa_gate.surgery import Compressed
 
-Step = Callable[[nn.Module], tuple[nn.Module, str]]
+
+@dataclass(frozen=True)
+class Done:
+    """A model after a step, what the step did in one line, and layer by layer where it has layers."""
+
+    model: nn.Module
+    detail: str
+    repairs: tuple[Repair, ...] = ()
+
+
+Step = Callable[[nn.Module], Done]
 
 
 def recover(
@@ -42,9 +53,9 @@ def recover(
     for name, step in _steps(config, subject, full, compressed, stages):
         started = time.perf_counter()
         with stages.stage(name, "recovery"):
-            model, detail = step(model)
-        taken = time.perf_counter() - started
-        found.append(RecoveryStep(name, _scored(subject, model), round(taken, 3), detail))
+            done = step(model)
+        taken, model = time.perf_counter() - started, done.model
+        found.append(RecoveryStep(name, _scored(subject, model), round(taken, 3), done.detail, done.repairs))
     model.kept = compressed.kept  # type: ignore[assignment]
     return replace(compressed, model=model), tuple(found)
 
@@ -58,18 +69,18 @@ def _steps(
 ) -> Iterator[tuple[str, Step]]:
     seed, probe = config.probe.seed, subject.probe
 
-    def compensated(model: nn.Module) -> tuple[nn.Module, str]:
+    def compensated(model: nn.Module) -> Done:
         mended, repairs = compensate(full, model, compressed.kept, probe, seed)
-        return mended, _told(repairs)
+        return Done(mended, _told(repairs), tuple(_recorded(repair) for repair in repairs))
 
-    def recalibrated(model: nn.Module) -> tuple[nn.Module, str]:
+    def recalibrated(model: nn.Module) -> Done:
         fresh, count = recalibrate(model, probe)
-        return fresh, f"{count} batch norms"
+        return Done(fresh, f"{count} batch norms")
 
-    def distilled(model: nn.Module) -> tuple[nn.Module, str]:
+    def distilled(model: nn.Module) -> Done:
         course = Course(seed=seed)
         taught = distill(subject.model, model, probe, course, lambda done, steps: stages.report("distill", done, steps))
-        return taught, f"{course.steps} steps"
+        return Done(taught, f"{course.steps} steps")
 
     known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated, "distill": distilled}
     for step in config.recovery:
@@ -80,13 +91,18 @@ def _steps(
 
 
 def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:
-    def step(model: nn.Module) -> tuple[nn.Module, str]:
-        return finetune(model, subject.probe, resolve(name, folder), seed), name
+    def step(model: nn.Module) -> Done:
+        return Done(finetune(model, subject.probe, resolve(name, folder), seed), name)
 
     return step
 
 
-def _told(repairs: tuple[Repair, ...]) -> str:
+def _recorded(repair: LayerRepair) -> Repair:
+    before, after, ridge = (finite(value) for value in (repair.before, repair.after, repair.ridge))
+    return Repair(repair.layer, before, after, ridge, repair.rows, repair.reason)
+
+
+def _told(repairs: Sequence[LayerRepair]) -> str:
     solved = [repair for repair in repairs if repair.ridge is not None]
     rows = sum(repair.rows for repair in solved)
     left = [f"{repair.layer} left alone: {repair.reason}" for repair in repairs if repair.ridge is None]

@@ -14,11 +14,11 @@ from pfa_gate.record.parts import (
     Probe,
     RecipeRecord,
     Record,
-    RecoveryStep,
     Scores,
     Unmeasured,
 )
 from pfa_gate.record.reading import from_dict, loads
+from pfa_gate.record.recovery import RecoveryStep, Repair
 from pfa_gate.record.writing import dumps, finite, to_dict
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "RecipeRecord",
     "Record",
     "RecoveryStep",
+    "Repair",
     "Scores",
     "Size",
     "Unmeasured",

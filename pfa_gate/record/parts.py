@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pfa_gate.budget import Finding, LayerMeasure, Size
+from pfa_gate.record.recovery import RecoveryStep
 
 SCHEMA = "pfa_gate.record/1"
 # Of a key that records of this schema have not always had: reading one without it is no fault.
@@ -131,7 +132,7 @@ class RecipeRecord:
     energy: float | None
     keep: Mapping[str, int]
     reasons: Mapping[str, str] = field(default_factory=dict)
-    rounds: tuple[Mapping[str, int], ...] = ()
+    rounds: tuple[Mapping[str, int], ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -140,23 +141,6 @@ class Exact:
 
     max_error: float | None
     passed: bool
-
-
-@dataclass(frozen=True)
-class RecoveryStep:
-    """One step from the cut to the model that is delivered.
-
-    Attributes:
-        step: cut, then the steps of pfa.yaml in their order.
-        accuracy: the metric after it; None without an evaluation.
-        seconds: that it took.
-        detail: what it did, in one line.
-    """
-
-    step: str
-    accuracy: float | None
-    seconds: float
-    detail: str = ""
 
 
 @dataclass(frozen=True)
