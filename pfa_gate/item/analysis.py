@@ -40,7 +40,7 @@ def analyse(
     from pfa_gate.gate import run  # noqa: PLC0415  the one import of torch on the light side
     from pfa_gate.record import to_dict  # noqa: PLC0415
 
-    return to_dict(run(document.path, gate, output=output, progress=watch, context=context).record)
+    return to_dict(run(document, gate, output=output, progress=watch, context=context).record)
 
 
 @contextmanager

@@ -3,17 +3,20 @@
 PYTEST_DONT_REWRITE
 """
 
+import functools
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pfa_gate.archive.writing import restore
 from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
 from pfa_gate.item.analysis import Attempt, analyse
 from pfa_gate.item.baseline import Found, context_of, find
+from pfa_gate.item.listing import listing
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.plan import PLAN, PROGRESS
 from pfa_gate.item.store import Verdict, across_runs
@@ -29,7 +32,12 @@ _FOLDERS = pytest.StashKey[dict[Path, Path]]()
 class ConfigFile(pytest.File):
     """A pfa.yaml; its gates are what it collects."""
 
-    document: "Document"
+    @functools.cached_property
+    def document(self) -> "Document":
+        """The config, read and checked when first asked for."""
+        from pfa_gate.config import load  # noqa: PLC0415  pydantic and yaml are needed from here on only
+
+        return load(self.path, self.config.rootpath)
 
     def collect(self) -> Iterable["GateCollector"]:
         """Give the gates.
@@ -37,12 +45,8 @@ class ConfigFile(pytest.File):
         Raises:
             ConfigError: the config does not hold, or two configs of this run would write to one folder.
         """
-        from pfa_gate.config import load  # noqa: PLC0415  pydantic and yaml are needed from here on only
-
-        document = self.document = load(self.path)
-        for name, gate in document.gates.items():
+        for name, lines in listing(self.path, self.config.rootpath, self.config.stash[PLAN].cache).items():
             self._claim(name)
-            lines = {each.name: document.line(*each.keys) for each in gate.budgets_declared()}
             yield GateCollector.from_parent(self, name=name, lines=lines)
 
     def _claim(self, gate: str) -> None:
@@ -62,7 +66,7 @@ class ConfigFile(pytest.File):
 class GateCollector(pytest.Collector):
     """A gate; its budgets are what it collects."""
 
-    def __init__(self, *, lines: dict[str, int], **rest: Any) -> None:
+    def __init__(self, *, lines: Mapping[str, int], **rest: Any) -> None:
         super().__init__(**rest)
         self.lines = lines
         self.record: Record | None = None
@@ -136,9 +140,12 @@ class BudgetItem(pytest.Item):
         assert isinstance(file, ConfigFile)
         found = find(self.path, plan.baseline)
         facts = {**plan.context(), "baseline": found.content or "", "source": found.source}
-        return across_runs(
+        verdict = across_runs(
             plan.cache, lambda: inputs(file.document, name, facts), lambda: self._analysis(file.document, found)
         )
+        if verdict.since:
+            restore(verdict.record)
+        return verdict
 
     def _analysis(self, document: "Document", found: Found) -> dict[str, object]:
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
@@ -146,13 +153,10 @@ class BudgetItem(pytest.Item):
         return analyse(document, name, plan.output, context, watch(name) if watch else None)
 
     def _report(self, finding: "Finding", record: "Record") -> None:
-        """Hand the verdict to JUnit and to other plugins: text only, which any transport carries."""
-        self.user_properties += [
-            ("pfa_outcome", str(finding.outcome)),
-            ("pfa_limit", str(finding.limit)),
-            ("pfa_observed", str(finding.observed)),
-            ("pfa_record", str(record.files.get("record", ""))),
-        ]
+        """Hand the verdict to JUnit and to other plugins."""
+        from pfa_gate.report.scalars import scalars  # noqa: PLC0415  only a verdict needs it
+
+        self.user_properties += scalars(record, finding).items()
 
     def _words(self, finding: "Finding") -> str:
         from pfa_gate.report.advice import advice  # noqa: PLC0415  only a failure needs it

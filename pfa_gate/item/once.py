@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from pfa_gate.errors import ArtifactError
 
 
@@ -89,6 +87,8 @@ def results(folder: Path) -> Iterator[Result]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    from filelock import FileLock  # noqa: PLC0415  a run that only lists has nothing to lock
+
     lock = FileLock(path.with_suffix(".lock"))
     with _refusals(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from pfa_gate.errors import PfaWarning
+from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:
     from pfa_gate.item.inputs import Inputs
@@ -73,6 +72,8 @@ def across_runs(folder: Path | None, look: "Callable[[], Inputs]", measure: Call
 @contextmanager
 def alone(folder: Path, digest: str) -> Iterator[None]:
     """Let one process at a time, of any run, work on the verdict of a digest."""
+    from filelock import FileLock  # noqa: PLC0415  a run that only lists has nothing to lock
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{digest[:32]}.lock")
@@ -135,11 +136,14 @@ def _written(handle: int, unfinished: Path, text: str, path: Path) -> None:
 def states(record: dict[str, Any]) -> dict[str, list[int] | None]:
     """Size and time of each file that a record names; None for one that is not there.
 
+    Reports are left out: they can be written again from the record alone.
+
     Example:
         >>> states({"files": {"record": "no/such/record.json"}})
         {'record': None}
     """
-    return {name: _state(Path(path)) for name, path in record["files"].items()}
+    rendered = reports.KEYS.values()
+    return {name: _state(Path(path)) for name, path in record["files"].items() if name not in rendered}
 
 
 def _state(path: Path) -> list[int] | None:

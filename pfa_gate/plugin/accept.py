@@ -38,7 +38,7 @@ class Accept:
         """Write one file for each config; what cannot be written fails the run."""
         for config in self.plan.configs:
             try:
-                self.sentences += _accepted(config, self.plan)
+                self.sentences += _accepted(config, session.config.rootpath, self.plan)
             except (PFAGateError, OSError) as error:
                 self.sentences.append(f"ERROR: {NAME} was not written: {error}")
                 session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
@@ -50,8 +50,8 @@ class Accept:
             terminalreporter.write_line(sentence)
 
 
-def _accepted(config: Path, plan: Plan) -> Iterator[str]:
-    gates = load(config).gates
+def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[str]:
+    gates = load(config, root).gates
     records = {
         each.gate: from_dict(each.record)
         for each in results(plan.shared)

@@ -37,8 +37,12 @@ class Gap:
         return f"{path.as_posix()}::{self.gate}: {self.outcome} in this run: {listed(self.budgets)}."
 
 
-def gaps(plan: Plan) -> Iterator[Gap]:
+def gaps(plan: Plan, root: Path) -> Iterator[Gap]:
     """Find the budgets that the configs of a run declare and that its records do not say are kept.
+
+    Args:
+        plan: that of the run.
+        root: pytest's rootdir.
 
     Raises:
         ConfigError: a config does not hold.
@@ -47,7 +51,7 @@ def gaps(plan: Plan) -> Iterator[Gap]:
 
     found = {(each.config, each.gate): each.record for each in results(plan.shared)}
     for path in plan.configs:
-        for name, gate in load(path).gates.items():
+        for name, gate in load(path, root).gates.items():
             record = found.get((str(path), name)) or {}
             outcomes = {each["id"]: each["outcome"] for each in record.get("budgets", ())}
             declared = [budget.name for budget in gate.budgets_declared()]
@@ -80,7 +84,7 @@ class Ledger:
         """Compare what was declared with what was found, where all else went well."""
         if exitstatus != pytest.ExitCode.OK or self.plan.chosen or _chosen_or_only_looked(self.config):
             return
-        self.sentences = tuple(gap.sentence(self.config.rootpath) for gap in gaps(self.plan))
+        self.sentences = tuple(gap.sentence(self.config.rootpath) for gap in gaps(self.plan, self.config.rootpath))
         if self.sentences:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             if not self.config.pluginmanager.hasplugin("terminalreporter"):

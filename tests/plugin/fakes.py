@@ -28,17 +28,14 @@ class Run:
 
 
 def run(
-    config_path: Path,
+    document: Any,
     gate: str,
     *,
     output: Path | None,
     progress: Callable[[str, int, int], None] | None,
     context: Any = None,
 ) -> Run:
-    from pfa_gate.config import load  # noqa: PLC0415  collection must not find it imported
-
-    document = load(config_path)
-    with (config_path.parent / "runs.log").open("a") as log:
+    with (document.path.parent / "runs.log").open("a") as log:
         log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
     if progress is not None:
         for stage, done, total in [("loading", 0, 1), ("probing", 1, 4), ("probing", 4, 4), ("writing", 1, 1)]:
