@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from pfa_gate.config import load, resolved
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
+from pfa_gate.report.view import shows_unicode
 
 BAD_CONFIG = 2
 
@@ -49,10 +51,33 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(command=_init)
     schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
     schema.set_defaults(command=_schema)
+    _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
     _add_comment(
         commands.add_parser("comment", help="say on the pull request which budgets are broken, in one comment")
     )
     return parser
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "records", nargs="*", type=Path, default=[Path(".pfa")], metavar="RECORD", help="files or folders (.pfa)"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page here")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the comment here")
+    parser.add_argument("--badge", type=Path, metavar="FILE", help="write the badge here")
+    parser.add_argument("--base", type=Path, metavar="RECORD", help="draw this record's spectra over the page's")
+    parser.add_argument("--history", type=Path, metavar="DIR", help="draw the records below this folder over time")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="all layers; twice: spectra")
+    parser.set_defaults(command=_report)
+
+
+def _report(chosen: argparse.Namespace) -> None:
+    from pfa_gate.archive.again import Order, Screen, again  # noqa: PLC0415  no other command renders
+
+    order = Order(tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size().columns
+    print(again(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose)), end="")
 
 
 def _add_comment(parser: argparse.ArgumentParser) -> None:

@@ -52,6 +52,10 @@ class GateSession:
                 from pfa_gate.plugin.accept import Accept  # noqa: PLC0415  no other run writes a baseline
 
                 self.config.pluginmanager.register(Accept(plan), "pfa_gate_accept")
+            if any(os.environ.get(name) for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")):
+                from pfa_gate.plugin.actions import Actions  # noqa: PLC0415  for runs in a workflow alone
+
+                self.config.pluginmanager.register(Actions(plan), "pfa_gate_actions")
         watch = watch_on(self.config)
         if watch is not None:
             self.config.stash[PROGRESS] = watch

@@ -28,6 +28,7 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
         return
     from pfa_gate.record import from_dict  # noqa: PLC0415
     from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
+    from pfa_gate.report.view import shows_unicode  # noqa: PLC0415
 
     reporter.write_sep("=", "pfa_gate")
     writer = config.get_terminal_writer()
@@ -59,17 +60,3 @@ def _sections(config: pytest.Config, record: "Record") -> list[str]:
     except BaseException as error:  # an exit here would end a run of broken budgets with the exit's own status
         return [f"A plugin's pytest_pfa_report_section raised {type(error).__name__}: {error}"]
     return [str(section) for section in found if section]
-
-
-def shows_unicode(encoding: str | None) -> bool:
-    """Whether a terminal of an encoding can show the signs of a report.
-
-    Example:
-        >>> shows_unicode("utf-8"), shows_unicode("latin-1"), shows_unicode(None)
-        (True, False, False)
-    """
-    try:
-        "✓✗±·–…▁▂▃▄▅▆▇█".encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

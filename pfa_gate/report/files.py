@@ -1,15 +1,17 @@
 """The reports that lie beside record.json: which, under what names, and their texts."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pfa_gate.record import Record
+if TYPE_CHECKING:
+    from pfa_gate.record import Record
 
 HTML, MARKDOWN, BADGE = "report.html", "report.md", "badge.json"
 # Their keys in `Record.files`, in the order in which reports list them.
 KEYS: Mapping[str, str] = {HTML: "html", MARKDOWN: "markdown", BADGE: "badge"}
 
 
-def text(record: Record, name: str) -> str:
+def text(record: "Record", name: str) -> str:
     """The text of one of the files.
 
     Args:
@@ -20,7 +22,7 @@ def text(record: Record, name: str) -> str:
         KeyError: there is no such file.
 
     Example:
-        >>> from pfa_gate.record import Probe, Size
+        >>> from pfa_gate.record import Probe, Record, Size
         >>> text(Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab")), "badge.json")[:20]
         '{"schemaVersion": 1,'
     """

@@ -136,6 +136,20 @@ def again(record: Record, budget: str = "") -> str:
     return f"pytest --pfa {shlex.quote(clean(node))}"
 
 
+def shows_unicode(encoding: str | None) -> bool:
+    """Whether a terminal of an encoding can show the signs of a report.
+
+    Example:
+        >>> shows_unicode("utf-8"), shows_unicode("latin-1"), shows_unicode(None)
+        (True, False, False)
+    """
+    try:
+        "✓✗±·–…▁▂▃▄▅▆▇█".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class SizeRow:
     """One line of the footprint: the full model, the compressed one, both compared, and a remark."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from pfa_gate.budget.wording import plural
 from pfa_gate.record import Record
-from pfa_gate.report.markdown.escape import code, units
+from pfa_gate.report.markdown.escape import code, prose, units
 from pfa_gate.report.markdown.parts import FULL, parts, verdict_line
 from pfa_gate.report.markdown.tables import Detail
 
-__all__ = ["MARKER", "comment", "section", "verdict_line"]
+__all__ = ["MARKER", "comment", "not_measured", "section", "verdict_line"]
 
 MARKER = "<!-- pfa_gate:comment -->"
 # From all there is to the verdicts alone; the first that fits is taken.
@@ -67,6 +67,19 @@ def comment(records: Sequence[Record], limit: int = 65_000) -> str:
         if units(text) <= limit:
             return text
     return _verdicts_only(head, order, limit)
+
+
+def not_measured(config: str, gate: str, reason: str) -> str:
+    """A section for a gate that has no record, because it could not be measured.
+
+    Example:
+        >>> print(not_measured("pfa.yaml", "digits", "There is no data."))
+        ### ❔ `digits`: not measured
+        <BLANKLINE>
+        `pfa.yaml`: There is no data.
+        <BLANKLINE>
+    """
+    return f"### ❔ {code(gate)}: not measured\n\n{code(config)}: {prose(reason)}\n"
 
 
 def _section(record: Record, detail: Detail) -> str:

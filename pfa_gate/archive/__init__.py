@@ -1,0 +1,4 @@
+"""Records on disk after a run: found again, and their reports written again. Nothing here measures.
+
+PYTEST_DONT_REWRITE
+"""

@@ -1,0 +1,82 @@
+"""Finding records in files and folders; what is no record is named and left out.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record import loads
+from pfa_gate.report.files import BADGE
+from pfa_gate.report.history import Run
+
+# A record of 5,000 layers has about a tenth of that.
+_MOST_BYTES = 64 * 2**20
+_RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What was found: records, and a sentence on each file that is none."""
+
+    runs: tuple[Run, ...]
+    refused: tuple[str, ...] = ()
+
+
+def one(path: Path) -> Run:
+    """The record in a file, or in the gate's folder.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read.
+
+    Example:
+        >>> one(Path("no/such/record.json"))
+        Traceback (most recent call last):
+            ...
+        pfa_gate.errors.ArtifactError: no/such/record.json cannot be read: No such file or directory.
+          Name a record.json, or a folder that holds some.
+    """
+    file = path / _RECORD if path.is_dir() else path
+    remedy = "Name a record.json, or a folder that holds some."
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise ArtifactError(f"{file.as_posix()} is too large for a record.", remedy=remedy)
+        record = loads(file.read_text(encoding="utf-8"))
+        changed = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ArtifactError(f"{file.as_posix()} cannot be read: {why}.", remedy=remedy) from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{file.as_posix()}: {error.fact}", remedy=error.remedy) from error
+    return Run(file.as_posix(), record.written or changed.strftime("%Y-%m-%dT%H:%M:%SZ"), record)
+
+
+def below(places: Sequence[Path], name: str = _RECORD) -> Shelf:
+    """Every record in these files and below these folders.
+
+    Args:
+        places: files and folders.
+        name: of the files to read in folders, as a pattern.
+
+    Example:
+        >>> below([Path("no/such/record.json")]).refused
+        ('no/such/record.json cannot be read: No such file or directory.',)
+    """
+    runs, refused = [], []
+    for path in _files(places, name):
+        try:
+            runs.append(one(path))
+        except ArtifactError as error:
+            refused.append(error.fact)
+    return Shelf(tuple(runs), tuple(refused))
+
+
+def _files(places: Sequence[Path], name: str) -> Iterator[Path]:
+    for place in places:
+        if place.is_dir():
+            yield from (path for path in sorted(place.rglob(name)) if path.name != BADGE and path.is_file())
+        else:
+            yield place
