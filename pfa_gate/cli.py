@@ -19,20 +19,19 @@ BAD_CONFIG = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit status: 0, or 2 with the reason on the error stream.
+    """Run one command and give its exit status: 0, or 2 with the reason on the error stream; 1 is the command's own.
 
     Example:
         >>> main(["check", "no/pfa.yaml"])
         2
     """
     chosen = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = chosen.command
+    command: Callable[[argparse.Namespace], int | None] = chosen.command
     try:
-        command(chosen)
+        return command(chosen) or 0
     except PFAGateError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,11 +50,50 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(command=_init)
     schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
     schema.set_defaults(command=_schema)
+    _add_study(commands.add_parser("study", help="compare recipes, selections and recoveries at equal parameters"))
     _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
     _add_comment(
         commands.add_parser("comment", help="say on the pull request which budgets are broken, in one comment")
     )
     return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
+    parser.add_argument("--gate", metavar="NAME", help="which of its gates, if there are several")
+    parser.add_argument(
+        "--strategies", default="kl", metavar="LIST", help="such as kl,energy:0.95,parameters:50%% (kl)"
+    )
+    parser.add_argument(
+        "--selections", default="correlation", metavar="LIST", help="such as correlation,l1 (correlation)"
+    )
+    parser.add_argument(
+        "--recoveries", default="none", metavar="LIST", help="such as none,compensate,compensate+distill (none)"
+    )
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="random recipes for each strategy (0)")
+    parser.add_argument("--uniform", action="store_true", help="add the recipe that keeps one share of every group")
+    parser.add_argument(
+        "--domain", action="append", default=[], metavar="CLASSES", help="such as 0,3,5; more than once"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="for selections that draw (3)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.study)")
+    parser.set_defaults(command=_study)
+
+
+def _study(chosen: argparse.Namespace) -> int:
+    from pfa_gate.study.ask import Ask, domain, listed  # noqa: PLC0415  needs torch
+    from pfa_gate.study.command import Order, study  # noqa: PLC0415  needs torch
+
+    ask = Ask(
+        strategies=listed(chosen.strategies),
+        selections=listed(chosen.selections),
+        recoveries=listed(chosen.recoveries),
+        random=chosen.random,
+        uniform=chosen.uniform,
+        domains=tuple(domain(each) for each in chosen.domain),
+        seeds=chosen.seeds,
+    )
+    return study(Order(chosen.config, chosen.gate, ask, chosen.output))
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +137,7 @@ def _add_comment(parser: argparse.ArgumentParser) -> None:
         "--policy", choices=("auto", "always", "never", "on_failure"), default="auto", help="when to comment"
     )
     parser.add_argument("--leg", default="", help="name of the matrix leg")
+    parser.add_argument("--status", type=int, metavar="N", help="exit status of pytest, to tell what left no record")
     parser.add_argument("--only", action="store_true", help="drop what other gates and legs have said")
     parser.add_argument("--dry-run", action="store_true", help="print the comment and ask nobody")
     parser.set_defaults(command=_comment)
@@ -115,6 +154,7 @@ def _comment(chosen: argparse.Namespace) -> None:
         policy=chosen.policy,
         leg=chosen.leg,
         only=chosen.only,
+        status=chosen.status,
         dry_run=chosen.dry_run,
     )
     print(comment(order, os.environ))

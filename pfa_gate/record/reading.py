@@ -60,6 +60,20 @@ def from_dict(data: object) -> Record:
     return record
 
 
+def read_as(kind: Any, data: object) -> Any:
+    """Read plain data as a frozen dataclass, with every field of its own type.
+
+    Raises:
+        ArtifactError: a key is missing or unknown, or a value of the wrong type.
+
+    Example:
+        >>> from pfa_gate.record import Probe
+        >>> read_as(Probe, {"samples": 64, "sha256": "ab"})
+        Probe(samples=64, sha256='ab')
+    """
+    return _read(kind, data, "")
+
+
 def _read(kind: Any, value: object, place: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):

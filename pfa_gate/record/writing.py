@@ -32,14 +32,28 @@ def to_dict(record: Record) -> dict[str, Any]:
         >>> to_dict(record)["model"]
         {'parameters': 9, 'bytes': 36, 'macs': 81}
     """
-    plain: dict[str, Any] = {"schema": SCHEMA, **_plain(record)}
-    for place, value in _numbers(plain, ""):
-        if not math.isfinite(value):
+    return {"schema": SCHEMA, **plain(record)}
+
+
+def plain(value: object) -> Any:
+    """A dataclass of ours as dicts, lists, strings and numbers.
+
+    Raises:
+        ArtifactError: a number is NaN or infinite.
+
+    Example:
+        >>> from pfa_gate.record import Probe
+        >>> plain(Probe(64, "ab"))
+        {'samples': 64, 'sha256': 'ab'}
+    """
+    found = _plain(value)
+    for place, number in _numbers(found, ""):
+        if not math.isfinite(number):
             raise ArtifactError(
-                f"The record cannot be written: {place} is {value}.",
+                f"The record cannot be written: {place} is {number}.",
                 remedy="This is a fault of pfa_gate; please report it with your pfa.yaml.",
             )
-    return plain
+    return found
 
 
 def dumps(record: Record) -> str:
@@ -54,7 +68,17 @@ def dumps(record: Record) -> str:
         >>> dumps(record)[:35]
         '{\n  "schema": "pfa_gate.record/1",\n'
     """
-    return _text(to_dict(record), "\n") + "\n"
+    return text_of(to_dict(record))
+
+
+def text_of(data: object) -> str:
+    r"""Plain data as JSON text: two spaces, lists of plain values on one line, a line break at the end.
+
+    Example:
+        >>> text_of({"a": [1, 2]})
+        '{\n  "a": [1, 2]\n}\n'
+    """
+    return _text(data, "\n") + "\n"
 
 
 def _plain(value: object) -> Any:

@@ -59,3 +59,13 @@ def images(part: str) -> tuple[Tensor, Tensor]:
     pixels = torch.from_numpy(held["images"]).permute(0, 3, 1, 2).float() / 255
     mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, SPREAD))
     return ((pixels - mean) / spread).contiguous(), torch.from_numpy(held["labels"]).long()
+
+
+def probe() -> tuple[Tensor, Tensor]:
+    """The training images, for a pfa.yaml."""
+    return images("train")
+
+
+def test() -> tuple[Tensor, Tensor]:
+    """The test images, for a pfa.yaml."""
+    return images("test")

@@ -17,7 +17,7 @@ from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
 from pfa_gate.report.terminal.waterfall import recovery_section
 from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline
 
-__all__ = ["render"]
+__all__ = ["printed", "render"]
 
 _LEAST_WIDTH = 40
 
@@ -41,7 +41,7 @@ def render(record: Record, *, width: int, colour: bool, unicode: bool, verbosity
     """
     look = Look(max(width, _LEAST_WIDTH), UNICODE if unicode else ASCII, verbosity)
     lines = list(_sections(record, look))
-    text = _printed(lines, look.width, colour)
+    text = printed(lines, look.width, colour)
     return text if unicode else text.encode("ascii", "replace").decode("ascii")
 
 
@@ -60,7 +60,8 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
         yield from _seconds(record, look)
 
 
-def _printed(lines: Sequence[Text], width: int, colour: bool) -> str:
+def printed(lines: Sequence[Text], width: int, colour: bool) -> str:
+    """Styled lines as text, each cut at the width."""
     # Every switch is set, so that no environment variable can change a report.
     console = Console(
         file=io.StringIO(),

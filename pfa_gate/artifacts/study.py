@@ -1,0 +1,39 @@
+"""The files of a study: its record, its tables and its plot."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from pfa_gate.artifacts.folder import shown
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record.study import Study, dumps_study
+from pfa_gate.report.study import markdown, svg
+
+
+def write_study(folder: Path, study: Study) -> tuple[str, ...]:
+    """Write study.json, study.md and study.svg; whatever else the folder holds stays.
+
+    Args:
+        folder: made where there is none.
+        study: what was found.
+
+    Returns:
+        The paths, as people read them.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    texts = {"study.json": dumps_study(study), "study.md": markdown(study), "study.svg": svg(study)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".study-", dir=folder) as fresh:
+            for name, text in texts.items():
+                (Path(fresh) / name).write_text(text, encoding="utf-8", newline="\n")
+            for name in texts:
+                os.replace(Path(fresh) / name, folder / name)
+    except OSError as error:
+        raise ArtifactError(
+            f"The study cannot be written to {folder}: {error.strerror or error}.",
+            remedy="Free some space, or name another folder with --output.",
+        ) from error
+    return tuple(shown(folder / name) for name in texts)

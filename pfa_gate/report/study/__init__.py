@@ -1,0 +1,10 @@
+"""A study as text for people: on a terminal, as Markdown, and as a plot.
+
+PYTEST_DONT_REWRITE
+"""
+
+from pfa_gate.report.study.markdown import markdown
+from pfa_gate.report.study.svg import svg
+from pfa_gate.report.study.terminal import terminal
+
+__all__ = ["markdown", "svg", "terminal"]

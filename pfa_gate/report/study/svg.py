@@ -1,0 +1,171 @@
+"""A study as a plot: score against parameters and against MACs, one static SVG that needs nothing else.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+from pfa_gate.record import Size
+from pfa_gate.record.study import Row, Study, Task, Trial
+from pfa_gate.report.study.axes import Axis, axis_of
+from pfa_gate.report.study.words import FRACTIONS, counts, method
+from pfa_gate.report.view import clean, score, share, shorten
+
+_WIDTH, _PANEL, _HEIGHT = 760, 300, 220
+_LEFT, _GAP, _TOP, _LINE = 56, 68, 34, 18
+_COLOURS = 6
+_STYLE = """\
+<style>
+svg{--ink:#1a1a1a;--quiet:#6b6b6b;--rule:#d9d9d9;--back:#fff;--c0:#0b63b5;--c1:#b4500a;--c2:#1a7f4b;--c3:#a1307f;
+--c4:#6a5a00;--c5:#5b4bb5;background:var(--back);font:12px system-ui,sans-serif}
+@media (prefers-color-scheme:dark){svg{--ink:#ececec;--quiet:#a3a3a3;--rule:#3d3d3d;--back:#161616;--c0:#6db3f2;
+--c1:#f0a35e;--c2:#63cf97;--c3:#ea8fcb;--c4:#d9c75a;--c5:#b0a4f5}}
+text{fill:var(--ink)}.quiet{fill:var(--quiet)}.rule{stroke:var(--rule);fill:none}.full{stroke:var(--quiet);fill:none;
+stroke-dasharray:6 4}.dot{opacity:.4}.mark{stroke:var(--back);stroke-width:1}.line{fill:none;stroke-width:1.5}
+.uniform.line{stroke-dasharray:4 3}
+</style>"""
+_SHAPES = {"pfa": "strategy's own counts", "uniform": "uniform", "random mean": "mean of random, ± spread"}
+_SHAPES |= {"random best": "best of random", "draw": "one random recipe"}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Where a value of one plot lies on the page."""
+
+    x: Axis
+    y: Axis
+    left: float
+    top: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return round(self.left + _PANEL * self.x.place(x), 1), round(self.top + _HEIGHT * (1 - self.y.place(y)), 1)
+
+
+def svg(study: Study) -> str:
+    """The plot as text: for each task its score against parameters and against MACs, both as shares of the full model.
+
+    Colours are methods, shapes are whose counts; it is readable in light and dark, and asks for nothing from outside.
+    """
+    methods = list(dict.fromkeys(method(row) for row in study.rows))
+    tasks = [task for task in study.tasks if task.studied]
+    each = _TOP + _HEIGHT + 48
+    bottom = len(tasks) * each + 14
+    height = bottom + _LINE * max(len(methods), len(_SHAPES)) + 10
+    title = escape(f"Study of {clean(study.gate)}: {clean(study.metric)} against size")
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
+        f'role="img"><title>{title}</title>',
+        _STYLE,
+        f'<rect width="{_WIDTH}" height="{height}" fill="var(--back)"/>',
+    ]
+    for place, task in enumerate(tasks):
+        parts += _task(study, task, methods, place * each + _TOP)
+    parts += _legend(methods, bottom)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _task(study: Study, task: Task, methods: Sequence[str], top: float) -> Iterator[str]:
+    name = "whole task" if task.name == "all" else f"classes {task.name}"
+    rows = [row for row in study.rows if row.task == task.name and row.accuracy is not None]
+    draws = [trial for trial in study.trials if (trial.task, trial.counts) == (task.name, "random") and trial.size]
+    values = [row.accuracy for row in rows] + [trial.accuracy for trial in draws] + [task.accuracy]
+    y = axis_of([value for value in values if value is not None], study.metric in FRACTIONS)
+    title = escape(f"{shorten(clean(study.gate), 40)}, {shorten(name, 40)}")
+    yield f'<text x="{_LEFT}" y="{top - 14}">{title}</text>'
+    for column, measure in enumerate(("parameters", "macs")):
+        shares = [_share(row, study.model, measure) for row in rows]
+        panel = _Panel(axis_of([*shares, 1.0], True), y, _LEFT + column * (_PANEL + _GAP), top)
+        yield from _frame(panel, measure, study.metric)
+        if task.accuracy is not None:
+            start, end = panel.at(panel.x.low, task.accuracy), panel.at(panel.x.high, task.accuracy)
+            yield f'<path class="full" d="M{start[0]} {start[1]}H{end[0]}"><title>full model</title></path>'
+        yield from _draws(panel, draws, study.model, measure, methods)
+        yield from _lines(panel, rows, study.model, measure, methods)
+        for row, share_of in zip(rows, shares, strict=True):
+            yield _mark(panel, row, share_of, study, methods)
+
+
+def _share(row: Row, model: Size, measure: str) -> float:
+    return float(getattr(row, measure) or 0.0) / float(getattr(model, measure))
+
+
+def _frame(panel: _Panel, measure: str, metric: str) -> Iterator[str]:
+    base = panel.top + _HEIGHT
+    for tick in panel.y.ticks():
+        _, y = panel.at(panel.x.low, tick)
+        yield f'<path class="rule" d="M{panel.left} {y}h{_PANEL}"/>'
+        yield f'<text class="quiet" x="{panel.left - 6}" y="{y + 4}" text-anchor="end">{panel.y.word(tick)}</text>'
+    for tick in panel.x.ticks():
+        x, _ = panel.at(tick, panel.y.low)
+        yield f'<path class="rule" d="M{x} {base}v5"/>'
+        yield f'<text class="quiet" x="{x}" y="{base + 17}" text-anchor="middle">{panel.x.word(tick)}</text>'
+    name = {"parameters": "parameters", "macs": "MACs"}[measure]
+    middle = panel.left + _PANEL / 2
+    yield f'<text class="quiet" x="{middle}" y="{base + 34}" text-anchor="middle">{name}, of the full model</text>'
+    named = escape(shorten(clean(metric), 40))
+    yield f'<text class="quiet" x="{panel.left + _PANEL}" y="{panel.top - 14}" text-anchor="end">{named}</text>'
+
+
+def _draws(panel: _Panel, draws: Sequence[Trial], model: Size, measure: str, methods: Sequence[str]) -> Iterator[str]:
+    for trial in draws:
+        name = trial.selection if trial.recovery == "none" else f"{trial.selection}, {trial.recovery}"
+        if trial.accuracy is not None and trial.size is not None and name in methods:
+            x, y = panel.at(getattr(trial.size, measure) / getattr(model, measure), trial.accuracy)
+            yield f'<circle class="dot" cx="{x}" cy="{y}" r="2" fill="{_colour(methods, name)}"/>'
+
+
+def _lines(panel: _Panel, rows: Sequence[Row], model: Size, measure: str, methods: Sequence[str]) -> Iterator[str]:
+    """The sizes of one method joined, for the strategies' own counts and for uniform ones."""
+    for kind in ("pfa", "uniform"):
+        for name in methods:
+            found = [row for row in rows if row.kind == kind and method(row) == name]
+            points = sorted(panel.at(_share(row, model, measure), row.accuracy or 0.0) for row in found)
+            for (x, y), (after, below) in pairwise(points):
+                yield f'<path class="line {kind}" stroke="{_colour(methods, name)}" d="M{x} {y}L{after} {below}"/>'
+
+
+def _mark(panel: _Panel, row: Row, share_of: float, study: Study, methods: Sequence[str]) -> str:
+    value = row.accuracy or 0.0
+    x, y = panel.at(share_of, value)
+    colour = _colour(methods, method(row))
+    bar = ""
+    if row.kind == "random mean" and row.spread is not None:
+        ends = [
+            panel.at(share_of, min(max(value + side * row.spread, panel.y.low), panel.y.high))[1] for side in (-1, 1)
+        ]
+        bar = f'<path stroke="{colour}" d="M{x} {ends[0]}V{ends[1]}"/>'
+    told = (row.strategy, counts(row), method(row), score(value, study.metric), share(share_of, 1.0))
+    title = escape(clean(", ".join(told)))
+    return f"<g><title>{title}</title>{bar}{_shape(row.kind, x, y, colour)}</g>"
+
+
+def _shape(kind: str, x: float, y: float, colour: str) -> str:
+    paint = f'class="mark" fill="{colour}"'
+    if kind == "pfa":
+        return f'<circle {paint} cx="{x}" cy="{y}" r="5"/>'
+    if kind == "uniform":
+        return f'<rect {paint} x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>'
+    if kind == "random mean":
+        return f'<path {paint} d="M{x} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>'
+    if kind == "random best":
+        return f'<path {paint} d="M{x} {y - 6:.1f}l6 10h-12z"/>'
+    return f'<circle class="dot" fill="{colour}" cx="{x}" cy="{y}" r="2"/>'
+
+
+def _legend(methods: Sequence[str], top: float) -> Iterator[str]:
+    for line, name in enumerate(methods):
+        y = top + _LINE * line
+        yield f'<rect x="{_LEFT}" y="{y}" width="10" height="10" fill="{_colour(methods, name)}"/>'
+        yield f'<text x="{_LEFT + 18}" y="{y + 9}">{escape(shorten(clean(name), 44))}</text>'
+    right = _LEFT + _PANEL + _GAP
+    for line, (kind, words) in enumerate(_SHAPES.items()):
+        y = top + _LINE * line
+        yield _shape(kind, right + 5, y + 5, "var(--quiet)")
+        yield f'<text x="{right + 18}" y="{y + 9}">{words}</text>'
+
+
+def _colour(methods: Sequence[str], name: str) -> str:
+    return f"var(--c{methods.index(name) % _COLOURS})"

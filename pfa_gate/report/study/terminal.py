@@ -1,0 +1,113 @@
+"""A study on a terminal: one table for each strategy, the best first.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from pfa_gate.record.study import Row, Study
+from pfa_gate.report.study.words import (
+    Section,
+    counts,
+    error,
+    headline,
+    method,
+    notes,
+    plan_words,
+    sections,
+    task_words,
+)
+from pfa_gate.report.terminal import printed
+from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
+from pfa_gate.report.terminal.look import HEADING, QUIET, STYLES, Look
+from pfa_gate.report.view import ASCII, UNICODE, clean, score, share
+
+_LEAST_WIDTH = 60
+_METHOD = 2
+_EMPHASIS = {"random best": QUIET, "random mean": QUIET, "uniform": QUIET, "pfa": ""}
+
+
+def terminal(study: Study, *, width: int, colour: bool, unicode: bool) -> str:
+    """The study as text; no line is wider than `width` (60 at least).
+
+    Args:
+        study: what was found.
+        width: terminal cells in a line.
+        colour: write ANSI styles; without them all is said in words.
+        unicode: whether the terminal can show more than ASCII.
+    """
+    look = Look(max(width, _LEAST_WIDTH), UNICODE if unicode else ASCII, 0)
+    text = printed(list(_lines(study, look)), look.width, colour)
+    return text if unicode else text.encode("ascii", "replace").decode("ascii")
+
+
+def _lines(study: Study, look: Look) -> Iterator[Text]:
+    name = shorten(clean(study.gate), look.width // 2, look.glyphs.dots)
+    yield Text.assemble((name, HEADING), "  ", (headline(study), STYLES["broken"] if study.failed else ""))
+    yield from look.sentence(look.glyphs.between.join((study.config, f"{study.seconds:,.0f} s")), 0, QUIET)
+    for task in study.tasks:
+        yield from look.sentence(_plain(task_words(task, study.metric), look), 0)
+    yield from _plans(study, look)
+    for section in sections(study):
+        yield from _section(section, study, look)
+    yield Text()
+    for note in notes(study):
+        yield from look.sentence(_plain(note, look), 0, QUIET)
+
+
+def _plain(text: str, look: Look) -> str:
+    return text.replace("±", look.glyphs.about)
+
+
+def _plans(study: Study, look: Look) -> Iterator[Text]:
+    yield from look.heading("Recipes")
+    cells = [[Text(title, QUIET) for title in ("", "strategy", "task", "filters", "parameters", "MACs")]]
+    for plan in study.plans:
+        names = (Text(shorten(clean(name), 16, look.glyphs.dots)) for name in (plan.strategy, plan.task))
+        mark = Text("" if plan.size else look.glyphs.broken, STYLES["broken"])
+        cells.append([mark, *names, *map(Text, plan_words(plan, study))])
+    for line, failed in zip(lay_out(cells, "lllrrr"), [None, *(plan.reason for plan in study.plans)], strict=True):
+        yield line
+        if failed is not None:
+            yield from look.sentence(failed, 3)
+
+
+def _section(section: Section, study: Study, look: Look) -> Iterator[Text]:
+    task = "" if len(study.tasks) == 1 else f", classes {section.task.name}"
+    parameters = plan_words(section.plan, study)[1]
+    title = shorten(clean(section.plan.strategy + task), look.width - 30, look.glyphs.dots)
+    yield from look.heading(title, f"{parameters} parameters" if parameters else "")
+    titles = ("", "counts", "method", study.metric, look.glyphs.about, "spread", "MACs", "s")
+    cells = [[Text(shorten(clean(title), 12, look.glyphs.dots), QUIET) for title in titles]]
+    cells += [_cells(row, study, look) for row in section.rows]
+    _fit(cells, look)
+    lines = lay_out(cells, "lll" + "r" * (len(titles) - 3))
+    yield lines[0]
+    for line, row in zip(lines[1:], section.rows, strict=True):
+        yield line
+        if row.reason is not None and row.reason != section.plan.reason:
+            several = f"{row.failed} of {row.failed + row.trials}: " if row.trials else ""
+            yield from look.sentence(several + row.reason, 3, STYLES["broken"])
+
+
+def _cells(row: Row, study: Study, look: Look) -> list[Text]:
+    style = _EMPHASIS[row.kind]
+    numbers = (
+        score(row.accuracy, study.metric) or look.glyphs.skipped,
+        error(row.stderr, study.metric),
+        error(row.spread, study.metric),
+        share(row.macs, study.model.macs),
+        "" if row.seconds is None else f"{row.seconds:.1f}",
+    )
+    mark = Text(look.glyphs.broken if row.failed else "", STYLES["broken"])
+    return [mark, Text(counts(row), style), Text(clean(method(row)), style), *(Text(each, style) for each in numbers)]
+
+
+def _fit(cells: Sequence[list[Text]], look: Look) -> None:
+    """Shorten the methods to what the other columns leave."""
+    others = [width for place, width in enumerate(widths(cells)) if place != _METHOD]
+    room = max(1, look.width - sum(others) - GAP * len(others))
+    for line in cells:
+        line[_METHOD] = Text(shorten(line[_METHOD].plain, room, look.glyphs.dots), line[_METHOD].style)

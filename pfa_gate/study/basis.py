@@ -1,0 +1,160 @@
+"""What all trials of a task share: the traced model, its spectra, and one removal order for each selection."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from pfa_gate.config import GateConfig
+from pfa_gate.cost import Cost
+from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_program
+from pfa_gate.errors import DataError, LabelsError
+from pfa_gate.evaluation import score
+from pfa_gate.gate.examine import planned, probed
+from pfa_gate.gate.measure import Spectra
+from pfa_gate.gate.stages import Stages
+from pfa_gate.loading import Batch, Batches, Subject
+from pfa_gate.recipe import Recipe
+from pfa_gate.record.study import Task
+from pfa_gate.selection import Evidence, Orders, criterion
+from pfa_gate.study.ask import with_strategy
+from pfa_gate.study.recipes import Room
+
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A task with everything that its trials have in common.
+
+    Attributes:
+        task: its name and size.
+        config: the gate.
+        subject: the full model, with the data of this task.
+        program, coupling: the full model, traced.
+        spectra: on this task's probe.
+        full: what the full model costs.
+    """
+
+    task: Task
+    config: GateConfig
+    subject: Subject
+    program: Program
+    coupling: Coupling
+    spectra: Spectra
+    full: Cost
+    _orders: dict[tuple[str, int], Orders] = field(default_factory=dict, repr=False)
+
+    @property
+    def filters(self) -> int:
+        """Filters of all groups that may be cut."""
+        return sum(spectrum.filters for spectrum in self.spectra.groups.values())
+
+    @property
+    def room(self) -> Room:
+        """What a recipe may say here."""
+        widths = {name: spectrum.filters for name, spectrum in self.spectra.groups.items()}
+        wanted = self.config.recipe
+        return Room(widths, self.parameters, wanted.round_to, wanted.minimum)
+
+    def parameters(self, keep: Mapping[str, int]) -> float:
+        """Parameters of the model with these counts, exactly."""
+        return float(self.coupling.footprint(keep).parameters)
+
+    def plan(self, strategy: str) -> Recipe:
+        """The recipe of a strategy."""
+        return planned(with_strategy(self.config, strategy), self.coupling, self.spectra, self.full)
+
+    def orders(self, selection: str, seed: int) -> Orders:
+        """The removal orders of a selection, made on first need."""
+        key = selection, seed
+        if key not in self._orders:
+            groups = [group for group in self.coupling.groups if group.name in self.spectra.groups]
+            first = self.config.probe.seed + seed
+            evidence = Evidence(self.program, groups, self.spectra.groups, self.subject.probe, first)
+            self._orders[key] = criterion(selection)(evidence)
+        return self._orders[key]
+
+
+def bases(config: GateConfig, subject: Subject, domains: Sequence[tuple[int, ...]], stages: Stages) -> Iterator[Basis]:
+    """The whole task, then each domain; with a domain the whole one is there for its recipes alone."""
+    with stages.stage("tracing", "model", "factory"):
+        program = export_model(subject.model, *inputs_of(subject.example))
+        traced = program, trace_program(program, config.recipe.residual)
+    yield _basis(config, subject, traced, stages, (WHOLE, not domains))
+    for classes in domains:
+        yield _basis(config, restricted(subject, classes), traced, stages, (",".join(map(str, classes)), True))
+
+
+def _basis(
+    config: GateConfig, subject: Subject, traced: tuple[Program, Coupling], stages: Stages, task: tuple[str, bool]
+) -> Basis:
+    _, full, found = probed(config, subject, stages, traced)
+    with stages.stage("scoring", "evaluation", "metric"):
+        accuracy, stderr, samples = scored(subject, subject.model)
+    told = Task(*task, subject.probe.samples, samples, accuracy, stderr)
+    return Basis(told, config, subject, *traced, found, full)
+
+
+def scored(subject: Subject, model: torch.nn.Module) -> tuple[float | None, float | None, int]:
+    """A model's score, its standard error over the evaluation's samples, and how many those are."""
+    if subject.evaluation is None:
+        return None, None, 0
+    found = score(model, subject.evaluation, subject.metric)
+    return found.value, None if found.outcomes is None else stderr_of(found.value, found.samples), found.samples
+
+
+def stderr_of(hits: float, samples: int) -> float | None:
+    """Standard error of a share of hits; None for a single sample.
+
+    Example:
+        >>> stderr_of(0.5, 101)
+        0.05
+    """
+    return sqrt(hits * (1 - hits) / (samples - 1)) if samples > 1 else None
+
+
+def restricted(subject: Subject, classes: tuple[int, ...]) -> Subject:
+    """The same model with the samples of some classes alone, in probe and evaluation.
+
+    Raises:
+        LabelsError: the data has no labels, or none that are whole numbers.
+        DataError: one of the classes has no sample.
+    """
+    probe = _only(subject.probe, classes)
+    evaluation = None if subject.evaluation is None else _only(subject.evaluation, classes)
+    return replace(subject, probe=probe, evaluation=evaluation, example=probe.example())
+
+
+def _only(batches: Batches, classes: tuple[int, ...]) -> Batches:
+    wanted = torch.tensor(classes)
+
+    def source() -> Iterator[Batch]:
+        # Each batch of the whole draws as it would in the whole task, so that a sample is the same in both.
+        for batch in batches:
+            rows = torch.isin(_labels(batch, batches), wanted).nonzero().flatten()
+            if len(rows):
+                yield batch.take(rows)
+
+    found = {int(label) for batch in batches for label in _labels(batch, batches).tolist()}
+    missing = [str(each) for each in classes if each not in found]
+    if missing:
+        raise DataError(
+            f"'{batches.name}' has no sample of class {', '.join(missing)}.",
+            remedy=f"Its classes are {', '.join(map(str, sorted(found)))}.",
+            where=batches.where,
+        )
+    return Batches(batches.name, source, batches.seed, batches.where)
+
+
+def _labels(batch: Batch, batches: Batches) -> Tensor:
+    labels = batch.labels
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.shape != (batch.size,):
+        raise LabelsError(
+            f"'{batches.name}' has no class for each sample, so it cannot be restricted to a domain.",
+            remedy="Give batches (inputs, labels), or arrays named images and labels.",
+            where=batches.where,
+        )
+    return labels

@@ -1,0 +1,87 @@
+"""`pfa-gate study`: says what it will run, shows how far it is, prints the table and writes the files."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pfa_gate.artifacts.study import write_study
+from pfa_gate.config import load
+from pfa_gate.gate import OUTPUT, only_gate
+from pfa_gate.report.study import terminal
+from pfa_gate.report.view import clean, shows_unicode
+from pfa_gate.study import Ask, Watch, run
+from pfa_gate.study.trials import Series
+
+FAILED = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the command was asked for.
+
+    Attributes:
+        config: a pfa.yaml.
+        gate: one of its gates; None where it has one.
+        ask: what to compare.
+        output: folder for the files; None for `.pfa/<gate>.study` beside the config.
+    """
+
+    config: Path
+    gate: str | None
+    ask: Ask
+    output: Path | None
+
+
+def study(order: Order) -> int:
+    """Run a study, print it, write it.
+
+    Returns:
+        0, or 1 where a trial could not be run.
+
+    Raises:
+        PFAGateError: nothing could be run, or nothing written.
+    """
+    document = load(order.config)
+    gate = order.gate or only_gate(document)
+    series = Series.of(document.gate(gate), order.ask)
+    print(_announced(gate, series, max(1, len(order.ask.domains))), file=sys.stderr, flush=True)
+    with _Bar() as bar:
+        found = run(order.config, gate, order.ask, Watch(bar.show))
+    files = write_study(order.output or document.path.parent / OUTPUT / f"{gate}.study", found)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    unicode = shows_unicode(sys.stdout.encoding)
+    print(terminal(found, width=shutil.get_terminal_size().columns, colour=colour, unicode=unicode), end="")
+    print("\nFiles: " + ", ".join(map(clean, files)))
+    return FAILED if found.failed or any(plan.reason for plan in found.plans) else 0
+
+
+def _announced(gate: str, series: Series, tasks: int) -> str:
+    models, trials = series.models * tasks, series.trials * tasks
+    return f"Study of {clean(gate)}: {models:,} models to cut and recover, {trials:,} scores."
+
+
+class _Bar:
+    """A bar on the error stream, on a terminal only; it is gone when all is done."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        shown = console.is_terminal
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        self._progress.update(self._task, description=stage, completed=done, total=total)

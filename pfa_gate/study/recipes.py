@@ -1,0 +1,137 @@
+"""Recipes to compare with: counts by one share of every group, or by chance, at a given number of parameters."""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfa_gate.errors import TargetError
+
+Shares = Mapping[str, float]
+Keep = dict[str, int]
+
+TOLERANCE = 0.01
+_HALVINGS = 50
+# Draws that no scale brings to the target are made anew; with groups of few filters that happens now and then.
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a recipe may say.
+
+    Attributes:
+        widths: group name -> filters, of every group that may be cut.
+        footprint: counts -> parameters of the model; it must not fall when a count rises.
+        round_to: counts are multiples of this, or the width.
+        minimum: fewest filters of a group.
+    """
+
+    widths: Mapping[str, int]
+    footprint: Callable[[Mapping[str, int]], float]
+    round_to: int = 1
+    minimum: int = 1
+
+    def counts(self, wanted: Mapping[str, float]) -> Keep:
+        """Allowed counts at or below those wanted, as far as there are any.
+
+        Example:
+            >>> Room({"stem": 10}, len, round_to=4).counts({"stem": 7.9}), Room({"stem": 10}, len).counts({"stem": 0})
+            ({'stem': 4}, {'stem': 1})
+        """
+        return {name: self._count(width, wanted[name]) for name, width in self.widths.items()}
+
+    def _count(self, width: int, wanted: float) -> int:
+        least = min(width, math.ceil(self.minimum / self.round_to) * self.round_to)
+        # A product that rounding leaves just below a whole number is that number.
+        fewer = math.floor(wanted / self.round_to + 1e-9) * self.round_to
+        return width if wanted >= width else max(least, fewer)
+
+
+def uniform(room: Room, target: float) -> Keep:
+    """One share of every group, at a number of parameters.
+
+    Every count is within one step of the same share of its group's width.
+
+    Args:
+        room: what may be said.
+        target: parameters.
+
+    Raises:
+        TargetError: no share comes within the tolerance.
+
+    Example:
+        >>> uniform(Room({"a": 10, "b": 20}, lambda keep: sum(keep.values())), 15)
+        {'a': 5, 'b': 10}
+    """
+    keep = scaled(room, dict.fromkeys(room.widths, 1.0), target)
+    if abs(room.footprint(keep) - target) > TOLERANCE * target:
+        raise _unreached("No uniform recipe", room.footprint(keep), target)
+    return keep
+
+
+def random(room: Room, target: float, seed: int, draw: int) -> Keep:
+    """Counts by chance, at a number of parameters.
+
+    The share of each group is drawn from (0, 1), independently; one factor then brings all to the target.
+
+    Args:
+        room: what may be said.
+        target: parameters.
+        seed: of all draws; the shares are the same on every machine.
+        draw: which one.
+
+    Raises:
+        TargetError: no draw of several comes within the tolerance.
+
+    Example:
+        >>> room = Room({"a": 100, "b": 100}, lambda keep: sum(keep.values()))
+        >>> sum(random(room, 100, seed=0, draw=3).values())
+        100
+    """
+    keep: Keep = {}
+    for attempt in range(_TRIES):
+        keep = scaled(room, _drawn(room.widths, (seed, draw, attempt)), target)
+        if abs(room.footprint(keep) - target) <= TOLERANCE * target:
+            return keep
+    raise _unreached(f"No random recipe of draw {draw}", room.footprint(keep), target)
+
+
+def scaled(room: Room, shares: Shares, target: float) -> Keep:
+    """Shares times the one factor that comes closest to the target, then single steps towards it.
+
+    The largest factor whose counts are within the target is found by halving; the groups that it rounds down most
+    take one step more, each as long as that comes closer.
+    """
+    low, high = 0.0, 1.0 / min(shares.values())
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        fits = room.footprint(room.counts(_wanted(room, shares, middle))) <= target
+        low, high = (middle, high) if fits else (low, middle)
+    wanted = _wanted(room, shares, low)
+    keep = room.counts(wanted)
+    lacking = sorted(keep, key=lambda name: keep[name] - wanted[name])
+    for name in lacking:
+        more = keep | {name: min(room.widths[name], keep[name] + room.round_to)}
+        if abs(room.footprint(more) - target) < abs(room.footprint(keep) - target):
+            keep = more
+    return keep
+
+
+def _wanted(room: Room, shares: Shares, factor: float) -> dict[str, float]:
+    return {name: min(float(width), factor * shares[name] * width) for name, width in room.widths.items()}
+
+
+def _drawn(widths: Mapping[str, int], seeds: tuple[int, ...]) -> Shares:
+    return {
+        name: float(np.random.default_rng([*seeds, zlib.crc32(name.encode())]).uniform(1e-3, 1.0)) for name in widths
+    }
+
+
+def _unreached(what: str, found: float, target: float) -> TargetError:
+    return TargetError(
+        f"{what} comes within {TOLERANCE:.0%} of {target:,.0f} parameters; the nearest has {found:,.0f}.",
+        remedy="Compare at another size, or lower round_to.",
+    )

@@ -1,0 +1,195 @@
+"""The trials of a task: each a model that is cut, proved, recovered and scored."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from pfa_gate.config import GateConfig
+from pfa_gate.cost import cost
+from pfa_gate.errors import PFAGateError, TargetError
+from pfa_gate.gate.examine import cut_exactly
+from pfa_gate.gate.recover import recover
+from pfa_gate.gate.stages import Stages
+from pfa_gate.record import RecoveryStep, Size, finite
+from pfa_gate.record.study import Counts, Plan, Trial
+from pfa_gate.selection import criterion, keep_last
+from pfa_gate.study.ask import Ask, Steps, chains, steps_of, with_strategy
+from pfa_gate.study.basis import Basis, scored, stderr_of
+from pfa_gate.study.recipes import TOLERANCE, random, uniform
+from pfa_gate.surgery import Compressed
+
+_NOT_OURS = (PFAGateError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Series:
+    """All that is asked of one task.
+
+    Attributes:
+        ask: what to compare.
+        runs: recoveries that one run serves, the first with all the steps.
+        baseline: those of the uniform and the random recipes: the first recovery, and what is on the way to it.
+    """
+
+    ask: Ask
+    runs: tuple[tuple[str, ...], ...]
+    baseline: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: GateConfig, ask: Ask) -> "Series":
+        """Check every word of what is asked, before anything runs.
+
+        Raises:
+            ConfigError: there is no such strategy, selection or recovery.
+        """
+        for strategy in ask.strategies:
+            with_strategy(config, strategy)
+        for selection in ask.selections:
+            criterion(selection)
+        first = ask.recoveries[0]
+        on_the_way = [each for each in ask.recoveries if steps_of(first)[: len(steps_of(each))] == steps_of(each)]
+        return cls(ask, chains(ask.recoveries), chains(on_the_way)[0])
+
+    @property
+    def models(self) -> int:
+        """Models that are cut and recovered for one task."""
+        methods = sum(len(self.ask.seeds_of(selection)) for selection in self.ask.selections) * len(self.runs)
+        return len(self.ask.strategies) * (methods + self.ask.uniform + self.ask.random)
+
+    @property
+    def trials(self) -> int:
+        """Scores of one task: a model is scored after each recovery on its way."""
+        methods = sum(len(self.ask.seeds_of(selection)) for selection in self.ask.selections)
+        others = (self.ask.uniform + self.ask.random) * len(self.baseline)
+        return len(self.ask.strategies) * (methods * len(self.ask.recoveries) + others)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What makes the models of some trials differ from others: counts, selection and their draws."""
+
+    plan: Plan
+    counts: Counts = "pfa"
+    draw: int = 0
+    selection: str = ""
+    seed: int = 0
+
+    def trial(self, recovery: str, keep: Mapping[str, int], reason: str | None = None) -> Trial:
+        plan, selection = self.plan, self.selection
+        return Trial(
+            plan.task, plan.strategy, self.counts, self.draw, selection, self.seed, recovery,
+            dict(keep), None, None, None, 0.0, reason,
+        )  # fmt: skip
+
+
+def plans(basis: Basis, strategies: Sequence[str]) -> Iterator[Plan]:
+    """What each strategy makes of a task; a strategy that cannot has the reason."""
+    for strategy in strategies:
+        try:
+            keep = basis.plan(strategy).keep
+        except PFAGateError as error:
+            yield Plan(basis.task.name, strategy, 0, None, {}, error.fact)
+            continue
+        size = basis.coupling.footprint(keep)
+        filters = sum(keep.values())
+        yield Plan(basis.task.name, strategy, filters, Size(size.parameters, size.bytes, size.macs), keep)
+
+
+def trials(basis: Basis, series: Series, made: Sequence[Plan], stages: Stages) -> Iterator[Trial]:
+    """Every trial of a task, one after the other.
+
+    An error of one is a trial with the reason. Without a recipe of the strategy there is no number of parameters to
+    compare at, so its uniform and random recipes are left out.
+    """
+    for plan in made:
+        for selection in series.ask.selections:
+            for seed in series.ask.seeds_of(selection):
+                each = _Made(plan, "pfa", 0, selection, seed)
+                for run in series.runs:
+                    yield from _run(basis, each, partial(_planned, plan), run, stages)
+        if plan.size is not None:
+            yield from _compared(basis, series, plan, stages)
+
+
+def _compared(basis: Basis, series: Series, plan: Plan, stages: Stages) -> Iterator[Trial]:
+    """The uniform and the random recipes at the parameters of a plan."""
+    room, target, seed = basis.room, float(plan.size.parameters if plan.size else 0), basis.config.probe.seed
+    selection = series.ask.selections[0]
+    if series.ask.uniform:
+        recipe = partial(uniform, room, target)
+        yield from _run(basis, _Made(plan, "uniform", 0, selection), recipe, series.baseline, stages)
+    for draw in range(series.ask.random):
+        recipe = partial(random, room, target, seed, draw)
+        yield from _run(basis, _Made(plan, "random", draw, selection), recipe, series.baseline, stages)
+
+
+def _planned(plan: Plan) -> Mapping[str, int]:
+    if plan.reason is not None:
+        raise TargetError(plan.reason)
+    return plan.keep
+
+
+def _run(
+    basis: Basis, each: _Made, recipe: Callable[[], Mapping[str, int]], run: Sequence[str], stages: Stages
+) -> Iterator[Trial]:
+    """One model, scored after each recovery of a run; where the whole run fails, each recovery has its own."""
+    keep: Mapping[str, int] = {}
+    try:
+        keep = recipe()
+        yield from _scored(basis, each, keep, run, stages)
+    except _NOT_OURS as error:
+        if len(run) > 1 and keep:
+            for recovery in run:
+                yield from _run(basis, each, recipe, (recovery,), stages)
+        else:
+            yield from (each.trial(recovery, keep, _told(error)) for recovery in run)
+
+
+def _scored(basis: Basis, each: _Made, keep: Mapping[str, int], run: Sequence[str], stages: Stages) -> list[Trial]:
+    subject = basis.subject
+    chosen = keep_last(basis.orders(each.selection, each.seed), dict(keep)).kept
+    started = time.perf_counter()
+    inactive = {name: spectrum.inactive for name, spectrum in basis.spectra.groups.items()}
+    _, smaller = cut_exactly(basis.config, subject, basis.coupling, chosen, inactive)
+    found = cost(smaller.model, subject.example)
+    cutting = time.perf_counter() - started
+    _check_equal(each, found.parameters)
+    course = _course(basis, smaller, steps_of(run[0]), stages)
+    blank = replace(each.trial("", keep), size=Size(found.parameters, found.bytes, found.macs))
+    return [_ended(basis, replace(blank, recovery=recovery), cutting, course) for recovery in run]
+
+
+def _course(basis: Basis, smaller: Compressed, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
+    """The score after the cut and after each step."""
+    if not steps:
+        return (RecoveryStep("cut", finite(scored(basis.subject, smaller.model)[0]), 0.0),)
+    config = basis.config.model_copy(update={"recovery": steps})
+    return recover(config, basis.subject, (basis.program, smaller), stages)[1]
+
+
+def _ended(basis: Basis, trial: Trial, cutting: float, course: Sequence[RecoveryStep]) -> Trial:
+    """A trial with what was found when its last step was done."""
+    done = course[: 1 + len(steps_of(trial.recovery))]
+    accuracy = done[-1].accuracy
+    known = basis.task.stderr is not None and accuracy is not None
+    return replace(
+        trial,
+        accuracy=accuracy,
+        stderr=stderr_of(accuracy, basis.task.evaluation) if known and accuracy is not None else None,
+        seconds=round(cutting + sum(step.seconds for step in done), 3),
+        reason="its score is no finite number" if accuracy is None else None,
+    )
+
+
+def _check_equal(each: _Made, parameters: int) -> None:
+    target = each.plan.size.parameters if each.plan.size else 0
+    if each.counts != "pfa" and abs(parameters - target) > TOLERANCE * target:
+        raise TargetError(f"The model has {parameters:,} parameters; {target:,} were wanted, within {TOLERANCE:.0%}.")
+
+
+def _told(error: Exception) -> str:
+    """The fact of an error of ours, or the first line of torch's."""
+    if isinstance(error, PFAGateError):
+        return error.fact
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
