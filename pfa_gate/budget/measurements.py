@@ -72,7 +72,7 @@ class Measurements:
         full: size of the full model.
         compressed: size of the compressed model.
         accuracy_drop: score of the full model minus the compressed one's, as a fraction (0.005 is 0.5 pp).
-        accuracy_interval: 95 % interval of the drop, paired over samples; None where the metric is not per sample.
+        accuracy_interval: 95 % interval of the drop, paired over samples, or over parts; None where there is none.
         accuracy_samples: how many samples were scored.
         latency: time of the compressed model over that of the full one (0.8 is 80 %).
         exact: the surgery's proof; None where nothing was compressed, for the reason `compressed_reason`.

@@ -156,6 +156,10 @@ class Findings:
         if self.cut is None:
             yield Unmeasured("compressed model", self.reason)
             return
+        for found in self.cut.scores or ():
+            if found.whole:
+                yield Unmeasured("interval of the score", found.whole)
+                break
         for name in self.cut.coupling.unknown:
             yield Unmeasured("coupling", f"{name}; what it touches stays whole")
         for name, reason in sorted(self.cut.compressed.put_back.items()):

@@ -101,8 +101,8 @@ def _scores(subject: Subject, smaller: Compressed, stages: Stages) -> tuple[Scor
     if subject.evaluation is None:
         return None
     with stages.stage("scoring", "evaluation", "metric"):
-        full = score(subject.model, subject.evaluation, subject.metric)
-        return full, score(smaller.model, subject.evaluation, subject.metric)
+        full = score(subject.model, subject.evaluation, subject.metric, in_parts=True)
+        return full, score(smaller.model, subject.evaluation, subject.metric, in_parts=True)
 
 
 def _latency(config: GateConfig, subject: Subject, smaller: Compressed, stages: Stages) -> float | None:

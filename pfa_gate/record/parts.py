@@ -177,7 +177,7 @@ class Scores:
         full: score of the full model.
         compressed: score of the compressed one; None where there is none.
         drop: full minus compressed.
-        interval: 95 % interval of the drop, paired over samples.
+        interval: 95 % interval of the drop, paired over samples, or over parts for the user's own metric.
     """
 
     metric: str

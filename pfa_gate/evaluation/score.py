@@ -1,8 +1,8 @@
-"""How well a model does: a score on labelled data, and the interval of a drop between two scores."""
+"""How well a model does: a score on labelled data."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from math import isfinite, sqrt
+from dataclasses import dataclass, replace
+from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pfa_gate.errors import DataError, LabelsError, MetricError, NotFiniteError, PFAGateError
+from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
+from pfa_gate.evaluation.parts import FEWEST_SAMPLES, parts_of
 from pfa_gate.loading import Batch, Batches, Metric, forward
 from pfa_gate.loading.blame import raised
 
 _HITS = {"accuracy": 1, "top5": 5}
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,25 @@ class Score:
         outcomes: f64 [N], 1 for a hit and 0 for a miss, in the order of the data; None for the user's
             own metric.
         samples: N.
+        parts: f64 [parts], what the user's own metric gives on equal parts of the data; None where it was not asked.
+        whole: why there are no parts.
     """
 
     value: float
     outcomes: npt.NDArray[np.float64] | None
     samples: int
+    parts: npt.NDArray[np.float64] | None = None
+    whole: str = ""
 
 
-def score(model: nn.Module, batches: Batches, metric: Metric) -> Score:
+def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool = False) -> Score:
     """Score a model.
 
     Args:
         model: in eval mode; for accuracy and top5 its first floating output (or `logits`) is [N, classes].
         batches: with integer labels [N] for accuracy and top5.
         metric: `accuracy`, `top5`, or a callable(model, batches) -> float.
+        in_parts: ask the user's own metric for parts of the data too, from which an interval can be drawn.
 
     Raises:
         LabelsError: no labels, or labels that do not fit the outputs.
@@ -57,7 +62,8 @@ def score(model: nn.Module, batches: Batches, metric: Metric) -> Score:
         array([1., 1., 0.])
     """
     if callable(metric):
-        return _own_score(model, batches, metric)
+        found = Score(_own_value(model, batches, metric), None, batches.samples)
+        return _with_parts(found, model, batches, metric) if in_parts else found
     seen = 0
     hits: list[npt.NDArray[np.float64]] = []
     for batch in batches:
@@ -72,43 +78,18 @@ def score(model: nn.Module, batches: Batches, metric: Metric) -> Score:
     return Score(float(outcomes.mean()), outcomes, len(outcomes))
 
 
-def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
-    """Give the 95 % interval of `full - compressed`, both scored on the same samples.
-
-    The adjusted Wald interval for a difference of paired proportions: with b samples that only the full
-    model hits and c that only the compressed one hits, p = (b + 1) / (N + 2), q = (c + 1) / (N + 2), the
-    interval is p - q +- 1.96 sqrt((p + q - (p - q)^2) / (N + 2)). Source: D. G. Bonett and R. M. Price,
-    Journal of Educational and Behavioral Statistics 37 (2012) 479-488. Unlike the plain Wald interval it
-    does not shrink to a point where the two models never differ.
-
-    Returns:
-        Low and high, as shares of samples; None where a score has no outcomes per sample.
-
-    Raises:
-        DataError: the two scores have different numbers of samples.
-
-    Example:
-        >>> full, same = Score(1.0, np.ones(98), 98), Score(1.0, np.ones(98), 98)
-        >>> low, high = drop_interval(full, same)
-        >>> round(low, 3), round(high, 3)
-        (-0.028, 0.028)
-    """
-    if full.outcomes is None or compressed.outcomes is None:
-        return None
-    if full.samples != compressed.samples:
-        raise DataError(
-            f"The evaluation gave {full.samples} samples for the full model, "
-            f"and {compressed.samples} for the compressed one.",
-            remedy="Give the same data every time it is read.",
-        )
-    difference = full.outcomes - compressed.outcomes
-    trials = full.samples + 2
-    lost, won = ((difference > 0).sum() + 1) / trials, ((difference < 0).sum() + 1) / trials
-    half = _Z95 * sqrt((lost + won - (lost - won) ** 2) / trials)
-    return float(lost - won - half), float(lost - won + half)
+def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+    if found.samples < FEWEST_SAMPLES:
+        return replace(found, whole=f"the evaluation has {found.samples} samples; {FEWEST_SAMPLES} are needed")
+    try:
+        values = [_own_value(model, part, metric) for part in parts_of(batches)]
+    except PFAGateError as error:
+        # It gave a value on all of the data, so this is no mistake: AUC needs both classes in each part.
+        return replace(found, whole=f"on a part of the evaluation alone it fails: {error.fact}")
+    return replace(found, parts=np.array(values, dtype=np.float64))
 
 
-def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> float:
     name = getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__)
     try:
         with torch.no_grad():
@@ -126,7 +107,7 @@ def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
         )
     if not isfinite(value):
         raise MetricError(f"The metric '{name}' gave {float(value)}.", remedy="Return one finite float.")
-    return Score(float(value), None, batches.samples)
+    return float(value)
 
 
 def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArray[np.float64]:
