@@ -8,7 +8,8 @@ from pfa_gate.errors import CommentError, NotAllowedError
 from pfa_gate.github.merge import merge
 from pfa_gate.github.place import Place, place
 from pfa_gate.github.post import Pace, Policy, Wish, post
-from pfa_gate.github.records import Source, read, section_of
+from pfa_gate.github.records import Source, read, section_of, section_of_run
+from pfa_gate.github.section import Section
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Order:
         policy: when to comment.
         leg: name of the matrix leg.
         only: drop the sections of gates and legs that are not among the records.
+        status: exit status of pytest; None if it is not told.
         dry_run: print, and ask nobody.
     """
 
@@ -33,6 +35,7 @@ class Order:
     policy: Policy = "auto"
     leg: str = ""
     only: bool = False
+    status: int | None = None
     dry_run: bool = False
 
 
@@ -58,12 +61,12 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
           at gone.json
           Name a record.json that a run has written.
     """
-    sources = read(order.records, order.leg, legs=order.trusted)
+    failed = order.status not in (None, 0)
+    sources = read(order.records, order.leg, legs=order.trusted, failed=failed)
     if order.policy == "never":
         return "No comment: the policy is never."
     if order.dry_run:
-        sections = [section_of(source, (0, 0), brief=order.policy != "always") for source in sources]
-        return merge("", sections)
+        return merge("", [section for section in _sections(order, sources, (0, 0)) if section.gate])
     where = place(environment, order.repository, order.pull)
     token = environment.get("GITHUB_TOKEN") or environment.get("GH_TOKEN") or ""
     if not token:
@@ -87,12 +90,20 @@ def _posted(order: Order, sources: tuple[Source, ...], where: Place, token: str)
     numbers, remark = pulls(where, token, pace, check=order.trusted)
     if not numbers:
         return remark
-    sections = tuple(section_of(source, where.run, brief=order.policy != "always") for source in sources)
-    wish = Wish(sections, order.policy, order.only)
+    wish = Wish(_sections(order, sources, where.run), order.policy, order.only)
     return "\n".join(
         f"Comment on {where.repository}#{number}: {post(Thread(where, token, number, pace), wish, pace)}."
         for number in numbers
     )
+
+
+def _sections(order: Order, sources: tuple[Source, ...], run: tuple[int, int]) -> tuple[Section, ...]:
+    sections = [section_of(source, run, brief=order.policy != "always") for source in sources]
+    if order.status is not None:
+        # A gate that could not be measured leaves no record, and a comment must not say less than the build.
+        told = any(section.outcome != "kept" for section in sections)
+        sections.append(section_of_run(order.leg, run, silent=order.status != 0 and not told))
+    return tuple(sections)
 
 
 def _report(source: Source) -> str:

@@ -116,10 +116,12 @@ def decide(comments: Sequence[Comment], wish: Wish) -> Plan:
     new = [
         section
         for section in wish.sections
-        if wish.policy == "always" or section.outcome != "kept" or section.key in keys
+        if (wish.policy == "always" and section.gate) or section.outcome != "kept" or section.key in keys
     ]
     mine = {section.key for section in wish.sections}
     merged = united([*(section for section in stored if not wish.only or section.key in mine), *new])
+    # A run that left its verdict needs no word beside its gates.
+    merged = tuple(section for section in merged if section.gate or section.outcome != "kept") or merged
     resolved = all(section.outcome == "kept" for section in merged)
     if not ours:
         return Plan(create=compose(merged) if merged else None)

@@ -18,6 +18,8 @@ from pfa_gate.report.markdown.escape import code
 LARGEST = 16 * 1024 * 1024
 MOST = 200
 _FILE = "record.json"
+# As the action names its artifacts, before the leg.
+_ARTIFACT = "pfa-gate-reports"
 _LONGEST_NAME = 200
 
 
@@ -30,7 +32,7 @@ class Source:
     record: Record
 
 
-def read(places: Sequence[Path], leg: str, *, legs: bool = False) -> tuple[Source, ...]:
+def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool = False) -> tuple[Source, ...]:
     """Read every record that is named, or lies in a folder that is named.
 
     Args:
@@ -38,6 +40,7 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False) -> tuple[Sourc
         leg: name of the matrix leg.
         legs: where that is empty, take the folders between the one that is named and the gate's own:
             `reports/py3.12/digits/record.json` in `reports` is of the leg `py3.12`.
+        failed: the run has failed, so that it need not have left a record.
 
     Raises:
         CommentError: there is no record, there are too many, or one is too large or no plain file.
@@ -46,7 +49,7 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False) -> tuple[Sourc
     found = [(path, leg or (own if legs else "")) for place in places for path, own in _files(place)]
     if not places:
         found = [(path, leg) for path in sorted(Path().rglob(f".pfa/*/{_FILE}"))]
-    if not found:
+    if not found and not failed:
         named = ", ".join(f"'{place}'" for place in places) or "any .pfa folder"
         raise CommentError(f"There is no {_FILE} in {named}.", remedy="Run `pytest --pfa` first, or name the file.")
     if len(found) > MOST:
@@ -76,13 +79,30 @@ def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
     )
 
 
+def section_of_run(leg: str, run: tuple[int, int], *, silent: bool) -> Section:
+    """What there is to say of a run as a whole: that it left no verdict, or that it did.
+
+    Args:
+        leg: name of the matrix leg.
+        run: id and attempt of the workflow run.
+        silent: it failed, and no record says why.
+
+    Example:
+        >>> section_of_run("", (1, 1), silent=True).outcome
+        'not judged'
+    """
+    told = "❔ The run failed, and no record says why; its log does." if silent else "✅ The run left its verdict."
+    at = f" · {code(leg)}" if leg else ""
+    return Section("", "", _short(leg), "not judged" if silent else "kept", f"{told}{at}", run=run)
+
+
 def _files(place: Path) -> Iterator[tuple[Path, str]]:
     if not place.is_dir():
         yield place, ""
         return
     for path in sorted(place.rglob(_FILE)):
-        between = path.relative_to(place).parts[:-2]
-        yield path, "/".join(part for part in between if part != ".pfa")
+        between = [part for part in path.relative_to(place).parts[:-2] if part != ".pfa"]
+        yield path, "/".join(between).removeprefix(_ARTIFACT).removeprefix("-")
 
 
 def _load(path: Path) -> Record:
