@@ -3,7 +3,9 @@
 PYTEST_DONT_REWRITE
 """
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,10 +30,12 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
         return
     from pfa_gate.record import from_dict  # noqa: PLC0415
     from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
+    from pfa_gate.report.terminal.links import follows_links, linked  # noqa: PLC0415
     from pfa_gate.report.view import shows_unicode  # noqa: PLC0415
 
     reporter.write_sep("=", "pfa_gate")
     writer = config.get_terminal_writer()
+    links = writer.hasmarkup and follows_links(os.environ)
     order = {str(path): index for index, path in enumerate(plan.configs)}
     for result in sorted(found, key=lambda each: (order[each.config], each.gate)):
         text = render(
@@ -41,6 +45,8 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
             unicode=shows_unicode(sys.stdout.encoding),
             verbosity=verbosity,
         )
+        if links:
+            text = linked(text, from_dict(result.record), Path.cwd())
         reporter.write_line(text.rstrip("\n"))
         for line in _sections(config, from_dict(result.record)):
             reporter.write_line(line)

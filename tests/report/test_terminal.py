@@ -5,18 +5,25 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 import records
+from examples import changed
+from goldens import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from pfa_gate import keep_energy, keep_kl
+from pfa_gate.covariance import Moments
 from pfa_gate.record import Record, Unmeasured
 from pfa_gate.report.terminal import render
+from pfa_gate.report.terminal.links import linked
+from pfa_gate.spectrum import spectrum as spectrum_of
 
-GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = {
     "kept": records.kept,
     "broken": records.broken,
@@ -35,28 +42,76 @@ def plain(record: Record, width: int = 80, verbosity: int = 0) -> str:
     return render(record, width=width, colour=False, unicode=True, verbosity=verbosity)
 
 
-def golden(name: str, text: str) -> None:
-    """Compare with a golden file; PFA_GATE_UPDATE_GOLDEN=1 writes it instead."""
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("PFA_GATE_UPDATE_GOLDEN") == "1":
-        path.write_text(text, encoding="utf-8", newline="\n")
-    assert text == path.read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_golden_at_80_columns(example, kind):
-    golden(f"{example}.{kind}", render(EXAMPLES[example](), width=80, **KINDS[kind]))
+    golden(f"{example}.{kind}.txt", render(EXAMPLES[example](), width=80, **KINDS[kind]))
 
 
-@pytest.mark.parametrize("width", [60, 120])
+@pytest.mark.parametrize("width", [40, 60, 120])
 def test_golden_at_other_widths(width):
-    golden(f"broken.{width}", plain(records.broken(), width))
+    golden(f"broken.{width}.txt", plain(records.broken(), width))
 
 
-@pytest.mark.parametrize(("verbosity", "name"), [(-1, "quiet"), (1, "verbose")])
+@pytest.mark.parametrize("kind", ["styled", "ascii"])
+@pytest.mark.parametrize("width", [40, 60])
+def test_golden_of_the_twins_of_a_narrow_terminal(width, kind):
+    golden(f"broken.{width}.{kind}.txt", render(records.broken(), width=width, **KINDS[kind]))
+
+
+@pytest.mark.parametrize(("verbosity", "name"), [(-1, "quiet"), (1, "verbose"), (2, "spectra")])
 def test_golden_at_other_verbosities(verbosity, name):
-    golden(f"broken.{name}", plain(records.broken(), verbosity=verbosity))
+    golden(f"broken.{name}.txt", plain(records.broken(), verbosity=verbosity))
+
+
+@pytest.mark.parametrize("kind", ["styled", "ascii"])
+def test_golden_of_the_twins_of_spectra(kind):
+    golden(f"broken.spectra.{kind}.txt", render(records.broken(), width=80, verbosity=2, **KINDS[kind]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_golden_of_recovery_and_baseline(kind, monkeypatch):
+    class Day(date):
+        @classmethod
+        def today(cls):
+            return cls(2026, 11, 20)
+
+    monkeypatch.setattr("pfa_gate.report.baseline.date", Day)
+    golden(f"changed.{kind}.txt", render(changed(), width=80, **KINDS[kind]))
+
+
+def test_the_marks_of_a_spectrum_are_the_cuts_of_the_rules():
+    layer = records.layer("stem", 64, 0.2)
+    spectrum = analyse_like(layer)
+    record = records.record((layer,))
+    lines = plain(record, verbosity=2).split("Spectra\n")[1].splitlines()
+    marks = lines[2]
+    assert marks.index("k") - 3 == keep_kl(spectrum) - 1
+    assert marks.index("e") - 3 == keep_energy(spectrum, 0.98) - 1
+    assert len(lines[1].strip()) == 64
+
+
+def analyse_like(layer):
+    """A Spectrum that has the eigenvalues of a record's layer."""
+    values = np.array(layer.eigenvalues)
+    return spectrum_of(Moments(10_000, np.zeros(64), np.diag(values) * 9_999.0))
+
+
+def test_spectra_are_shown_with_vv_only():
+    assert "Spectra" not in plain(records.kept(), verbosity=1)
+    assert "Spectra" in plain(records.kept(), verbosity=2)
+    blank = records.record((records.HEAD,), {"model": {"parameters": 9}})
+    assert "Spectra" not in plain(blank, verbosity=2)
+
+
+def test_links_lead_to_the_files_and_change_nothing_that_is_seen():
+    record = records.kept()
+    text = plain(record)
+    with_links = linked(text, record, Path("/project"))
+    assert re.sub(r"\x1b]8;;.*?\x1b\\", "", with_links) == text
+    found = dict(re.findall(r"\x1b]8;;(file:.*?)\x1b\\(.*?)\x1b]8;;\x1b\\", with_links))
+    folder = "file:///project/example_project/.pfa/digits"
+    assert found == {f"{folder}/{Path(path).name}": Path(path).name for path in record.files.values()}
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -70,7 +125,7 @@ def test_styles_change_no_word(example):
 @pytest.mark.parametrize("unicode", [True, False])
 def test_no_line_is_wider_than_asked_and_none_ends_in_space(example, unicode):
     for width in (*range(40, 161, 13), 60, 80):
-        for verbosity in (-1, 0, 1):
+        for verbosity in (-1, 0, 1, 2):
             text = render(EXAMPLES[example](), width=width, colour=False, unicode=unicode, verbosity=verbosity)
             assert max(map(cell_len, text.splitlines())) <= width
             assert not re.search(r" $", text, re.MULTILINE)

@@ -16,13 +16,14 @@ _JOINED = re.compile(r"([@#]|:(?=//)|\bwww(?=\.)|\bGH(?=-\d))", re.IGNORECASE)
 def code(name: str, length: int = LONGEST_NAME) -> str:
     """A name as code: nothing in a span of code is markup, a mention or a link, in a table or outside.
 
-    A vertical bar becomes a look-alike: within a table no escape of it survives every reader.
+    A vertical bar becomes a look-alike: within a table no escape of it survives every reader. The opening of a
+    comment is kept apart, so that no name can pass for one of the markers that comments are found by.
 
     Example:
         >>> code("conv1"), code("a`b|c"), code("")
         ('`conv1`', '``a`b│c``', '(no name)')
     """
-    text = shorten(" ".join(clean(name).split()), length).replace("|", "│")
+    text = shorten(" ".join(clean(name).split()), length).replace("|", "│").replace("<!", f"<{_APART}!")
     if not text:
         return "(no name)"
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))

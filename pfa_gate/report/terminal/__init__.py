@@ -14,6 +14,7 @@ from pfa_gate.report.baseline import baseline_sentences
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
+from pfa_gate.report.terminal.spectra import spectra_section
 from pfa_gate.report.terminal.waterfall import recovery_section
 from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline
 
@@ -31,7 +32,7 @@ def render(record: Record, *, width: int, colour: bool, unicode: bool, verbosity
         colour: write ANSI styles; without them every verdict is still there in words and signs.
         unicode: whether the terminal can show more than ASCII.
         verbosity: as `pytest -v` counts it. -1: verdict and what is not kept; 0: of more than 24 layers the
-            failing and the worst five; 1: all layers, all sentences, seconds per stage.
+            failing and the worst five; 1: all layers, all sentences, seconds per stage; 2: each spectrum at length.
 
     Example:
         >>> from pfa_gate.record import Probe, Record, Size
@@ -49,6 +50,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
     yield from _header(record, look)
     if look.verbosity >= 0:
         yield from layer_section(record, look)
+        yield from spectra_section(record, look)
         yield from _footprint(record, look)
         yield from recovery_section(record, look)
     yield from _budgets(record, look)
@@ -105,8 +107,10 @@ def _footprint(record: Record, look: Look) -> list[Text]:
         cells.append([Text(shorten(clean(row.name), 12, look.glyphs.dots)), *texts, Text(row.remark, QUIET)])
     if record.compressed is None and record.scores is None:
         cells = [line[:2] for line in cells]
-    if sum(widths(cells)) + GAP * len(cells[0]) > look.width:
+    if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
         cells = [line[:4] for line in cells]
+    if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
+        cells = [[line[0], *line[2:]] for line in cells]
     return [*look.heading("Footprint"), *lay_out(cells, "lrrrl"[: len(cells[0])])]
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from pfa_gate.record import Record, Scores
+from pfa_gate.report.recovery import recovery_rows
 from pfa_gate.report.terminal.grid import lay_out
 from pfa_gate.report.terminal.look import QUIET, Look
-from pfa_gate.report.view import change, clean, score
+from pfa_gate.report.view import clean
 
 BAR = 20  # cells of a bar that is as good as the best score in the table
 
@@ -25,22 +26,10 @@ def recovery_section(record: Record, look: Look) -> list[Text]:
 
 
 def _rows(record: Record, look: Look) -> Iterator[list[Text]]:
-    scores, steps = record.scores, record.compressed.recovery if record.compressed else ()
-    names = ["full", *(step.step for step in steps)]
-    values = [scores.full if scores else None, *(step.accuracy for step in steps)]
-    seconds = ["", *(f"{step.seconds:.1f} s" if step.seconds else "" for step in steps)]
     yield [Text(title, QUIET) for title in ("", "score", "change", "", "time")]
-    for place, (name, value, taken) in enumerate(zip(names, values, seconds, strict=True)):
-        before = values[place - 1] if place else None
-        drop = before - value if before is not None and value is not None else None
-        metric = scores.metric if scores else ""
-        yield [
-            Text(f"   {clean(name)}"),
-            Text(score(value, metric)),
-            Text(change(drop, metric)),
-            Text(_bar(value, scores, look)),
-            Text(taken, QUIET),
-        ]
+    for row in recovery_rows(record):
+        bar = _bar(row.value, record.scores, look)
+        yield [Text(f"   {clean(row.name)}"), Text(row.score), Text(row.change), Text(bar), Text(row.seconds, QUIET)]
 
 
 def _bar(value: float | None, scores: Scores | None, look: Look) -> str:

@@ -1,0 +1,54 @@
+"""Every layer's spectrum across the terminal, and where each rule would cut it."""
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from pfa_gate.budget.wording import trimmed
+from pfa_gate.record import LayerRecord, Record
+from pfa_gate.report.cuts import energy_cut, kl_cut
+from pfa_gate.report.sparkline import cut, sparkline
+from pfa_gate.report.terminal.grid import shorten
+from pfa_gate.report.terminal.look import QUIET, SPECTRUM, Look
+from pfa_gate.report.view import clean, ratio
+
+_INDENT = 3
+_MOST = 96
+
+
+def spectra_section(record: Record, look: Look) -> list[Text]:
+    """Name, counts, bars and marks of each layer that was measured; none below -vv."""
+    measured = [layer for layer in record.layers if layer.eigenvalues and layer.skipped is None]
+    if look.verbosity < 2 or not measured:
+        return []
+    energy = record.recipe.energy if record.recipe is not None else None
+    lines = [line for layer in measured for line in _layer(layer, energy, look)]
+    share = f"; e: {trimmed(100 * energy, 2)}% of the energy" if energy is not None else ""
+    legend = look.sentence(f"Square roots of the eigenvalues. Cuts: k: by KL{share}; *: both", 0, QUIET)
+    return [*look.heading("Spectra"), *lines, *legend]
+
+
+def _layer(layer: LayerRecord, energy: float | None, look: Look) -> Iterator[Text]:
+    width = min(_MOST, look.width - _INDENT)
+    columns = min(width, layer.filters)
+    stay = columns if layer.keep is None else cut(layer.filters, layer.keep, width)
+    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
+    standardised = layer.kl_ratio_standardised
+    facts = f"{kept}, KL {ratio(layer.kl_ratio)}" + ("" if standardised is None else f", std. {ratio(standardised)}")
+    name = shorten(clean(layer.name), max(8, width - len(facts) - 2), look.glyphs.dots)
+    yield Text.assemble(" " * _INDENT, name, "  ", (facts, QUIET))
+    bars = sparkline(layer.eigenvalues, width, look.glyphs.blocks)
+    line = Text.assemble(" " * _INDENT, (bars[:stay], SPECTRUM), (bars[stay:], QUIET))
+    line.rstrip()
+    yield line
+    yield Text(" " * _INDENT + _marks(layer, energy, columns), QUIET)
+
+
+def _marks(layer: LayerRecord, energy: float | None, columns: int) -> str:
+    """One sign below the last bar that each rule would keep; `*` where both end at one."""
+    signs = [" "] * columns
+    for sign, count in (("k", kl_cut(layer)), ("e", energy_cut(layer, energy))):
+        if count is not None:
+            place = min(columns, max(1, round(columns * count / layer.filters))) - 1
+            signs[place] = sign if signs[place] == " " else "*"
+    return "".join(signs).rstrip()

@@ -1,0 +1,110 @@
+"""Records that all reports are tried on: the examples, with a baseline, recovery and heat maps, and hostile ones."""
+
+import dataclasses
+import random
+
+import records
+
+from pfa_gate.record import Compared, Correlations, Record, RecoveryStep, Unmeasured
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "image": '"><img src=x onerror=alert(1)>',
+    "attribute": "' onmouseover='alert(1)",
+    "bar": "a|b\\|c||",
+    "backtick": "``` `x` ```",
+    "mention": "@everyone @octocat/team",
+    "reference": "#1 GH-2 owner/name#3",
+    "picture": "![x](https://example.org/x.png)",
+    "link": "[x](javascript:alert(1)) https://example.org www.example.org",
+    "comment": "<!-- pfa_gate:comment --> --> <!--",
+    "lines": "a\n## b\r\n\r\n| c |\n---\n</details>",
+    "direction": "\u202etxet\u2066 desrever\u200f",
+    "escape": "\x1b[31mred\x07",
+    "command": "::error::x%0A::warning file=a,line=1::y",
+    "template": "{{ 7 * 7 }}{% raw %}${x}",
+    "long": "x" * 5000,
+    "longer": "a|`<@" * 1000,
+    "surrogate": "\ud800",
+    "empty": "",
+}
+
+
+def pictured(record: Record, seed: int = 0) -> Record:
+    """The same with a heat map for each layer, made up."""
+    generator = random.Random(seed)
+    return dataclasses.replace(
+        record,
+        layers=tuple(
+            layer if layer.kl_ratio is None else dataclasses.replace(layer, correlations=_map(layer.filters, generator))
+            for layer in record.layers
+        ),
+    )
+
+
+def _map(filters: int, generator: random.Random) -> Correlations:
+    side = min(64, filters)
+    cells = (
+        "f" if row == column else f"{min(15, int(12 * generator.random() ** 2) + 4 * (row // 8 == column // 8)):x}"
+        for row in range(side)
+        for column in range(row, side)
+    )
+    return Correlations(side, tuple(range(side)) if side == filters else (), "".join(cells))
+
+
+def changed() -> Record:
+    """The broken example with recovery, compared with a baseline."""
+    record = pictured(records.broken())
+    assert record.compressed is not None
+    steps = (
+        RecoveryStep("cut", 0.5123, 0.0, "19 of 64 filters a group"),
+        RecoveryStep("compensate", 0.98056, 1.3, "6 layers solved anew"),
+    )
+    before = {
+        layer.name: {"kl": round(0.9 * (layer.kl_ratio or 0.0), 6), "inactive": 0.0}
+        for layer in record.layers
+        if layer.name not in ("branch.3", "head")
+    }
+    against = Compared(
+        "pfa.baseline.json",
+        "2026-11-12",
+        "abcdef0123456",
+        changed=("the weights",),
+        new=("branch.3",),
+        gone=("branch.2",),
+        layers=before,
+        values={"model.parameters": 180_000.0, "compressed.macs": 3_000_000.0},
+    )
+    return dataclasses.replace(
+        record,
+        compressed=dataclasses.replace(record.compressed, recovery=steps),
+        baseline=against,
+        written="2026-11-20T08:30:00Z",
+    )
+
+
+def named(name: str) -> Record:
+    """A record in which everything that a stranger may name has this name."""
+    record = records.broken()
+    layers = (dataclasses.replace(record.layers[0], name=name, kind=name), *record.layers[1:])
+    skipped = dataclasses.replace(records.HEAD, name=f"{name}2", skipped=name)
+    plain = records.record(
+        (*layers, skipped),
+        {"layers": [{"match": "*", "kl": 0.1}], "model": {"parameters": "200 k"}},
+        gate=name,
+        config=name,
+        versions={name: name},
+        unmeasured=(Unmeasured(name, name),),
+        files={"record": name},
+        baseline=Compared(name, name, name, "", (name,), (name,), (name,), {name: name}),
+    )
+    assert plain.compressed is not None
+    steps = (RecoveryStep("cut", 0.5, 0.0, name), RecoveryStep(name, 0.9, 1.0, name))
+    return dataclasses.replace(plain, compressed=dataclasses.replace(plain.compressed, recovery=steps))
+
+
+def many(layers: int) -> Record:
+    """A deep network whose layers have names as long as names get in practice."""
+    record = records.deep(layers)
+    renamed = (dataclasses.replace(layer, name=f"backbone.{layer.name}") for layer in record.layers)
+    return records.record(tuple(renamed), {**records.BUDGETS, "layers": records.BUDGETS["layers"][:1]})
