@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from pfa_gate.config import Document, GateConfig
@@ -56,13 +56,26 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
         "context": dict(context),
         "ended": [waiver.until < date.today() for waiver in config.allow],
         "versions": _versions(code),
+        "plugins": _plugins(),
     }
     try:
         hashes = {str(path): _digest(path) for path in sorted({*files, *code.files})}
     except OSError as error:
         return Inputs("", f"{error.filename} cannot be read")
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
-    return Inputs(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(), _open(config))
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return Inputs(digest, _elsewhere(config, code) or _open(config))
+
+
+def _elsewhere(config: GateConfig, code: Sources) -> str:
+    """Which reference only another package's hook can answer; empty for none."""
+    strange = [name for name in _references(config) if code.packages.get(name.partition(":")[0], _HERE) is None]
+    return f"{strange[0]} comes from another package" if strange else ""
+
+
+def _plugins() -> list[str]:
+    found = entry_points(group="pfa_gate")
+    return sorted(f"{each.name} {each.value} {each.dist.version if each.dist else ''}" for each in found)
 
 
 def _references(config: GateConfig) -> list[str]:

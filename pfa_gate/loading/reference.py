@@ -13,8 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pluggy
+
 from pfa_gate.config.paths import importable, package_base, search_path
 from pfa_gate.errors import FactoryError, PFAGateError
+from pfa_gate.hooks import installed
 from pfa_gate.loading.blame import raised, shown
 
 
@@ -100,6 +103,38 @@ def resolve(name: str, folder: Path) -> Reference:
             f"'{name}' is not callable: it is of type {type(found).__name__}.",
             remedy="Name a function or a class.",
         )
+    return Reference(name, found, folder)
+
+
+def resolve_or_ask(name: str, folder: Path, ask: Callable[[pluggy.PluginManager], Any]) -> Reference:
+    """Import what a reference names, or take it from another package.
+
+    Args:
+        name: as for `resolve`, or a name that the other package knows.
+        folder: the folder of pfa.yaml.
+        ask: calls the hook; only where nothing of the name can be imported.
+
+    Raises:
+        FactoryError: nobody knows the name; what another package gives is not callable, or giving it raises.
+        ConfigError: another package does not load.
+
+    Example:
+        >>> resolve_or_ask("math:sqrt", Path(), lambda plugins: None)(9.0)
+        3.0
+    """
+    try:
+        return resolve(name, folder)
+    except FactoryError:
+        try:
+            found = None if name.rpartition(":")[0].endswith(".py") else ask(installed())
+        except (KeyboardInterrupt, PFAGateError):
+            raise
+        except BaseException as error:
+            raise FactoryError(f"Another package was asked for '{name}' and raised {raised(error)}.") from error
+        if found is None:
+            raise
+    if not callable(found):
+        raise FactoryError(f"Another package gave an object of type {type(found).__name__} for '{name}', no callable.")
     return Reference(name, found, folder)
 
 

@@ -14,7 +14,7 @@ from pfa_gate.loading.batches import Batches
 from pfa_gate.loading.checkpoint import fill
 from pfa_gate.loading.data import Sampling, open_data
 from pfa_gate.loading.forward import forward
-from pfa_gate.loading.reference import resolve
+from pfa_gate.loading.reference import resolve_or_ask
 from pfa_gate.loading.seeds import Randomness
 
 Metric = str | Callable[[nn.Module, Batches], float]
@@ -101,7 +101,9 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
         >>> build(config, Path(), seed=0)
         Linear(in_features=2, out_features=3, bias=True)
     """
-    factory = resolve(config.factory, folder)
+    factory = resolve_or_ask(
+        config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
+    )
     with Randomness(seed).borrowed():
         model = factory(**config.arguments)
     if not isinstance(model, nn.Module):
@@ -131,7 +133,9 @@ def metric_of(name: str, folder: Path) -> Metric:
         >>> metric_of("top5", Path())
         'top5'
     """
-    return name if name in {"accuracy", "top5"} else resolve(name, folder)
+    if name in {"accuracy", "top5"}:
+        return name
+    return resolve_or_ask(name, folder, lambda plugins: plugins.hook.pfa_gate_metric(name=name))
 
 
 def _sampling(config: GateConfig) -> Sampling:

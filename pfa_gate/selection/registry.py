@@ -3,6 +3,7 @@
 import pluggy
 
 from pfa_gate.errors import ConfigError
+from pfa_gate.hooks import Hooks, hookimpl, installed
 from pfa_gate.selection.chance import chance
 from pfa_gate.selection.correlation import removal_order
 from pfa_gate.selection.evidence import Criterion, Evidence, Orders
@@ -10,16 +11,7 @@ from pfa_gate.selection.reconstruction import reconstruction
 from pfa_gate.selection.taylor import taylor
 from pfa_gate.selection.weights import batchnorm, geometric_median, l1
 
-hookspec = pluggy.HookspecMarker("pfa_gate")
-hookimpl = pluggy.HookimplMarker("pfa_gate")
-
-
-class Hooks:
-    """What another package may implement, in a module named in its entry points under `pfa_gate`."""
-
-    @hookspec(firstresult=True)
-    def pfa_gate_selection(self, name: str) -> Criterion | None:
-        """Give the selection of this name, or None to leave it to others."""
+__all__ = ["SELECTIONS", "Hooks", "criterion", "hookimpl", "installed"]
 
 
 def correlation(evidence: Evidence) -> Orders:
@@ -59,11 +51,3 @@ def criterion(name: str, plugins: pluggy.PluginManager | None = None) -> Criteri
         known = ", ".join(SELECTIONS)
         raise ConfigError(f"There is no selection '{name}'.", remedy=f"Known here: {known}; or install its package.")
     return found
-
-
-def installed() -> pluggy.PluginManager:
-    """The plugins that are installed under the entry point `pfa_gate`."""
-    manager = pluggy.PluginManager("pfa_gate")
-    manager.add_hookspecs(Hooks)
-    manager.load_setuptools_entrypoints("pfa_gate")
-    return manager
