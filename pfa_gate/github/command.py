@@ -1,7 +1,7 @@
 """`pfa-gate comment`: records in, one comment on the pull request out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pfa_gate.errors import CommentError, NotAllowedError
@@ -54,20 +54,23 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
         ArtifactError: a record is none.
 
     Example:
-        >>> comment(Order((Path("gone.json"),)), {})
+        >>> comment(Order((Path("gone.json"),), dry_run=True), {})
         Traceback (most recent call last):
             ...
         pfa_gate.errors.CommentError: 'gone.json' is no plain file.
           at gone.json
           Name a record.json that a run has written.
     """
-    failed = order.status not in (None, 0)
-    sources = read(order.records, order.leg, legs=order.trusted, failed=failed)
     if order.policy == "never":
         return "No comment: the policy is never."
     if order.dry_run:
-        return merge("", [section for section in _sections(order, sources, (0, 0)) if section.gate])
+        return merge("", _sections(order, read(order.records, order.leg, legs=order.trusted), (0, 0)))
     where = place(environment, order.repository, order.pull)
+    failed = order.status not in (None, 0) or (order.trusted and where.failed)
+    sources = read(order.records, order.leg, legs=order.trusted, failed=failed)
+    if not sources and order.status is None:
+        # A run that was to leave records, and failed before it did.
+        order = replace(order, status=1)
     token = environment.get("GITHUB_TOKEN") or environment.get("GH_TOKEN") or ""
     if not token:
         raise CommentError(
@@ -76,8 +79,8 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
     try:
         return _posted(order, sources, where, token)
     except NotAllowedError as error:
-        reports = ", ".join(dict.fromkeys(_report(source) for source in sources))
-        return f"No comment was posted; the build is not affected. {error}\nThe report is here: {reports}"
+        reports = ", ".join(dict.fromkeys(_report(source) for source in sources)) or "none was left"
+        return f"No comment was posted; the build is not affected. {error}\nThe report: {reports}"
 
 
 def _posted(order: Order, sources: tuple[Source, ...], where: Place, token: str) -> str:

@@ -25,6 +25,7 @@ class Place:
         head: commit that was measured; empty if the event does not say.
         branch: owner:branch that this commit was the head of; empty if the event does not say.
         run: id and attempt of the workflow run that measured; (0, 0) outside of one.
+        failed: the event tells of a run that did not succeed.
     """
 
     repository: str
@@ -33,6 +34,7 @@ class Place:
     head: str
     branch: str
     run: tuple[int, int]
+    failed: bool = False
 
 
 def place(environment: Mapping[str, str], repository: str = "", pull: int | None = None) -> Place:
@@ -57,16 +59,20 @@ def place(environment: Mapping[str, str], repository: str = "", pull: int | None
             f"The repository is {named!r:.80}, not owner/name.", remedy="Name it with --repo, or set GITHUB_REPOSITORY."
         )
     event = _event(environment.get("GITHUB_EVENT_PATH", ""))
+    api = environment.get("GITHUB_API_URL", "").rstrip("/") or API
+    if not api.startswith(("https://", "http://")):
+        raise CommentError(f"GITHUB_API_URL is {api!r:.80}.", remedy=f"Set it to an address such as {API}.")
     started = _mapping(event, "workflow_run")
     head = _text(started, "head_sha") or _text(_mapping(event, "pull_request", "head"), "sha")
     owner, ref = _text(_mapping(started, "head_repository", "owner"), "login"), _text(started, "head_branch")
     return Place(
         repository=named,
-        api=environment.get("GITHUB_API_URL", "").rstrip("/") or API,
+        api=api,
         numbers=_numbers(event, environment.get("GITHUB_REF", "")) if pull is None else (pull,),
         head=head,
         branch=f"{owner}:{ref}" if owner and ref else "",
         run=_run(started, environment),
+        failed=_text(started, "conclusion") not in ("", "success"),
     )
 
 

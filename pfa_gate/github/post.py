@@ -31,6 +31,7 @@ class Pace:
         longest: seconds to wait at most where GitHub asks for patience.
         timeout: seconds to wait for an answer.
         between_writes: seconds between two writes, as GitHub asks.
+        stale: seconds after which a look at many pages is too old to write by.
     """
 
     settle: float = 2.0
@@ -38,6 +39,7 @@ class Pace:
     longest: float = 120.0
     timeout: int = 20
     between_writes: float = 1.0
+    stale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,12 @@ def post(comments: Comments, wish: Wish, pace: Pace) -> str:
     done = ""
     made: Comment | None = None
     for round_ in range(_ROUNDS):
+        looked = time.monotonic()
         found = [comment for comment in _with(made, comments) if is_ours(comment.body)]
         plan = decide(found, wish)
+        if plan.edit and time.monotonic() - looked > pace.stale:
+            found = _fresh(found, comments)
+            plan = decide(found, wish)
         if plan == Plan():
             return done or ("unchanged" if found else "not needed")
         try:
@@ -176,6 +182,12 @@ def _execute(plan: Plan, comments: Comments) -> Comment | None:
     for number in plan.delete:
         comments.delete(number)
     return made
+
+
+def _fresh(found: Sequence[Comment], comments: Comments) -> list[Comment]:
+    """The same comments, the one that stays as it is now: others may have written it since its page was read."""
+    first = comments.get(found[0].id)
+    return [*([first] if first else []), *found[1:]]
 
 
 def _with(made: Comment | None, comments: Comments) -> list[Comment]:

@@ -46,7 +46,8 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool =
         CommentError: there is no record, there are too many, or one is too large or no plain file.
         ArtifactError: one is not a record.
     """
-    found = [(path, leg or (own if legs else "")) for place in places for path, own in _files(place)]
+    there = [place for place in places if place.exists() or not failed]
+    found = [(path, leg or (own if legs else "")) for place in there for path, own in _files(place)]
     if not places:
         found = [(path, leg) for path in sorted(Path().rglob(f".pfa/*/{_FILE}"))]
     if not found and not failed:

@@ -45,6 +45,16 @@ def refusal(error: GithubException | requests.RequestException, repository: str,
     return CommentError(fact.format(where), remedy=f"GitHub says: {said}. {remedy}".strip())
 
 
+def moved(repository: str) -> CommentError:
+    """The error to raise where a repository answers from another place.
+
+    Example:
+        >>> print(moved("acme/nets").fact)
+        acme/nets has another name by now.
+    """
+    return CommentError(f"{repository} has another name by now.", remedy="Give its new name with --repo.")
+
+
 _FACTS = {
     401: (
         "GitHub does not accept the token for {}.",

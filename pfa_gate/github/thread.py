@@ -10,10 +10,10 @@ from github import Auth, Github, GithubException
 from github.GithubRetry import GithubRetry
 from urllib3 import BaseHTTPResponse
 
-from pfa_gate.errors import CommentError, NotAllowedError
+from pfa_gate.errors import CommentError
 from pfa_gate.github.place import Place
 from pfa_gate.github.post import Comment, Pace, UncertainError
-from pfa_gate.github.refusals import refusal
+from pfa_gate.github.refusals import moved, refusal
 
 _BOT = "github-actions[bot]"
 # Tokens of GitHub Apps; they cannot ask who they are.
@@ -89,6 +89,8 @@ class Thread:
         """
         with told(self.place, self.number), _uncertain():
             data = self._ask("POST", f"{self.number}/comments", {"body": body})
+        if "id" not in data:
+            raise moved(self.place.repository)
         # Whoever wrote this is who we are, whatever could be asked before.
         self._author = str(data["user"]["login"])
         return Comment(int(data["id"]), body)
@@ -107,8 +109,11 @@ class Thread:
         try:
             with told(self.place, self.number):
                 return self._hub.get_user().login
-        except NotAllowedError:
-            return _BOT
+        except CommentError as error:
+            # Who may not ask is no person.
+            if isinstance(error.__cause__, GithubException) and error.__cause__.status in (403, 404):
+                return _BOT
+            raise
 
     def _ask(self, verb: str, path: str, body: dict[str, str] | None = None) -> Any:
         _, data = self._hub.requester.requestJsonAndCheck(verb, f"{self._path}/{path}", input=body)
@@ -144,6 +149,9 @@ def told(place: Place, number: int) -> Iterator[None]:
         yield
     except (GithubException, requests.RequestException) as error:
         raise refusal(error, place.repository, number) from error
+    except RuntimeError as error:
+        # PyGithub's word for an answer that leads to another server.
+        raise CommentError(f"{error}", remedy=f"Check GITHUB_API_URL, which is {place.api}.") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pfa_gate.github import command as command_room
 from pfa_gate.github.post import Pace
 from pfa_gate.record import Record, dumps
 
-QUICK = Pace(settle=0.02, backoff=0.01, longest=3, timeout=5, between_writes=0)
+QUICK = Pace(settle=0.02, backoff=0.01, longest=3, timeout=1, between_writes=0, stale=30)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pfa_gate_tests"
 
 

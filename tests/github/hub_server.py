@@ -185,7 +185,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.delay:
             time.sleep(fault.delay)
         status, answer, headers = self._answer(path, query, body) if not fault or fault.stored else (0, None, {})
-        if fault and (fault.reset or fault.status):
+        if fault and fault.status == 307:
+            status, answer, headers = 307, {"message": "Moved Permanently", "url": f"{hub.root}/repositories/42"}, {}
+        elif fault and (fault.reset or fault.status):
             data = {"message": fault.message, "documentation_url": "https://docs.github.test/rest"}
             status, answer, headers = fault.status, data, fault.headers
             if fault.errors:

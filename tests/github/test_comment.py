@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,14 @@ from published import Description
 from records import broken, kept, not_judged
 
 from pfa_gate.errors import CommentError
+from pfa_gate.github import Order, comment
+from pfa_gate.github import command as command_room
+from pfa_gate.github.post import Pace
 from pfa_gate.github.section import is_ours, sections_of
 from pfa_gate.report.markdown import MARKER, section
 
 Say = Callable[..., str]
+QUICK = Pace(settle=0.02, backoff=0.01, longest=3, timeout=2, between_writes=0)
 FIRST = ["GET comments", "POST comments", "GET comments"]
 
 
@@ -209,6 +214,39 @@ def test_what_can_be_repeated_is_repeated(hub: Hub, say: Say, method: str, reset
     assert len(hub.exchanges) == 6
 
 
+def test_an_answer_that_comes_too_late_is_looked_for(hub: Hub, say: Say) -> None:
+    hub.faults.append(Fault("POST", status=0, delay=1.5, stored=True))
+    slow = threading.Event()
+
+    def wait(method: str, path: str) -> None:
+        if method == "GET" and slow.is_set():
+            time.sleep(0.7)
+        slow.set()
+
+    hub.before = wait
+    assert say(broken()).endswith("created.")
+    time.sleep(1)
+    assert len(hub.comments) == 1
+
+
+def test_a_long_look_is_renewed_before_the_write(hub: Hub, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(broken())
+    monkeypatch.setattr(command_room, "Pace", lambda: dataclasses.replace(QUICK, stale=0.2))
+    hub.chatter(100)
+    hub.exchanges.clear()
+    hub.faults.append(Fault("GET", status=0, delay=0.4, stored=True))
+    assert say(kept()).endswith("updated.")
+    first = hub.comments[0]["id"]
+    assert hub.asked() == [
+        "GET comments",
+        "GET comments",
+        f"GET {first}",
+        f"PATCH {first}",
+        "GET comments",
+        "GET comments",
+    ]
+
+
 def test_a_slow_answer_is_waited_for(hub: Hub, say: Say) -> None:
     hub.faults.append(Fault("POST", status=0, delay=0.5, stored=True))
     assert say(broken()).endswith("created.")
@@ -323,6 +361,17 @@ def test_a_locked_conversation(hub: Hub, say: Say) -> None:
         (Fault("GET", status=502, times=99), "GitHub failed with 502, so acme/nets#7 has no new comment."),
         (Fault("GET", reset=True, times=99), "GitHub could not be reached, so acme/nets#7 has no new comment."),
         (Fault("POST", status=502, times=99), "The comment was not the same after 12 attempts."),
+        (
+            Fault(
+                "POST",
+                status=429,
+                message="You have exceeded a secondary rate limit",
+                times=99,
+                headers={"Retry-After": "0"},
+            ),
+            "GitHub's limit of requests is used up for acme/nets#7.",
+        ),
+        (Fault("POST", status=307), "acme/nets has another name by now."),
         (Fault("GET", status=418, message="Teapot"), "GitHub refused with 418 to comment on acme/nets#7."),
     ],
 )
@@ -333,8 +382,6 @@ def test_what_cannot_be_mended_has_a_sentence(hub: Hub, say: Say, fault: Fault, 
     assert str(caught.value).startswith(sentence)
     assert caught.value.remedy
     assert hub.comments == []
-    if fault.status == 418:
-        hub.exchanges.clear()
 
 
 def test_a_token_that_is_none(hub: Hub, say: Say, workflow: Callable[..., Any]) -> None:
@@ -350,6 +397,39 @@ def test_a_run_without_a_pull_request(hub: Hub, say: Say, workflow: Callable[...
     assert hub.exchanges == []
     assert say(broken(), workflow(event={}) | {"GITHUB_REF": "refs/pull/7/merge"}).endswith("created.")
     assert say(broken(), workflow(event={}), pull=7).endswith("unchanged.")
+
+
+def test_a_token_that_may_not_ask_who_it_is(hub: Hub, say: Say, workflow: Callable[..., Any]) -> None:
+    hub.tokens["plain"] = BOT
+    hub.faults += [
+        Fault("GET", path="/user$", status=404, message="Not Found"),
+        Fault("GET", path="/user$", status=403),
+    ]
+    assert say(broken(), workflow(token="plain")).endswith("created.")
+    assert say(kept(), workflow(token="plain")).endswith("updated.")
+    assert len(hub.comments) == 1
+
+
+def test_a_failure_without_a_record_is_told(hub: Hub, say: Say, workflow: Callable[..., Any], tmp_path: Any) -> None:
+    (tmp_path / "empty").mkdir()
+    failed = Order((tmp_path / "empty",), status=1)
+    assert comment(failed, workflow()).endswith("created.")
+    assert "❔ The run failed, and no record says why; its log does." in hub.bodies()[0]
+    assert say(broken(), workflow(run=2), status=1).endswith("updated.")
+    assert [section.outcome for section in sections_of(hub.bodies()[0])] == ["broken"]
+    assert comment(failed, workflow(run=3)).endswith("updated.")
+    assert say(kept(), workflow(run=4), status=0).endswith("updated.")
+    assert visible(hub.bodies()[0]) == ["**pfa_gate**: ✅ `digits`: kept · 12 budgets kept"]
+    assert comment(failed, workflow(run=5)).endswith("updated.")
+    assert comment(dataclasses.replace(failed, policy="on_failure"), workflow(run=6)).endswith("unchanged.")
+    with pytest.raises(CommentError, match=r"There is no record\.json in"):
+        comment(dataclasses.replace(failed, status=0), workflow())
+
+
+def test_a_failure_resolved_by_gates_that_were_never_named(hub: Hub, say: Say, tmp_path: Any, workflow: Any) -> None:
+    comment(Order((tmp_path / "gone",), status=2), workflow())
+    assert say(kept(), workflow(run=2), status=0).endswith("updated.")
+    assert visible(hub.bodies()[0]) == ["**pfa_gate**: ✅ The run left its verdict."]
 
 
 def test_a_dry_run_asks_nobody(hub: Hub, say: Say) -> None:

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ import pytest
 from hub_server import BOT, Hub
 from records import broken
 
-from pfa_gate.github.section import sections_of
+from pfa_gate.github.merge import compose
+from pfa_gate.github.post import Comment, Pace, Wish, post
+from pfa_gate.github.section import Section, sections_of
 from pfa_gate.record import dumps
 
 POSTER = """
@@ -112,3 +116,57 @@ def test_the_command_says_what_it_did_and_what_went_wrong(hub: Hub, start: Calla
     assert poster.returncode == 2
     assert out == ""
     assert err.splitlines()[0] == "There is no pull request acme/nets#8, or the token may not see it."
+
+
+class Board:
+    """Comments in memory that take their time, so that posters meet at every point of their way."""
+
+    def __init__(self, seed: int) -> None:
+        self.bodies: dict[int, str] = {}
+        self.random, self.lock, self.last = random.Random(seed), threading.Lock(), 0
+
+    def _pause(self) -> None:
+        with self.lock:
+            pause = self.random.random() * 0.008
+        time.sleep(pause)
+
+    def listed(self) -> list[Comment]:
+        with self.lock:
+            found = [Comment(number, body) for number, body in sorted(self.bodies.items())]
+        self._pause()
+        return found
+
+    def get(self, number: int) -> Comment | None:
+        with self.lock:
+            return Comment(number, self.bodies[number]) if number in self.bodies else None
+
+    def create(self, body: str) -> Comment:
+        self._pause()
+        with self.lock:
+            self.last += 1
+            self.bodies[self.last] = body
+            return Comment(self.last, body)
+
+    def edit(self, number: int, body: str) -> None:
+        self._pause()
+        with self.lock:
+            if number in self.bodies:
+                self.bodies[number] = body
+
+    def delete(self, number: int) -> None:
+        self._pause()
+        with self.lock:
+            self.bodies.pop(number, None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_posters_that_meet_anywhere_end_with_the_same_comment(seed: int) -> None:
+    board, pace = Board(seed), Pace(settle=0.2, between_writes=0)
+    sections = [Section("pfa.yaml", "digits", f"leg {n}", "broken", f"line {n}", f"text {n}", (1, 1)) for n in range(5)]
+    posters = [threading.Thread(target=post, args=(board, Wish((one,)), pace)) for one in sections]
+    for poster in posters:
+        poster.start()
+    for poster in posters:
+        poster.join(60)
+    (body,) = board.bodies.values()
+    assert body == compose(sections)

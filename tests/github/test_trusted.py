@@ -10,6 +10,7 @@ import pytest
 from hub_server import Hub
 from records import broken, kept
 
+from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, CommentError
 from pfa_gate.github import Order, comment
 from pfa_gate.github.place import place
@@ -78,6 +79,18 @@ def test_a_number_by_hand_is_checked_too(hub: Hub, say: Say, workflow: Callable[
 def test_a_branch_without_a_pull_request(hub: Hub, say: Say, workflow: Callable[..., Any]) -> None:
     told = say(broken(), workflow(event=from_fork()), trusted=True)
     assert told == "No comment: no open pull request has the branch ada:wide."
+
+
+def test_a_run_that_failed_before_it_measured_is_told(hub: Hub, workflow: Callable[..., Any], tmp_path: Path) -> None:
+    hub.open_pull(7, HEAD, "ada:wide")
+    event = from_fork()
+    event["workflow_run"]["conclusion"] = "failure"
+    order = Order((tmp_path / "reports",), trusted=True)
+    assert comment(order, workflow(event=event)).endswith("created.")
+    assert "The run failed, and no record says why" in hub.bodies()[0]
+    event["workflow_run"]["conclusion"] = "success"
+    with pytest.raises(CommentError, match="is no plain file"):
+        comment(order, workflow(event=event))
 
 
 def test_legs_are_named_by_the_folders_of_their_artifacts(
@@ -178,6 +191,11 @@ def test_a_repository_has_an_owner_and_a_name(repository: str) -> None:
         place({"GITHUB_REPOSITORY": repository})
 
 
+def test_an_address_is_one() -> None:
+    with pytest.raises(CommentError, match=r"GITHUB_API_URL is 'github\.acme\.test'"):
+        place({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_API_URL": "github.acme.test"})
+
+
 def test_what_the_environment_says() -> None:
     environment = {
         "GITHUB_REPOSITORY": "acme/nets",
@@ -210,3 +228,18 @@ def test_the_record_is_read_back_from_the_file(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(json.dumps(json.loads(dumps(broken()))))
     (source,) = read([tmp_path], "leg")
     assert (source.record, source.leg) == (broken(), "leg")
+
+
+def test_without_a_name_all_that_runs_have_left_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, record in ((".pfa/digits", broken()), ("deep/.pfa/mnist", dataclasses.replace(kept(), gate="mnist"))):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "record.json").write_text(dumps(record))
+    monkeypatch.chdir(tmp_path)
+    assert main(["comment", "--dry-run", "--leg", "py3.12"]) == 0
+    found = sections_of(capsys.readouterr().out)
+    assert [(section.gate, section.leg) for section in found] == [("digits", "py3.12"), ("mnist", "py3.12")]
+    with pytest.raises(SystemExit):
+        main(["comment", "deep", "--from", ".pfa"])
+    assert "not allowed with argument" in capsys.readouterr().err
