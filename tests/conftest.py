@@ -37,6 +37,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     foreign = [report for report in skipped if "npm" in report.keywords]
     if foreign:
         terminalreporter.write_line(f"{len(foreign)} npm tests not run: {foreign[0].longrepr[2]}", yellow=True)
+    unseen = [report for report in skipped if "browser" in report.keywords]
+    if unseen:
+        terminalreporter.write_line(f"{len(unseen)} browser tests not run: {unseen[0].longrepr[2]}", yellow=True)
     unrun = [report for report in skipped if "shared_data" in report.keywords]
     if unrun:
         terminalreporter.write_line(

@@ -42,15 +42,18 @@ def one(path: Path) -> Run:
     file = path / _RECORD if path.is_dir() else path
     remedy = "Name a record.json, or a folder that holds some."
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise ArtifactError(f"{file.as_posix()} is too large for a record.", remedy=remedy)
-        record = loads(file.read_text(encoding="utf-8"))
-        changed = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        state = file.stat()
+        text = file.read_text(encoding="utf-8") if state.st_size <= _MOST_BYTES else ""
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ArtifactError(f"{file.as_posix()} cannot be read: {why}.", remedy=remedy) from error
+    if state.st_size > _MOST_BYTES:
+        raise ArtifactError(f"{file.as_posix()} is too large for a record.", remedy=remedy)
+    try:
+        record = loads(text)
     except ArtifactError as error:
         raise ArtifactError(f"{file.as_posix()}: {error.fact}", remedy=error.remedy) from error
+    changed = datetime.fromtimestamp(state.st_mtime, UTC)
     return Run(file.as_posix(), record.written or changed.strftime("%Y-%m-%dT%H:%M:%SZ"), record)
 
 

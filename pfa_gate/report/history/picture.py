@@ -36,7 +36,9 @@ def page(pasts: Sequence[Past], refused: Sequence[str] = ()) -> str:
 
 def _chart(curve: Curve) -> Chart:
     low, high = min(curve.known), max(curve.known)
-    span = (high - low) or 1.0
+    if low == high:
+        low, high = low - 0.5, high + 0.5  # a level curve runs through the middle
+    span = high - low
     pitch = (WIDTH - 2 * EDGE) / max(1, len(curve.values) - 1)
     start = WIDTH / 2 if len(curve.values) == 1 else EDGE
     points = [

@@ -1,0 +1,98 @@
+"""Curves over past runs: their order, their words, gaps, and files that are no records."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+import records
+from examples import HOSTILE, named
+from goldens import golden
+
+from pfa_gate.report.history import Run, gates, page, words
+
+
+def run(day: int, record=None, **changes) -> Run:
+    base = record or records.kept()
+    return Run(f"runs/{day}.json", f"2026-11-{day:02}T08:00:00Z", dataclasses.replace(base, **changes))
+
+
+def past(*runs):
+    (found,) = gates(runs)
+    return found
+
+
+def test_runs_are_in_the_order_of_time_whatever_their_files():
+    found = past(run(20), run(3), run(11))
+    assert [each.when[8:10] for each in found.runs] == ["03", "11", "20"]
+
+
+def test_each_gate_of_each_config_has_its_own():
+    found = gates([run(1), run(2, gate="other"), run(3, config="b/pfa.yaml")])
+    assert [(each.config, each.gate, len(each.runs)) for each in found] == [
+        ("b/pfa.yaml", "digits", 1),
+        ("example_project/pfa.yaml", "digits", 1),
+        ("example_project/pfa.yaml", "other", 1),
+    ]
+
+
+def test_curves_are_the_numbers_of_the_records():
+    curves = {
+        each.title: each for each in past(run(1), run(2, records.broken()), run(3, records.not_judged())).curves()
+    }
+    assert list(curves) == [
+        "parameters",
+        "parameters, compressed",
+        "KL ratio, largest of a layer",
+        "accuracy",
+        "accuracy, compressed",
+    ]
+    assert curves["parameters, compressed"].values == (128_306, 97_120, None)
+    assert curves["parameters, compressed"].ends == ("128 k", "97.1 k", "97.1 k", "128 k")
+    assert curves["accuracy"].values == (0.99444, 0.99444, None)
+    assert curves["KL ratio, largest of a layer"].ends[1] == "0.372"
+
+
+def test_another_metric_is_another_curve():
+    scores = dataclasses.replace(records.kept().scores, metric="metrics.py:psnr", full=31.25, compressed=30.5)
+    titles = [each.title for each in past(run(1), run(2, scores=scores)).curves()]
+    assert titles[3:] == ["accuracy", "accuracy, compressed", "psnr", "psnr, compressed"]
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_golden_words(unicode):
+    runs = [run(day, each()) for day, each in enumerate((records.kept, records.broken, records.not_judged), 10)]
+    text = words(gates(runs), ["a.json: The record has no schema."], width=80, unicode=unicode)
+    golden(f"history.{'plain' if unicode else 'ascii'}.txt", text)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_a_chart_stays_in_its_frame_and_has_a_dot_for_each_run(count):
+    text = page(gates([run(1 + day % 28, gate="g") for day in range(count)]))
+    dots = re.search(r'class="dots" d="([^"]*)"', text)
+    assert dots is not None
+    points = re.findall(r"M([\d.]+) ([\d.]+)h0", dots[1])
+    assert len(points) == count
+    assert all(0 <= float(x) <= 600 and 0 <= float(y) <= 160 for x, y in points)
+
+
+def test_what_a_run_did_not_measure_is_a_gap():
+    text = page(gates([run(1), run(2, records.not_judged()), run(3)]))
+    paths = re.findall(r'<path d="(M[^"]*)"', text)
+    assert [path.count("M") for path in paths] == [1, 2, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_names_are_text(name):
+    pasts = gates([Run(name, name, named(name))])
+    text = page(pasts, [name])
+    for tag in ("script", "style", "h2", "td", "path", "section"):
+        assert text.count(f"<{tag}") == page(gates([Run("a", "b", named("c"))]), ["d"]).count(f"<{tag}")
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", text + words(pasts, [name]))
+    json.dumps(text).encode("utf-8")
+
+
+def test_no_record_is_said():
+    assert words([]) == "There is no record yet.\n"
+    assert "There is no record yet." in page([])
