@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from pfa_gate.config import GateConfig, RecipeConfig
+from pfa_gate.config.checks import check
 from pfa_gate.errors import ConfigError
 
 Steps = tuple[Any, ...]
@@ -112,6 +113,12 @@ def with_strategy(config: GateConfig, strategy: str) -> GateConfig:
         recipe = RecipeConfig.model_validate(given)
     except ValidationError as error:
         raise _refused(f"strategy '{strategy}'", error) from error
+    for objection in check({"gates": {config.name: {"recipe": given}}}):
+        if "recipe" in objection.keys:
+            fact = f"The study's strategy '{strategy}' does not hold: {objection.message}."
+            raise ConfigError(
+                fact, remedy="Write its number behind a colon, and none where it has none: energy:0.95, kl."
+            )
     return config.model_copy(update={"recipe": recipe})
 
 
