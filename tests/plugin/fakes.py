@@ -105,6 +105,8 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
         findings.append(Finding(declared.name, "0.7", "0.5", outcome, sentence, line))
     findings = [each for each in findings if each.id not in arguments.get("absent", [])]
     files = {"record": f".pfa/{gate}/record.json"}
+    if arguments.get("reports"):
+        files |= {"markdown": f".pfa/{gate}/report.md", "badge": f".pfa/{gate}/badge.json"}
     sizes, probe = Size(9, 36, 81), Probe(64, "ab")
     return Record(gate, "pfa.yaml", {}, {}, sizes, probe, (), budgets=tuple(findings), files=files)
 

@@ -1,0 +1,76 @@
+"""Inside a workflow: annotations are printed, the summary is written, and neither changes how a run ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from projects import Pfa, config, gate, runs
+
+
+@pytest.fixture
+def summary(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the job's summary; something is in it already."""
+    path = project.path / "summary.md"
+    path.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path.parent))
+    return path
+
+
+def test_a_broken_budget_is_annotated_and_summed_up(
+    project: pytest.Pytester, pfa: Pfa, summary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    bad = gate(arguments="{raises: mistake}", name="bad")
+    project.makefile(".yaml", pfa=config(gate(arguments="{broken: [layers.kl]}"), bad))
+    result = pfa()
+    assert result.ret == 1
+    lines = [line for line in result.outlines if line.startswith("::")]
+    place = f"{project.path.name}/pfa.yaml"
+    assert [line.partition("::The ")[0] for line in lines] == [
+        f"::error file={place},line=1,title=pfa_gate bad%3A not measured",
+        f"::error file={place},line=6,title=pfa_gate digits%3A layers.kl broken",
+    ]
+    assert "The module net does not import.%0A" in lines[0]
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("before\n### ❔ `bad`: not measured\n")
+    assert "## ❌ pfa_gate: `digits` broken" in text
+
+
+def test_all_kept_is_summed_up_and_not_annotated(pfa: Pfa, summary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = pfa("-n1")
+    assert result.ret == 0
+    assert not any(line.startswith("::") for line in result.outlines)
+    assert summary.read_text(encoding="utf-8").count("## ✅ pfa_gate: `digits` kept") == 1
+
+
+def test_a_summary_that_cannot_be_written_changes_no_verdict(
+    project: pytest.Pytester, pfa: Pfa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "no" / "such" / "file"))
+    result = pfa()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["pfa_gate: the summary of the job cannot be written: *"])
+
+
+def test_outside_of_a_workflow_nothing_of_it_is_seen(pfa: Pfa, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "::error" not in pfa().stdout.str()
+
+
+def test_a_removed_report_is_written_again_without_measuring(project: pytest.Pytester, pfa: Pfa) -> None:
+    """The cache serves a verdict of files alone; the fake gate names reports that it does not write."""
+    for name in ("net.py", "w.safetensors", "probe.npy"):
+        (project.path / name).write_text("")
+    text = gate(arguments="{reports: true}").replace("net:build", "net.py:build, checkpoint: w.safetensors")
+    project.makefile(".yaml", pfa=config(text.replace("net:probe", "probe.npy")))
+    assert pfa().ret == 0
+    place = project.path / ".pfa" / "digits"
+    assert not (place / "report.md").exists()
+    place.mkdir(parents=True)
+    assert pfa().ret == 0
+    assert len(runs(project)) == 1
+    assert (place / "report.md").read_text(encoding="utf-8").startswith("<!-- pfa_gate:comment -->")
+    assert json.loads((place / "badge.json").read_text(encoding="utf-8"))["message"] == "kept"
