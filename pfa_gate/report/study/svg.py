@@ -70,14 +70,16 @@ def svg(study: Study) -> str:
 def _task(study: Study, task: Task, methods: Sequence[str], top: float) -> Iterator[str]:
     name = "whole task" if task.name == "all" else f"classes {task.name}"
     rows = [row for row in study.rows if row.task == task.name and row.accuracy is not None]
-    draws = [trial for trial in study.trials if (trial.task, trial.counts) == (task.name, "random") and trial.size]
+    random = [trial for trial in study.trials if (trial.task, trial.counts) == (task.name, "random")]
+    draws = [trial for trial in random if trial.size is not None and trial.accuracy is not None]
     values = [row.accuracy for row in rows] + [trial.accuracy for trial in draws] + [task.accuracy]
     y = axis_of([value for value in values if value is not None], study.metric in FRACTIONS)
     title = escape(f"{shorten(clean(study.gate), 40)}, {shorten(name, 40)}")
     yield f'<text x="{_LEFT}" y="{top - 14}">{title}</text>'
     for column, measure in enumerate(("parameters", "macs")):
         shares = [_share(row, study.model, measure) for row in rows]
-        panel = _Panel(axis_of([*shares, 1.0], True), y, _LEFT + column * (_PANEL + _GAP), top)
+        drawn = [_share(trial.size, study.model, measure) for trial in draws if trial.size is not None]
+        panel = _Panel(axis_of([*shares, *drawn, 1.0], True), y, _LEFT + column * (_PANEL + _GAP), top)
         yield from _frame(panel, measure, study.metric)
         if task.accuracy is not None:
             start, end = panel.at(panel.x.low, task.accuracy), panel.at(panel.x.high, task.accuracy)
@@ -88,8 +90,8 @@ def _task(study: Study, task: Task, methods: Sequence[str], top: float) -> Itera
             yield _mark(panel, row, share_of, study, methods)
 
 
-def _share(row: Row, model: Size, measure: str) -> float:
-    return float(getattr(row, measure) or 0.0) / float(getattr(model, measure))
+def _share(sized: Row | Size, model: Size, measure: str) -> float:
+    return float(getattr(sized, measure) or 0.0) / float(getattr(model, measure))
 
 
 def _frame(panel: _Panel, measure: str, metric: str) -> Iterator[str]:
@@ -113,7 +115,7 @@ def _draws(panel: _Panel, draws: Sequence[Trial], model: Size, measure: str, met
     for trial in draws:
         name = trial.selection if trial.recovery == "none" else f"{trial.selection}, {trial.recovery}"
         if trial.accuracy is not None and trial.size is not None and name in methods:
-            x, y = panel.at(getattr(trial.size, measure) / getattr(model, measure), trial.accuracy)
+            x, y = panel.at(_share(trial.size, model, measure), trial.accuracy)
             yield f'<circle class="dot" cx="{x}" cy="{y}" r="2" fill="{_colour(methods, name)}"/>'
 
 
