@@ -30,7 +30,7 @@ def visible(body: str) -> list[str]:
 
 @pytest.mark.npm
 def test_every_exchange_is_held_against_the_published_description(published: tuple[Description | None, str]) -> None:
-    if published[0] is None and not os.environ.get("CI"):
+    if published[0] is None and not (os.environ.get("CI") or os.environ.get("PFA_GATE_MUST_RUN")):
         pytest.skip(f"not run: {published[1]}")
     assert published[0] is not None, published[1]
     assert published[0].faults("PUT", "/repos/a/b/issues/7/comments", {}, None, 200, []) != []
