@@ -13,11 +13,13 @@ from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import ConfigError
 from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.examine import examine
+from pfa_gate.gate.foresee import foreseen
 from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.loading import Subject
 from pfa_gate.loading import load as load_subject
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
+from pfa_gate.record.before import GIT, context_of, find
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 
@@ -33,12 +35,12 @@ class Run:
 
 
 def run(
-    config_path: Path | str | Document,
+    config_path: Path | str,
     gate: str | None = None,
     *,
     output: Path | str | None = None,
     progress: Progress | None = None,
-    context: Context | None = None,
+    baseline: Path | str | None = None,
 ) -> Run:
     """Run one gate: measure, compress, prove, score, judge, and write its folder.
 
@@ -47,22 +49,45 @@ def run(
         gate: which of its gates; may be left out when there is one.
         output: folder for the results; `.pfa` beside the config unless given.
         progress: called as (stage, done, total) while it runs.
-        context: the baseline to compare with, and the day on which waivers are judged; no baseline, and today,
-            unless given.
+        baseline: what to compare with: a file that `--pfa-update-baseline` wrote, or `git:REF`; nothing unless given.
 
     Raises:
         PFAGateError: what could not be measured, with its place in the config. Nothing is written then.
     """
-    document = config_path if isinstance(config_path, Document) else load(config_path)
-    config = document.gate(only_gate(document) if gate is None else gate)
+    document = load(config_path)
+    name = only_gate(document) if gate is None else gate
+    context = Context(today=date.today())
+    if baseline is not None:
+        asked = str(baseline) if str(baseline).startswith(GIT) else str(Path(baseline).absolute())
+        context = context_of(document, name, find(document.path, asked), updating=False)
+    return carried_out(document, name, context, output=output, progress=progress)
+
+
+def carried_out(
+    document: Document,
+    gate: str,
+    context: Context,
+    *,
+    output: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run one gate of a config that is read already; as `run`, which says the rest.
+
+    Args:
+        document: the config.
+        gate: the gate's name.
+        context: the baseline to compare with, and the day on which waivers are judged.
+        output: folder for the results; `.pfa` beside the config unless given.
+        progress: called as (stage, done, total) while it runs.
+    """
+    config = document.gate(gate)
     stages = Stages(document, config.name, progress)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     findings = examine(config, subject, stages)
     with stages.stage("judging", "budgets"):
-        context = context or Context(today=date.today())
         measured = findings.measurements()
-        verdict = judge(config, measured, lambda keys: document.place(*keys), context)
+        verdict = foreseen(judge(config, measured, lambda keys: document.place(*keys), context), findings)
     record = Record(
         gate=config.name,
         config=_relative(document.path),

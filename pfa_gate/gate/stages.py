@@ -42,7 +42,7 @@ class Stages:
             yield
         except PFAGateError as error:
             place = self._document.place("gates", self._gate, *keys)
-            error.at(f"{place}, while {name} of gate '{self._gate}'")
+            error.at(f"{place}, in gate '{self._gate}', while {name}")
             raise
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

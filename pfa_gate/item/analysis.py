@@ -37,10 +37,10 @@ def analyse(
     Raises:
         PFAGateError: what could not be measured.
     """
-    from pfa_gate.gate import run  # noqa: PLC0415  the one import of torch on the light side
+    from pfa_gate.gate import carried_out  # noqa: PLC0415  the one import of torch on the light side
     from pfa_gate.record import to_dict  # noqa: PLC0415
 
-    return to_dict(run(document, gate, output=output, progress=watch, context=context).record)
+    return to_dict(carried_out(document, gate, context, output=output, progress=watch).record)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import pytest
 from pfa_gate.archive.writing import restore
 from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
 from pfa_gate.item.analysis import Attempt, analyse
-from pfa_gate.item.baseline import Found, context_of, find
 from pfa_gate.item.listing import listing
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.plan import PLAN, PROGRESS
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Finding
     from pfa_gate.config import Document
     from pfa_gate.record import Record
+    from pfa_gate.record.before import Found
 
 _FOLDERS = pytest.StashKey[dict[Path, Path]]()
 
@@ -135,6 +135,7 @@ class BudgetItem(pytest.Item):
 
     def _verdict(self) -> Verdict:
         from pfa_gate.item.inputs import inputs  # noqa: PLC0415  a run without a gate needs no metadata
+        from pfa_gate.record.before import find  # noqa: PLC0415
 
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
         assert isinstance(file, ConfigFile)
@@ -147,7 +148,9 @@ class BudgetItem(pytest.Item):
             restore(verdict.record)
         return verdict
 
-    def _analysis(self, document: "Document", found: Found) -> dict[str, object]:
+    def _analysis(self, document: "Document", found: "Found") -> dict[str, object]:
+        from pfa_gate.record.before import context_of  # noqa: PLC0415
+
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
         context = context_of(document, name, found, plan.updating)
         return analyse(document, name, plan.output, context, watch(name) if watch else None)

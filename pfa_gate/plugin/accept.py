@@ -16,9 +16,9 @@ from pfa_gate.budget.wording import plural
 from pfa_gate.config import load
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item import Plan, results
-from pfa_gate.item.baseline import NAME, find, git, subject
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entries, entry, text
+from pfa_gate.record.before import NAME, find, git, subject
 
 
 class Accept:

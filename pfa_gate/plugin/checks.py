@@ -51,11 +51,18 @@ class Checks:
             raise AssertionError("\n".join(said))
         return record
 
-    def run(self, config: Path | str, gate: str | None = None, *, output: Path | str | None = None) -> "Run":
+    def run(
+        self,
+        config: Path | str,
+        gate: str | None = None,
+        *,
+        output: Path | str | None = None,
+        baseline: Path | str | None = None,
+    ) -> "Run":
         """Run a gate of a config, as `pfa_gate.run` does; its results go to a temporary folder unless one is given."""
         from pfa_gate.gate import run  # noqa: PLC0415
 
-        return run(config, gate, output=output if output is not None else self._folder)
+        return run(config, gate, output=output if output is not None else self._folder, baseline=baseline)
 
 
 def checks(factory: pytest.TempPathFactory) -> Checks:

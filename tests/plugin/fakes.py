@@ -27,13 +27,13 @@ class Run:
     record: Any
 
 
-def run(
+def carried_out(
     document: Any,
     gate: str,
+    context: Any,
     *,
     output: Path | None,
     progress: Callable[[str, int, int], None] | None,
-    context: Any = None,
 ) -> Run:
     with (document.path.parent / "runs.log").open("a") as log:
         log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
@@ -112,7 +112,7 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
 
 
 fake = types.ModuleType("pfa_gate.gate")
-fake.run = run  # type: ignore[attr-defined]
+fake.carried_out = carried_out  # type: ignore[attr-defined]
 sys.modules["pfa_gate.gate"] = fake
 
 

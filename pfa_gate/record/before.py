@@ -12,10 +12,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pfa_gate.budget import Context
 from pfa_gate.errors import ArtifactError
+from pfa_gate.record.baseline import base, entries
 
 if TYPE_CHECKING:
-    from pfa_gate.budget import Context
     from pfa_gate.config import Document, GateConfig
 
 NAME = "pfa.baseline.json"
@@ -84,15 +85,12 @@ def git(folder: Path, *arguments: str, strip: bool = True) -> str | None:
     return text.strip() if strip else text
 
 
-def context_of(document: "Document", gate: str, found: Found, updating: bool) -> "Context":
+def context_of(document: "Document", gate: str, found: Found, updating: bool) -> Context:
     """What a gate's verdict depends on beside limits and measurements: its baseline, and today.
 
     Raises:
         ArtifactError: the baseline is torn, unless this run writes it anew.
     """
-    from pfa_gate.budget import Context  # noqa: PLC0415  no run without a gate needs these
-    from pfa_gate.record.baseline import base, entries  # noqa: PLC0415
-
     if found.content is None:
         return Context(None, date.today(), updating)
     try:

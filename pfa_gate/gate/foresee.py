@@ -1,0 +1,51 @@
+"""What the model would measure if the layers that break `layers.kl` were cut until they keep it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pfa_gate.budget import Finding
+from pfa_gate.budget.wording import amount, percent
+from pfa_gate.gate.account import Findings
+from pfa_gate.report.advice import fewest_cut
+
+
+def foreseen(verdict: tuple[Finding, ...], findings: Findings) -> tuple[Finding, ...]:
+    """Add to a broken `layers.kl` the size of the model that its remedy would leave.
+
+    Args:
+        verdict: on all budgets.
+        findings: what was measured, the coupling among it.
+    """
+    return tuple(
+        replace(each, notes=(*each.notes, *_size_of_remedy(each, findings))) if each.id == "layers.kl" else each
+        for each in verdict
+    )
+
+
+def _size_of_remedy(finding: Finding, findings: Findings) -> Iterator[str]:
+    keep = _counts(finding, findings)
+    if not keep or findings.cut is None:
+        return
+    after = findings.cut.coupling.footprint(keep)
+    sizes = (amount(after.parameters), amount(after.bytes, "B"), amount(after.macs))
+    share = percent(after.parameters / findings.full.parameters)
+    yield "Cut so far that these layers keep it, the model would have {} parameters ({}), {} and {} MACs.".format(
+        sizes[0], share, *sizes[1:]
+    )
+
+
+def _counts(finding: Finding, findings: Findings) -> dict[str, int]:
+    """Group -> filters kept, by the layer of the group that must lose most; groups that cannot be cut are left out."""
+    layers = {layer.name: layer for layer in findings.layer_records()}
+    free = (
+        {group.name: group.width for group in findings.cut.coupling.groups if not group.frozen} if findings.cut else {}
+    )
+    keep: dict[str, int] = {}
+    for detail in finding.details:
+        layer = layers[detail.layer]
+        if detail.outcome != "broken" or detail.waived or detail.limit is None or layer.group not in free:
+            continue
+        count = fewest_cut(layer.eigenvalues, detail.limit)
+        if count is not None and layer.group is not None and layer.filters == free[layer.group]:
+            keep[layer.group] = min(count, keep.get(layer.group, count))
+    return keep
