@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import subprocess
-import sys
 
 import pytest
 import records
@@ -271,21 +269,6 @@ def test_rounding_to_three_digits_is_within_half_a_percent(value):
     number, _, prefix = amount(value).partition(" ")
     factor = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[prefix]
     assert float(number) * factor == pytest.approx(value, rel=5.1e-3)
-
-
-@pytest.mark.parametrize(
-    ("room", "banned"),
-    [
-        ("budget", "torch numpy rich"),
-        ("record", "torch numpy rich"),
-        ("report.view", "torch numpy rich"),
-        ("report.terminal", "torch numpy"),
-    ],
-)
-def test_light_rooms_import_nothing_heavy(room, banned):
-    code = f"import sys, pfa_gate.{room}; print(*sorted(set(sys.modules) & set({banned.split()!r})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
 def test_a_correlation_near_its_limit_is_marked_as_well() -> None:

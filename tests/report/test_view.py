@@ -1,6 +1,8 @@
 """Words, rounding, sparklines, names."""
 
 import dataclasses
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -110,3 +112,9 @@ def test_wrapped_lines_fit(text, width, indent):
 @given(st.text())
 def test_a_clean_text_holds_no_control_or_format_character(text):
     assert not any(unicodedata.category(sign)[0] == "C" for sign in clean(text))
+
+
+@pytest.mark.parametrize("room", ["budget", "record", "report.view"])
+def test_only_the_terminal_needs_rich(room: str) -> None:
+    code = f"import sys, pfa_gate.{room}; print('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
