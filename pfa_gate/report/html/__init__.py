@@ -22,6 +22,7 @@ from pfa_gate.report.view import SEVERITY, again, clean, delivery, headline, sho
 __all__ = ["page", "render"]
 
 LONGEST_NAME = 120
+_MOST_REASONS = 400
 # Of a sentence; no budget has more to say.
 _LONGEST = 2000
 
@@ -39,6 +40,8 @@ def render(record: Record, base: Record | None = None) -> str:
         '<!doctype html>'
     """
     outcome, words = headline(record)
+    shown = list(lines(record, base))
+    skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
     return page(
         "report.html.j2",
@@ -49,8 +52,10 @@ def render(record: Record, base: Record | None = None) -> str:
         findings=[(finding, before(record, finding.id), advice(record, finding)) for finding in findings],
         tiles=tiles(record),
         steps=steps(record),
-        lines=list(lines(record, base)),
-        skipped=[layer for layer in record.layers if layer.skipped is not None],
+        lines=shown,
+        hidden=len(record.layers) - len(skipped) - len(shown),
+        skipped=skipped[:_MOST_REASONS],
+        unnamed=max(0, len(skipped) - _MOST_REASONS),
         baseline=list(baseline_sentences(record)),
         delivery=delivery(record),
         again=again(record),

@@ -56,13 +56,27 @@ class Line:
     inactive: int
 
 
+# A page of more would be slow to open; such a network is read in record.json.
+MOST = 400
+
+
 def lines(record: Record, base: Record | None) -> Iterator[Line]:
-    """One line for each layer on which a verdict is due, in model order."""
+    """One line for each layer on which a verdict is due, in model order.
+
+    Of more than 400: those that fail, could not be measured or have changed, then those with the highest KL ratio.
+    """
     earlier = {layer.name: layer for layer in base.layers} if base is not None else {}
     energy = record.recipe.energy if record.recipe is not None else None
-    for row in layer_rows(record):
-        if row.layer.skipped is None:
-            yield _line(record, row, energy, earlier.get(row.layer.name))
+    rows = [row for row in layer_rows(record) if row.layer.skipped is None]
+    if len(rows) > MOST:
+        places = sorted(range(len(rows)), key=lambda place: _urgency(record, rows[place]))[:MOST]
+        rows = [rows[place] for place in sorted(places)]
+    for row in rows:
+        yield _line(record, row, energy, earlier.get(row.layer.name))
+
+
+def _urgency(record: Record, row: LayerRow) -> tuple[bool, bool, bool, float]:
+    return not row.broken, not row.unknown, not changed(record, row), -(row.layer.kl_ratio or 0.0)
 
 
 def _line(record: Record, row: LayerRow, energy: float | None, base: LayerRecord | None) -> Line:
