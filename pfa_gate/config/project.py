@@ -143,9 +143,10 @@ def _paths(gate: Any) -> Iterator[tuple[Keys, str]]:
         yield ("model", "checkpoint"), gate["model"]["checkpoint"]
     steps = _at(gate, "recovery")
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
-        source = _at(step, "finetune")
-        if isinstance(source, str) and source.rpartition(":")[0].endswith(".py"):
-            yield ("recovery", index, "finetune"), source.rpartition(":")[0]
+        for keys in (("finetune",), ("distill", "augment")):
+            source = _at(step, *keys)
+            if isinstance(source, str) and source.rpartition(":")[0].endswith(".py"):
+                yield ("recovery", index, *keys), source.rpartition(":")[0]
 
 
 def _at(data: Any, *keys: str) -> Any:

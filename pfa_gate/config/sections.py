@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from pfa_gate.config.allow import Waivers
 from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
@@ -29,6 +29,7 @@ from pfa_gate.config.section import (
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
 NAME_PATTERN = rf"^(?!\s)[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
 SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
+_NAMED = ("finetune", "distill")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
 
@@ -86,7 +87,6 @@ class RecipeConfig(Section):
     round_to: int = Field(default=1, ge=1, description="keep counts in multiples of this")
     minimum: int = Field(default=1, ge=1, description="fewest filters of a layer")
     rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
-    rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
 
 
 class EvaluationConfig(Section):
@@ -96,6 +96,22 @@ class EvaluationConfig(Section):
         description="callable or data file, from this config's folder", examples=["example_project.data:test"]
     )
     metric: Metric = Field(default="accuracy", description="accuracy, top5 or module:callable")
+
+
+class DistillOptions(Section):
+    """How a compressed model is taught by the full one."""
+
+    steps: int = Field(default=300, ge=1, le=1_000_000, description="batches that are learnt from")
+    rate: float = Field(default=1e-3, gt=0, le=1, description="highest learning rate of Adam")
+    augment: Reference | None = Field(
+        default=None, description="module:callable(inputs, generator) -> inputs", examples=["train:augment"]
+    )
+
+
+class DistillStep(Section):
+    """Distillation with options of its own."""
+
+    distill: DistillOptions
 
 
 class FinetuneStep(Section):
@@ -113,7 +129,7 @@ def _steps(value: object) -> object:
 def _known_step(step: object) -> object:
     if step == "finetune":
         raise RefusalError("is finetune without its callable", "Write {finetune: module:callable}.")
-    named = isinstance(step, FinetuneStep) or (isinstance(step, dict) and "finetune" in step)
+    named = isinstance(step, FinetuneStep | DistillStep) or (isinstance(step, dict) and not {*step}.isdisjoint(_NAMED))
     if not named and step not in _RECOVERY_STEPS:
         every = f"Steps: {', '.join(_RECOVERY_STEPS)}."
         remedy = nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else every
@@ -128,7 +144,21 @@ def _known_selection(value: object) -> object:
     return value
 
 
-Step = Annotated[Literal["compensate", "recalibrate", "distill"] | FinetuneStep, BeforeValidator(_known_step)]
+def _kind(step: object) -> str:
+    named = step if isinstance(step, dict) else dict[str, object]()
+    if isinstance(step, DistillStep) or "distill" in named:
+        return KINDS[1]
+    return KINDS[2] if isinstance(step, FinetuneStep) or "finetune" in named else KINDS[0]
+
+
+KINDS = ("plain step", "distill step", "finetune step")
+Step = Annotated[
+    Annotated[Literal["compensate", "recalibrate", "distill"], Tag(KINDS[0])]
+    | Annotated[DistillStep, Tag(KINDS[1])]
+    | Annotated[FinetuneStep, Tag(KINDS[2])],
+    Discriminator(_kind),
+    BeforeValidator(_known_step),
+]
 
 
 def _holds(*keys: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pfa_gate.config.complaints import Complaint, RefusalError, describe, neares
 from pfa_gate.config.project import Project
 from pfa_gate.config.reader import Keys, Reading
 from pfa_gate.config.schema import example_of, known_keys, needed_keys
-from pfa_gate.config.sections import FinetuneStep, GateConfig, GateSections, Root
+from pfa_gate.config.sections import KINDS, GateConfig, GateSections, Root
 
 _EXPECTED = {
     "string_type": "text",
@@ -71,13 +71,12 @@ def _root(reading: Reading) -> tuple[Root | None, list[Complaint]]:
 
 def _keys(details: Any) -> Keys:
     """Path of what is wrong, without the names that pydantic gives to the kinds of a step."""
-    return tuple(key for key in details["loc"] if key != FinetuneStep.__name__)
+    return tuple(key for key in details["loc"] if key not in KINDS)
 
 
 def _counts(keys: Keys, reading: Reading, spoken: set[tuple[int, int]]) -> bool:
-    """Whether something new is said: not of a value that the reader refused, nor of another kind of step."""
-    other_kind = bool(keys) and str(keys[-1]).startswith("literal[")
-    return not other_kind and not (keys in reading.marks and reading.mark(keys).value in spoken)
+    """Whether something new is said: not of a value that the reader refused."""
+    return not (keys in reading.marks and reading.mark(keys).value in spoken)
 
 
 def _of_objection(objection: Objection, reading: Reading) -> Complaint:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from pfa_gate.config import GateConfig
+from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.coupling import Program
 from pfa_gate.evaluation import score
 from pfa_gate.gate.stages import Stages
@@ -77,17 +79,26 @@ def _steps(
         fresh, count = recalibrate(model, probe)
         return Done(fresh, f"{count} batch norms")
 
-    def distilled(model: nn.Module) -> Done:
-        course = Course(seed=seed)
-        taught = distill(subject.model, model, probe, course, lambda done, steps: stages.report("distill", done, steps))
-        return Done(taught, f"{course.steps} steps")
-
-    known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated, "distill": distilled}
+    known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated}
     for step in config.recovery:
-        if isinstance(step, str):
-            yield step, known[step]
-        else:
+        if step == "distill":
+            yield "distill", _distilled(DistillOptions(), subject, stages, seed)
+        elif isinstance(step, DistillStep):
+            yield "distill", _distilled(step.distill, subject, stages, seed)
+        elif isinstance(step, FinetuneStep):
             yield "finetune", _finetuned(step.finetune, subject, stages.folder, seed)
+        else:
+            yield step, known[step]
+
+
+def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Step:
+    def step(model: nn.Module) -> Done:
+        augment = resolve(options.augment, stages.folder) if options.augment else None
+        course = Course(steps=options.steps, rate=options.rate, seed=seed, augment=augment)
+        told = partial(stages.report, "distill")
+        return Done(distill(subject.model, model, subject.probe, course, told), f"{course.steps} steps")
+
+    return step
 
 
 def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:

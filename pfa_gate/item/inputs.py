@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from pfa_gate.config import Document, GateConfig
-from pfa_gate.config.sections import SELECTIONS, FinetuneStep
+from pfa_gate.config.sections import SELECTIONS, DistillStep, FinetuneStep, Step
 from pfa_gate.errors import ConfigError
 from pfa_gate.item.sources import Sources, sources
 
@@ -82,8 +82,14 @@ def _references(config: GateConfig) -> list[str]:
     named = [config.model.factory, config.probe.data]
     if config.evaluation is not None:
         named += [config.evaluation.data, config.evaluation.metric]
-    named += [step.finetune for step in config.recovery if isinstance(step, FinetuneStep)]
+    named += [source for step in config.recovery if (source := _code_of(step))]
     return [name for name in named if ":" in name and not _is_array(name)]
+
+
+def _code_of(step: Step) -> str | None:
+    if isinstance(step, FinetuneStep):
+        return step.finetune
+    return step.distill.augment if isinstance(step, DistillStep) else None
 
 
 def _named(config: GateConfig, folder: Path) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """Distill: a bounded number of gradient steps towards the full model's own answers; labels are not used."""
 
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import DataError
 from pfa_gate.recovery.copying import copied
+from pfa_gate.recovery.deal import Inputs, dealt
+from pfa_gate.recovery.recalibrate import recalibrate
 
+ENOUGH = 16  # samples in a batch from which batch norms take statistics of their own
 Progress = Callable[[int, int], None]
 Augment = Callable[[Any, torch.Generator], Any]
 
@@ -27,8 +30,9 @@ class Course:
         steps: batches that are learnt from; the probe is gone through as often as that takes.
         rate: highest learning rate of Adam; a tenth of the steps rise to it, the rest fall along a cosine.
         temperature: of the soft targets (Hinton et al. 2015).
-        seed: of the order of batches and of the augmentation.
-        augment: the user's (batch, generator) -> batch, or None.
+        seed: of the order of samples and of the augmentation.
+        augment: the user's (inputs, generator) -> inputs, or None. Inputs are what the model takes: a tensor, or a
+            tuple of positional arguments, or a mapping of keyword arguments.
     """
 
     steps: int = 300
@@ -45,7 +49,10 @@ def distill(
     course: Course = Course(),
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Teach the compressed model to answer the probe as the full one does; batch-norm statistics stay.
+    """Teach the compressed model to answer the probe as the full one does.
+
+    Samples are dealt into new batches at each reading, and batch norms work on the statistics of each batch, as in
+    training; in the end they take those of the probe as it is. Everything else runs as in evaluation.
 
     Args:
         full: the teacher, in eval mode.
@@ -69,13 +76,15 @@ def distill(
         True
     """
     pupil = copied(smaller)
+    norms = [module for module in pupil.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     flags = [(tensor, tensor.requires_grad) for tensor in pupil.parameters()]
     trained = [tensor.requires_grad_() for tensor in pupil.parameters() if tensor.is_floating_point()]
     optimiser = torch.optim.Adam(trained, lr=course.rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, course.steps))
     with torch.enable_grad():
-        for done, batch in enumerate(_lessons(batches, course), 1):
-            args, kwargs = inputs_of(batch)
+        for done, (args, kwargs) in enumerate(_lessons(batches, course), 1):
+            for norm in norms:
+                norm.train(_samples((args, kwargs)) >= ENOUGH)
             with torch.no_grad():
                 wanted = _logits(full(*args, **kwargs))
             optimiser.zero_grad()
@@ -87,7 +96,7 @@ def distill(
     for tensor, flag in flags:
         tensor.grad = None
         tensor.requires_grad_(flag)
-    return pupil.eval()
+    return recalibrate(pupil, batches)[0] if norms else pupil.eval()
 
 
 def _rate(step: int, steps: int) -> float:
@@ -102,28 +111,31 @@ def _loss(given: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     return functional.kl_div(*soft, reduction="sum", log_target=True) * temperature**2 / wanted[..., 0].numel()
 
 
-def _lessons(batches: Iterable[Any], course: Course) -> Iterator[Any]:
-    """As many batches as there are steps, in a new order at each reading as far as a window of 16 allows."""
-    generator, order, given = torch.Generator().manual_seed(course.seed), random.Random(course.seed), 0
+def _lessons(batches: Iterable[Any], course: Course) -> Iterator[Inputs]:
+    """As many batches as there are steps."""
+    generator, given = torch.Generator().manual_seed(course.seed), 0
     while given < course.steps:
         before = given
-        for batch in _shuffled(batches, order):
+        for inputs in dealt(map(inputs_of, batches), generator):
             if given == course.steps:
                 return
             given += 1
-            yield batch if course.augment is None else course.augment(batch, generator)
+            yield inputs if course.augment is None else _augmented(inputs, course.augment, generator)
         if given == before:
             raise DataError("The probe gives no batch to learn from.", remedy="Point probe.data at some samples.")
 
 
-def _shuffled(batches: Iterable[Any], order: random.Random, window: int = 16) -> Iterator[Any]:
-    waiting: list[Any] = []
-    for batch in batches:
-        waiting.append(batch)
-        if len(waiting) == window:
-            yield waiting.pop(order.randrange(window))
-    order.shuffle(waiting)
-    yield from waiting
+def _augmented(inputs: Inputs, augment: Augment, generator: torch.Generator) -> Inputs:
+    args, kwargs = inputs
+    if kwargs:
+        return args, dict(augment(kwargs, generator))
+    if len(args) == 1:
+        return (augment(args[0], generator),), {}
+    return tuple(augment(args, generator)), {}
+
+
+def _samples(inputs: Inputs) -> int:
+    return next((len(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim), 0)
 
 
 def _logits(output: Any) -> Tensor:

@@ -51,9 +51,8 @@ def build():
     return model.eval()
 
 
-def shift(batch, generator):
-    inputs, labels = batch
-    return torch.roll(inputs, int(torch.randint(3, (1,), generator=generator)), 3), labels
+def shift(images, generator):
+    return torch.roll(images, int(torch.randint(2, (1,), generator=generator)), 3)
 
 
 def polish(model, batches):
@@ -75,7 +74,7 @@ GATE = """
 GATES = {
     "none": "[]",
     "compensated": "[compensate]",
-    "all": "[compensate, recalibrate, distill, {finetune: net.py:polish}]",
+    "all": "[compensate, recalibrate, {distill: {steps: 20, augment: net.py:shift}}, {finetune: net.py:polish}]",
     "spoilt": "[{finetune: net.py:spoil}]",
 }
 

@@ -8,7 +8,9 @@ from networks import network
 from torch import nn
 
 from pfa_gate.errors import DataError, FactoryError
+from pfa_gate.loading import Batch
 from pfa_gate.recovery import Course, distill, finetune, recalibrate
+from pfa_gate.recovery.deal import dealt
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -53,8 +55,62 @@ def test_distillation_comes_closer_is_the_same_again_and_borrows_politely():
     assert same(one, two)
     assert same(smaller, before)
     assert seen[-1] == (40, 40)
-    assert torch.equal(one.norm.running_mean, smaller.norm.running_mean)
+    assert same(one, recalibrate(one, probe)[0])  # its statistics are those of the probe as it is, not of the lessons
+    assert not any(module.training for module in one.modules())
     assert all(tensor.grad is None and tensor.requires_grad for tensor in one.parameters())
+
+
+def test_few_samples_are_too_few_for_statistics_of_their_own():
+    """A batch of one has no variance: batch norms then work on those they have, and the step is still taken."""
+    full, example = network("sequence")
+    smaller = copy.deepcopy(full)
+    with torch.no_grad():
+        smaller.hidden.weight[::2] = 0
+    taught = distill(full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), Course(steps=4))
+    assert all(bool(tensor.isfinite().all()) for tensor in taught.state_dict().values())
+    assert not same(taught, smaller)
+
+
+def test_the_samples_of_all_batches_are_dealt_anew_at_each_reading():
+    batches = [((torch.arange(start, start + 10),), {"mask": torch.arange(start, start + 10) % 7}) for start in (0, 10)]
+    batches.append(((torch.arange(20, 24),), {"mask": torch.arange(20, 24) % 7}))
+    generator = torch.Generator().manual_seed(0)
+    one, two = (list(dealt(batches, generator)) for _ in range(2))
+    for hand in (one, two):
+        assert [len(args[0]) for args, _ in hand] == [10, 10, 4]
+        assert sorted(torch.cat([args[0] for args, _ in hand]).tolist()) == list(range(24))
+        assert all(torch.equal(args[0] % 7, kwargs["mask"]) for args, kwargs in hand)
+    assert [args[0].tolist() for args, _ in one] != [args[0].tolist() for args, _ in two]
+    assert {*one[0][0][0].tolist()} & {*range(10, 24)}
+
+
+def test_batches_of_different_forms_come_whole():
+    batches = [((torch.zeros(3, length),), {}) for length in (4, 5, 6)]
+    lengths = [args[0].shape for args, _ in dealt(batches, torch.Generator().manual_seed(1))]
+    assert sorted(lengths) == [(3, 4), (3, 5), (3, 6)]
+
+
+def test_the_users_augmentation_gets_what_the_model_takes():
+    seen: list[object] = []
+
+    def augment(inputs, generator):
+        assert isinstance(generator, torch.Generator)
+        seen.append(inputs)
+        return inputs
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(2, 3)
+
+        def forward(self, one, other):
+            return self.head(one + other)
+
+    one = torch.randn(20, 2)
+    distill(Sum(), Sum(), [Batch((one, one), {})], Course(steps=1, augment=augment))
+    distill(Sum(), Sum(), [Batch((), {"one": one, "other": one})], Course(steps=1, augment=augment))
+    distill(nn.Linear(2, 1), nn.Linear(2, 1), [one], Course(steps=1, augment=augment))
+    assert [type(each) for each in seen] == [tuple, dict, torch.Tensor]
 
 
 def test_an_empty_probe_teaches_nothing():
