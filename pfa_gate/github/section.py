@@ -110,9 +110,8 @@ def is_ours(body: str) -> bool:
 
 
 def _json(facts: dict[str, Any]) -> str:
-    # Neither `--` nor `>` may stand in an HTML comment; \u escapes say the same to JSON.
-    text = json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("-", "\\u002d").replace("<", "\\u003c").replace(">", "\\u003e")
+    # Without a hyphen nothing can end an HTML comment; to JSON the escape is the same.
+    return json.dumps(facts, ensure_ascii=True, separators=(",", ":")).replace("-", "\\u002d")
 
 
 def _sound(text: str) -> str:

@@ -183,6 +183,13 @@ def test_hundreds_of_legs_fit(count: int) -> None:
     assert any(section.leg == "zz" for section in sections_of(body))
 
 
+def test_a_cut_once_made_binds_those_who_come_later() -> None:
+    """Its first row is short and its second fits nowhere, so that the later one would fit beside it uncut."""
+    early = dataclasses.replace(TWO, leg="early", text="short\n" + "x" * 7_000)
+    late = dataclasses.replace(TWO, leg="late", text="\n".join(["y" * 42] * 100))
+    assert chained([early, late], 5_000) == chained([late, early], 5_000) == compose([early, late], 5_000)
+
+
 def test_three_orders_by_hand() -> None:
     three = [dataclasses.replace(TWO, leg=leg, text=f"{leg}\n" * 900) for leg in ("abcdef", "ghijkl", "m")]
     assert len({chained(list(order), 9_000) for order in permutations(three)}) == 1
