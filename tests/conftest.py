@@ -7,6 +7,9 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+# As the plugin does it under --pfa: torch's threads then leave busy cores to others while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 SHARED = Path(os.environ.get("PFA_GATE_SHARED") or Path(__file__).parents[2] / "shared")
 
 

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -24,6 +25,9 @@ SENT = "pfa_gate"
 
 def start(config: pytest.Config) -> None:
     """Register what --pfa turns on."""
+    if "torch" not in sys.modules:
+        # Read when torch is loaded; workers inherit it. Threads that wait actively hold each other up on busy cores.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
     if config.pluginmanager.hasplugin("xdist"):
         from pfa_gate.plugin.workers import GateWorkers  # noqa: PLC0415  its hooks exist only beside xdist
