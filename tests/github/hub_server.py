@@ -1,5 +1,6 @@
 """A GitHub for tests: real sockets, the requests that the poster makes, and whatever can go wrong with them."""
 
+import io
 import json
 import re
 import socket
@@ -203,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.wfile.close()
             self.connection.close()
+            # The base class flushes once more.
+            self.wfile = io.BytesIO()
             return
         self._send(status, answer, headers)
 
