@@ -1,5 +1,6 @@
 """A project with configs, and pytest run on it in a process of its own."""
 
+import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,10 +14,13 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A folder with one config and one test that passes; pytest there loads the fake gate."""
     if not entry_points(group="pytest11", name="pfa_gate"):
         pytest.fail("pfa_gate is not installed, so pytest does not load it: pip install -e .", pytrace=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    # What is set already stays in force: .ci/matrix puts another pytest on this path, and turns xdist off.
+    before = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *before]))
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
     # Plugins of no interest here, each slow to import in every one of these processes.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:pytest_cov -p no:anyio")
+    more = os.environ.get("PYTEST_ADDOPTS", "")
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:pytest_cov -p no:anyio {more}".strip())
     for name in ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     pytester.makefile(".yaml", pfa=config())
