@@ -17,7 +17,8 @@ def kl_cut(layer: LayerRecord) -> int | None:
     """
     if layer.kl_ratio is None:
         return None
-    return _clamped(math.ceil(layer.filters * (1 - layer.kl_ratio) - _TOLERANCE), layer)
+    ratio = min(1.0, max(0.0, layer.kl_ratio))
+    return _clamped(math.ceil(layer.filters * (1 - ratio) - _TOLERANCE), layer)
 
 
 def energy_cut(layer: LayerRecord, energy: float | None) -> int | None:

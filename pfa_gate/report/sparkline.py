@@ -33,7 +33,7 @@ def cut(filters: int, keep: int, width: int) -> int:
         (2, 1)
     """
     columns = min(width, filters)
-    return max(1, round(columns * keep / filters)) if keep else 0
+    return max(1, round(columns * keep / max(1, filters))) if keep else 0
 
 
 def _mean(values: Sequence[float], column: int, columns: int) -> float:

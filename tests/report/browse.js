@@ -9,6 +9,8 @@ const [executablePath, modules, shots, ...files] = process.argv.slice(2);
 const { chromium } = require(path.join(modules, "playwright-core"));
 const axe = fs.readFileSync(path.join(modules, "axe-core", "axe.min.js"), "utf8");
 
+const KL = 2; // the column that is sorted by
+
 const column = (page, index) =>
   page.$$eval("table.sortable tbody tr", (rows, at) => rows.map((row) => Number.parseFloat(row.cells[at].dataset.sort)), index);
 
@@ -45,15 +47,15 @@ async function look(browser, file, width, colorScheme) {
 
 async function use(browser, file) {
   const { context, page, seen } = await open(browser, file, { viewport: { width: 1280, height: 900 } });
-  const found = { ...seen, before: await column(page, 3) };
-  const head = page.locator("table.sortable thead th").nth(3);
+  const found = { ...seen, before: await column(page, KL) };
+  const head = page.locator("table.sortable thead th").nth(KL);
   if (await head.count()) {
     await head.getByRole("button").click();
-    found.descending = [await head.getAttribute("aria-sort"), await column(page, 3)];
+    found.descending = [await head.getAttribute("aria-sort"), await column(page, KL)];
     await page.keyboard.press("Enter");
-    found.ascending = [await head.getAttribute("aria-sort"), await column(page, 3)];
+    found.ascending = [await head.getAttribute("aria-sort"), await column(page, KL)];
     await page.locator("table.sortable thead th").first().getByRole("button").click();
-    found.again = await column(page, 3);
+    found.again = await column(page, KL);
   }
   const details = page.locator("details").first();
   if (await page.locator("details img").count()) {

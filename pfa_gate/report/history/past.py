@@ -29,6 +29,18 @@ class Run:
         return headline(self.record)[0]
 
 
+def height(value: float, low: float, high: float) -> float:
+    """Where a value stands between two others, from 0 to 1; the middle where these are one.
+
+    Example:
+        >>> height(3.0, 2.0, 4.0), height(4.0, 2.0, 4.0), height(1e308, -1e308, 1e308), height(2.0, 2.0, 2.0)
+        (0.5, 1.0, 1.0, 0.5)
+    """
+    # Halves, because the difference of two numbers may be none.
+    span = high / 2 - low / 2
+    return min(1.0, max(0.0, (value / 2 - low / 2) / span)) if span > 0 else 0.5
+
+
 @dataclass(frozen=True)
 class Curve:
     """One quantity over the runs; a value is None where a run did not measure it."""

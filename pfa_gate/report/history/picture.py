@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pfa_gate.report.history.past import Curve, Past
+from pfa_gate.report.history.past import Curve, Past, height
 from pfa_gate.report.html import page as filled
 
 WIDTH, HEIGHT, EDGE = 600, 160, 8
@@ -36,13 +36,12 @@ def page(pasts: Sequence[Past], refused: Sequence[str] = ()) -> str:
 
 def _chart(curve: Curve) -> Chart:
     low, high = min(curve.known), max(curve.known)
-    if low == high:
-        low, high = low - 0.5, high + 0.5  # a level curve runs through the middle
-    span = high - low
     pitch = (WIDTH - 2 * EDGE) / max(1, len(curve.values) - 1)
     start = WIDTH / 2 if len(curve.values) == 1 else EDGE
     points = [
-        None if value is None else (start + index * pitch, HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (value - low) / span)
+        None
+        if value is None
+        else (start + index * pitch, HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * height(value, low, high))
         for index, value in enumerate(curve.values)
     ]
     path, dots, pen = "", "", "M"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from pfa_gate.budget.wording import plural
-from pfa_gate.report.history.past import Curve, Past
+from pfa_gate.report.history.past import Curve, Past, height
 from pfa_gate.report.terminal.grid import lay_out, shorten
 from pfa_gate.report.view import ASCII, UNICODE, Glyphs, clean
 
@@ -51,6 +51,6 @@ def _bars(curve: Curve, glyphs: Glyphs, columns: int) -> str:
     """One sign a run, from the smallest to the largest value that is shown; a gap where it was not measured."""
     shown = curve.values[-columns:]
     known = [value for value in shown if value is not None]
-    low, span = min(known, default=0.0), (max(known, default=0.0) - min(known, default=0.0)) or 1.0
+    low, high = min(known, default=0.0), max(known, default=0.0)
     top = len(glyphs.blocks) - 1
-    return "".join(" " if value is None else glyphs.blocks[round(top * (value - low) / span)] for value in shown)
+    return "".join(" " if value is None else glyphs.blocks[round(top * height(value, low, high))] for value in shown)

@@ -39,12 +39,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A layer in the table, and its picture."""
+    """A layer in the table, and its picture; `share` is what stays of its filters, as a table sorts by it."""
 
     name: str
     kind: str
     filters: int
     keep: int | None
+    share: str
     cells: tuple[Cell, ...]
     broken: bool
     unknown: bool
@@ -81,12 +82,14 @@ def _urgency(record: Record, row: LayerRow) -> tuple[bool, bool, bool, float]:
 
 def _line(record: Record, row: LayerRow, energy: float | None, base: LayerRecord | None) -> Line:
     layer = row.layer
-    order = layer.correlations.order if layer.correlations is not None else ()
+    heat = layer.correlations
+    order = heat.order if heat is not None and len(heat.order) == heat.side else ()
     return Line(
         name=layer.name,
         kind=layer.kind,
         filters=layer.filters,
         keep=layer.keep,
+        share=f"{1.0 if layer.keep is None else layer.keep / max(1, layer.filters):.6g}",
         cells=tuple(_cell(record, row, key) for key in KEYS),
         broken=bool(row.broken),
         unknown=row.unknown,

@@ -49,15 +49,15 @@ def drawing(layer: LayerRecord, energy: float | None, base: LayerRecord | None =
     top = max(layer.eigenvalues, default=0.0)
     if top <= 0:
         return None
-    heights = _heights(layer.eigenvalues, top)
-    stay = len(heights) if layer.keep is None else max(1, round(len(heights) * layer.keep / layer.filters))
+    heights, filters = _heights(layer.eigenvalues, top), max(1, layer.filters)
+    stay = len(heights) if layer.keep is None else max(1, round(len(heights) * layer.keep / filters))
     bars = list(_bars(heights))
     return Drawing(
         stay="".join(bars[:stay]),
         go="".join(bars[stay:]),
-        flat=_number(HEIGHT * (1 - min(1.0, math.sqrt(1 / layer.filters / top)))),
-        kl=_place(kl_cut(layer), layer.filters),
-        energy=_place(energy_cut(layer, energy), layer.filters),
+        flat=_number(HEIGHT * (1 - min(1.0, math.sqrt(1 / filters / top)))),
+        kl=_place(kl_cut(layer), filters),
+        energy=_place(energy_cut(layer, energy), filters),
         base=_outline(_heights(base.eigenvalues, top)) if base is not None and base.eigenvalues else "",
     )
 

@@ -30,7 +30,7 @@ def spectra_section(record: Record, look: Look) -> list[Text]:
 
 def _layer(layer: LayerRecord, energy: float | None, look: Look) -> Iterator[Text]:
     width = min(_MOST, look.width - _INDENT)
-    columns = min(width, layer.filters)
+    columns = min(width, len(layer.eigenvalues))
     stay = columns if layer.keep is None else cut(layer.filters, layer.keep, width)
     kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
     standardised = layer.kl_ratio_standardised
@@ -49,6 +49,6 @@ def _marks(layer: LayerRecord, energy: float | None, columns: int) -> str:
     signs = [" "] * columns
     for sign, count in (("k", kl_cut(layer)), ("e", energy_cut(layer, energy))):
         if count is not None:
-            place = min(columns, max(1, round(columns * count / layer.filters))) - 1
+            place = min(columns, max(1, round(columns * count / max(1, layer.filters)))) - 1
             signs[place] = sign if signs[place] == " " else "*"
     return "".join(signs).rstrip()
