@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 
-from pfa_gate.budget.wording import amount, listed, percent, plural
+from pfa_gate.budget.wording import amount, listed, percent, plural, trimmed
 from pfa_gate.record import LayerRecord, Record, layer_values
 
 _MOST = 5
@@ -55,9 +55,9 @@ def before(record: Record, budget: str) -> str:
     if value is None:
         return ""
     if budget.endswith("accuracy_drop"):
-        return f"{100 * value:.2f} pp"
+        return f"{trimmed(value, 2)} pp"
     if budget.endswith("latency"):
-        return percent(value)
+        return percent(value / 100)
     return amount(value, "B" if budget.endswith("bytes") else "")
 
 

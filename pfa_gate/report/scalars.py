@@ -4,6 +4,9 @@ from pfa_gate.budget import Finding
 from pfa_gate.record import Record
 from pfa_gate.report.view import clean
 
+# A baseline holds these in points and percent, a record as fractions.
+_PERCENT = ("compressed.accuracy_drop", "compressed.latency")
+
 
 def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     """Properties of a budget's test case; nothing that a transport between processes could not carry.
@@ -26,7 +29,7 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
         found["pfa_value"] = value
     before = record.baseline.values.get(finding.id) if record.baseline is not None else None
     if before is not None:
-        found["pfa_baseline"] = float(before)
+        found["pfa_baseline"] = before / 100 if finding.id in _PERCENT else float(before)
     measured = [each for each in finding.details if each.observed is not None]
     if measured:
         worst = max(measured, key=lambda each: (each.observed or 0.0) - (each.limit or 0.0))
