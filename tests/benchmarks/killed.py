@@ -87,14 +87,10 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     """Start pytest on it, in a group of its own."""
     command = [sys.executable, "-m", "pytest", "-q", "--pfa", "pfa.yaml", "-p", "no:hypothesispytest", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=(folder / "out.txt").open("wb"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (folder / "out.txt").open("wb") as out:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def children(parent: int) -> list[int]:

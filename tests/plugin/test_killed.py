@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "killed.py"
-RUNS = 4
+RUNS = 3
 
 
 @pytest.mark.slow
