@@ -59,11 +59,11 @@ class Equations:
         """Take rows [G, n, D] and targets [G, n, O], any floating dtype; `folds` int64 [n] says where each goes."""
         if self._centre is None:
             self._centre = rows.double().mean(1, keepdim=True), targets.double().mean(1, keepdim=True)
-        for fold in range(FOLDS):
-            chosen = folds == fold
-            self._counts[fold] += int(chosen.sum())
-            read = rows[:, chosen].double() - self._centre[0]
-            made = targets[:, chosen].double() - self._centre[1]
+        order, counts = folds.argsort(stable=True), folds.bincount(minlength=FOLDS).tolist()
+        read_parts = torch.split(rows[:, order].double() - self._centre[0], counts, 1)
+        made_parts = torch.split(targets[:, order].double() - self._centre[1], counts, 1)
+        for fold, (read, made) in enumerate(zip(read_parts, made_parts, strict=True)):
+            self._counts[fold] += counts[fold]
             self._read[fold] += read.sum(1)
             self._made[fold] += made.sum(1)
             self._gram[fold].baddbmm_(read.transpose(1, 2), read)

@@ -48,7 +48,7 @@ def compensate(
 
     In forward order, each on the stream as the compressed model has it by then: its target is what the full
     model's layer made at the same positions, plus, where it ends in a residual sum, what that sum has drifted by.
-    Each model runs once over the batches, whatever their number and whatever the depth.
+    Each model runs at most once over the batches, whatever their number and whatever the depth.
 
     Args:
         full: the full model's program.
@@ -101,15 +101,17 @@ def _repair(sweep: Sweep, stage: Sequence[Pair], seed: int) -> Iterator[Repair]:
     """Solve the layers of one stage, each on as many rows as its held-out error asks for."""
     program, full = sweep.programs
     lessons = [Lesson.of(program, full, pair, sweep.samples, seed) for pair in stage]
-    for batch, values in enumerate(sweep.advance()):
-        for lesson in lessons:
-            lesson.add(batch, values)
-    while waiting := [lesson for lesson in lessons if not lesson.learnt()]:
+    waiting = lessons
+    while waiting:
+        samples = max(lesson.samples for lesson in waiting)
         for lesson in waiting:
-            lesson.restart()
-        for batch, values in enumerate(sweep.again()):
+            lesson.ready(sweep.available(samples))
+        for batch, values in enumerate(sweep.values(samples)):
             for lesson in waiting:
                 lesson.add(batch, values)
+        waiting = [lesson for lesson in waiting if not lesson.learnt()]
+        for lesson in waiting:
+            lesson.ask_more()
     for lesson in lessons:
         yield _written(program, lesson, lesson.fit())
 

@@ -16,6 +16,8 @@ from pfa_gate.recovery.stream import Values
 from pfa_gate.recovery.target import Aim, aim
 
 FIRST, LAST = 16, 256  # rows for each column: where drawing begins, and beyond which it does not go
+FEWEST = 512  # samples that the rows come from, however few there are of these
+DENSEST = 16  # positions in each sample, beyond which other samples are asked before more positions
 WORTH = 0.02  # twice the rows must lower the held-out error by this share, or the next are not drawn
 
 
@@ -26,24 +28,26 @@ class Lesson:
     Args:
         aim: how its target is made.
         layer: its weights as they are.
-        positions: drawn in each sample.
+        rows: wanted.
         places: that there are in each sample.
-        most: positions in each sample that are never exceeded.
+        most: samples there are.
         seed: of the positions.
     """
 
     aim: Aim
     layer: Layer
-    positions: int
+    rows: int
     places: int
     most: int
     seed: int
+    _positions: int = 0
+    _drawn: dict[int, int] = field(default_factory=dict, init=False)
     _equations: Equations = field(init=False)
-    _sample: Sample = field(init=False)
+    _sample: Sample = field(default_factory=Sample, init=False)
     _linear: list[Fit] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self._begin()
+        self._equations = Equations(*self.layer.weights.shape)
 
     @classmethod
     def of(cls, program: Program, full: Program, pair: Pair, samples: int, seed: int) -> "Lesson":
@@ -55,15 +59,26 @@ class Lesson:
         centred = call.bias is not None or found.small.mean is not None
         importance = found.small.scale.square().reshape(groups, filters)
         layer = Layer(weights, bias.double().reshape(groups, filters), importance, centred)
-        there = places(call, shape_of(pair.whole.node))
-        positions = min(there, max(1, math.ceil(FIRST * columns / samples)))
-        return cls(found, layer, positions, there, max(positions, LAST * columns // samples), seed)
+        return cls(found, layer, FIRST * columns, places(call, shape_of(pair.whole.node)), samples, seed)
+
+    @property
+    def samples(self) -> int:
+        """How many samples it wants to see."""
+        dense = math.ceil(self.rows / min(self.places, DENSEST))
+        return min(self.most, max(FEWEST, dense))
+
+    def ready(self, samples: int) -> None:
+        """Say how many samples there will be."""
+        self._positions = max(self._positions, min(self.places, math.ceil(self.rows / samples)))
 
     def add(self, batch: int, values: Sequence[Values]) -> None:
-        """Draw rows from one batch of the compressed and the full stream."""
+        """Draw rows from one batch of the compressed and the full stream, beside those drawn before."""
         samples = len(values[0][self.aim.pair.small.source.name])
         generator = torch.Generator().manual_seed(self.seed + batch)
-        drawn = draw(samples, self.places, self.positions, generator)
+        drawn = draw(samples, self.places, self._positions, generator)[:, self._drawn.get(batch, 0) :]
+        self._drawn[batch] = self._positions
+        if not drawn.numel():
+            return
         folds = (torch.arange(samples) % FOLDS)[:, None].expand(drawn.shape).flatten()
         rows = self.aim.rows(values, drawn, folds)
         self._equations.add(rows.read, rows.target, folds)
@@ -72,15 +87,16 @@ class Lesson:
 
     def learnt(self) -> bool:
         """Whether the rows suffice: there are no more, or the last ones did not help."""
-        self._linear.append(refit(self._equations, self.layer))
-        exhausted = self.positions >= min(self.places, self.most)
+        last = self._linear[-1].ridge if self._linear else None
+        self._linear.append(refit(self._equations, self.layer, last))
+        columns = self.layer.weights.shape[1]
+        exhausted = self.rows >= min(LAST * columns, self.places * self.most)
         errors = [fit.after for fit in self._linear[-2:]]
         return exhausted or (len(errors) == 2 and errors[1] > (1 - WORTH) * errors[0])
 
-    def restart(self) -> None:
-        """Forget the rows and ask for twice as many."""
-        self.positions = min(self.places, self.most, 2 * self.positions)
-        self._begin()
+    def ask_more(self) -> None:
+        """Want twice the rows."""
+        self.rows *= 2
 
     def fit(self) -> Fit:
         """The layer solved on the rows there are."""
@@ -89,6 +105,3 @@ class Lesson:
             return linear
         scale = self.aim.small.scale.reshape(self.layer.offset.shape)
         return rectify(self._sample, self._equations, self.layer, scale, linear)
-
-    def _begin(self) -> None:
-        self._equations, self._sample = Equations(*self.layer.weights.shape), Sample()

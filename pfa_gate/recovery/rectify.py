@@ -7,6 +7,7 @@ the rectifier, so that no round makes it worse on the rows it is solved on. The 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -14,13 +15,14 @@ from torch import Tensor
 from pfa_gate.readers import FOLDS, Equations, Sums, offset_of
 from pfa_gate.recovery.refit import Fit, Layer, about, solve
 
+Chosen = Tensor | slice
 ROUNDS = 3
 MOST = 2**26  # numbers kept of one layer's rows; a layer with more keeps its linear refit
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a layer as float32.
+    """Some rows of a layer, float32.
 
     Attributes:
         read: [G, n, D], what the layer reads.
@@ -37,15 +39,20 @@ class Rows:
 
 @dataclass
 class Sample:
-    """Rows kept while they are few enough."""
+    """Rows kept while they are few enough; what is read is kept about the first rows' mean, float64 [G, 1, D]."""
 
     rows: list[Rows] = field(default_factory=list)
     numbers: int = 0
+    centre: Tensor | None = None
 
     def add(self, rows: Rows) -> None:
         """Keep these too, or none at all once there are too many."""
         self.numbers += rows.read.numel() + 2 * rows.target.numel()
-        self.rows = [*self.rows, rows] if self.numbers <= MOST else []
+        if self.centre is None:
+            self.centre = rows.read.double().mean(1, keepdim=True)
+        read = (rows.read - self.centre).float()
+        kept = Rows(read, rows.target.float(), rows.rest.float(), rows.folds)
+        self.rows = [*self.rows, kept] if self.numbers <= MOST else []
 
 
 def rectify(sample: Sample, equations: Equations, layer: Layer, scale: Tensor, fit: Fit) -> Fit:
@@ -78,7 +85,8 @@ def rectify(sample: Sample, equations: Equations, layer: Layer, scale: Tensor, f
     best = min(range(len(scores)), key=scores.__getitem__)
     if not scores[best] < nothing:
         return Fit(layer.weights, layer.offset, None, nothing, nothing, fit.rows)
-    final = list(_rounds(_Task(sample, layer, scale, fit.ridge, held=False), whole, fit.weights))[best]
+    rounds = _rounds(_Task(sample, layer, scale, fit.ridge, held=False), whole, fit.weights)
+    final = next(islice(rounds, best, None))
     return Fit(*final, fit.ridge, nothing, scores[best], fit.rows)
 
 
@@ -107,16 +115,31 @@ def _rounds(task: _Task, sums: Sums, weights: Tensor) -> Iterator[tuple[Tensor, 
 
 def _aimed(task: _Task, sums: Sums, weights: Tensor, offset: Tensor) -> Sums:
     """The same rows with the targets of the next round."""
-    cross, made, scale = torch.zeros_like(sums.cross), torch.zeros_like(sums.made), task.scale[:, None]
+    cross, made = torch.zeros_like(sums.cross), torch.zeros_like(sums.made)
     for rows in task.sample.rows:
-        chosen = rows.folds > 0 if task.held else torch.ones_like(rows.folds, dtype=torch.bool)
-        read, rest = rows.read[:, chosen].double(), rows.rest[:, chosen].double()
-        now = scale * (read @ weights + offset[:, None]) + rest
-        seen = scale * rows.target[:, chosen].double() + rest
-        target = (torch.where(seen > 0, seen, now.clamp_max(0)) - rest) / scale
-        cross += (read - sums.read[:, None]).transpose(1, 2) @ target
+        chosen = rows.folds > 0 if task.held else slice(None)
+        now, seen = _now(task.sample, rows, chosen, (task.scale, weights, offset)), _seen(rows, chosen, task.scale)
+        rest = rows.rest[:, chosen]
+        target = (torch.where(seen > 0, seen, now.clamp_max(0)) - rest) / task.scale[:, None].float()
+        cross += rows.read[:, chosen].transpose(1, 2) @ target
         made += target.sum(1)
-    return replace(sums, cross=cross, made=made / sums.count if task.layer.centred else sums.made)
+    assert task.sample.centre is not None
+    step = (task.sample.centre - sums.read[:, None]).transpose(1, 2) * made[:, None]
+    return replace(sums, cross=cross + step, made=made / sums.count if task.layer.centred else sums.made)
+
+
+def _now(sample: Sample, rows: Rows, chosen: Chosen, layer: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """What the layer makes of some rows, with what is added to it, float32 [G, n, O]."""
+    scale, weights, offset = layer
+    assert sample.centre is not None
+    constant = sample.centre @ weights + offset[:, None]
+    made = rows.read[:, chosen] @ weights.float() + constant.float()
+    return scale[:, None].float() * made + rows.rest[:, chosen]
+
+
+def _seen(rows: Rows, chosen: Chosen, scale: Tensor) -> Tensor:
+    """What it should make, alike."""
+    return scale[:, None].float() * rows.target[:, chosen] + rows.rest[:, chosen]
 
 
 def _seen_error(sample: Sample, scale: Tensor, weights: Tensor, offset: Tensor) -> float:
@@ -124,15 +147,12 @@ def _seen_error(sample: Sample, scale: Tensor, weights: Tensor, offset: Tensor) 
     total = 0.0
     for rows in sample.rows:
         held = rows.folds == 0
-        rest = rows.rest[:, held].double()
-        now = scale[:, None] * (rows.read[:, held].double() @ weights + offset[:, None]) + rest
-        seen = scale[:, None] * rows.target[:, held].double() + rest
-        total += float((now.relu() - seen.relu()).square().sum())
+        now, seen = _now(sample, rows, held, (scale, weights, offset)), _seen(rows, held, scale)
+        total += float((now.relu() - seen.relu()).square().sum(dtype=torch.float64))
     return total
 
 
 def _spread(sample: Sample, scale: Tensor) -> float:
     """Sum of squares about the mean of the target behind the rectifier, on the first fold."""
-    seen = [scale[:, None] * r.target[:, r.folds == 0].double() + r.rest[:, r.folds == 0] for r in sample.rows]
-    values = torch.cat(seen, 1).relu()
+    values = torch.cat([_seen(rows, rows.folds == 0, scale) for rows in sample.rows], 1).relu().double()
     return float((values - values.mean(1, keepdim=True)).square().sum()) or 1.0

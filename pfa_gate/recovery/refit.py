@@ -9,7 +9,7 @@ from torch import Tensor
 from pfa_gate.readers import FOLDS, Equations, Sums, errors, offset_of
 
 RIDGES = tuple(10.0 ** (step / 2) for step in range(-12, 5))
-_FIRST = RIDGES.index(1e-2)
+_FIRST = 1e-2
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Fit:
     rows: int
 
 
-def refit(equations: Equations, layer: Layer) -> Fit:
+def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
     """Weights that meet the targets best on rows they have not seen, shrunk towards those there are.
 
     Each ridge is tried on every fold with the others' solution (4-fold cross-validation); the best one solves
-    all rows. Where none beats the layer as it is, the layer is given back.
+    all rows. Where none beats the layer as it is, the layer is given back. The search starts at the ridge `near`.
 
     Example:
         >>> rows = torch.randn(80, 3, dtype=torch.float64)
@@ -68,7 +68,7 @@ def refit(equations: Equations, layer: Layer) -> Fit:
     whole = about(equations.total(), layer.centred)
     scale = float((layer.importance * whole.square).sum()) or 1.0
     nothing = sum(_weighed(part, layer.weights, layer.offset, layer) for part in parts) / scale
-    ridge, after = lowest(lambda ridge: _held_out(parts, rests, layer, ridge) / scale)
+    ridge, after = lowest(lambda ridge: _held_out(parts, rests, layer, ridge) / scale, near or _FIRST)
     weights = solve(whole, layer.weights, ridge)
     if weights is None or not after < nothing:
         return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count)
@@ -95,18 +95,19 @@ def solve(sums: Sums, start: Tensor, ridge: float) -> Tensor | None:
     return weights if bool(weights.isfinite().all()) else None
 
 
-def lowest(error: Callable[[float], float]) -> tuple[float, float]:
-    """The ridge of least error and that error, walking downhill from the middle of the grid.
+def lowest(error: Callable[[float], float], near: float = _FIRST) -> tuple[float, float]:
+    """The ridge of least error and that error, walking downhill on the grid.
 
     Example:
         >>> lowest(lambda ridge: abs(ridge - 1e-3))[0] == RIDGES[6]
         True
     """
-    place, best = _FIRST, error(RIDGES[_FIRST])
+    start = RIDGES.index(near)
+    place, best = start, error(near)
     for step in (-1, 1):
         while 0 <= place + step < len(RIDGES) and (tried := error(RIDGES[place + step])) < best:
             place, best = place + step, tried
-        if place != _FIRST:
+        if place != start:
             break
     return RIDGES[place], best
 

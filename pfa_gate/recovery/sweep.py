@@ -1,6 +1,7 @@
-"""Two models side by side, stage after stage, each node of both computed once for each batch."""
+"""Two models side by side, stage after stage, each node of both computed once for each batch that is asked for."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,9 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 class Sweep:
     """The compressed and the full stream.
+
+    A stage that needs few samples runs only the first batches so far; the others catch up when a later stage needs
+    them, through layers that are solved by then, and so never wait on the way.
 
     Args:
         programs: of the compressed and of the full model.
@@ -37,32 +41,52 @@ class Sweep:
             for side, program in enumerate(programs)
         )
         self._stage = -1
-        sizes = [_samples(part) for part in self._inputs()] if self._stages else []
-        self.samples, self._count = sum(sizes), len(sizes)
+        self._sizes = [_samples(part) for part in self._inputs()] if self._stages else []
+        self._reached = [-1] * len(self._sizes)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return sum(self._sizes)
 
     def stages(self) -> Iterator[list[Pair]]:
-        """The layers that are solved together, stage by stage; each must be advanced before the next."""
+        """The layers that are solved together, stage by stage."""
         for place, stage in enumerate(self._stages):
             self._stage = place
             yield stage
 
-    def advance(self) -> Iterator[tuple[Values, ...]]:
-        """Run every batch on to this stage; gives the values of both streams."""
-        starts = self._inputs() if self._stage == 0 else None
-        for batch in range(self._count):
-            held = self._spool.get(batch) if starts is None else self._start(next(starts))
-            values = tuple(
-                stream.run(stream.legs[self._stage], each) for stream, each in zip(self._streams, held, strict=True)
-            )
-            self._spool.put(batch, values)
-            yield values
+    def values(self, samples: int) -> Iterator[tuple[Values, ...]]:
+        """What both streams hold at this stage, for the first batches that have so many samples together.
 
-    def again(self) -> Iterator[tuple[Values, ...]]:
-        """The values of this stage once more; nothing is computed."""
-        return (self._spool.get(batch) for batch in range(self._count))
+        Batches that have not come this far are run on; nothing is computed twice.
+        """
+        late = self._late()
+        for batch in range(self._needed(samples)):
+            if self._reached[batch] < self._stage:
+                held = next(late) if self._reached[batch] < 0 else self._spool.get(batch)
+                self._spool.put(batch, self._run(held, self._reached[batch] + 1))
+                self._reached[batch] = self._stage
+            yield self._spool.get(batch)
 
-    def _start(self, inputs: Inputs) -> tuple[Values, ...]:
-        return tuple(stream.start(*inputs) for stream in self._streams)
+    def available(self, samples: int) -> int:
+        """How many samples the batches hold that `values` gives for so many."""
+        return sum(self._sizes[: self._needed(samples)])
+
+    def _needed(self, samples: int) -> int:
+        totals = list(accumulate(self._sizes))
+        return next((count for count, total in enumerate(totals, 1) if total >= samples), len(totals))
+
+    def _run(self, held: tuple[Values, ...], first: int) -> tuple[Values, ...]:
+        for place in range(first, self._stage + 1):
+            held = tuple(stream.run(stream.legs[place], each) for stream, each in zip(self._streams, held, strict=True))
+        return held
+
+    def _late(self) -> Iterator[tuple[Values, ...]]:
+        """The first values of the batches that have not been started, in their order; read when they are needed."""
+        started = sum(reached >= 0 for reached in self._reached)
+        for batch, inputs in enumerate(self._inputs()):
+            if batch >= started:
+                yield tuple(stream.start(*inputs) for stream in self._streams)
 
     def _inputs(self) -> Iterator[Inputs]:
         """The batches, or their parts of the one size that a program with a fixed batch takes."""

@@ -1,12 +1,15 @@
 """Selection by reconstruction: the gram matrix of every reader from one pass of the full model, then elimination."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Group, Program, Slice, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
@@ -15,7 +18,7 @@ from pfa_gate.readers import FOLDS, Call, Equations, calls, chain, draw, matrix_
 from pfa_gate.selection.eliminate import Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
 
-POSITIONS = 32  # drawn in each sample
+ROWS = 16  # patches for each column of a reader, as far as there are so many
 
 
 def reconstruction(evidence: Evidence) -> Orders:
@@ -35,7 +38,11 @@ def reconstruction(evidence: Evidence) -> Orders:
     """
     program = evidence.program
     found = [(group, call, part) for group in evidence.groups for call, part in _readers(program, group)]
-    grams = _grams(program, {call.weight: call for _, call, _ in found}, evidence.batches, evidence.seed)
+    samples = sum(_samples(batch) for batch in evidence.batches)
+    wanted = [
+        _Wish(call, _columns(program, call), samples) for call in {call.weight: call for _, call, _ in found}.values()
+    ]
+    grams = _grams(program, wanted, evidence.batches, evidence.seed)
     orders = {}
     for group in evidence.groups:
         mine = [(call, part) for owner, call, part in found if owner is group and call.weight in grams]
@@ -55,25 +62,47 @@ def _readers(program: Program, group: Group) -> Iterable[tuple[Call, Slice]]:
             yield call, part
 
 
-def _grams(program: Program, wanted: dict[str, Call], batches: Iterable[Any], seed: int) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class _Wish:
+    """A call whose gram matrix is wanted, of how many columns, from how many samples."""
+
+    call: Call
+    columns: int
+    samples: int
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Positions in an output of this shape, enough over all samples for the columns."""
+        count = math.ceil(ROWS * self.columns / self.samples)
+        return draw(shape[0], places(self.call, shape), count, generator)
+
+
+def _columns(program: Program, call: Call) -> int:
+    return matrix_of(call, program.tensors[call.weight]).shape[1]
+
+
+def _samples(batch: Any) -> int:
+    leaves = pytree.tree_leaves(inputs_of(batch))
+    return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
+
+
+def _grams(program: Program, wanted: Iterable[_Wish], batches: Iterable[Any], seed: int) -> dict[str, Tensor]:
     """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass."""
-    sources: dict[str, list[Call]] = {}
-    for call in wanted.values():
-        sources.setdefault(call.source.name, []).append(call)
+    sources: dict[str, list[_Wish]] = {}
+    for wish in wanted:
+        sources.setdefault(wish.call.source.name, []).append(wish)
     equations: dict[str, Equations] = {}
 
-    def take(call: Call, value: Tensor, batch: int) -> None:
-        shape = (len(value), *shape_of(call.node)[1:])
-        generator = torch.Generator().manual_seed(seed + batch)
-        rows = patches(call, value, shape, draw(len(value), places(call, shape), POSITIONS, generator))
+    def take(wish: _Wish, value: Tensor, batch: int) -> None:
+        call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
+        rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(seed + batch)))
         held = equations.setdefault(call.weight, Equations(rows.shape[0], rows.shape[2], 1))
         held.add(rows, rows[:, :, :1], torch.arange(rows.shape[1]) % FOLDS)
 
     for batch, each in enumerate(batches):
 
         def observe(node: Node, value: Any, batch: int = batch) -> None:
-            for call in sources.get(node.name, ()):
-                take(call, value, batch)
+            for wish in sources.get(node.name, ()):
+                take(wish, value, batch)
 
         with torch.no_grad():
             program.run(*inputs_of(each), observe)
