@@ -1,16 +1,17 @@
 """Counts by divergence and by energy, targets met exactly, rounding, and the printed plan."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pfa_gate.covariance import Moments
 from pfa_gate.errors import ConfigError, TargetError
-from pfa_gate.recipe import Recipe, Rule, keep_energy, keep_kl, recipe
+from pfa_gate.recipe import Recipe, Rule, keep_energy, keep_kl, recipe, recipe_by_losses
 from pfa_gate.spectrum import Spectrum, analyse, spectrum
 
 
@@ -201,3 +202,60 @@ def test_a_plan_prints_sorted():
         "head  whole: it feeds the output",
     ]
     assert str(Recipe("kl", None, {})) == "kl"
+
+
+curves = st.lists(st.floats(0.001, 1.0), min_size=2, max_size=5).map(lambda values: np.array(sorted(values)))
+networks = st.lists(st.tuples(curves, st.integers(1, 9)), min_size=1, max_size=3)
+
+
+def _network(parts: list[tuple[np.ndarray, int]]) -> tuple[dict[str, np.ndarray], dict[str, int], Callable[..., float]]:
+    losses = {f"group {place}": curve for place, (curve, _) in enumerate(parts)}
+    prices = {f"group {place}": price for place, (_, price) in enumerate(parts)}
+    widths = {name: len(curve) for name, curve in losses.items()}
+    return losses, widths, lambda keep: float(sum(prices[name] * count for name, count in keep.items()))
+
+
+@given(networks, st.floats(0.2, 1.0))
+def test_by_losses_no_recipe_of_the_same_size_loses_less(parts: list[tuple[np.ndarray, int]], share: float) -> None:
+    """Against every recipe there is: the curves rise ever faster, so each is its own hull."""
+    losses, widths, size = _network(parts)
+    target = share * size(widths)
+    assume(size(dict.fromkeys(widths, 1)) <= target)
+    found = recipe_by_losses(losses, widths, size, Rule("parameters", target=target))
+
+    def lost(keep: Mapping[str, int]) -> float:
+        return sum(float(losses[name][: widths[name] - count].sum()) for name, count in keep.items())
+
+    every = (dict(zip(widths, counts, strict=True)) for counts in product(*(range(1, w + 1) for w in widths.values())))
+    assert size(found.keep) <= target
+    assert lost(found.keep) <= min(lost(keep) for keep in every if size(keep) <= size(found.keep)) + 1e-9
+
+
+@given(networks)
+def test_by_losses_a_smaller_target_never_keeps_more(parts: list[tuple[np.ndarray, int]]) -> None:
+    losses, widths, size = _network(parts)
+    smallest, whole = size(dict.fromkeys(widths, 1)), size(widths)
+    targets = np.linspace(smallest, whole, 6)
+    found = [recipe_by_losses(losses, widths, size, Rule("parameters", target=float(t))).keep for t in targets]
+    for less, more in pairwise(found):
+        assert all(less[name] <= more[name] for name in widths)
+    assert found[-1] == widths
+
+
+def test_by_losses_out_of_reach_names_the_smallest() -> None:
+    losses, widths, size = _network([(np.array([0.1, 0.2, 0.3]), 10)])
+    with pytest.raises(TargetError, match="smallest recipe has 10 parameters; the target is 9"):
+        recipe_by_losses(losses, widths, size, Rule("parameters", target=9))
+
+
+def test_by_losses_a_group_without_losses_stays_whole_and_says_why() -> None:
+    losses, widths, size = _network([(np.array([0.1, 0.2]), 10), (np.array([0.1, 0.2]), 10)])
+    del losses["group 1"]
+    found = recipe_by_losses(losses, widths, size, Rule("parameters", target=30))
+    assert found.keep == {"group 0": 1}
+    assert found.reasons == {"group 1": "what its readers lose cannot be told"}
+
+
+def test_by_losses_counts_are_rounded_up() -> None:
+    losses, widths, size = _network([(np.full(8, 0.1), 1)])
+    assert recipe_by_losses(losses, widths, size, Rule("parameters", target=4, round_to=3)).keep == {"group 0": 3}

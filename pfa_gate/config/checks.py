@@ -49,6 +49,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
     for name, gate in gates.items():
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
+        yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
         yield from _drop(gate, ("gates", name))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))
@@ -109,6 +110,14 @@ def _gives(gate: object, key: str) -> bool:
     """Whether the recipe has a key, even one whose value the reader refused."""
     recipe = _at(gate, "recipe")
     return isinstance(recipe, dict) and key in recipe
+
+
+def _misplaced_statistic(gate: object, at: Keys) -> Iterator[Objection]:
+    strategy = _strategy(gate)
+    if _gives(gate, "statistic") and strategy in ("kl", "energy"):
+        message = f"recipe.statistic is not read by the strategy {strategy}"
+        remedy = "Remove it, or write strategy: parameters, bytes or macs with its target."
+        yield Objection((*at, "statistic"), message, remedy)
 
 
 def _strategy(gate: object) -> object:

@@ -69,18 +69,25 @@ def _goes_with_its_strategy(key: str) -> dict[str, Any]:
 
 
 _OWN_KEYS: Any = [_goes_with_its_strategy(key) for key in ("energy", "parameters", "bytes", "macs")]
+_STATISTIC_IS_OF_SIZES: Any = {
+    "if": {"required": ["statistic"]},
+    "then": {"properties": {"strategy": {"enum": ["parameters", "bytes", "macs"]}}, "required": ["strategy"]},
+}
 
 
 class RecipeConfig(Section):
     """How many filters each layer keeps."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": _OWN_KEYS})
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_OWN_KEYS, _STATISTIC_IS_OF_SIZES]})
 
     strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = "kl"
     energy: float | None = Field(default=None, gt=0, le=1, description="share of the variance to keep")
     parameters: SizeTarget | None = Field(default=None, description="target for the compressed model")
     bytes: BytesTarget | None = Field(default=None, description="target for the compressed model")
     macs: SizeTarget | None = Field(default=None, description="target for the compressed model")
+    statistic: Literal["energy", "reconstruction"] | None = Field(
+        default=None, description="what shares a size out: the spectra (energy), or what the layers' readers lose"
+    )
     residual: Literal["project", "pad"] = Field(
         default="project", description="at a sum: cut all that feed it alike, or scatter what is left of each"
     )

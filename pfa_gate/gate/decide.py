@@ -12,9 +12,9 @@ from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Subject
-from pfa_gate.recipe import Recipe, Rule, recipe
+from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 from pfa_gate.recovery import compensate
-from pfa_gate.selection import Evidence, Selection, criterion, keep_last
+from pfa_gate.selection import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.surgery import Compressed, compress, fold_constants, removed_and_inactive
 
 Indices = npt.NDArray[np.int64]
@@ -64,7 +64,7 @@ def decide(config: GateConfig, subject: Subject, measured: Measured, probe: Prob
     now, rounds = measured, list[Mapping[str, int]]()
     while True:
         with stages.stage("deciding", "recipe"):
-            plan = planned(config, now.coupling, now.spectra, measured.full, len(rounds) + 1)
+            plan = planned(config, subject, replace(now, full=measured.full), len(rounds) + 1)
         with stages.stage("selecting", "selection"):
             chosen = _selected(config, subject, now, plan)
         kept |= {name: kept[name][indices] for name, indices in chosen.kept.items()}
@@ -75,25 +75,31 @@ def decide(config: GateConfig, subject: Subject, measured: Measured, probe: Prob
             now = _again(config, subject, measured, kept, probe)
 
 
-def planned(config: GateConfig, coupling: Coupling, found: Spectra, full: Cost, number: int | None = None) -> Recipe:
+def planned(config: GateConfig, subject: Subject, measured: Measured, number: int | None = None) -> Recipe:
     """The recipe of pfa.yaml's strategy, its sizes counted through the coupling.
 
     Args:
         config: the gate.
-        coupling: of the model as it is.
-        found: its spectra.
-        full: what the full model costs.
+        subject: its probe, for a recipe by what the readers lose.
+        measured: the model as it is, and what the full one costs.
         number: of the round, from 1; the last one unless given.
     """
-    wanted = config.recipe
+    wanted, groups = config.recipe, measured.spectra.groups
     limit = {"parameters": wanted.parameters, "bytes": wanted.bytes, "macs": wanted.macs}.get(wanted.strategy)
     target = None
     if limit is not None:
-        whole = getattr(full, wanted.strategy)
+        whole = getattr(measured.full, wanted.strategy)
         target = whole * (limit.of(whole) / whole) ** ((number or wanted.rounds) / wanted.rounds)
     rule = Rule(wanted.strategy, wanted.energy, target, wanted.round_to, wanted.minimum)
     measure = wanted.strategy if target is not None else "parameters"
-    return recipe(found.groups, lambda keep: float(getattr(coupling.footprint(keep), measure)), rule)
+
+    def size(keep: Mapping[str, int]) -> float:
+        return float(getattr(measured.coupling.footprint(keep), measure))
+
+    if wanted.statistic == "reconstruction":
+        losses = reader_losses(_evidence(config, subject, measured))
+        return recipe_by_losses(losses, {name: each.filters for name, each in groups.items()}, size, rule)
+    return recipe(groups, size, rule)
 
 
 def cut_exactly(
@@ -114,10 +120,13 @@ def cut_exactly(
 
 
 def _selected(config: GateConfig, subject: Subject, now: Measured, plan: Recipe) -> Selection:
+    return keep_last(criterion(config.selection)(_evidence(config, subject, now)), plan.keep)
+
+
+def _evidence(config: GateConfig, subject: Subject, now: Measured) -> Evidence:
     spectra = now.spectra.groups
     groups = [group for group in now.coupling.groups if group.name in spectra]
-    evidence = Evidence(now.program, groups, spectra, subject.probe, config.probe.seed)
-    return keep_last(criterion(config.selection)(evidence), plan.keep)
+    return Evidence(now.program, groups, spectra, subject.probe, config.probe.seed)
 
 
 def _again(config: GateConfig, subject: Subject, full: Measured, kept: Mapping[str, Indices], probe: Probe) -> Measured:

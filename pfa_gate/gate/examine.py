@@ -8,7 +8,7 @@ from pfa_gate.coupling import Coupling, Layer, Program, export_model, inputs_of,
 from pfa_gate.errors import TraceError
 from pfa_gate.evaluation import Score, score
 from pfa_gate.gate.account import Cut, Findings
-from pfa_gate.gate.decide import Measured, cut_exactly, decide, planned
+from pfa_gate.gate.decide import Measured, cut_exactly, decide
 from pfa_gate.gate.measure import Shards, Spectra, responses, spectra
 from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
@@ -16,7 +16,7 @@ from pfa_gate.loading import Batch, Subject
 from pfa_gate.probe import chosen_layers, hooked_layers, respond, respond_by_hooks
 from pfa_gate.surgery import Compressed
 
-__all__ = ["cut_exactly", "examine", "planned", "probed"]
+__all__ = ["cut_exactly", "examine", "probed"]
 
 
 def examine(config: GateConfig, subject: Subject, stages: Stages) -> Findings:

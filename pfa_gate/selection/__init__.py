@@ -7,6 +7,7 @@ import numpy as np
 
 from pfa_gate.selection.correlation import Selection, choose, removal_order, select
 from pfa_gate.selection.evidence import Criterion, Evidence, Orders
+from pfa_gate.selection.reconstruction import reader_losses
 from pfa_gate.selection.registry import SELECTIONS, criterion, hookimpl
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "criterion",
     "hookimpl",
     "keep_last",
+    "reader_losses",
     "removal_order",
     "select",
 ]

@@ -31,7 +31,21 @@ class Reading:
     columns: Tensor
 
 
-def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> Indices:
+@dataclass(frozen=True)
+class Elimination:
+    """All filters of a group in the order in which they are removed.
+
+    Attributes:
+        order: int64 [C], a permutation.
+        losses: float64 [C], the share of their own outputs, summed over readers, that each removal costs beyond those
+            before it, the filters left being refitted.
+    """
+
+    order: Indices
+    losses: npt.NDArray[np.float64]
+
+
+def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> Elimination:
     """All filters in the order in which they are removed, cheapest first, the others refitted each time.
 
     Args:
@@ -39,28 +53,29 @@ def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> I
         width: C, the filters of the group.
         ridge: added to the diagonal of each gram matrix, relative to its mean.
 
-    Returns:
-        int64 [C], a permutation.
-
     Example:
         >>> rows = torch.randn(50, 3, dtype=torch.float64)
         >>> rows[:, 2] = rows[:, 0] + 1e-3 * rows[:, 2]
         >>> weights = torch.tensor([[[1.0], [1.0], [1.0]]], dtype=torch.float64)
         >>> reading = Reading((rows.T @ rows)[None], weights, torch.arange(3)[:, None])
-        >>> int(eliminate([reading], 3)[0]) in (0, 2)
-        True
+        >>> found = eliminate([reading], 3)
+        >>> int(found.order[0]) in (0, 2), bool(found.losses[0] < 1e-3)
+        (True, True)
     """
     states = [_State(reading, ridge) for reading in readings]
     alive = np.arange(width)
-    order = []
+    order, losses = list[int](), list[float]()
     while len(alive):
-        costs = sum(state.costs(torch.from_numpy(alive)) for state in states)
-        place = int(torch.as_tensor(costs).argmin()) if states else 0
+        costs = np.zeros(len(alive))
+        for state in states:
+            costs += state.costs(torch.from_numpy(alive)).numpy()
+        place = int(costs.argmin())
         order.append(int(alive[place]))
+        losses.append(float(costs[place]))
         for state in states:
             state.remove(order[-1])
         alive = np.delete(alive, place)
-    return np.array(order, dtype=np.int64)
+    return Elimination(np.array(order, dtype=np.int64), np.array(losses))
 
 
 class _State:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.fx import Node
@@ -15,9 +16,10 @@ from pfa_gate.coupling import Group, Program, Slice, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.readers import FOLDS, Call, Equations, calls, chain, draw, matrix_of, patches, places
-from pfa_gate.selection.eliminate import Reading, eliminate
+from pfa_gate.selection.eliminate import Elimination, Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
 
+Losses = npt.NDArray[np.float64]
 ROWS = 16  # patches for each column of a reader, as far as there are so many
 
 
@@ -36,19 +38,40 @@ def reconstruction(evidence: Evidence) -> Orders:
         >>> int(reconstruction(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"][0])
         1
     """
+    return {name: found.order for name, found in _eliminations(evidence).items()}
+
+
+def reader_losses(evidence: Evidence) -> dict[str, Losses]:
+    """What the readers of each group lose with every further filter, in the order of `reconstruction`.
+
+    Returns:
+        For each group that a reader can be asked about, float64 [C]: the share of the readers' outputs, weighted by
+        the batch norm that follows, that each removal costs beyond those before it.
+
+    Example:
+        >>> from pfa_gate.coupling import export_model, trace_program
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> program = export_model(net, (torch.zeros(2, 4),), {})
+        >>> groups = trace_program(program).groups[:1]
+        >>> reader_losses(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"].shape
+        (3,)
+    """
+    return {name: found.losses for name, found in _eliminations(evidence).items() if found.losses.any()}
+
+
+def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     program = evidence.program
     found = [(group, call, part) for group in evidence.groups for call, part in _readers(program, group)]
     samples = sum(_samples(batch) for batch in evidence.batches)
-    wanted = [
-        _Wish(call, _columns(program, call), samples) for call in {call.weight: call for _, call, _ in found}.values()
-    ]
+    every = {call.weight: call for _, call, _ in found}.values()
+    wanted = [_Wish(call, _columns(program, call), samples) for call in every]
     grams = _grams(program, wanted, evidence.batches, evidence.seed)
-    orders = {}
+    eliminations = {}
     for group in evidence.groups:
         mine = [(call, part) for owner, call, part in found if owner is group and call.weight in grams]
         readings = [_reading(program, call, part, grams[call.weight]) for call, part in mine]
-        orders[group.name] = eliminate(readings, group.width)
-    return orders
+        eliminations[group.name] = eliminate(readings, group.width)
+    return eliminations
 
 
 def _readers(program: Program, group: Group) -> Iterable[tuple[Call, Slice]]:

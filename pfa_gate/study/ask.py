@@ -93,6 +93,8 @@ def domain(text: str) -> tuple[int, ...]:
 def with_strategy(config: GateConfig, strategy: str) -> GateConfig:
     """A gate whose recipe has another strategy; residual, round_to and minimum stay.
 
+    A size is followed by its statistic where it is not the spectra's energy: `parameters:50%/reconstruction`.
+
     Raises:
         ConfigError: there is no such strategy, or its number is none.
 
@@ -104,9 +106,12 @@ def with_strategy(config: GateConfig, strategy: str) -> GateConfig:
         >>> with_strategy(gate, "energy:0.95").recipe.energy
         0.95
     """
-    name, colon, number = strategy.partition(":")
+    strategy_word, _, statistic = strategy.partition("/")
+    name, colon, number = strategy_word.partition(":")
     given: dict[str, object] = {key: getattr(config.recipe, key) for key in ("residual", "round_to", "minimum")}
     given["strategy"] = name
+    if statistic:
+        given["statistic"] = statistic
     if colon:
         given[name if name in RecipeConfig.model_fields else _NUMBER] = _number(number)
     try:

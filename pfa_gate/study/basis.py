@@ -12,7 +12,8 @@ from pfa_gate.cost import Cost
 from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.evaluation import score
-from pfa_gate.gate.examine import planned, probed
+from pfa_gate.gate.decide import Measured, planned
+from pfa_gate.gate.examine import probed
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Batch, Batches, Subject
@@ -65,7 +66,8 @@ class Basis:
 
     def plan(self, strategy: str) -> Recipe:
         """The recipe of a strategy."""
-        return planned(with_strategy(self.config, strategy), self.coupling, self.spectra, self.full)
+        measured = Measured(self.program, self.coupling, self.spectra, self.full)
+        return planned(with_strategy(self.config, strategy), self.subject, measured)
 
     def orders(self, selection: str, seed: int) -> Orders:
         """The removal orders of a selection, made on first need."""

@@ -42,6 +42,7 @@ GATES = {
     "once": ("{strategy: kl}", "[]"),
     "one": ("{strategy: kl, rounds: 1}", "[]"),
     "thrice": ("{strategy: kl, rounds: 3}", "[compensate]"),
+    "traded": ("{strategy: parameters, parameters: 50%, statistic: reconstruction}", "[]"),
     "half": ("{strategy: parameters, parameters: 50%, rounds: 4}", "[]"),
 }
 
@@ -101,3 +102,13 @@ def test_a_size_is_met_by_the_last_round_in_equal_ratios(runs: dict[str, Run]) -
     shares = [sum(counts.values()) / 48 for counts in record.recipe.rounds]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0.85  # the fourth root of one half, not all of it at once
+
+
+def test_a_size_may_be_shared_out_by_what_the_readers_lose(runs: dict[str, Run]) -> None:
+    record = runs["traded"].record
+    assert record.compressed is not None
+    assert record.recipe is not None
+    assert 0.4 < record.compressed.parameters / record.model.parameters <= 0.5
+    assert record.recipe.energy is None
+    first, second = record.recipe.keep.values()
+    assert first > second  # a filter of the second layer, which two layers share, saves twice as many parameters

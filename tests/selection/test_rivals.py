@@ -45,7 +45,7 @@ def test_elimination_finds_the_best_of_all_792_subsets():
     rows -= rows.mean(0)
     gram, weights = rows.T @ rows, draw.standard_normal((12, 4))
     reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.arange(12)[:, None])
-    found = sorted(eliminate([reading], 12, ridge=1e-12)[5:].tolist())
+    found = sorted(eliminate([reading], 12, ridge=1e-12).order[5:].tolist())
     best = min(combinations(range(12), 7), key=lambda kept: lost(gram, weights, list(kept)))
     assert found == list(best)
 
@@ -57,7 +57,7 @@ def test_each_step_removes_what_a_fresh_least_squares_would():
     blocks = np.arange(12).reshape(4, 3)
     reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.from_numpy(blocks))
     alive = list(range(4))
-    for gone in eliminate([reading], 4, ridge=1e-13).tolist()[:3]:
+    for gone in eliminate([reading], 4, ridge=1e-13).order.tolist()[:3]:
         costs = {j: lost(gram, weights, [c for b in alive if b != j for c in blocks[b]]) for j in alive}
         assert gone == min(costs, key=costs.__getitem__)
         alive.remove(gone)
