@@ -1,0 +1,113 @@
+"""Distillation after compensation on the 3,805 unlabelled images: `python tests/benchmarks/distilled.py --help`.
+
+The augmentation is this script's, as it would be a user's: flips, shifts, and every second image mixed with another
+(the full model says what a mixed image is). Prints a table and, with --json, writes its rows.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from math import sqrt
+from pathlib import Path
+
+import torch
+from recovery import answers, bench
+from resnets import images
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional
+
+from pfa_gate.recipe import keep_energy
+from pfa_gate.recovery import Course, compensate, distill
+from pfa_gate.selection import SELECTIONS, Evidence, keep_last
+from pfa_gate.surgery import compress
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cut of one model; accuracies in percent."""
+
+    depth: int
+    energy: float
+    kept: float
+    seed: int
+    full: float
+    compensated: float
+    distilled: float
+    error: float
+    seconds: float
+
+
+def varied(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Flips, shifts by up to three pixels, and every second image mixed with up to half of another."""
+    count = len(pixels)
+    flipped = torch.rand(count, generator=generator) < 0.5
+    pixels = torch.where(flipped[:, None, None, None], pixels.flip(3), pixels)
+    padded = functional.pad(pixels, (3, 3, 3, 3))
+    tops, lefts = torch.randint(7, (2, count), generator=generator).tolist()
+    places = enumerate(zip(tops, lefts, strict=True))
+    shifted = torch.stack([padded[index, :, top : top + 32, left : left + 32] for index, (top, left) in places])
+    share = 0.5 * torch.rand(count, 1, 1, 1, generator=generator)
+    share[torch.rand(count, generator=generator) < 0.5] = 0
+    return (1 - share) * shifted + share * shifted[torch.randperm(count, generator=generator)]
+
+
+def row(depth: int, energy: float, seed: int, arguments: argparse.Namespace) -> Row:
+    held = bench(depth, "inner", 3805)
+    pixels, labels = images("test")
+    keep = {group.name: keep_energy(held.spectra[group.name], energy) for group in held.groups}
+    orders = SELECTIONS[arguments.selection](Evidence(held.program, held.groups, held.spectra, held.probe, seed))
+    cut = compress(held.model, held.coupling, keep_last(orders, keep).kept, ((pixels[:2],), {}))
+    mended, _ = compensate(held.program, cut.model, cut.kept, held.probe, seed)
+    started = time.perf_counter()
+    course = Course(steps=arguments.steps, rate=arguments.rate, seed=seed, augment=varied)
+    taught = distill(held.model, mended, held.probe, course)
+    seconds = time.perf_counter() - started
+    full, before, after = (
+        100 * (answers(model, pixels) == labels).double().mean() for model in (held.model, mended, taught)
+    )
+    share = float(after) / 100
+    error = 100 * sqrt(share * (1 - share) / len(labels))
+    kept = 100 * sum(keep.values()) / sum(group.width for group in held.groups)
+    return Row(depth, energy, kept, seed, float(full), float(before), float(after), error, seconds)
+
+
+def table(found: list[Row]) -> Table:
+    drawn = Table(title="Test accuracy in %; one standard error of 761 images behind it")
+    for head in ("model", "energy", "filters", "seed", "full", "compensated", "distilled", "s"):
+        drawn.add_column(head, justify="right")
+    for each in found:
+        drawn.add_row(
+            f"ResNet-{each.depth}", f"{each.energy:.2f}", f"{each.kept:.0f} %", str(each.seed), f"{each.full:.1f}",
+            f"{each.compensated:.1f}", f"{each.distilled:.1f} ± {each.error:.1f}", f"{each.seconds:.0f}",
+        )  # fmt: skip
+    return drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--depths", type=int, nargs="+", default=[20])
+    parser.add_argument("--energies", type=float, nargs="+", default=[0.90, 0.80])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--selection", default="l1")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    found = list[Row]()
+    for depth in arguments.depths:
+        for energy in arguments.energies:
+            for seed in arguments.seeds:
+                found.append(row(depth, energy, seed, arguments))
+                print(found[-1], flush=True)
+                if arguments.json:
+                    arguments.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
+    Console(width=110).print(table(found))
+
+
+if __name__ == "__main__":
+    main()
