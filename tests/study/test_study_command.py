@@ -89,3 +89,21 @@ def test_what_does_not_hold_is_two(folder: Path, arguments: list[str], said: str
     assert said in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_one_size_is_shared_out_by_two_statistics(folder: Path) -> None:
+    done = command(folder, "--strategies", "parameters:50%,parameters:50%/reconstruction", "--output", "shared")
+    assert done.returncode == 0, done.stderr
+    study = loads_study((folder / "shared" / "study.json").read_text("utf-8"))
+    by_energy, by_loss = study.trials
+    assert by_energy.strategy != by_loss.strategy
+    assert by_energy.keep != by_loss.keep
+    for trial in study.trials:
+        assert trial.size is not None
+        assert 0.45 < trial.size.parameters / study.model.parameters <= 0.5
+
+
+def test_a_statistic_goes_with_a_size(folder: Path) -> None:
+    done = command(folder, "--strategies", "kl/reconstruction")
+    assert done.returncode == 2
+    assert "recipe.statistic is not read by the strategy kl" in done.stderr
