@@ -116,5 +116,4 @@ def _recorded(repair: LayerRepair) -> Repair:
 def _told(repairs: Sequence[LayerRepair]) -> str:
     solved = [repair for repair in repairs if repair.ridge is not None]
     rows = sum(repair.rows for repair in solved)
-    left = [f"{repair.layer} left alone: {repair.reason}" for repair in repairs if repair.ridge is None]
-    return "; ".join([f"{len(solved)} of {len(repairs)} layers solved anew on {rows:,} patches", *left])
+    return f"{len(solved)} of {len(repairs)} layers solved anew on {rows:,} patches"

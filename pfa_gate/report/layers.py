@@ -9,8 +9,6 @@ from pfa_gate.record import LayerRecord, Record
 from pfa_gate.report.baseline import signed, step
 
 KEYS = ("kl", "peak_correlation", "mean_correlation", "inactive")
-# A report on more layers than this shows only those that fail and the worst few.
-MOST_LAYERS = 24
 WORST = 5
 
 
@@ -55,9 +53,9 @@ def layer_rows(record: Record) -> tuple[LayerRow, ...]:
 
 
 def chosen(rows: Sequence[LayerRow], everything: bool) -> tuple[LayerRow, ...]:
-    """The layers worth a line, in model order.
+    """The layers worth a line, in model order: those that fail or could not be judged, and the worst five.
 
-    Of more than 24 layers: those that fail or could not be judged, and the five with the highest KL ratio.
+    The worst are those with the highest KL ratio, among the layers on which a verdict is due.
 
     Args:
         rows: all layers.
@@ -68,11 +66,11 @@ def chosen(rows: Sequence[LayerRow], everything: bool) -> tuple[LayerRow, ...]:
         >>> [row.layer.name for row in chosen(rows, everything=False)]
         ['conv25', 'conv26', 'conv27', 'conv28', 'conv29']
     """
-    if everything or len(rows) <= MOST_LAYERS:
+    if everything:
         return tuple(rows)
-    worst = sorted(rows, key=lambda row: -(row.layer.kl_ratio or 0.0))[:WORST]
-    names = {row.layer.name for row in worst}
-    return tuple(row for row in rows if row.broken or row.unknown or row.layer.name in names)
+    due = (place for place, row in enumerate(rows) if row.layer.skipped is None)
+    worst = set(sorted(due, key=lambda place: -(rows[place].layer.kl_ratio or 0.0))[:WORST])
+    return tuple(row for place, row in enumerate(rows) if row.broken or row.unknown or place in worst)
 
 
 def changed(record: Record, row: LayerRow) -> bool:

@@ -1,10 +1,15 @@
-"""From the full model over the cut to the model that is delivered, one row for each step."""
+"""From the full model over the cut to the model that is delivered: one row for each step, and one for each layer."""
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pfa_gate.record import Record
-from pfa_gate.report.view import change, score
+from pfa_gate.budget.wording import plural, significant
+from pfa_gate.record import Record, RecoveryStep, Repair
+from pfa_gate.report.view import change, score, shorten
+
+_UNKNOWN = "the record does not say why"
+_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,26 @@ class RecoveryRow:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class RepairRow:
+    """What compensation did to one layer, in words.
+
+    Attributes:
+        layer: its name.
+        before, after: its held-out error, in percent of the variance of what it should make; empty if unknown.
+        ridge: of its normal equations; empty where it was left alone.
+        patches: it was solved on.
+        reason: why it was left alone; empty where it was solved.
+    """
+
+    layer: str
+    before: str
+    after: str
+    ridge: str
+    patches: str
+    reason: str
+
+
 def recovery_rows(record: Record) -> tuple[RecoveryRow, ...]:
     """The full model, the cut, and each step after it; none without recovery.
 
@@ -41,6 +66,98 @@ def recovery_rows(record: Record) -> tuple[RecoveryRow, ...]:
         [('full', '95.00%', ''), ('cut', '50.00%', '-45.00 pp'), ('compensate', '90.00%', '+40.00 pp')]
     """
     return tuple(_rows(record))
+
+
+def repaired(record: Record) -> tuple[RecoveryStep, ...]:
+    """The steps that have something to tell layer by layer."""
+    steps = record.compressed.recovery if record.compressed is not None else ()
+    return tuple(step for step in steps if step.repairs)
+
+
+def repair_rows(step: RecoveryStep, most: int | None = None) -> tuple[RepairRow, ...]:
+    """The layers of a step in forward order.
+
+    Args:
+        step: of the recovery.
+        most: rows at most: those left alone, then those with the largest error after it; None for all.
+
+    Example:
+        >>> from pfa_gate.record import Repair
+        >>> layers = (Repair("conv1", 0.1234, 0.02, 1e-3, 4096), Repair("conv2", None, None, None, 0, "it is frozen"))
+        >>> first, second = repair_rows(RecoveryStep("compensate", None, 1.0, repairs=layers))
+        >>> first.before, first.after, first.ridge, first.patches, second.reason
+        ('12.3%', '2%', '0.001', '4,096', 'it is frozen')
+    """
+    places = sorted(range(len(step.repairs)), key=lambda place: _urgency(step.repairs[place]))[:most]
+    return tuple(_repair_row(step.repairs[place]) for place in sorted(places))
+
+
+def worst_repairs(step: RecoveryStep, most: int) -> tuple[RepairRow, ...]:
+    """The layers that were solved and still have the largest error, largest first."""
+    solved = [repair for repair in step.repairs if repair.ridge is not None]
+    return tuple(_repair_row(repair) for repair in sorted(solved, key=_urgency)[:most])
+
+
+def repair_summary(step: RecoveryStep) -> str:
+    """All layers of a step in one sentence.
+
+    Example:
+        >>> from pfa_gate.record import Repair
+        >>> layers = (Repair("conv1", 0.12, 0.02, 1e-3, 4096), Repair("conv2", None, None, None, 0, "it is frozen"))
+        >>> repair_summary(RecoveryStep("compensate", None, 1.0, repairs=layers))
+        '1 of 2 layers solved anew on 4,096 patches, 1 left alone; median held-out error of those solved 12% to 2%'
+    """
+    solved = [repair for repair in step.repairs if repair.ridge is not None]
+    left = len(step.repairs) - len(solved)
+    rows = sum(repair.rows for repair in solved)
+    counts = f"{len(solved):,} of {plural(len(step.repairs), 'layer')} solved anew on {rows:,} patches"
+    counts += f", {left:,} left alone" if left else ""
+    before = [repair.before for repair in solved if repair.before is not None]
+    after = [repair.after for repair in solved if repair.after is not None]
+    if not before or not after:
+        return counts
+    middle = (_error(statistics.median(values)) for values in (before, after))
+    return f"{counts}; median held-out error of those solved {' to '.join(middle)}"
+
+
+def left_alone(step: RecoveryStep) -> tuple[tuple[str, Sequence[str]], ...]:
+    """Each reason for which layers were left alone, with the names of these layers.
+
+    Example:
+        >>> from pfa_gate.record import Repair
+        >>> layers = tuple(Repair(name, None, None, None, 0, "it is frozen") for name in ("conv1", "conv2"))
+        >>> left_alone(RecoveryStep("compensate", None, 1.0, repairs=layers))
+        (('it is frozen', ['conv1', 'conv2']),)
+    """
+    found: dict[str, list[str]] = {}
+    for repair in step.repairs:
+        if repair.ridge is None:
+            found.setdefault(_reason(repair), []).append(repair.layer)
+    return tuple(found.items())
+
+
+def _urgency(repair: Repair) -> tuple[bool, float]:
+    return repair.ridge is not None, -(repair.after or 0.0)
+
+
+def _repair_row(repair: Repair) -> RepairRow:
+    alone = repair.ridge is None
+    return RepairRow(
+        layer=repair.layer,
+        before=_error(repair.before),
+        after="" if alone else _error(repair.after),
+        ridge="" if repair.ridge is None else f"{repair.ridge:.2g}",
+        patches=f"{repair.rows:,}" if repair.rows else "",
+        reason=_reason(repair) if alone else "",
+    )
+
+
+def _reason(repair: Repair) -> str:
+    return shorten(repair.reason or _UNKNOWN, _LONGEST)
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{significant(100 * value)}%"
 
 
 def _rows(record: Record) -> Iterator[RecoveryRow]:

@@ -57,7 +57,7 @@ async function use(browser, file) {
     await page.locator("table.sortable thead th").first().getByRole("button").click();
     found.again = await column(page, KL);
   }
-  const details = page.locator("details").first();
+  const details = page.locator("figure details").first();
   if (await page.locator("details img").count()) {
     await details.locator("summary").click();
     const image = details.locator("img");
@@ -78,7 +78,7 @@ async function useWithoutScripts(browser, file) {
   const found = { ...seen, buttons: await page.locator("button").count(), rows: await page.locator("tbody tr").count() };
   const image = page.locator("details img").first();
   if (await image.count()) {
-    await page.locator("details summary").first().click();
+    await page.locator("figure details summary").first().click();
     found.visible = await image.isVisible();
   }
   found.pages = (await page.pdf()).length;

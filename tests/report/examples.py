@@ -5,7 +5,7 @@ import random
 
 import records
 
-from pfa_gate.record import Compared, Correlations, Record, RecoveryStep, Unmeasured
+from pfa_gate.record import Compared, Correlations, RecipeRecord, Record, RecoveryStep, Repair, Unmeasured
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -52,13 +52,27 @@ def _map(filters: int, generator: random.Random) -> Correlations:
     return Correlations(side, tuple(range(side)) if side == filters else (), "".join(cells))
 
 
+REPAIRS = (
+    Repair("layer1.0.conv1", 0.08123, 0.00912, 1e-3, 48_000),
+    Repair("layer1.0.conv2", 0.1234, 0.05678, 1e-4, 48_000),
+    Repair("layer2.0.conv1", 0.0213, 0.0213, None, 12_000, "no solution was better on held-out positions"),
+    Repair("layer2.0.conv2", 0.31, 0.1, 1e-2, 96_000),
+    Repair("layer2.0.shortcut", 0.29, 0.12, 1e-2, 96_000),
+    Repair("layer2.1.conv1", 0.2, 0.18, 0.1, 24_000),
+    Repair("branch.3", 1.27, 0.00042, 1e-5, 96_000),
+    Repair("head", None, None, None, 0, "its weight is not a parameter of the model"),
+)
+
+
 def changed() -> Record:
-    """The broken example with recovery, compared with a baseline."""
+    """The broken example with recovery layer by layer, made in rounds, compared with a baseline."""
     record = pictured(records.broken())
     assert record.compressed is not None
+    assert record.recipe is not None
+    rounds = tuple({name: count + more for name, count in record.recipe.keep.items()} for more in (3, 1, 0))
     steps = (
         RecoveryStep("cut", 0.5123, 0.0, "19 of 64 filters a group"),
-        RecoveryStep("compensate", 0.98056, 1.3, "6 layers solved anew"),
+        RecoveryStep("compensate", 0.98056, 1.3, "6 of 8 layers solved anew on 408,000 patches", REPAIRS),
     )
     before = {
         layer.name: {"kl": round(0.9 * (layer.kl_ratio or 0.0), 6), "inactive": 0.0}
@@ -78,6 +92,7 @@ def changed() -> Record:
     return dataclasses.replace(
         record,
         compressed=dataclasses.replace(record.compressed, recovery=steps),
+        recipe=dataclasses.replace(record.recipe, rounds=rounds),
         baseline=against,
         written="2026-11-20T08:30:00Z",
     )
@@ -99,8 +114,11 @@ def named(name: str) -> Record:
         baseline=Compared(name, name, name, "", (name,), (name,), (name,), {name: name}),
     )
     assert plain.compressed is not None
-    steps = (RecoveryStep("cut", 0.5, 0.0, name), RecoveryStep(name, 0.9, 1.0, name))
-    return dataclasses.replace(plain, compressed=dataclasses.replace(plain.compressed, recovery=steps))
+    repairs = (Repair(name, 0.2, 0.1, 1e-3, 9), Repair(f"{name}2", None, None, None, 0, name))
+    steps = (RecoveryStep("cut", 0.5, 0.0, name), RecoveryStep(name, 0.9, 1.0, name, repairs))
+    recipe = RecipeRecord("kl", None, {name: 7}, {name: name}, ({name: 9}, {name: 7}))
+    compressed = dataclasses.replace(plain.compressed, recovery=steps)
+    return dataclasses.replace(plain, compressed=compressed, recipe=recipe)
 
 
 def many(layers: int) -> Record:

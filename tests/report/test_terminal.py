@@ -19,7 +19,7 @@ from rich.cells import cell_len
 
 from pfa_gate import keep_energy, keep_kl
 from pfa_gate.covariance import Moments
-from pfa_gate.record import Record, Unmeasured
+from pfa_gate.record import Compared, Record, Unmeasured
 from pfa_gate.report.terminal import render
 from pfa_gate.report.terminal.links import linked
 from pfa_gate.spectrum import spectrum as spectrum_of
@@ -29,6 +29,7 @@ EXAMPLES = {
     "broken": records.broken,
     "not_judged": records.not_judged,
     "deep": records.deep,
+    "changed": changed,
 }
 KINDS = {
     "plain": {"colour": False, "unicode": True},
@@ -43,7 +44,7 @@ def plain(record: Record, width: int = 80, verbosity: int = 0) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [name for name in EXAMPLES if name != "changed"])
 def test_golden_at_80_columns(example, kind):
     golden(f"{example}.{kind}.txt", render(EXAMPLES[example](), width=80, **KINDS[kind]))
 
@@ -70,14 +71,15 @@ def test_golden_of_the_twins_of_spectra(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_golden_of_recovery_and_baseline(kind, monkeypatch):
+@pytest.mark.parametrize(("verbosity", "name"), [(0, ""), (1, "verbose."), (2, "spectra.")])
+def test_golden_of_recovery_rounds_and_baseline(kind, verbosity, name, monkeypatch):
     class Day(date):
         @classmethod
         def today(cls):
             return cls(2026, 11, 20)
 
     monkeypatch.setattr("pfa_gate.report.baseline.date", Day)
-    golden(f"changed.{kind}.txt", render(changed(), width=80, **KINDS[kind]))
+    golden(f"changed.{name}{kind}.txt", render(changed(), width=80, verbosity=verbosity, **KINDS[kind]))
 
 
 def test_the_marks_of_a_spectrum_are_the_cuts_of_the_rules():
@@ -143,12 +145,57 @@ def test_sentences_are_never_broken_within_a_word():
 
 def test_a_deep_network_shows_what_fails_and_the_worst_and_counts_the_rest():
     text = plain(records.deep())
-    assert "52 of 57 layers hidden" in text
+    assert "-v shows 52 more layers: 51 within all limits and of lower KL ratio, 1 not judged." in " ".join(
+        text.split()
+    )
     for name in ("stages.1.blocks.8.conv2", "stages.3.blocks.6.conv2", "stages.5.blocks.5.conv1"):
         assert f"✗  {name[:8]}" in text
     verbose = plain(records.deep(), verbosity=1)
-    assert "hidden" not in verbose
+    assert "more layers" not in verbose
     assert len(verbose.splitlines()) > len(text.splitlines()) + 45
+
+
+def layer_names(text: str) -> list[str]:
+    lines = text.partition("Layers\n")[2].partition("   limit")[0].splitlines()[1:]
+    return [line[3:].split()[0] for line in lines]
+
+
+def test_the_default_is_what_fails_and_the_worst_five():
+    record = records.broken()
+    assert layer_names(plain(record, 120)) == [
+        "stem",
+        "layer2.0.conv2",
+        "layer2.0.shortcut",
+        "layer2.1.conv1",
+        "branch.3",
+    ]
+    assert layer_names(plain(record, 120, 1)) == [layer.name for layer in record.layers]
+    dead = dataclasses.replace(records.layer("quiet", 32, 0.01), inactive=2)
+    record = records.record((*record.layers, dead))
+    assert layer_names(plain(record, 120))[-1] == "quiet"
+
+
+def test_where_no_layer_is_judged_v_tells_why():
+    record = records.record((records.HEAD,), {"model": {"parameters": 9}})
+    assert "-v shows 1 more layer: 1 not judged." in plain(record)
+    assert records.HEAD.skipped not in plain(record)
+    assert records.HEAD.skipped in plain(record, verbosity=1)
+
+
+def test_every_change_since_the_baseline_stands_behind_its_value():
+    moved = {"kl": 0.01, "peak_correlation": -0.25, "mean_correlation": 0.125, "inactive": -3}
+    now = records.layer("stem", 32, 0.2, 0.5, 0.25, 1)
+    values = {"kl": now.kl_ratio, "peak_correlation": 0.5, "mean_correlation": 0.25, "inactive": 1}
+    was = {key: value - moved[key] for key, value in values.items()}
+    record = dataclasses.replace(
+        records.record((now, records.layer("rest", 32, 0.1))),
+        baseline=Compared("pfa.baseline.json", "2026-11-12", "", layers={"stem": was}),
+    )
+    assert plain(record, 80).count("signed: change") == 1
+    (line,) = [line.split() for line in plain(record, 80).splitlines() if " stem " in line and "/32" in line]
+    assert line[4:] == ["±.006", "+.010", "0.500", "-.250", "0.250", "+.125", "1", "-3"]
+    same = dataclasses.replace(record, baseline=dataclasses.replace(record.baseline, refusal="another probe"))
+    assert "signed" not in plain(same, 80)
 
 
 def test_seconds_are_shown_with_v_only():

@@ -16,13 +16,15 @@ from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, before
 from pfa_gate.report.html.layers import lines
-from pfa_gate.report.html.sizes import steps, tiles
+from pfa_gate.report.html.sizes import repairs, steps, tiles
+from pfa_gate.report.rounds import round_rows, rounds_sentence
 from pfa_gate.report.view import SEVERITY, again, clean, delivery, headline, shorten
 
 __all__ = ["page", "render"]
 
 LONGEST_NAME = 120
 _MOST_REASONS = 400
+_MOST_GROUPS = 400
 # Of a sentence; no budget has more to say.
 _LONGEST = 2000
 
@@ -43,6 +45,7 @@ def render(record: Record, base: Record | None = None) -> str:
     shown = list(lines(record, base))
     skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
+    rounds = round_rows(record)
     return page(
         "report.html.j2",
         record=record,
@@ -52,6 +55,10 @@ def render(record: Record, base: Record | None = None) -> str:
         findings=[(finding, before(record, finding.id), advice(record, finding)) for finding in findings],
         tiles=tiles(record),
         steps=steps(record),
+        repairs=repairs(record),
+        rounds=rounds[:_MOST_GROUPS],
+        rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
+        rounds_sentence=rounds_sentence(record),
         lines=shown,
         hidden=len(record.layers) - len(skipped) - len(shown),
         skipped=skipped[:_MOST_REASONS],

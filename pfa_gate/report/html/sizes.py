@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pfa_gate.record import Record
-from pfa_gate.report.recovery import recovery_rows
+from pfa_gate.report.recovery import RepairRow, recovery_rows, repair_rows, repair_summary, repaired
 from pfa_gate.report.view import SizeRow, footprint
 
 FRACTIONS = ("accuracy", "top5")
+_MOST_REPAIRS = 400
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class Step:
     kind: str
 
 
+@dataclass(frozen=True)
+class Repairs:
+    """A step layer by layer: the rows that are shown, and how many are not."""
+
+    name: str
+    summary: str
+    rows: tuple[RepairRow, ...]
+    hidden: int
+
+
 def tiles(record: Record) -> tuple[Tile, ...]:
     """The footprint, each size with the share that is left.
 
@@ -51,6 +62,19 @@ def tiles(record: Record) -> tuple[Tile, ...]:
 def steps(record: Record) -> tuple[Step, ...]:
     """The waterfall: what is left after the cut, and what each step gave back or took; none without recovery."""
     return tuple(_steps(record))
+
+
+def repairs(record: Record) -> tuple[Repairs, ...]:
+    """What each step did to each layer; of more than 400 those left alone and those with the largest errors."""
+    return tuple(
+        Repairs(
+            name=step.step,
+            summary=repair_summary(step),
+            rows=repair_rows(step, _MOST_REPAIRS),
+            hidden=max(0, len(step.repairs) - _MOST_REPAIRS),
+        )
+        for step in repaired(record)
+    )
 
 
 def _steps(record: Record) -> Iterator[Step]:

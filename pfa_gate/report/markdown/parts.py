@@ -4,13 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pfa_gate.budget import Finding, Outcome
+from pfa_gate.budget.wording import listed
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, before
 from pfa_gate.report.markdown.escape import code, prose
 from pfa_gate.report.markdown.layers import changed_layers, every_layer
 from pfa_gate.report.markdown.tables import Detail, folded, table
-from pfa_gate.report.recovery import recovery_rows
+from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, repaired
+from pfa_gate.report.rounds import rounds_sentence
 from pfa_gate.report.view import SEVERITY, again, clean, delivery, footprint, headline
 
 FULL = Detail()
@@ -44,10 +46,11 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield _explained(record, detail)
     yield changed_layers(record, detail)
     yield _sizes(record)
+    yield prose(rounds_sentence(record)) if detail.folded else ""
     if detail.folded:
         yield folded("Budgets that are kept", _budgets([f for f in record.budgets if f.outcome == "kept"], record))
         yield folded("All layers", every_layer(record, detail))
-        yield folded("Recovery", _recovery(record))
+        yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
     yield _list("Baseline", baseline_sentences(record), detail)
     yield _list("Not measured", (f"{gap.what}: {gap.reason}" for gap in record.unmeasured), detail)
     yield f"Again: {code(again(record), 300)}"
@@ -90,6 +93,20 @@ def _sizes(record: Record) -> str:
 def _recovery(record: Record) -> str:
     rows = [[prose(r.name, 40), r.score, r.change, r.seconds, prose(r.detail, 200)] for r in recovery_rows(record)]
     return table(["step", "score", "change", "time", "what it did"], "lrrrl", rows, None)
+
+
+def _repairs(record: Record, detail: Detail) -> Iterator[str]:
+    """For each step with layers a line on all of them, and those left alone by their reason."""
+    for step in repaired(record):
+        yield f"{code(step.step)}: {prose(repair_summary(step))}."
+        lines = [f"- left alone, {prose(reason)}: {_names(names, detail)}" for reason, names in left_alone(step)]
+        most = len(lines) if detail.rows is None else detail.rows
+        more = [f"- and {len(lines) - most:,} more reasons"] if len(lines) > most else []
+        yield "\n".join([*lines[:most], *more])
+
+
+def _names(names: Sequence[str], detail: Detail) -> str:
+    return listed([code(name) for name in names], len(names) if detail.rows is None else detail.rows)
 
 
 def _list(title: str, sentences: Iterable[str], detail: Detail) -> str:

@@ -11,6 +11,7 @@ from pfa_gate.budget import Finding
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences
+from pfa_gate.report.rounds import round_rows, rounds_sentence
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
@@ -31,8 +32,8 @@ def render(record: Record, *, width: int, colour: bool, unicode: bool, verbosity
         width: terminal cells in a line.
         colour: write ANSI styles; without them every verdict is still there in words and signs.
         unicode: whether the terminal can show more than ASCII.
-        verbosity: as `pytest -v` counts it. -1: verdict and what is not kept; 0: of more than 24 layers the
-            failing and the worst five; 1: all layers, all sentences, seconds per stage; 2: each spectrum at length.
+        verbosity: as `pytest -v` counts it. -1: verdict and what is not kept; 0: the failing layers and the worst
+            five; 1: all layers, all sentences, seconds per stage; 2: each spectrum at length.
 
     Example:
         >>> from pfa_gate.record import Probe, Record, Size
@@ -111,7 +112,14 @@ def _footprint(record: Record, look: Look) -> list[Text]:
         cells = [line[:4] for line in cells]
     if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
         cells = [[line[0], *line[2:]] for line in cells]
-    return [*look.heading("Footprint"), *lay_out(cells, "lrrrl"[: len(cells[0])])]
+    return [*look.heading("Footprint"), *lay_out(cells, "lrrrl"[: len(cells[0])]), *_rounds(record, look)]
+
+
+def _rounds(record: Record, look: Look) -> list[Text]:
+    lines = look.sentence(rounds_sentence(record), 0, QUIET) if look.verbosity > 0 else []
+    for row in round_rows(record) if look.verbosity > 1 else ():
+        lines += look.sentence(f"{row.group}: {', '.join(row.kept)} of {row.filters or '?'}", 3, QUIET)
+    return lines
 
 
 def _budgets(record: Record, look: Look) -> list[Text]:

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from pfa_gate.budget.wording import plural
 from pfa_gate.record import Record
-from pfa_gate.report.layers import WORST, LayerRow, chosen, layer_rows, limits
+from pfa_gate.report.baseline import signed, step
+from pfa_gate.report.layers import KEYS, LayerRow, chosen, layer_rows, limits
 from pfa_gate.report.sparkline import cut, sparkline
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import QUIET, SPECTRUM, STYLES, Look
@@ -32,11 +33,12 @@ _NAME_ROOM = 20
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which columns a table has, the widest spectrum, and whether KL comes with its standard error."""
+    """Which columns a table has, the widest spectrum, whether KL has its standard error, which values their change."""
 
     columns: tuple[str, ...]
     spectrum: int
     errors: bool
+    changes: tuple[str, ...] = ()
 
 
 def _without(*names: str) -> tuple[str, ...]:
@@ -53,6 +55,17 @@ _PLANS = (
     _Plan(_without("standardised", "spectrum", "mean_correlation", "inactive"), 0, False),
     _Plan(("mark", "layer", "kl"), 0, False),
 )
+# The same where values have changed since the baseline: the picture goes before the numbers do.
+_MAIN = ("kl", "inactive")
+_PLANS_SINCE = (
+    _Plan(_without(), 16, True, KEYS),
+    *(_Plan(_without("standardised"), spectrum, True, KEYS) for spectrum in (16, 8)),
+    *(_Plan(_without("standardised", "spectrum"), 0, errors, KEYS) for errors in (True, False)),
+    *(_Plan(_without("standardised", "spectrum"), 0, errors, _MAIN) for errors in (True, False)),
+    _Plan(_without("standardised", "spectrum", "mean_correlation"), 0, False, _MAIN),
+    _Plan(_without("standardised", "spectrum", "mean_correlation", "inactive"), 0, False, _MAIN),
+    _Plan(("mark", "layer", "kl"), 0, False, _MAIN),
+)
 
 
 def layer_section(record: Record, look: Look) -> list[Text]:
@@ -61,22 +74,34 @@ def layer_section(record: Record, look: Look) -> list[Text]:
     if not rows:
         return []
     shown = chosen(rows, everything=look.verbosity > 0)
-    plan, cells = _fitting(shown, rows, look)
+    if not shown:
+        return [*look.heading("Layers"), *_hidden(rows, shown, look)]
+    changes = [_changes(record, row) for row in shown]
+    plan, cells = _fitting(shown, changes, rows, look)
     lines = lay_out(cells, "".join("l" if column in _LEFT else "r" for column in plan.columns))
     lines = _with_reasons(lines, shown, look)
     return [
         *look.heading("Layers"),
         *lines,
-        *_hidden(len(rows), len(shown), look),
+        *_hidden(rows, shown, look),
         *_legend(shown, plan, look),
     ]
 
 
-def _fitting(shown: Sequence[LayerRow], rows: Sequence[LayerRow], look: Look) -> tuple[_Plan, list[list[Text]]]:
+def _changes(record: Record, row: LayerRow) -> dict[str, str]:
+    """By how much each value of a layer differs from the baseline, where that shows."""
+    found = {key: signed(step(record, row.layer, key), key) for key in KEYS}
+    return {key: text.replace("0.", ".", 1) for key, text in found.items() if text}
+
+
+def _fitting(
+    shown: Sequence[LayerRow], changes: Sequence[dict[str, str]], rows: Sequence[LayerRow], look: Look
+) -> tuple[_Plan, list[list[Text]]]:
     """The richest table that leaves the names room, and its cells with the names cut to that room."""
     longest = max(cell_len(clean(row.layer.name)) for row in shown)
-    for plan in _PLANS:
-        cells = [_head(plan), *(_cells(row, plan, look) for row in shown), *_limit_row(rows, plan, look)]
+    for plan in _PLANS_SINCE if any(changes) else _PLANS:
+        body = [_cells(row, plan, look) for row in shown]
+        cells = _with_changes([_head(plan), *body, *_limit_row(rows, plan, look)], changes, plan)
         name = plan.columns.index("layer")
         others = [width for index, width in enumerate(widths(cells)) if index != name]
         room = look.width - sum(others) - GAP * len(others)
@@ -85,6 +110,17 @@ def _fitting(shown: Sequence[LayerRow], rows: Sequence[LayerRow], look: Look) ->
     for line in cells:
         line[name] = Text(shorten(line[name].plain, max(1, room), look.glyphs.dots), line[name].style)
     return plan, cells
+
+
+def _with_changes(cells: list[list[Text]], changes: Sequence[dict[str, str]], plan: _Plan) -> list[list[Text]]:
+    """Write each change behind its value; the other cells of such a column get as much room."""
+    for key in set(plan.columns).intersection(plan.changes):
+        texts = ["", *(found.get(key, "") for found in changes)]
+        room = max(map(len, texts)) + 1 if any(texts) else 0
+        texts += [""] * (len(cells) - len(texts))
+        for line, text in zip(cells, texts, strict=True):
+            line[plan.columns.index(key)].append(text.rjust(room), "bold" if text else "")
+    return cells
 
 
 def _head(plan: _Plan) -> list[Text]:
@@ -101,11 +137,14 @@ def _limit_row(rows: Sequence[LayerRow], plan: _Plan, look: Look) -> list[list[T
     return [[Text(words.get(column, ""), QUIET) for column in plan.columns]]
 
 
-def _hidden(rows: int, shown: int, look: Look) -> list[Text]:
-    if rows == shown:
+def _hidden(rows: Sequence[LayerRow], shown: Sequence[LayerRow], look: Look) -> list[Text]:
+    left = len(rows) - len(shown)
+    if not left:
         return []
-    fact = f"{rows - shown} of {plural(rows, 'layer')} hidden: they fail nothing"
-    return look.sentence(f"{fact} and are not the {WORST} of highest KL ratio; -v shows all.", 0, QUIET)
+    skipped = sum(row.layer.skipped is not None for row in rows) - sum(row.layer.skipped is not None for row in shown)
+    told = [(left - skipped, "within all limits and of lower KL ratio"), (skipped, "not judged")]
+    kinds = ", ".join(f"{count:,} {words}" for count, words in told if count)
+    return look.sentence(f"-v shows {plural(left, 'more layer')}: {kinds}.", 0, QUIET)
 
 
 def _cells(row: LayerRow, plan: _Plan, look: Look) -> list[Text]:
@@ -188,5 +227,6 @@ def _legend(shown: Sequence[LayerRow], plan: _Plan, look: Look) -> list[Text]:
     marks = ", ".join(text for told, text in parts if told)
     standardised = "std. KL: with all filters at equal variance; " if "standardised" in plan.columns else ""
     spectrum = "; spectrum: square roots of its eigenvalues" if plan.spectrum else ""
-    columns = f"{standardised}r: |Pearson| of two filters{spectrum}"
+    since = "; signed: change since the baseline" if plan.changes else ""
+    columns = f"{standardised}r: |Pearson| of two filters{spectrum}{since}"
     return look.sentence(f"{columns}; {marks}" if marks else columns, 0, QUIET)

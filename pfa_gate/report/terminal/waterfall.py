@@ -4,25 +4,56 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from pfa_gate.record import Record, Scores
-from pfa_gate.report.recovery import recovery_rows
-from pfa_gate.report.terminal.grid import lay_out
+from pfa_gate.record import Record, RecoveryStep, Scores
+from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, worst_repairs
+from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import QUIET, Look
 from pfa_gate.report.view import clean
 
+_WORST = 5
 BAR = 20  # cells of a bar that is as good as the best score in the table
 
 
 def recovery_section(record: Record, look: Look) -> list[Text]:
-    """One line for the full model, the cut and each step: score, change, bar, seconds; details below when verbose."""
+    """One line for the full model, the cut and each step: score, change, bar, seconds; details below when verbose.
+
+    With -v the layers that were left alone and why, with -vv those that were solved and still have the largest error.
+    """
     steps = record.compressed.recovery if record.compressed is not None else ()
     if not steps:
         return []
-    cells = list(_rows(record, look))
-    lines = lay_out(cells, "lrrlr")
-    details = [f"{step.step}: {step.detail}" for step in steps if step.detail]
-    told = [line for text in details for line in look.sentence(clean(text), 3, QUIET)] if look.verbosity > 0 else []
-    return [*look.heading("Recovery"), *lines, *told]
+    told = [line for step in steps for line in _details(step, look)] if look.verbosity > 0 else []
+    return [*look.heading("Recovery"), *_table(list(_rows(record, look)), look), *told]
+
+
+def _table(cells: list[list[Text]], look: Look) -> list[Text]:
+    """Where the terminal is narrow the bars go first, then the times."""
+    if _width(cells) > look.width:
+        cells = [[*line[:3], line[4]] for line in cells]
+    if _width(cells) > look.width:
+        cells = [line[:3] for line in cells]
+    return lay_out(cells, {5: "lrrlr", 4: "lrrr", 3: "lrr"}[len(cells[0])])
+
+
+def _width(cells: list[list[Text]]) -> int:
+    return sum(widths(cells)) + GAP * (len(cells[0]) - 1)
+
+
+def _details(step: RecoveryStep, look: Look) -> Iterator[Text]:
+    detail = repair_summary(step) if step.repairs else step.detail
+    if detail:
+        yield from look.sentence(f"{step.step}: {detail}", 3, QUIET)
+    for reason, names in left_alone(step):
+        yield from look.sentence(f"left alone, {reason}: {', '.join(names)}", 3)
+    rows = worst_repairs(step, _WORST) if look.verbosity > 1 else ()
+    if rows:
+        titles = ("   largest errors", "before", "after", "ridge", "patches")
+        cells = [[Text(title, QUIET) for title in titles]]
+        cells += [[Text(f"   {clean(r.layer)}"), *map(Text, (r.before, r.after, r.ridge, r.patches))] for r in rows]
+        room = max(GAP, look.width - sum(widths(cells)[1:]) - GAP * (len(titles) - 1))
+        for line in cells:
+            line[0] = Text(shorten(line[0].plain, room, look.glyphs.dots), line[0].style)
+        yield from lay_out(cells, "lrrrr")
 
 
 def _rows(record: Record, look: Look) -> Iterator[list[Text]]:
