@@ -50,12 +50,52 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(command=_init)
     schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
     schema.set_defaults(command=_schema)
+    _add_collect(commands.add_parser("collect", help="measure one shard of the probe, for a merge"))
+    _add_merge(commands.add_parser("merge", help="judge a gate on the shards that machines have collected"))
     _add_study(commands.add_parser("study", help="compare recipes, selections and recoveries at equal parameters"))
     _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
     _add_comment(
         commands.add_parser("comment", help="say on the pull request which budgets are broken, in one comment")
     )
     return parser
+
+
+def _add_collect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
+    parser.add_argument("--gate", metavar="NAME", help="which of its gates, if there are several")
+    parser.add_argument("--shard", required=True, metavar="I/N", help="which shard of how many, such as 2/3")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write")
+    parser.set_defaults(command=_collect)
+
+
+def _collect(chosen: argparse.Namespace) -> None:
+    from pfa_gate.artifacts.moments import write_part  # noqa: PLC0415  needs torch
+    from pfa_gate.gate import only_gate  # noqa: PLC0415
+    from pfa_gate.gate.collect import Turn, collect  # noqa: PLC0415
+
+    turn, document = Turn.parse(chosen.shard), load(chosen.config)
+    part = collect(document, document.gate(chosen.gate or only_gate(document)).name, turn)
+    write_part(chosen.output, part)
+    print(f"Shard {turn.shard}/{turn.of}: {part.samples:,} of {part.probe.samples:,} samples, in {chosen.output}")
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one for each shard, in any order")
+    parser.add_argument("--config", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (.pfa beside the config)")
+    parser.add_argument("--baseline", default="", metavar="PATH", help="instead of pfa.baseline.json; or git:REF")
+    parser.set_defaults(command=_merge)
+
+
+def _merge(chosen: argparse.Namespace) -> int:
+    from pfa_gate.gate.merge import merge  # noqa: PLC0415  needs torch
+    from pfa_gate.report.terminal import render  # noqa: PLC0415
+
+    record = merge(chosen.config, chosen.files, output=chosen.output, baseline=chosen.baseline).record
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size().columns
+    print(render(record, width=width, colour=colour, unicode=shows_unicode(sys.stdout.encoding)), end="")
+    return int(not record.budgets or any(finding.outcome != "kept" for finding in record.budgets))
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:

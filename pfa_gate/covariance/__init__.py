@@ -6,20 +6,24 @@ large mean never swallows a small spread. Nothing here grows with the number of 
 PYTEST_DONT_REWRITE
 """
 
+from pfa_gate.covariance.dealt import Dealt, accumulate_dealt, merge_shards
 from pfa_gate.covariance.moments import Moments, covariance, merge, merge_all, subset, update
 from pfa_gate.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.covariance.shards import Shards, accumulate
 
 __all__ = [
+    "Dealt",
     "Matrix",
     "Moments",
     "Responses",
     "Shards",
     "accumulate",
+    "accumulate_dealt",
     "as_rows",
     "covariance",
     "merge",
     "merge_all",
+    "merge_shards",
     "subset",
     "update",
 ]

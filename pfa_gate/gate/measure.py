@@ -44,9 +44,14 @@ def responses(layers: Sequence[Layer], groups: Sequence[Group], stream: Iterable
 
     Sums are read for their groups alone, of which no standard error is wanted; layers are kept in shards.
     """
+    return accumulate(stream, *places(layers, groups))
+
+
+def places(layers: Sequence[Layer], groups: Sequence[Group]) -> tuple[dict[str, str], set[str]]:
+    """Each node that is read, with the name by which people know it; and those of which no jackknife is wanted."""
     sums = {tap.node: group.name for group in groups for tap in group.taps}
     calls = {tap.node: layer.name for layer in layers for tap in layer.taps}
-    return accumulate(stream, sums | calls, set(sums) - set(calls))
+    return sums | calls, set(sums) - set(calls)
 
 
 def spectra(groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards]) -> Spectra:

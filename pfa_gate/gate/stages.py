@@ -24,8 +24,8 @@ class Stages:
 
     def __init__(self, document: Document, gate: str, progress: Progress | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self.gate = gate
         self._document = document
-        self._gate = gate
         self._progress = progress
 
     @property
@@ -41,8 +41,8 @@ class Stages:
         try:
             yield
         except PFAGateError as error:
-            place = self._document.place("gates", self._gate, *keys)
-            error.at(f"{place}, in gate '{self._gate}', while {name}")
+            place = self._document.place("gates", self.gate, *keys)
+            error.at(f"{place}, in gate '{self.gate}', while {name}")
             raise
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

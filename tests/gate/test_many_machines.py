@@ -1,0 +1,307 @@
+"""`pfa-gate collect` and `merge`: shards measured apart are judged as one process would have judged them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pfa_gate
+from pfa_gate.artifacts.moments import Part, read_part, write_part
+from pfa_gate.cli import main
+from pfa_gate.gate import Run
+from pfa_gate.record import Record, to_dict
+
+PROJECT = """
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.first, self.second = nn.Conv2d(8, 12, 3, padding=1), nn.Conv2d(12, 8, 3, padding=1)
+        self.twice, self.head = nn.Conv2d(8, 8, 1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.second(self.first(x).relu())).relu()
+        return self.head(self.twice(self.twice(x).relu()).relu().mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    '''Four rows for every sample at its layers.'''
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.first(x.reshape(-1, 6)).relu())
+
+
+class Undecided(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.head(x.relu()) if x.sum() > 0 else self.head(x)
+
+
+def build(kind, seed=0):
+    torch.manual_seed(seed)
+    return globals()[kind]()
+
+
+class Noisy(Dataset):
+    '''Each reading draws from the global generator, as random transforms do.'''
+
+    def __len__(self):
+        return 301
+
+    def __getitem__(self, index):
+        return torch.randn(1, 8, 8) + index % 3, index % 3
+
+
+def images():
+    return Noisy()
+
+
+def rows():
+    return torch.randn(301, 6, generator=torch.Generator().manual_seed(0)), torch.arange(301) % 3
+
+
+def tokens():
+    return torch.randn(301, 4, 6, generator=torch.Generator().manual_seed(0))
+"""
+
+GATE = """
+  {name}:
+    model: {{factory: net.py:build, arguments: {{kind: {kind}}}}}
+    probe: {{data: net.py:{data}, batch_size: 37}}
+    recipe: {{strategy: energy, energy: 0.95}}
+    {more}
+    budgets: {{layers: [{{match: "*", kl: 1.0, peak_correlation: 1.0, mean_correlation: 1.0, inactive: {most}}}]}}
+"""
+MORE = "selection: reconstruction\n    recovery: [compensate]\n    evaluation: {data: net.py:images}"
+GATES = {
+    "residual": GATE.format(name="residual", kind="Residual", data="images", more=MORE, most=9),
+    "tokens": GATE.format(name="tokens", kind="Tokens", data="tokens", more="", most=9),
+    "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more="", most=9),
+    "strict": GATE.format(name="strict", kind="Undecided", data="rows", more="", most=9).replace("kl: 1.0", "kl: 0"),
+}
+
+
+def project(folder: Path) -> Path:
+    (folder / "net.py").write_text(PROJECT)
+    config = folder / "pfa.yaml"
+    config.write_text("version: 1\ngates:" + "".join(GATES.values()))
+    return config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("machines"))
+
+
+def collected(config: Path, gate: str, shards: int) -> list[str]:
+    """Every shard of a gate, collected through the command line; the files."""
+    files = [str(config.parent / "shards" / f"{gate}.{i}-of-{shards}.safetensors") for i in range(1, shards + 1)]
+    for number, file in enumerate(files, 1):
+        if not Path(file).exists():
+            turn = f"{number}/{shards}"
+            assert main(["collect", str(config), "--gate", gate, "--shard", turn, "--output", file]) == 0
+    return files
+
+
+def merged(config: Path, files: Sequence[str]) -> tuple[int, dict[str, Any]]:
+    """Exit status and record of a merge."""
+    output = config.parent / "merged"
+    status = main(["merge", *files, "--config", str(config), "--output", str(output)])
+    gate = read_part(Path(files[0])).gate
+    return status, json.loads((output / gate / "record.json").read_text("utf-8"))
+
+
+def assert_same(found: Any, wanted: Any, where: str = "record") -> None:
+    """Equal, numbers to 1e-9; sentences and pictures follow from the numbers and are equal too."""
+    if isinstance(wanted, dict):
+        assert set(found) == set(wanted), where
+        for key in set(wanted) - {"seconds", "files", "written", "detail"}:
+            assert_same(found[key], wanted[key], f"{where}.{key}")
+    elif isinstance(wanted, list | tuple):
+        assert len(found) == len(wanted), where
+        for number, (one, two) in enumerate(zip(found, wanted, strict=True)):
+            assert_same(one, two, f"{where}[{number}]")
+    elif isinstance(wanted, float) and found is not None:
+        assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9), where
+    else:
+        assert found == wanted, where
+
+
+@pytest.fixture(scope="module")
+def alone(config: Path) -> dict[str, Run]:
+    gates = ("residual", "tokens", "undecided", "strict")
+    return {gate: pfa_gate.run(config, gate, output=config.parent / "alone") for gate in gates}
+
+
+def plain(record: Record) -> dict[str, Any]:
+    return json.loads(json.dumps(to_dict(record)))
+
+
+@pytest.mark.parametrize("gate", ["residual", "tokens", "undecided"])
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_the_record_is_that_of_one_process(gate: str, shards: int, config: Path, alone: dict[str, Run]) -> None:
+    """Layers with their standard errors, recipe, cut, recovery, scores, verdicts."""
+    wanted = plain(alone[gate].record)
+    assert any(layer["kl_stderr"] for layer in wanted["layers"])
+    status, found = merged(config, collected(config, gate, shards))
+    assert_same(found, wanted)
+    assert status == int(any(budget["outcome"] != "kept" for budget in wanted["budgets"]))
+
+
+def test_the_order_of_the_files_does_not_matter(config: Path) -> None:
+    files = collected(config, "residual", 3)
+    _, one = merged(config, files)
+    _, two = merged(config, files[::-1])
+    assert one["layers"] == two["layers"]
+
+
+def test_a_broken_budget_is_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = merged(config, collected(config, "strict", 2))
+    assert status == 1
+    assert {budget["id"]: budget["outcome"] for budget in found["budgets"]}["layers.kl"] == "broken"
+    assert "BROKEN" in capsys.readouterr().out
+
+
+def refused(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says that cannot be carried out."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+class TestRefusals:
+    @pytest.fixture
+    def mine(self, tmp_path: Path) -> Path:
+        return project(tmp_path)
+
+    def ask(self, config: Path, *files: str) -> list[str]:
+        return ["merge", *files, "--config", str(config), "--output", str(config.parent / "refused")]
+
+    def test_missing_and_double_shards(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one, two, three = collected(config, "undecided", 3)
+        said = refused(self.ask(config, two), capsys)
+        assert said == "Of 3 shards, 1/3, 3/3 are missing.\n  Name one file for each shard.\n"
+        said = refused(self.ask(config, one, two, three, two), capsys)
+        assert said == f"Shard 2/3 is there twice: {two} and {two}.\n  Name one file for each shard.\n"
+        assert not (config.parent / "refused").exists()
+
+    @pytest.mark.parametrize("gate", ["residual", "strict"])
+    def test_shards_of_different_gates(self, gate: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one, _ = collected(config, "undecided", 2)
+        _, two = collected(config, gate, 2)
+        assert f"{one} and {two} differ in their gate." in refused(self.ask(config, one, two), capsys)
+
+    def test_different_numbers_of_shards(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one, _ = collected(config, "undecided", 2)
+        other = collected(config, "undecided", 3)[1]
+        assert "differ in their number of shards." in refused(self.ask(config, one, other), capsys)
+
+    def test_another_config_model_or_probe(self, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        files = collected(mine, "undecided", 2)
+        text, code = mine.read_text(), (mine.parent / "net.py").read_text()
+        mine.write_text(text.replace("batch_size: 37", "batch_size: 36"))
+        assert "were collected with another config than" in refused(self.ask(mine, *files), capsys)
+        mine.write_text(text)
+        (mine.parent / "net.py").write_text(code.replace("seed=0", "seed=1"))
+        run = [sys.executable, "-c", "import sys; from pfa_gate.cli import main; sys.exit(main())"]
+        done = subprocess.run([*run, *self.ask(mine, *files)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "measured on another model" in done.stderr
+        (mine.parent / "net.py").write_text(code.replace("manual_seed(0)), torch", "manual_seed(1)), torch"))
+        done = subprocess.run([*run, *self.ask(mine, *files)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "measured on another probe: 301 samples" in done.stderr
+        assert "pfa.yaml:" in done.stderr
+
+    def test_limits_may_change_after_collecting(self, mine: Path) -> None:
+        files = collected(mine, "undecided", 2)
+        mine.write_text(mine.read_text().replace("kl: 1.0", "kl: 0.0"))
+        status, found = merged(mine, files)
+        assert (status, {each["outcome"] for each in found["budgets"][1:2]}) == (1, {"broken"})
+
+    def test_other_versions(self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        files = []
+        for file in collected(config, "undecided", 2):
+            part = read_part(Path(file))
+            files.append(str(tmp_path / Path(file).name))
+            write_part(Path(files[-1]), replace(part, versions={**part.versions, "torch": "1.0"}))
+        assert "were collected with torch 1.0; here it is" in refused(self.ask(config, *files), capsys)
+
+    def test_a_file_that_is_no_shard(self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        weights = config.parent / ".pfa"
+        weights.mkdir(exist_ok=True)
+        from safetensors.numpy import save_file  # noqa: PLC0415
+
+        foreign = tmp_path / "weights.safetensors"
+        save_file({}, foreign)
+        assert "was not written by pfa-gate collect" in refused(self.ask(config, str(foreign)), capsys)
+        assert "there is no such file" in refused(self.ask(config, "gone.safetensors"), capsys)
+        foreign.write_text("a: b\n")
+        assert "is torn, or no safetensors file" in refused(self.ask(config, str(foreign)), capsys)
+
+    @pytest.mark.parametrize("place", [0.1, 0.3, 0.6, 0.99])
+    def test_a_torn_or_changed_file(
+        self, place: float, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        one, two = collected(config, "undecided", 2)
+        whole, copy = Path(one).read_bytes(), tmp_path / "copy.safetensors"
+        at = int(place * len(whole))
+        copy.write_bytes(whole[:at])
+        assert "is torn, or no safetensors file" in refused(self.ask(config, str(copy), two), capsys)
+        copy.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert "copy.safetensors" in refused(self.ask(config, str(copy), two), capsys)
+
+    @pytest.mark.parametrize("turn", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", ""])
+    def test_what_names_no_shard(self, turn: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        output = config.parent / "none.safetensors"
+        arguments = ["collect", str(config), "--gate", "undecided", f"--shard={turn}", "--output", str(output)]
+        assert f"'{turn}' names no shard." in refused(arguments, capsys)
+        assert not output.exists()
+
+    def test_more_shards_than_batches(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        output = config.parent / "none.safetensors"
+        arguments = ["collect", str(config), "--gate", "undecided", "--shard", "10/10", "--output", str(output)]
+        assert "Shard 10/10 has no sample to measure: the probe has 9 batches." in refused(arguments, capsys)
+        assert not output.exists()
+
+    def test_a_folder_that_cannot_be_written(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        output = config / "below.safetensors"
+        arguments = ["collect", str(config), "--gate", "undecided", "--shard", "1/2", "--output", str(output)]
+        assert "The moments cannot be written to" in refused(arguments, capsys)
+
+
+def test_a_file_comes_back_as_it_was_written(config: Path, tmp_path: Path) -> None:
+    part = read_part(Path(collected(config, "residual", 2)[0]))
+    assert isinstance(part, Part)
+    write_part(tmp_path / "new" / "again.safetensors", part)
+    assert os.listdir(tmp_path / "new") == ["again.safetensors"]
+    again = read_part(tmp_path / "new" / "again.safetensors")
+    assert {key: value for key, value in vars(again).items() if key != "moments"} == {
+        key: value for key, value in vars(part).items() if key != "moments"
+    }
+    for place, shards in part.moments.items():
+        for one, two in zip(shards, again.moments[place], strict=True):
+            assert (one.count, one.mean.tolist()) == (two.count, two.mean.tolist())
+            assert (one.scatter == two.scatter).all()

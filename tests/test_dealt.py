@@ -1,0 +1,68 @@
+"""Any split of a stream's batches, merged in any order, gives the shards of the whole stream."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pfa_gate.covariance import Dealt, Moments, Shards, accumulate, accumulate_dealt, merge_shards
+from pfa_gate.errors import DataError, NotFiniteError
+
+
+def rows_of(samples: int, filters: int = 5, mean: float = 1e3) -> np.ndarray:
+    draw = np.random.default_rng(0)
+    return mean + draw.standard_normal((samples, filters)) @ draw.standard_normal((filters, filters))
+
+
+def assert_same_shards(one: tuple[Moments, ...], two: tuple[Moments, ...], tolerance: float = 1e-9) -> None:
+    assert [shard.count for shard in one] == [shard.count for shard in two]
+    for mine, theirs in zip(one, two, strict=True):
+        np.testing.assert_allclose(mine.mean, theirs.mean, rtol=tolerance)
+        largest = theirs.scatter.diagonal().max()
+        np.testing.assert_allclose(mine.scatter, theirs.scatter, rtol=tolerance, atol=tolerance * largest)
+
+
+@given(data=st.data(), batch=st.integers(1, 90), samples=st.integers(1, 400), machines=st.integers(1, 6))
+@settings(deadline=None, max_examples=60)
+def test_any_split_in_any_order_gives_the_shards_of_the_whole(
+    data: st.DataObject, batch: int, samples: int, machines: int
+) -> None:
+    rows = rows_of(samples)
+    starts = range(0, samples, batch)
+    owners = data.draw(st.lists(st.integers(0, machines - 1), min_size=len(starts), max_size=len(starts)))
+    whole = accumulate([{"a": rows, "sum": rows}], {}, {"sum"})
+    parts = []
+    for machine in sorted(set(owners)):
+        mine = [start for start, owner in zip(starts, owners, strict=True) if owner == machine]
+        stream = ((dict.fromkeys(("a", "sum"), rows[s : s + batch]), {"a": s, "sum": s}) for s in mine)
+        parts.append(accumulate_dealt(stream, {}, {"sum"}))
+    merged = merge_shards(data.draw(st.permutations(parts)))
+    assert_same_shards(merged["a"], whole["a"])
+    assert_same_shards(merged["sum"], whole["sum"])
+
+
+@pytest.mark.parametrize("batch", [1, 7, 128, 1000])
+def test_one_part_alone_is_the_whole_to_the_last_bit(batch: int) -> None:
+    rows, whole, dealt = rows_of(2500), Shards(5), Dealt(5)
+    whole.add(rows)
+    for start in range(0, len(rows), batch):
+        dealt.add(rows[start : start + batch], start)
+    for one, two in zip(dealt.moments(), whole.moments(), strict=True):
+        np.testing.assert_array_equal(one.scatter, two.scatter)
+        np.testing.assert_array_equal(one.mean, two.mean)
+
+
+def test_parts_that_were_read_elsewhere_are_refused() -> None:
+    one = accumulate_dealt([({"a": [[1.0]]}, {"a": 0})], {})
+    with pytest.raises(DataError, match="not read at the same places"):
+        merge_shards([one, accumulate_dealt([({"b": [[1.0]]}, {"b": 1})], {})])
+    with pytest.raises(DataError, match="hold 'a' in 8 and 1 shards"):
+        merge_shards([one, accumulate_dealt([({"a": [[1.0]]}, {"a": 1})], {}, {"a"})])
+    with pytest.raises(DataError, match="Responses of 2 filters cannot join those of 1"):
+        merge_shards([one, accumulate_dealt([({"a": [[1.0, 2.0]]}, {"a": 0})], {})])
+
+
+def test_an_error_names_the_layer() -> None:
+    with pytest.raises(NotFiniteError) as caught:
+        accumulate_dealt([({"a": [[float("nan")]]}, {"a": 0})], {"a": "conv3"})
+    assert caught.value.where == ("layer 'conv3'",)
