@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import pfa_gate
 from pfa_gate.artifacts.moments import Part, read_part, write_part
 from pfa_gate.cli import main
+from pfa_gate.coupling import Program, export_model
 from pfa_gate.gate import Run
 from pfa_gate.record import Record, to_dict
 
@@ -166,6 +168,22 @@ def test_the_record_is_that_of_one_process(gate: str, shards: int, config: Path,
     status, found = merged(config, collected(config, gate, shards))
     assert_same(found, wanted)
     assert status == int(any(budget["outcome"] != "kept" for budget in wanted["budgets"]))
+
+
+def test_a_program_of_a_fixed_batch_leaves_out_the_same_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs two samples at a time, so the last one of each odd batch is left out, wherever the batch is run."""
+
+    def fixed(*given: Any) -> Program:
+        return replace(export_model(*given), dynamic=False)
+
+    for room in ("examine", "collect"):
+        monkeypatch.setattr(import_module(f"pfa_gate.gate.{room}"), "export_model", fixed)
+    mine = project(tmp_path)
+    wanted = plain(pfa_gate.run(mine, "tokens", output=tmp_path / "alone").record)
+    assert wanted["layers"][0]["samples"] == 4 * (8 * 36 + 4)
+    assert_same(merged(mine, collected(mine, "tokens", 2))[1], wanted)
 
 
 def test_the_order_of_the_files_does_not_matter(config: Path) -> None:
