@@ -16,7 +16,7 @@ from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Subject
 from pfa_gate.loading.reference import resolve
 from pfa_gate.record import RecoveryStep, Repair, finite
-from pfa_gate.recovery import Course, compensate, distill, finetune, recalibrate
+from pfa_gate.recovery import Course, Distilled, compensate, distill, finetune, recalibrate
 from pfa_gate.recovery import Repair as LayerRepair
 from pfa_gate.surgery import Compressed
 
@@ -96,9 +96,17 @@ def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: 
         augment = resolve(options.augment, stages.folder) if options.augment else None
         course = Course(steps=options.steps, rate=options.rate, seed=seed, augment=augment)
         told = partial(stages.report, "distill")
-        return Done(distill(subject.model, model, subject.probe, course, told), f"{course.steps} steps")
+        found = distill(subject.model, model, subject.probe, course, told)
+        return Done(found.model, _learnt(found, course.steps))
 
     return step
+
+
+def _learnt(found: Distilled, steps: int) -> str:
+    if found.before is None or found.after is None:
+        return f"{steps} steps; no sample was held out"
+    gaps = f"KL from the full model's held-out answers {found.before:.3g} -> {found.after:.3g}"
+    return f"{steps} steps; {gaps}" + ("; undone, as it came no closer" if found.undone else "")
 
 
 def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:

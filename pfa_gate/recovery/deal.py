@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 HAND = 16  # batches that are held and dealt at a time
+HELD_OUT = 16  # one sample of so many is not learnt from
 
 
 def dealt(batches: Iterable[Inputs], generator: torch.Generator) -> Iterator[Inputs]:
@@ -36,6 +37,24 @@ def dealt(batches: Iterable[Inputs], generator: torch.Generator) -> Iterator[Inp
             yield from _mixed(hand, generator)
             hand = []
     yield from _mixed(hand, generator)
+
+
+def parted(inputs: Inputs) -> tuple[Inputs, Inputs | None]:
+    """The samples of a batch that are learnt from, and those that are held out; None where it has too few.
+
+    Example:
+        >>> learnt, held = parted(((torch.arange(20),), {}))
+        >>> len(learnt[0][0]), held[0][0].tolist()
+        (19, [15])
+    """
+    leaves, spec = pytree.tree_flatten(inputs)
+    size = _size(leaves)
+    if size is None or size < HELD_OUT:
+        return inputs, None
+    last = torch.arange(size) % HELD_OUT == HELD_OUT - 1
+    parts = ([leaf[rows] if isinstance(leaf, Tensor) else leaf for leaf in leaves] for rows in (~last, last))
+    learnt, held = (pytree.tree_unflatten(part, spec) for part in parts)
+    return learnt, held
 
 
 def _mixed(hand: Sequence[Inputs], generator: torch.Generator) -> Iterator[Inputs]:

@@ -63,7 +63,7 @@ def row(depth: int, energy: float, seed: int, arguments: argparse.Namespace) -> 
     mended, _ = compensate(held.program, cut.model, cut.kept, held.probe, seed)
     started = time.perf_counter()
     course = Course(steps=arguments.steps, rate=arguments.rate, seed=seed, augment=varied)
-    taught = distill(held.model, mended, held.probe, course)
+    taught = distill(held.model, mended, held.probe, course).model
     seconds = time.perf_counter() - started
     full, before, after = (
         100 * (answers(model, pixels) == labels).double().mean() for model in (held.model, mended, taught)

@@ -48,8 +48,12 @@ def test_distillation_comes_closer_is_the_same_again_and_borrows_politely():
     probe = list(torch.randn(128, *example.shape[1:]).split(32))
     seen: list[tuple[int, int]] = []
     course = Course(steps=40, rate=3e-3, augment=lambda batch, generator: batch + 0.01)
-    one = distill(full, smaller, probe, course, lambda done, steps: seen.append((done, steps)))
-    two = distill(full, smaller, probe, course)
+    found = distill(full, smaller, probe, course, lambda done, steps: seen.append((done, steps)))
+    one, two = found.model, distill(full, smaller, probe, course).model
+    assert not found.undone
+    assert found.before is not None
+    assert found.after is not None
+    assert found.after < found.before
     gap = [float((full(probe[0]) - model(probe[0])).square().mean().detach()) for model in (smaller, one)]
     assert gap[1] < gap[0]
     assert same(one, two)
@@ -66,9 +70,39 @@ def test_few_samples_are_too_few_for_statistics_of_their_own():
     smaller = copy.deepcopy(full)
     with torch.no_grad():
         smaller.hidden.weight[::2] = 0
-    taught = distill(full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), Course(steps=4))
+    taught = distill(full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), Course(steps=4)).model
     assert all(bool(tensor.isfinite().all()) for tensor in taught.state_dict().values())
     assert not same(taught, smaller)
+
+
+def test_a_course_that_comes_no_closer_is_undone():
+    """A pupil that answers as its teacher does can only be led astray."""
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    probe = list(torch.randn(128, 4).split(32))
+    found = distill(teacher, teacher, probe, Course(steps=5, rate=0.5, augment=lambda rows, _: rows * 0 + 3))
+    assert found.undone
+    assert found.before == 0
+    assert same(found.model, teacher)
+    assert found.model is not teacher
+
+
+def test_held_out_samples_are_never_shown():
+    shown: list[float] = []
+
+    class Told(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(1, 2)
+
+        def forward(self, rows):
+            if torch.is_grad_enabled():
+                shown.extend(rows.flatten().tolist())
+            return self.head(rows)
+
+    probe = [torch.arange(64.0)[:, None]]
+    distill(Told(), Told(), probe, Course(steps=6))
+    assert {*shown} == {*range(64)} - {15, 31, 47, 63}
 
 
 def test_the_samples_of_all_batches_are_dealt_anew_at_each_reading():
