@@ -110,6 +110,9 @@ class DistillOptions(Section):
 
     steps: int = Field(default=300, ge=1, le=1_000_000, description="batches that are learnt from")
     rate: float = Field(default=1e-3, gt=0, le=1, description="highest learning rate of Adam")
+    statistics: Literal["fixed", "batch"] = Field(
+        default="fixed", description="of batch norms while they learn: as they are, or each batch's own"
+    )
     augment: Reference | None = Field(
         default=None, description="module:callable(inputs, generator) -> inputs", examples=["train:augment"]
     )

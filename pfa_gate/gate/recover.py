@@ -94,7 +94,7 @@ def _steps(
 def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Step:
     def step(model: nn.Module) -> Done:
         augment = resolve(options.augment, stages.folder) if options.augment else None
-        course = Course(steps=options.steps, rate=options.rate, seed=seed, augment=augment)
+        course = Course(options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment)
         told = partial(stages.report, "distill")
         found = distill(subject.model, model, subject.probe, course, told)
         return Done(found.model, _learnt(found, course.steps))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class Course:
         steps: batches that are learnt from; the probe is gone through as often as that takes.
         rate: highest learning rate of Adam; a tenth of the steps rise to it, the rest fall along a cosine.
         temperature: of the soft targets (Hinton et al. 2015).
+        statistics: of batch norms while they learn: `fixed` as they are, for mild cuts; `batch`, each batch's own and
+            in the end the probe's, which lets strong cuts learn faster.
         seed: of the order of samples and of the augmentation.
         augment: the user's (inputs, generator) -> inputs, or None. Inputs are what the model takes: a tensor, or a
             tuple of positional arguments, or a mapping of keyword arguments.
@@ -38,6 +40,7 @@ class Course:
     steps: int = 300
     rate: float = 1e-3
     temperature: float = 4.0
+    statistics: Literal["fixed", "batch"] = "fixed"
     seed: int = 0
     augment: Augment | None = None
 
@@ -68,9 +71,8 @@ def distill(
 ) -> Distilled:
     """Teach the compressed model to answer the probe as the full one does.
 
-    Samples are dealt into new batches at each reading, and batch norms work on the statistics of each batch, as in
-    training; in the end they take those of the probe as it is. Everything else runs as in evaluation. One sample in
-    sixteen is held out: a course that brings their answers no closer to the full model's is undone.
+    Samples are dealt into new batches at each reading; everything but batch norms that are told otherwise runs as in
+    evaluation. One sample in sixteen is held out: a course that brings their answers no closer is undone.
 
     Args:
         full: the teacher, in eval mode.
@@ -94,7 +96,8 @@ def distill(
         True
     """
     pupil = copied(smaller)
-    norms = [module for module in pupil.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [each for each in pupil.modules() if isinstance(each, _BatchNorm) and each.track_running_stats]
+    norms = norms if course.statistics == "batch" else []
     flags = [(tensor, tensor.requires_grad) for tensor in pupil.parameters()]
     trained = [tensor.requires_grad_() for tensor in pupil.parameters() if tensor.is_floating_point()]
     optimiser = torch.optim.Adam(trained, lr=course.rate)

@@ -62,7 +62,7 @@ def row(depth: int, energy: float, seed: int, arguments: argparse.Namespace) -> 
     cut = compress(held.model, held.coupling, keep_last(orders, keep).kept, ((pixels[:2],), {}))
     mended, _ = compensate(held.program, cut.model, cut.kept, held.probe, seed)
     started = time.perf_counter()
-    course = Course(steps=arguments.steps, rate=arguments.rate, seed=seed, augment=varied)
+    course = Course(arguments.steps, arguments.rate, statistics=arguments.statistics, seed=seed, augment=varied)
     taught = distill(held.model, mended, held.probe, course).model
     seconds = time.perf_counter() - started
     full, before, after = (
@@ -93,7 +93,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--selection", default="l1")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--statistics", choices=["fixed", "batch"], default="fixed")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

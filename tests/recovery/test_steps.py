@@ -47,7 +47,7 @@ def test_distillation_comes_closer_is_the_same_again_and_borrows_politely():
     before = copy.deepcopy(smaller)
     probe = list(torch.randn(128, *example.shape[1:]).split(32))
     seen: list[tuple[int, int]] = []
-    course = Course(steps=40, rate=3e-3, augment=lambda batch, generator: batch + 0.01)
+    course = Course(steps=40, rate=3e-3, statistics="batch", augment=lambda batch, generator: batch + 0.01)
     found = distill(full, smaller, probe, course, lambda done, steps: seen.append((done, steps)))
     one, two = found.model, distill(full, smaller, probe, course).model
     assert not found.undone
@@ -64,13 +64,26 @@ def test_distillation_comes_closer_is_the_same_again_and_borrows_politely():
     assert all(tensor.grad is None and tensor.requires_grad for tensor in one.parameters())
 
 
+def test_fixed_statistics_stay():
+    full, example = network("sequence")
+    smaller = copy.deepcopy(full)
+    with torch.no_grad():
+        smaller.hidden.weight[::2] = 0
+    taught = distill(full, smaller, list(torch.randn(128, *example.shape[1:]).split(32)), Course(steps=20)).model
+    assert torch.equal(taught.norm.running_mean, smaller.norm.running_mean)
+    assert torch.equal(taught.norm.running_var, smaller.norm.running_var)
+    assert not same(taught, smaller)
+
+
 def test_few_samples_are_too_few_for_statistics_of_their_own():
     """A batch of one has no variance: batch norms then work on those they have, and the step is still taken."""
     full, example = network("sequence")
     smaller = copy.deepcopy(full)
     with torch.no_grad():
         smaller.hidden.weight[::2] = 0
-    taught = distill(full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), Course(steps=4)).model
+    taught = distill(
+        full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), Course(steps=4, statistics="batch")
+    ).model
     assert all(bool(tensor.isfinite().all()) for tensor in taught.state_dict().values())
     assert not same(taught, smaller)
 
