@@ -64,7 +64,7 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
         return Inputs("", f"{error.filename} cannot be read")
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return Inputs(digest, _elsewhere(config, code) or _open(config))
+    return Inputs(digest, _open(config) or _elsewhere(config, code))
 
 
 def _elsewhere(config: GateConfig, code: Sources) -> str:

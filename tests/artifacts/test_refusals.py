@@ -22,6 +22,8 @@ from pfa_gate.artifacts import program
 from pfa_gate.errors import ArtifactError
 from pfa_gate.surgery import compress
 
+REPORTS = ("html", "markdown", "badge")
+
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -160,7 +162,7 @@ def test_a_form_that_cannot_be_made_is_reported_and_the_rest_is_written(
         "model.pt2": "not written: ValueError: no serialiser for this",
         "model.onnx": "not written: ValueError: no serialiser for this",
     }
-    assert set(record.files) == {"record", "recipe", "weights"}
+    assert set(record.files) == {*REPORTS, "record", "recipe", "weights"}
     with pytest.raises(ArtifactError) as caught:
         pfa_gate.load(tmp_path / "residual")
     assert caught.value.fact == f"{tmp_path / 'residual'} has no model.pt2."
@@ -225,17 +227,17 @@ def test_an_operator_of_another_package_is_not_exported(tmp_path: Path) -> None:
     record = artifacts.write(tmp_path, blank("residual", halved("residual")), cut, groups, ((example,), {}))
     reason = "operator 'pfa_gate_tests.twice.default' comes from a package of its own, not from torch"
     assert {gap.reason for gap in record.unmeasured} == {f"not written: {reason}"}
-    assert set(record.files) == {"record", "recipe", "weights"}
+    assert set(record.files) == {*REPORTS, "record", "recipe", "weights"}
 
 
 def test_without_the_extra_there_is_no_onnx_and_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "installed", lambda: False)
     record, _ = written("residual", tmp_path)
-    assert set(record.files) == {"record", "recipe", "weights", "program"}
+    assert set(record.files) == {*REPORTS, "record", "recipe", "weights", "program"}
     assert record.unmeasured == ()
 
 
 def test_nothing_is_said_of_a_model_that_was_not_compressed(tmp_path: Path) -> None:
     record = artifacts.write(tmp_path, blank("residual", halved("residual")), None, None)
-    assert list(record.files) == ["record"]
+    assert set(record.files) == {*REPORTS, "record"}
     assert coupling("residual").free
