@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pfa_gate.plugin.session import SENT, plan_of, require_gates
+from pfa_gate.plugin.planning import SENT, plan_of, require_gates
 
 
 class GateWorkers:

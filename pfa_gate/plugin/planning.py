@@ -1,0 +1,145 @@
+"""What this run is to do: the configs it found, where results go, and that a budget of them is left to run.
+
+PYTEST_DONT_REWRITE
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pfa_gate.errors import ArtifactError
+from pfa_gate.item import PLAN, Plan
+from pfa_gate.plugin.search import NAME, Request, search
+
+SENT = "pfa_gate"
+"""Key of the plan in what xdist sends to its workers."""
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is a worker of xdist."""
+    return hasattr(config, "workerinput")
+
+
+def collects_elsewhere(config: pytest.Config) -> bool:
+    """Whether what this process collects, if anything, is judged by or in another."""
+    return is_worker(config) or config.pluginmanager.hasplugin("dsession")
+
+
+def plan_of(config: pytest.Config) -> Plan:
+    """Give the run's plan, made on first use; a worker has its controller's.
+
+    Raises:
+        UsageError: there is no config to run.
+    """
+    if PLAN not in config.stash:
+        sent = getattr(config, "workerinput", {}).get(SENT)
+        config.stash[PLAN] = Plan.received(sent) if sent else _made(config)
+    return config.stash[PLAN]
+
+
+def require_gates(session: pytest.Session, budgets: bool) -> None:
+    """See that a budget is left to run, unless the command line chose otherwise.
+
+    Args:
+        session: that of the controller, or of the only process.
+        budgets: whether one is left.
+
+    Raises:
+        UsageError: none is left; otherwise the gate would pass by not running.
+    """
+    options = session.config.option
+    by_choice = any(getattr(options, name, None) for name in ("keyword", "markexpr", "lf", "stepwise"))
+    # A failed collection is reported as such, and fails the run by itself.
+    if budgets or by_choice or session.testsfailed or plan_of(session.config).chosen:
+        return
+    names = ", ".join(shown(path, session.config.rootpath) for path in plan_of(session.config).configs)
+    raise pytest.UsageError(
+        f"--pfa: no budget of {names} is left to run.\n"
+        "  They were ignored or deselected, so the gate would pass without judging anything."
+    )
+
+
+def _made(config: pytest.Config) -> Plan:
+    request = _request(config)
+    configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
+    chosen = request.names_only_tests()
+    _check(request, configs, chosen)
+    asked = _baseline(config, configs)
+    updating = bool(config.getoption("pfa_update_baseline"))
+    return Plan(configs, _shared_folder(), _output(config), chosen, _cache(config), asked, updating)
+
+
+def _shared_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="pfa_gate-"))
+    except OSError as error:
+        fact = f"--pfa: there is no room for a temporary folder: {error.strerror}."
+        raise pytest.UsageError(f"{fact}\n  Free some space, or point TMPDIR at another disk.") from error
+
+
+def _request(config: pytest.Config) -> Request:
+    given = config.args_source is pytest.Config.ArgsSource.ARGS
+    return Request(
+        arguments=tuple(config.args) if given else (),
+        options=tuple(config.getoption("pfa_config")),
+        ini=tuple(config.getini("pfa_config")),
+        here=config.invocation_params.dir,
+        root=config.rootpath,
+    )
+
+
+def _check(request: Request, configs: Iterable[Path], chosen: bool) -> None:
+    for path in configs:
+        if not path.is_file():
+            fact = f"--pfa: there is no file {shown(path, request.here)}."
+            raise pytest.UsageError(f"{fact}\n  Correct the path, or leave it out to search for {NAME}.")
+    if not configs and not chosen:
+        places = ", ".join(shown(path, request.here) for path in request.paths()) or "this folder"
+        fact = f"--pfa: found no {NAME} in or below {places}, nor upward to {request.root}."
+        raise pytest.UsageError(f"{fact}\n  Write one, or name another with --pfa-config.")
+
+
+def _output(config: pytest.Config) -> Path | None:
+    option, ini = config.getoption("pfa_output"), config.getini("pfa_output")
+    if option:
+        return Path(os.path.abspath(config.invocation_params.dir / option))
+    base = config.inipath.parent if config.inipath else config.rootpath
+    return Path(os.path.abspath(base / ini)) if ini else None
+
+
+def _baseline(config: pytest.Config, configs: Iterable[Path]) -> str:
+    """The baseline asked for; what was asked for must be there, though in git the file may not be yet."""
+    option, ini = config.getoption("pfa_baseline"), config.getini("pfa_baseline")
+    asked = str(option or ini)
+    if not asked:
+        return ""
+    from pfa_gate.record.before import GIT, find  # noqa: PLC0415  most runs ask for none
+
+    if not asked.startswith(GIT):
+        ini_folder = config.inipath.parent if config.inipath else config.rootpath
+        asked = os.path.abspath((config.invocation_params.dir if option else ini_folder) / asked)
+    for path in configs:
+        try:
+            find(path, asked)
+        except ArtifactError as error:
+            raise pytest.UsageError(f"--pfa-baseline: {error}") from error
+    return asked
+
+
+def _cache(config: pytest.Config) -> Path | None:
+    """The folder below pytest's own cache; none without that plugin, or where it cannot be written."""
+    cache = getattr(config, "cache", None)
+    if cache is None or config.getoption("pfa_no_cache") or config.getini("pfa_no_cache"):
+        return None
+    try:
+        return Path(os.path.abspath(cache.mkdir("pfa_gate")))
+    except OSError:
+        return None
+
+
+def shown(path: Path, base: Path) -> str:
+    """A path as people write it: below `base` from there, else whole."""
+    return Path(os.path.relpath(path, base)).as_posix() if path.is_relative_to(base) else path.as_posix()
