@@ -12,10 +12,10 @@ from pfa_gate.config import Document, load
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import ConfigError
 from pfa_gate.gate.account import Findings, versions
-from pfa_gate.gate.elsewhere import Elsewhere
 from pfa_gate.gate.examine import examine
 from pfa_gate.gate.foresee import foreseen
 from pfa_gate.gate.stages import Progress, Stages
+from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
 from pfa_gate.loading import load as load_subject
 from pfa_gate.record import Probe, Record, Size
@@ -81,21 +81,15 @@ def carried_out(
         output: folder for the results; `.pfa` beside the config unless given.
         progress: called as (stage, done, total) while it runs.
     """
-    return concluded(document, context, Stages(document, gate, progress), output)
+    return concluded(document, context, Stages(document, gate, progress), output, ALONE)
 
 
-def concluded(
-    document: Document,
-    context: Context,
-    stages: Stages,
-    output: Path | str | None,
-    elsewhere: Elsewhere | None = None,
-) -> Run:
-    """Run the gate of these stages, on what other processes have measured if that is given; see `run`."""
+def concluded(document: Document, context: Context, stages: Stages, output: Path | str | None, hands: Hands) -> Run:
+    """Run the gate of these stages, measured by these hands; see `run`."""
     config = document.gate(stages.gate)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
-    findings = examine(config, subject, stages, elsewhere)
+    findings = examine(config, subject, stages, hands)
     with stages.stage("judging", "budgets"):
         measured = findings.measurements()
         verdict = foreseen(judge(config, measured, lambda keys: document.place(*keys), context), findings)

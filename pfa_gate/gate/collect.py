@@ -1,24 +1,21 @@
 """One shard of the probe: the model runs on every n-th batch, and the moments are kept for a merge."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pfa_gate.artifacts.moments import Part
 from pfa_gate.config import Document
 from pfa_gate.coupling import Program, export_model, inputs_of, trace_program
-from pfa_gate.covariance import accumulate_dealt
+from pfa_gate.covariance import Moments, accumulate_dealt
 from pfa_gate.errors import ConfigError, DataError, TraceError
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
-from pfa_gate.gate.examine import read_at
-from pfa_gate.gate.measure import places
 from pfa_gate.gate.stages import Progress, Stages
+from pfa_gate.gate.work import Work
 from pfa_gate.loading import Batch
 from pfa_gate.loading import load as load_subject
-from pfa_gate.probe import Responses, chosen_layers, hooked_layers, respond, respond_by_hooks
+from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
-
-Read = Callable[[Batch], Iterable[Responses]]
 
 
 @dataclass(frozen=True)
@@ -63,38 +60,57 @@ def collect(document: Document, gate: str, turn: Turn, progress: Progress | None
     Raises:
         PFAGateError: what could not be measured, with its place in the config.
     """
-    config = document.gate(gate)
     stages = Stages(document, gate, progress)
+    work = prepared(document, gate, stages)
+    with stages.stage("probing", "probe", "data"):
+        shard = dealt(work, work.subject.probe, turn.has)
+        if not shard.moments:
+            raise DataError(
+                f"Shard {turn.shard}/{turn.of} has no sample to measure: the probe has {shard.batches} batches.",
+                remedy="Ask for fewer shards, or lower probe.batch_size.",
+            )
+        probe = Probe(work.subject.probe.samples, work.subject.probe.sha256)
+    config, model = config_fingerprint(work.config), model_fingerprint(work.subject.model, work.program)
+    return Part(gate, turn.shard, turn.of, shard.samples, probe, config, model, versions(), shard.moments)
+
+
+def prepared(document: Document, gate: str, stages: Stages) -> Work:
+    """Load and trace a gate's model, and choose its layers."""
+    config = document.gate(gate)
     with stages.stage("loading"):
         subject = load_subject(document, gate)
     try:
         with stages.stage("tracing", "model", "factory"):
             program = export_model(subject.model, *inputs_of(subject.example))
             coupling = trace_program(program, config.recipe.residual)
-            layers = coupling.layers
+            traced, layers = (program, coupling), coupling.layers
     except TraceError:
-        program, coupling, layers = None, None, hooked_layers(subject.model)
+        traced, layers = None, hooked_layers(subject.model)
     with stages.stage("choosing layers", "layers"):
         chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude)
-    groups, taps = read_at(chosen, coupling)
+    return Work(config, subject, chosen, traced)
 
-    def read(batch: Batch) -> Iterable[Responses]:
-        if program is None:
-            return respond_by_hooks(subject.model, [batch], chosen, config.probe.pooling)
-        return respond(program, [batch], taps, config.probe.pooling)
 
-    with stages.stage("probing", "probe", "data"):
-        count = _Count()
-        stream = _dealt(subject.probe, turn, read, _ran(program), count)
-        moments = accumulate_dealt(stream, *places(chosen, groups))
-        if not moments:
-            raise DataError(
-                f"Shard {turn.shard}/{turn.of} has no sample to measure: the probe has {count.batches} batches.",
-                remedy="Ask for fewer shards, or lower probe.batch_size.",
-            )
-        probe = Probe(subject.probe.samples, subject.probe.sha256)
-    model = model_fingerprint(subject.model, program)
-    return Part(gate, turn.shard, turn.of, count.samples, probe, config_fingerprint(config), model, versions(), moments)
+@dataclass(frozen=True)
+class Shard:
+    """What a part of the probe's batches gave.
+
+    Attributes:
+        batches: of the whole probe.
+        samples: of this part.
+        moments: place -> moments of its jackknife shards; empty where no batch was this part's.
+    """
+
+    batches: int
+    samples: int
+    moments: Mapping[str, tuple[Moments, ...]]
+
+
+def dealt(work: Work, batches: Iterable[Batch], mine: Callable[[int], bool]) -> Shard:
+    """Read all batches, counted from 0, and run the model on those that are mine."""
+    count = _Count()
+    moments = accumulate_dealt(_dealt(work, batches, mine, count), *work.places)
+    return Shard(count.batches, count.samples, moments)
 
 
 @dataclass
@@ -105,16 +121,15 @@ class _Count:
     samples: int = 0
 
 
-def _ran(program: Program | None) -> Callable[[int], int]:
+def _ran(program: Program | None, samples: int) -> int:
     """How many samples of a batch are run: a program with a fixed batch takes whole ones only."""
     if program is None or program.dynamic:
-        return lambda samples: samples
-    size = program.batch
-    return lambda samples: samples // size * size
+        return samples
+    return samples // program.batch * program.batch
 
 
 def _dealt(
-    batches: Iterable[Batch], turn: Turn, read: Read, ran: Callable[[int], int], count: _Count
+    work: Work, batches: Iterable[Batch], mine: Callable[[int], bool], count: _Count
 ) -> Iterator[tuple[Responses, dict[str, int]]]:
     """This shard's responses, and for each place the row at which one process would have had them.
 
@@ -122,12 +137,12 @@ def _dealt(
     """
     before = 0
     for batch in batches:
-        mine = turn.has(count.batches)
+        here = mine(count.batches)
         count.batches += 1
-        samples = ran(batch.size)
-        if mine:
+        samples = _ran(work.program, batch.size)
+        if here:
             count.samples += batch.size
-            runs = list(read(batch))
+            runs = list(work.read([batch]))
             each = samples // max(len(runs), 1)
             for number, responses in enumerate(runs):
                 first = before + number * each

@@ -1,7 +1,7 @@
 """Moments that were measured by other processes, and of what: they stand in for the pass over the probe."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,43 +11,44 @@ from pfa_gate.config import GateConfig
 from pfa_gate.coupling import Program
 from pfa_gate.errors import ArtifactError
 from pfa_gate.gate.measure import Shards
-from pfa_gate.loading import Subject
+from pfa_gate.gate.work import Hands, Work
+from pfa_gate.loading import Batch
 from pfa_gate.record import Probe
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """What other processes have measured.
+class Elsewhere(Hands):
+    """What other processes have measured; it stands in for the pass over the probe.
 
     Attributes:
         model: fingerprint of the model.
         probe: the samples.
-        moments: node -> moments of its shards.
+        collected: node -> moments of its shards.
     """
 
     model: str
     probe: Probe
-    moments: Mapping[str, Shards]
+    collected: Mapping[str, Shards]
 
-    def of(self, subject: Subject, program: Program | None) -> Mapping[str, Shards]:
+    def moments(self, work: Work, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """The moments, if they are those of this model on this probe.
 
         Raises:
             ArtifactError: they are not.
         """
-        if model_fingerprint(subject.model, program) != self.model:
+        if model_fingerprint(work.subject.model, work.program) != self.model:
             raise ArtifactError(
                 "The shards were measured on another model: its weights or its operators differ from this one's.",
                 remedy="Collect and merge with the same checkpoint and the same code.",
             )
-        here = Probe(subject.probe.samples, subject.probe.sha256)
+        here = Probe(work.subject.probe.samples, work.subject.probe.sha256)
         if here != self.probe:
             raise ArtifactError(
                 f"The shards were measured on another probe: {self.probe.samples:,} samples, sha256 "
                 f"{self.probe.sha256[:12]}; here it has {here.samples:,}, sha256 {here.sha256[:12]}.",
                 remedy="Collect and merge with the same data.",
             )
-        return self.moments
+        return self.collected
 
 
 def model_fingerprint(model: nn.Module, program: Program | None) -> str:

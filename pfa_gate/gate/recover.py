@@ -11,8 +11,8 @@ from torch import nn
 from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.coupling import Program
-from pfa_gate.evaluation import score
 from pfa_gate.gate.stages import Stages
+from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
 from pfa_gate.loading.reference import resolve
 from pfa_gate.record import RecoveryStep, Repair, finite
@@ -34,7 +34,7 @@ Step = Callable[[nn.Module], Done]
 
 
 def recover(
-    config: GateConfig, subject: Subject, cut: tuple[Program, Compressed], stages: Stages
+    config: GateConfig, subject: Subject, cut: tuple[Program, Compressed], stages: Stages, hands: Hands = ALONE
 ) -> tuple[Compressed, tuple[RecoveryStep, ...]]:
     """Run the steps of pfa.yaml on a proved smaller model.
 
@@ -43,6 +43,7 @@ def recover(
         subject: the full model and its data.
         cut: the full model's program, and the smaller model.
         stages: timed under the step's name.
+        hands: who scores.
 
     Returns:
         The smaller model after the last step, and what each one bought; nothing of the latter without any step.
@@ -51,19 +52,19 @@ def recover(
     if not config.recovery:
         return compressed, ()
     model = compressed.model
-    found = [RecoveryStep("cut", _scored(subject, model), 0.0)]
+    found = [RecoveryStep("cut", _scored(hands, subject, model), 0.0)]
     for name, step in _steps(config, subject, full, compressed, stages):
         started = time.perf_counter()
         with stages.stage(name, "recovery"):
             done = step(model)
         taken, model = time.perf_counter() - started, done.model
-        found.append(RecoveryStep(name, _scored(subject, model), round(taken, 3), done.detail, done.repairs))
+        found.append(RecoveryStep(name, _scored(hands, subject, model), round(taken, 3), done.detail, done.repairs))
     model.kept = compressed.kept  # type: ignore[assignment]
     return replace(compressed, model=model), tuple(found)
 
 
-def _scored(subject: Subject, model: nn.Module) -> float | None:
-    return None if subject.evaluation is None else finite(score(model, subject.evaluation, subject.metric).value)
+def _scored(hands: Hands, subject: Subject, model: nn.Module) -> float | None:
+    return None if subject.evaluation is None else finite(hands.score(subject, model).value)
 
 
 def _steps(

@@ -1,0 +1,80 @@
+"""One pass over the probe, and who makes it: what of a model is read, and by whose hands."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from pfa_gate.config import GateConfig
+from pfa_gate.coupling import Coupling, Group, Layer, Program
+from pfa_gate.evaluation import Score, score
+from pfa_gate.gate.measure import Shards, places, responses
+from pfa_gate.loading import Batch, Subject
+from pfa_gate.probe import Responses, respond, respond_by_hooks
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a pass over the probe reads.
+
+    Attributes:
+        config: the gate.
+        subject: the model and its data.
+        layers: those that pfa.yaml chooses.
+        traced: the model as a program, with its coupling; None where it cannot be exported.
+    """
+
+    config: GateConfig
+    subject: Subject
+    layers: Sequence[Layer]
+    traced: tuple[Program, Coupling] | None
+
+    @property
+    def program(self) -> Program | None:
+        """The model as a program, if it is one."""
+        return self.traced[0] if self.traced else None
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups that only these layers make."""
+        names = {layer.name for layer in self.layers}
+        return [group for group in self.traced[1].free if names.issuperset(group.layers)] if self.traced else []
+
+    @property
+    def places(self) -> tuple[dict[str, str], set[str]]:
+        """Every place that is read, with its name for people; and those of which no jackknife is wanted."""
+        return places(self.layers, self.groups)
+
+    def read(self, batches: Iterable[Batch]) -> Iterator[Responses]:
+        """The responses to these batches."""
+        pooling = self.config.probe.pooling
+        if self.traced is None:
+            return respond_by_hooks(self.subject.model, batches, self.layers, pooling)
+        taps = [tap for layer in self.layers for tap in layer.taps]
+        taps += [tap for group in self.groups for tap in group.taps]
+        return respond(self.traced[0], batches, taps, pooling)
+
+    def moments(self, batches: Iterable[Batch]) -> dict[str, Shards]:
+        """Place -> moments of its shards."""
+        return responses(self.layers, self.groups, self.read(batches))
+
+
+class Hands:
+    """Who measures: this process alone. Where others take part, a subclass says how."""
+
+    def moments(self, work: Work, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+        """What a pass over the probe gives.
+
+        Args:
+            work: what is read.
+            batches: the probe's, each reported as it is read.
+        """
+        return work.moments(batches)
+
+    def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
+        """What a model scores on the evaluation, which must be there; see `evaluation.score`."""
+        assert subject.evaluation is not None
+        return score(model, subject.evaluation, subject.metric, in_parts=in_parts)
+
+
+ALONE = Hands()
