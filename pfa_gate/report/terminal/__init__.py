@@ -136,8 +136,9 @@ def _budgets(record: Record, look: Look) -> list[Text]:
 def _budget_table(findings: Sequence[Finding], look: Look) -> list[Text]:
     cells = [[Text(title, QUIET) for title in ("", "budget", "limit", "observed", "", "")]]
     cells += [_budget_cells(finding, look) for finding in findings]
-    if sum(widths(cells)) + GAP * 5 > look.width:
-        cells = [line[:5] for line in cells]
+    # First the line goes, then the word behind the mark: a name cut short is worse.
+    while len(cells[0]) > 4 and sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
+        cells = [line[:-1] for line in cells]
     others = [width for index, width in enumerate(widths(cells)) if index != 1]
     room = max(1, look.width - sum(others) - GAP * len(others))
     for line in cells:
