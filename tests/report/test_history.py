@@ -43,14 +43,14 @@ def test_curves_are_the_numbers_of_the_records():
     assert list(curves) == [
         "parameters",
         "parameters, compressed",
-        "KL ratio, largest of a layer",
+        "largest KL ratio",
         "accuracy",
         "accuracy, compressed",
     ]
     assert curves["parameters, compressed"].values == (128_306, 97_120, None)
     assert curves["parameters, compressed"].ends == ("128 k", "97.1 k", "97.1 k", "128 k")
     assert curves["accuracy"].values == (0.99444, 0.99444, None)
-    assert curves["KL ratio, largest of a layer"].ends[1] == "0.372"
+    assert curves["largest KL ratio"].ends[1] == "0.372"
 
 
 def test_another_metric_is_another_curve():
@@ -70,11 +70,34 @@ def test_golden_words(unicode):
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_a_chart_stays_in_its_frame_and_has_a_dot_for_each_run(count):
     text = page(gates([run(1 + day % 28, gate="g") for day in range(count)]))
-    dots = re.search(r'class="dots" d="([^"]*)"', text)
+    dots = re.search(r'class="dots good" d="([^"]*)"', text)
     assert dots is not None
     points = re.findall(r"M([\d.]+) ([\d.]+)h0", dots[1])
     assert len(points) == count
     assert all(0 <= float(x) <= 600 and 0 <= float(y) <= 160 for x, y in points)
+
+
+def test_dots_have_the_colour_of_their_verdict_and_axes_their_ends():
+    text = page(gates([run(1), run(2, records.broken()), run(3), run(4, records.not_judged())]))
+    dots = re.findall(r'class="dots (\w+)" d="([^"]*)"', text)
+    # The run that was not judged has a full model, and one layer less.
+    assert [(tone, path.count("M")) for tone, path in dots[:3]] == [("good", 2), ("bad", 1), ("open", 1)]
+    assert [(tone, path.count("M")) for tone, path in dots[-2:]] == [("good", 2), ("bad", 1)]
+    assert text.count("<span>2026-11-01 08:00 UTC</span><span>2026-11-04 08:00 UTC</span>") == 5
+    assert re.findall(r'class="ticks">(.*?)</p>', text)[:2] == [
+        "<span>186 k</span>",
+        "<span>128 k</span><span>97.1 k</span>",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 69, 70, 80, 120])
+def test_more_runs_than_columns_are_said_and_no_line_is_too_wide(width):
+    lines = words(gates([run(1 + day % 28, gate="g") for day in range(100)]), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    shown = len(re.findall("✓", lines[2]))
+    assert 8 <= shown <= 40
+    assert lines[1].split() == (["first", "last"] if width >= 70 else ["last"])
+    assert width < 60 or f"the last {shown} shown" in lines[0]
 
 
 def test_what_a_run_did_not_measure_is_a_gap():

@@ -82,7 +82,7 @@ class Past:
         found = (
             Curve("parameters", self._each(lambda record: record.model.parameters), amount),
             Curve("parameters, compressed", self._each(_left), amount),
-            Curve("KL ratio, largest of a layer", self._each(_largest), ratio),
+            Curve("largest KL ratio", self._each(_largest), ratio),
             *self._scores(),
         )
         return tuple(curve for curve in found if curve.known)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pfa_gate.budget import Outcome
 from pfa_gate.report.history.past import Curve, Past, height
 from pfa_gate.report.html import page as filled
 
@@ -11,11 +12,11 @@ WIDTH, HEIGHT, EDGE = 600, 160, 8
 
 @dataclass(frozen=True)
 class Chart:
-    """A curve as paths of a picture of 600 by 160."""
+    """A curve as paths of a picture of 600 by 160: a line, and the dots of the runs of each verdict."""
 
     title: str
     path: str
-    dots: str
+    dots: dict[Outcome, str]
     ends: tuple[str, str, str, str]
 
 
@@ -30,11 +31,11 @@ def page(pasts: Sequence[Past], refused: Sequence[str] = ()) -> str:
         >>> page([])[:15]
         '<!doctype html>'
     """
-    told = [(past, [_chart(curve) for curve in past.curves()]) for past in pasts]
+    told = [(past, [_chart(curve, past) for curve in past.curves()]) for past in pasts]
     return filled("history.html.j2", gates=told, refused=refused)
 
 
-def _chart(curve: Curve) -> Chart:
+def _chart(curve: Curve, past: Past) -> Chart:
     low, high = min(curve.known), max(curve.known)
     pitch = (WIDTH - 2 * EDGE) / max(1, len(curve.values) - 1)
     start = WIDTH / 2 if len(curve.values) == 1 else EDGE
@@ -44,13 +45,14 @@ def _chart(curve: Curve) -> Chart:
         else (start + index * pitch, HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * height(value, low, high))
         for index, value in enumerate(curve.values)
     ]
-    path, dots, pen = "", "", "M"
-    for point in points:
+    path, pen = "", "M"
+    dots: dict[Outcome, str] = {}
+    for run, point in zip(past.runs, points, strict=True):
         if point is None:
             pen = "M"  # a run that did not measure it leaves a gap
             continue
         place = f"{point[0]:.1f} {point[1]:.1f}"
         path += f"{pen}{place}"
-        dots += f"M{place}h0"
+        dots[run.outcome] = f"{dots.get(run.outcome, '')}M{place}h0"
         pen = "L"
     return Chart(curve.title, path, dots, curve.ends)

@@ -1,5 +1,6 @@
 """Curves over the runs on a terminal."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
@@ -10,6 +11,8 @@ from pfa_gate.report.terminal.grid import lay_out, shorten
 from pfa_gate.report.view import ASCII, UNICODE, Glyphs, clean
 
 _MOST = 40
+# Narrower than this there is no room for the first value beside the last.
+_WIDE = 70
 
 
 def words(pasts: Sequence[Past], refused: Sequence[str] = (), *, width: int = 80, unicode: bool = True) -> str:
@@ -34,23 +37,24 @@ def words(pasts: Sequence[Past], refused: Sequence[str] = (), *, width: int = 80
 
 
 def _gate(past: Past, glyphs: Glyphs, width: int) -> Iterator[str]:
-    marks = "".join(glyphs.mark(run.outcome) for run in past.runs)
     between = glyphs.between
-    yield f"{clean(past.gate)}{between}{clean(past.config)}{between}{plural(len(past.runs), 'run')}"
-    columns = max(4, min(_MOST, width - 56))
-    rows = [[Text("  verdicts"), Text(marks[-columns:]), Text(""), Text(past.runs[-1].outcome)]]
-    for curve in past.curves():
-        first, last, _, _ = curve.ends
-        title = shorten(curve.title, 30, glyphs.dots)
-        rows.append([Text(f"  {title}"), Text(_bars(curve, glyphs, columns)), Text(first), Text(last)])
-    yield from (line.plain for line in lay_out(rows, "llrr"))
+    total = len(past.runs)
+    past = dataclasses.replace(past, runs=past.runs[-(min(_MOST, width - 50) if width >= _WIDE else width - 32) :])
+    shown = "" if len(past.runs) == total else f", the last {len(past.runs)} shown"
+    yield f"{clean(past.gate)}{between}{clean(past.config)}{between}{plural(total, 'run')}{shown}"
+    marks = "".join(glyphs.mark(run.outcome) for run in past.runs)
+    rows = [("", "", "first", "last"), ("verdicts", marks, past.runs[0].outcome, past.runs[-1].outcome)]
+    rows += [(curve.title, _bars(curve, glyphs), *curve.ends[:2]) for curve in past.curves()]
+    title = 22 if width >= _WIDE else 16
+    named = [[f"  {shorten(name, title, glyphs.dots)}", *cells] for name, *cells in rows]
+    narrow = named if width >= _WIDE else [[*row[:2], row[3]] for row in named]
+    grid = [[Text(cell) for cell in row] for row in narrow]
+    yield from (line.plain for line in lay_out(grid, "llrr" if width >= _WIDE else "llr"))
     yield ""
 
 
-def _bars(curve: Curve, glyphs: Glyphs, columns: int) -> str:
-    """One sign a run, from the smallest to the largest value that is shown; a gap where it was not measured."""
-    shown = curve.values[-columns:]
-    known = [value for value in shown if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    top = len(glyphs.blocks) - 1
-    return "".join(" " if value is None else glyphs.blocks[round(top * height(value, low, high))] for value in shown)
+def _bars(curve: Curve, glyphs: Glyphs) -> str:
+    """One sign a run, from the smallest to the largest value; a gap where it was not measured."""
+    low, high = min(curve.known), max(curve.known)
+    top, signs = len(glyphs.blocks) - 1, glyphs.blocks
+    return "".join(" " if value is None else signs[round(top * height(value, low, high))] for value in curve.values)
