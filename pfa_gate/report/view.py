@@ -4,6 +4,7 @@ import shlex
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, percent, plural, significant
@@ -122,6 +123,19 @@ def shorten(text: str, length: int) -> str:
     """
     head = (length - 1) // 2
     return text if len(text) <= length else f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def moment(text: str) -> str:
+    """A time of a record to the minute; what is none is given as it is.
+
+    Example:
+        >>> moment("2026-11-20T08:30:00Z"), moment("yesterday")
+        ('2026-11-20 08:30 UTC', 'yesterday')
+    """
+    try:
+        return f"{datetime.strptime(text, '%Y-%m-%dT%H:%M:%SZ'):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return text
 
 
 def again(record: Record, budget: str = "") -> str:

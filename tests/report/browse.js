@@ -81,6 +81,8 @@ async function useWithoutScripts(browser, file) {
     await page.locator("figure details summary").first().click();
     found.visible = await image.isVisible();
   }
+  await page.emulateMedia({ media: "print" });
+  found.folded = await page.$$eval("details > :is(div, img)", (all) => all.filter((each) => !each.checkVisibility({ contentVisibilityProperty: true })).length);
   found.pages = (await page.pdf()).length;
   await context.close();
   return found;

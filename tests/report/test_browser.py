@@ -126,4 +126,5 @@ def test_everything_is_there_without_scripts_and_on_paper(told: dict[str, Any], 
     assert plain["buttons"] == 0
     assert plain["rows"] > 2
     assert plain.get("visible", True)
+    assert plain["folded"] == 0
     assert plain["pages"] > 10_000

@@ -6,11 +6,12 @@ PYTEST_DONT_REWRITE
 import base64
 import functools
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
@@ -18,7 +19,7 @@ from pfa_gate.report.baseline import baseline_sentences, before
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.html.sizes import repairs, steps, tiles
 from pfa_gate.report.rounds import round_rows, rounds_sentence
-from pfa_gate.report.view import SEVERITY, again, clean, delivery, headline, shorten
+from pfa_gate.report.view import SEVERITY, again, clean, delivery, headline, moment, shorten
 
 __all__ = ["page", "render"]
 
@@ -46,6 +47,7 @@ def render(record: Record, base: Record | None = None) -> str:
     skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
     rounds = round_rows(record)
+    energy = record.recipe.energy if record.recipe is not None else None
     return page(
         "report.html.j2",
         record=record,
@@ -60,6 +62,7 @@ def render(record: Record, base: Record | None = None) -> str:
         rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
         rounds_sentence=rounds_sentence(record),
         lines=shown,
+        share="" if energy is None else f"{100 * energy:.4g}%",
         hidden=len(record.layers) - len(skipped) - len(shown),
         skipped=skipped[:_MOST_REASONS],
         unnamed=max(0, len(skipped) - _MOST_REASONS),
@@ -89,8 +92,17 @@ def _template(name: str) -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    environment.filters["name"] = lambda text: shorten(clean(text), LONGEST_NAME) or "(no name)"
+    environment.filters |= {"name": _name, "parts": _parts, "moment": moment}
     return environment.from_string(_text(name))
+
+
+def _name(text: str) -> str:
+    return shorten(clean(text), LONGEST_NAME) or "(no name)"
+
+
+def _parts(text: str) -> Markup:
+    """A name that a narrow column breaks behind its dots and bars, not within a word."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[./_:])(?=[^./_:])", _name(text)))
 
 
 def _shown(value: Any) -> Any:

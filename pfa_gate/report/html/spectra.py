@@ -14,6 +14,14 @@ _MOST = 64
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a rule would cut: the filters it keeps, and the place of its line."""
+
+    keep: int
+    place: str
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A spectrum as the paths of a picture of 240 by 72.
 
@@ -21,16 +29,16 @@ class Drawing:
         stay: bars of the filters that are kept.
         go: bars of the filters that are not.
         flat: height at which all bars would end if no filter were redundant.
-        kl: place of the cut of the strategy `kl`; None for none.
-        energy: place of the cut of the recipe's share of energy; None for none.
+        kl: cut of the strategy `kl`; None for none.
+        energy: cut of the recipe's share of energy; None for none.
         base: outline of the base's spectrum; empty for none.
     """
 
     stay: str
     go: str
     flat: str
-    kl: str | None
-    energy: str | None
+    kl: Cut | None
+    energy: Cut | None
     base: str
 
 
@@ -56,8 +64,8 @@ def drawing(layer: LayerRecord, energy: float | None, base: LayerRecord | None =
         stay="".join(bars[:stay]),
         go="".join(bars[stay:]),
         flat=_number(HEIGHT * (1 - min(1.0, math.sqrt(1 / filters / top)))),
-        kl=_place(kl_cut(layer), filters),
-        energy=_place(energy_cut(layer, energy), filters),
+        kl=_cut(kl_cut(layer), filters),
+        energy=_cut(energy_cut(layer, energy), filters),
         base=_outline(_heights(base.eigenvalues, top)) if base is not None and base.eigenvalues else "",
     )
 
@@ -83,8 +91,8 @@ def _outline(heights: Sequence[float]) -> str:
     return f"M0 {HEIGHT}{''.join(steps)}"
 
 
-def _place(count: int | None, filters: int) -> str | None:
-    return None if count is None else _number(WIDTH * count / filters)
+def _cut(keep: int | None, filters: int) -> Cut | None:
+    return None if keep is None else Cut(keep, _number(WIDTH * keep / filters))
 
 
 def _number(value: float) -> str:
