@@ -128,12 +128,23 @@ class TestShards:
         for number, shard in enumerate(shards.moments()):
             assert_same(shard, moments(rows[number::8]), 1e-12)
 
-    def test_reading_half_way_changes_nothing(self):
+    def test_what_was_read_half_way_stays_as_it_was(self):
         rows, shards = responses(samples=1500), Shards(7)
         shards.add(rows[:600])
-        assert merge_all(shards.moments()).count == 600
+        early = merge_all(shards.moments())
+        held = shards.moments()
         shards.add(rows[600:])
         assert_same(merge_all(shards.moments()), moments(rows))
+        assert_same(merge_all(held), early, 0.0)
+        assert early.count == 600
+
+    @pytest.mark.parametrize("filters", [1, 127, 128, 300])
+    def test_each_scatter_is_symmetric_to_the_last_bit(self, filters):
+        shards = Shards(filters)
+        shards.add(responses(samples=400, filters=filters, mean=10.0))
+        for shard in shards.moments():
+            np.testing.assert_array_equal(shard.scatter, shard.scatter.T)
+            assert shard.scatter.flags.c_contiguous
 
     def test_rows_may_be_reused_by_the_caller(self):
         rows, shards = responses(), Shards(7)

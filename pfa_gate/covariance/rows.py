@@ -68,9 +68,10 @@ def _array(responses: Responses) -> npt.NDArray[np.generic]:
 
 
 def _refuse_not_finite(rows: Matrix) -> None:
-    broken = ~np.isfinite(rows)
-    if not broken.any():
+    finite = np.isfinite(rows)
+    if finite.all():
         return
+    broken = ~finite
     filters = np.flatnonzero(broken.any(axis=0))
     named = ", ".join(map(str, filters[:_NAMED])) + (", ..." if len(filters) > _NAMED else "")
     raise NotFiniteError(

@@ -4,22 +4,25 @@ PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from math import sqrt
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
-from pfa_gate.covariance.moments import Moments, merge, of_rows
-from pfa_gate.covariance.rows import Responses, as_rows
+from pfa_gate.covariance.moments import Moments
+from pfa_gate.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, PFAGateError
 
 SHARDS = 8
+_ROWS = 128
 
 
 class Shards:
     """Deals samples to 8 shards and keeps the moments of each, for a jackknife over shards.
 
     Sample i of the stream goes to shard i modulo 8. Rows wait in a block of fixed size, so the
-    moments do not depend on how the stream was cut into batches, to the last bit. Memory is about
-    10 C^2 numbers (at least 8 C^2 + 1024 C), however many samples come.
+    moments do not depend on how the stream was cut into batches, to the last bit. Memory is
+    8 C^2 + 1024 C numbers, however many samples come.
 
     Args:
         filters: C.
@@ -33,9 +36,8 @@ class Shards:
     """
 
     def __init__(self, filters: int, shards: int = SHARDS) -> None:
-        self._moments = (Moments.empty(filters),) * shards
-        # A merge costs C^2; over C / 4 rows it vanishes beside the product it follows.
-        self._block = np.empty((shards * max(128, filters // 4), filters))
+        self._sums = tuple(_Sum(filters) for _ in range(shards))
+        self._block = np.empty((shards * _ROWS, filters))
         self._waiting = 0
 
     def add(self, responses: Responses) -> None:
@@ -60,17 +62,64 @@ class Shards:
             self._waiting += taken
             rows = rows[taken:]
             if self._waiting == len(self._block):
-                self._moments, self._waiting = self.moments(), 0
+                self._pass_on()
 
     def moments(self) -> tuple[Moments, ...]:
-        """Moments of each of the 8 shards so far; reading them changes nothing.
+        """Moments of each of the 8 shards so far; they stay as they are when more samples come.
 
         Example:
             >>> len(Shards(1).moments())
             8
         """
-        waiting = self._block[: self._waiting]
-        return tuple(merge(m, of_rows(waiting[i :: len(self._moments)])) for i, m in enumerate(self._moments))
+        self._pass_on()
+        return tuple(each.moments() for each in self._sums)
+
+    def _pass_on(self) -> None:
+        waiting, self._waiting = self._block[: self._waiting], 0
+        for number, each in enumerate(self._sums):
+            each.add(waiting[number :: len(self._sums)])
+
+
+class _Sum:
+    """Moments of one shard, summed up in place; while rows come, only the lower triangle of the scatter is kept up."""
+
+    def __init__(self, filters: int) -> None:
+        self._count, self._mean = 0, np.zeros(filters)
+        self._scatter, self._lent = np.zeros((filters, filters), order="F"), False
+
+    def add(self, rows: Matrix) -> None:
+        """Take float64 rows [n, C] that are known to be finite; n may be 0."""
+        if not len(rows):
+            return
+        if self._lent:
+            self._scatter, self._lent = self._scatter.copy(order="F"), False
+        count = self._count + len(rows)
+        # Overflow is reported once, by `covariance`.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = rows.mean(axis=0)
+            step = mean - self._mean
+            # The step between old and new mean is one row more (Chan, Golub and LeVeque 1979): all is one product.
+            centred = np.empty((len(rows) + 1, len(mean)))
+            np.subtract(rows, mean, out=centred[:-1])
+            np.multiply(step, sqrt(self._count * len(rows) / count), out=centred[-1])
+            self._mean = self._mean + step * (len(rows) / count)
+        self._count = count
+        self._scatter = dsyrk(1.0, centred.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1)
+
+    def moments(self) -> Moments:
+        """All so far, without a copy: who adds more, adds to a copy."""
+        _mirror(self._scatter)
+        self._lent = True
+        return Moments(self._count, self._mean, self._scatter.T)
+
+
+def _mirror(lower: Matrix, step: int = 128) -> None:
+    """Copy the lower triangle of a matrix onto the upper one, block by block."""
+    for start in range(0, len(lower), step):
+        stop = start + step
+        corner = lower[start:stop, start:stop]
+        corner[...] = np.tril(corner) + np.tril(corner, -1).T
+        lower[start:stop, stop:] = lower[stop:, start:stop].T
 
 
 def accumulate(
@@ -98,10 +147,9 @@ def accumulate(
     for batch in stream:
         for place, responses in batch.items():
             try:
-                rows = as_rows(responses)
                 if place not in shards:
-                    shards[place] = Shards(rows.shape[1], 1 if place in whole else SHARDS)
-                shards[place].add(rows)
+                    shards[place] = Shards(as_rows(responses).shape[1], 1 if place in whole else SHARDS)
+                shards[place].add(responses)
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__
     return {place: each.moments() for place, each in shards.items()}
