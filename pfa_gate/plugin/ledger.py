@@ -4,12 +4,14 @@ PYTEST_DONT_REWRITE
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pfa_gate.errors import PFAGateError
 from pfa_gate.item import Plan, results
 
 _LOOKS_ONLY = ("collectonly", "showfixtures", "show_fixtures_per_test")
@@ -67,7 +69,7 @@ def _gaps_of(path: Path, gate: str, budgets: Iterable[tuple[str, str]]) -> Itera
 
 
 class Ledger:
-    """Refuses exit 0 to a run that leaves gaps, whatever hid them: --lf, a conftest, a mark, an early exit.
+    """Refuses exit 0 to a run with gaps, whatever hid them: --lf, a conftest, a mark, an early exit, a dead worker.
 
     Args:
         config: that of the controller, or of the only process.
@@ -77,29 +79,61 @@ class Ledger:
     def __init__(self, config: pytest.Config, plan: Plan) -> None:
         self.config = config
         self.plan = plan
-        self.sentences: tuple[str, ...] = ()
+        self.workers: list[Any] = []
+        self.dead: list[str] = []
+        self.said = ""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Note a worker of xdist that did not end by itself; xdist forgives one that held no test at the time."""
+        self.workers.append(node.gateway)
+        if error:
+            self.dead.append(f"{node.gateway.id}: {error}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Compare what was declared with what was found, where all else went well."""
-        if exitstatus != pytest.ExitCode.OK or self.plan.chosen or _chosen_or_only_looked(self.config):
-            return
-        self.sentences = tuple(gap.sentence(self.config.rootpath) for gap in gaps(self.plan, self.config.rootpath))
-        if self.sentences:
+        if exitstatus == pytest.ExitCode.OK:
+            gaps_left = self._not_kept()
+            # A worker that has handed in everything waits to be told to go: until then it can still die.
+            gone = [f"{each.id}: its connection is closed" for each in self.workers if not each.hasreceiver()]
+            self.said = "\n".join(filter(None, (gaps_left, _died(self.dead or gone))))
+        if self.said:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             if not self.config.pluginmanager.hasplugin("terminalreporter"):
-                print(self.words(), file=sys.stderr)
+                print(self.said, file=sys.stderr)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say why a run in which no test failed does not end with 0."""
-        if self.sentences:
-            terminalreporter.write_line(self.words(), red=True)
+        if self.said:
+            terminalreporter.write_line(self.said, red=True)
 
-    def words(self) -> str:
-        """The reason, in full."""
+    def _not_kept(self) -> str:
+        if self.plan.chosen or _chosen_or_only_looked(self.config):
+            return ""
+        root = self.config.rootpath
+        try:
+            sentences = [gap.sentence(root) for gap in gaps(self.plan, root)]
+        except PFAGateError as error:
+            sentences = [f"A config can no longer be read: {error}"]
         head = "ERROR: --pfa: no test failed, but not every budget was found kept, so the run does not pass."
-        return "\n  ".join([head, *self.sentences, "Run pytest --pfa without what left them out."])
+        remedy = "Run pytest --pfa without what left them out."
+        return "\n  ".join([head, *sentences, remedy]) if sentences else ""
+
+
+def _died(workers: Sequence[str]) -> str:
+    """Say that workers died; what they sent before may not be all that they found.
+
+    Example:
+        >>> print(_died(["gw1: Not properly terminated"]))
+        ERROR: --pfa: no test failed, but a worker died, so the run does not pass.
+          gw1: Not properly terminated
+          Run it again; if workers keep dying (out of memory?), use fewer, or none with -n0.
+    """
+    head = "ERROR: --pfa: no test failed, but a worker died, so the run does not pass."
+    remedy = "Run it again; if workers keep dying (out of memory?), use fewer, or none with -n0."
+    return "\n  ".join([head, *workers, remedy]) if workers else ""
 
 
 def _chosen_or_only_looked(config: pytest.Config) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile
+from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.ledger import Ledger
 from pfa_gate.plugin.planning import collects_elsewhere, is_worker, plan_of, require_gates, shown
 from pfa_gate.plugin.progress import watch_on
@@ -35,6 +36,8 @@ class GateSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        # The death of a worker is seen by its controller.
+        self.allow_exits = None if is_worker(config) else refuse_success()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -86,6 +89,8 @@ class GateSession:
 
     def pytest_unconfigure(self) -> None:
         """Remove what the processes of this run shared."""
+        if self.allow_exits is not None:
+            self.allow_exits()
         plan = self.config.stash.get(PLAN, None)
         if plan is not None and not is_worker(self.config):
             shutil.rmtree(plan.shared, ignore_errors=True)

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 import types
 import warnings
@@ -70,6 +71,12 @@ def _bug() -> None:
     raise RuntimeError("boom")
 
 
+def _leave_in_a_thread() -> None:
+    thread = threading.Thread(target=lambda: os._exit(0))
+    thread.start()
+    thread.join()
+
+
 def _disk_fills_up() -> None:
     os.replace = _full
 
@@ -87,6 +94,8 @@ _MISHAPS: dict[str, Callable[[], object]] = {
     "xfail": lambda: pytest.xfail("it never works"),
     "quit": lambda: pytest.exit("enough", returncode=0),
     "exit": lambda: sys.exit(0),
+    "leave": lambda: os._exit(0),
+    "leave_in_a_thread": _leave_in_a_thread,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
 }

@@ -13,6 +13,17 @@ from projects import ONE_TEST, Pfa, config, gate, runs
 TWO = "layers: [{match: '*', kl: 0.7, inactive: 0}], model: {parameters: 9 k}"
 WAYS = {"alone": (), "workers": ("-n2",), "no-cache": ("-p", "no:cacheprovider")}
 LEFT_OUT = "def pytest_collection_modifyitems(items):\n    items[:] = [i for i in items if {condition}]\n"
+FORKS = """
+import os
+import pytest
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="not run: this system has no forks")
+def test_fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
 MARKED = (
     "import pytest\n"
     "def pytest_collection_modifyitems(items):\n"
@@ -125,6 +136,8 @@ ROWS = {
     "an expected failure in the factory": Row(raising("xfail"), (), "asked to end by XFailed", 1),
     "an exit in the factory": Row(raising("exit"), (), "asked to end by SystemExit", 1),
     "pytest.exit with 0 in the factory": Row(raising("quit"), (), "asked to end by Exit: enough", 1),
+    "os._exit with 0 in the factory": Row(raising("leave"), (), "", 1),
+    "os._exit with 0 in a thread": Row(raising("leave_in_a_thread"), (), "", 1),
     "out of memory": Row(raising("memory"), (), "MemoryError", 1),
     "a full disk": Row(raising("full"), (), "cannot be shared with the other tests: No space left", 1),
     "killed": Row(raising("kill")),
@@ -168,6 +181,17 @@ def test_rerunning_what_failed_passes_once_all_is_kept(project: pytest.Pytester,
     result = pfa("--lf")
     result.assert_outcomes(passed=1)
     assert result.ret == 0, "one budget ran, and the record of the run says that all are kept"
+
+
+def test_an_exit_behind_the_back_of_pytest_is_named(project: pytest.Pytester, pfa: Pfa) -> None:
+    raising("leave")(project)
+    pfa().stdout.fnmatch_lines(["*asked to end by SystemExit: os._exit(0) was called, which would have ended*"])
+
+
+def test_forks_may_leave(project: pytest.Pytester, pfa: Pfa) -> None:
+    """So do the children of multiprocessing, and so of torch's loaders."""
+    project.makepyfile(test_one=FORKS)
+    pfa().assert_outcomes(passed=3)
 
 
 def test_without_a_terminal_the_reason_is_on_the_error_stream(project: pytest.Pytester, pfa: Pfa) -> None:

@@ -88,6 +88,41 @@ def test_no_config(project: pytest.Pytester, pfa: Pfa) -> None:
     result.stderr.fnmatch_lines(["ERROR: --pfa: found no pfa.yaml*"])
 
 
+DIES_ONCE = """
+import os, signal
+
+def {hook}(session):
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        try:
+            os.open("died", os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "arguments"),
+    [
+        ("pytest_sessionstart", ()),
+        ("pytest_collection_finish", ()),
+        ("pytest_sessionfinish", ("-k", "passes or kl")),
+        ("pytest_sessionfinish", ("-p", "no:terminal")),
+    ],
+)
+def test_a_worker_that_dies_without_a_test_in_its_hands(
+    project: pytest.Pytester, pfa: Pfa, hook: str, arguments: tuple[str, ...]
+) -> None:
+    """Xdist starts another, or needs none, and every test passes."""
+    project.makeconftest(DIES_ONCE.format(hook=hook))
+    result = pfa("-n2", *arguments)
+    if "-p" not in arguments:
+        assert result.parseoutcomes().get("passed", 0) >= 2
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "ERROR: --pfa: no test failed, but a worker died, so the run does not pass.\n  gw"
+    assert said in result.stdout.str() + result.stderr.str()
+
+
 def test_a_run_id_that_is_fixed_does_not_bring_back_an_old_verdict(project: pytest.Pytester, pfa: Pfa) -> None:
     pfa("-n2", "--testrunuid=same").assert_outcomes(passed=3)
     several(project, "{broken: [layers.kl]}")
