@@ -4,7 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,24 @@ class Ledger:
         if error:
             self.dead.append(f"{node.gateway.id}: {error}")
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Compare what was declared with what was found, where all else went well."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+        """Judge the run before other plugins see its status, and let none of them make a success of a failure."""
         if exitstatus == pytest.ExitCode.OK:
-            gaps_left = self._not_kept()
-            # A worker that has handed in everything waits to be told to go: until then it can still die.
-            gone = [f"{each.id}: its connection is closed" for each in self.workers if not each.hasreceiver()]
-            self.said = "\n".join(filter(None, (gaps_left, _died(self.dead or gone))))
+            self._judge(session)
+        status = session.exitstatus
+        result = yield
+        if status != pytest.ExitCode.OK and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = status
+            print(f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(status)}.", file=sys.stderr)
+        return result
+
+    def _judge(self, session: pytest.Session) -> None:
+        """Compare what was declared with what was found, where all else went well."""
+        reason = self._not_kept()
+        # A worker that has handed in everything waits to be told to go: until then it can still die.
+        gone = [f"{each.id}: its connection is closed" for each in self.workers if not each.hasreceiver()]
+        self.said = "\n".join(filter(None, (reason, _died(self.dead or gone))))
         if self.said:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             if not self.config.pluginmanager.hasplugin("terminalreporter"):

@@ -24,6 +24,22 @@ def test_fork():
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 """
+REPORTED = """
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    report = yield
+    report.outcome = "passed"
+    return report
+"""
+SUCCEEDS = """
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    session.exitstatus = 0
+"""
 MARKED = (
     "import pytest\n"
     "def pytest_collection_modifyitems(items):\n"
@@ -129,6 +145,21 @@ ROWS = {
         (),
         "pfa.yaml::digits: broken in this run: layers.kl.",
         4,
+    ),
+    "a conftest rewrites reports": Row(
+        lambda project: (
+            conftest(REPORTED)(project),
+            gates(gate(TWO, "{broken: [layers.kl]}"))(project),
+        ),
+        (),
+        "pfa.yaml::digits: broken in this run: layers.kl.",
+        4,
+    ),
+    "a conftest sets the exit status": Row(
+        lambda project: (conftest(SUCCEEDS)(project), gates(gate(TWO, "{broken: [layers.kl]}"))(project)),
+        (),
+        "ERROR: --pfa: a hook set the exit status to 0; it stays 1.",
+        1,
     ),
     "a mistake of the user": Row(raising("mistake"), (), "The module net does not import.", 1),
     "an exception nobody foresaw": Row(raising("bug"), (), "RuntimeError: boom", 1),
