@@ -1,6 +1,7 @@
 """Scores against counting by hand, the interval against simulation, and what is no score."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -283,3 +284,14 @@ def test_no_interval_without_outcomes() -> None:
 def test_scores_of_different_data_are_refused() -> None:
     with pytest.raises(DataError, match="gave 3 samples for the full model, and 2 for the compressed one"):
         drop_interval(outcomes(1, 1, 0), outcomes(1, 1))
+
+
+@pytest.mark.parametrize("change", [lambda x, n: x + n, lambda x, n: x.roll(n, 0)])
+def test_a_pass_over_other_samples_is_refused(change: Callable[[Tensor, int], Tensor]) -> None:
+    """As a loader does that shuffles by a generator of its own: it goes on where the last pass ended."""
+    passes = count()
+    batches = Batches("net:test", lambda: iter([batch_of((change(torch.eye(4), next(passes)), Y))]))
+    first, second = (score(nn.Identity(), batches, "accuracy") for _ in range(2))
+    with pytest.raises(DataError, match="gave other samples, or another order, for the compressed model"):
+        drop_interval(first, second)
+    assert drop_interval(first, first) is not None

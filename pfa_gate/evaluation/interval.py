@@ -31,7 +31,7 @@ def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
         neither outcomes per sample nor parts.
 
     Raises:
-        DataError: the two scores have different numbers of samples.
+        DataError: the two scores are not of the same samples in the same order.
 
     Example:
         >>> full, same = Score(1.0, np.ones(98), 98), Score(1.0, np.ones(98), 98)
@@ -44,6 +44,11 @@ def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
             f"The evaluation gave {full.samples} samples for the full model, "
             f"and {compressed.samples} for the compressed one.",
             remedy="Give the same data every time it is read.",
+        )
+    if full.data != compressed.data:
+        raise DataError(
+            "The evaluation gave other samples, or another order, for the compressed model than for the full one.",
+            remedy="Give the same data in the same order every time it is read; a generator of your own goes on.",
         )
     if full.outcomes is not None and compressed.outcomes is not None:
         return _of_hits(full.outcomes - compressed.outcomes)

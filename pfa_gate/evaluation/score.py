@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.evaluation.parts import FEWEST_SAMPLES, parts_of
-from pfa_gate.loading import Batch, Batches, Metric, forward
+from pfa_gate.loading import Batch, Batches, Fingerprint, Metric, forward
 from pfa_gate.loading.blame import raised
 
 _HITS = {"accuracy": 1, "top5": 5}
@@ -31,6 +31,7 @@ class Score:
         samples: N.
         parts: f64 [parts], what the user's own metric gives on equal parts of the data; None where it was not asked.
         whole: why there are no parts.
+        data: fingerprint of the inputs, in their order; empty for the user's own metric.
     """
 
     value: float
@@ -38,6 +39,7 @@ class Score:
     samples: int
     parts: npt.NDArray[np.float64] | None = None
     whole: str = ""
+    data: str = ""
 
 
 def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool = False) -> Score:
@@ -64,18 +66,18 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
     if callable(metric):
         found = Score(_own_value(model, batches, metric), None, batches.samples)
         return _with_parts(found, model, batches, metric) if in_parts else found
-    seen = 0
+    seen = Fingerprint()
     hits: list[npt.NDArray[np.float64]] = []
     for batch in batches:
         try:
-            hits.append(_hits(model, batch, metric, seen))
+            hits.append(_hits(model, batch, metric, seen.samples))
         except PFAGateError as error:
             for place in batches.where:
                 error.at(place)
             raise
-        seen += batch.size
+        seen.update(batch)
     outcomes = np.concatenate(hits)
-    return Score(float(outcomes.mean()), outcomes, len(outcomes))
+    return Score(float(outcomes.mean()), outcomes, len(outcomes), data=seen.hexdigest())
 
 
 def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:

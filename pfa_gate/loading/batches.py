@@ -68,7 +68,7 @@ class Batches:
 
     @cached_property
     def _measured(self) -> tuple[int, str]:
-        fingerprint = _Fingerprint()
+        fingerprint = Fingerprint()
         for batch in self:
             fingerprint.update(batch)
         return fingerprint.samples, fingerprint.hexdigest()
@@ -122,19 +122,21 @@ def reading(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
         raise DataError(f"Reading '{name}' raised {raised(error)}.", where=where) from error
 
 
-class _Fingerprint:
-    """One digest for each input, so that the borders between batches leave no trace."""
+class Fingerprint:
+    """What tells one pass from another: a digest of each input, in which the borders between batches leave no trace."""
 
     def __init__(self) -> None:
         self.samples = 0
         self._inputs: dict[int, _Input] = {}
 
     def update(self, batch: Batch) -> None:
+        """Take in the next batch of a pass."""
         self.samples += batch.size
         for position, tensor in enumerate(batch.tensors()):
             self._inputs.setdefault(position, _Input()).update(tensor)
 
     def hexdigest(self) -> str:
+        """Give the fingerprint of all batches so far."""
         parts = [str(self.samples), *(part.hexdigest() for part in self._inputs.values())]
         return sha256("\n".join(parts).encode()).hexdigest()
 

@@ -46,6 +46,20 @@ gates:
     probe: {data: probe.npz}
     budgets: {layers: [{match: "*", kl: 1, inactive: 6}], model: {parameters: 1 M}}
 """
+GOING = """
+import os
+import time
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish():
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        with open("going.txt", "w") as file:
+            file.write(str(time.monotonic()))
+    return (yield)
+"""
 BUDGETS = {"kept": 5, "also": 4}
 PREPARE = """
 import numpy as np
@@ -64,13 +78,15 @@ class Killed:
 
     Attributes:
         status: its exit status.
-        workers: how many were killed.
+        workers: how many were killed while the controller still waited for something.
+        late: how many were killed after that: they had handed in everything, and only had to go.
         seconds: how long it took.
         faults: what must not be, in words.
     """
 
     status: int
     workers: int
+    late: int
     seconds: float
     faults: tuple[str, ...]
 
@@ -80,6 +96,7 @@ def prepare(folder: Path) -> None:
     (folder / "net.py").write_text(NET)
     (folder / "pfa.yaml").write_text(CONFIG)
     (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "conftest.py").write_text(GOING)
     subprocess.run([sys.executable, "-c", PREPARE], cwd=folder, check=True)
 
 
@@ -101,7 +118,7 @@ def children(parent: int) -> list[int]:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[1]) == parent:
+        if int(fields[1]) == parent and fields[0] != "Z":
             found.append(int(path.parent.name))
     return sorted(found)
 
@@ -120,22 +137,32 @@ def killed(folder: Path, draw: random.Random, span: float) -> Killed:
         f"--max-worker-restart={draw.choice((0, 2, 9))}",
     )
     times = sorted(draw.uniform(0.2, span) for _ in range(draw.randint(1, 5)))
-    begin, hit = time.monotonic(), 0
+    (folder / "going.txt").unlink(missing_ok=True)
+    begin, hits = time.monotonic(), list[float]()
     run = start(folder, *arguments)
     for moment in times:
         time.sleep(max(0.0, begin + moment - time.monotonic()))
         workers = children(run.pid)
         if run.poll() is None and workers:
+            hits.append(time.monotonic())
             os.kill(draw.choice(workers), signal.SIGKILL)
-            hit += 1
     try:
         status = run.wait(timeout=180)
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        return Killed(-1, hit, time.monotonic() - begin, ("it hung",))
-    passed = ("it passed though a worker was killed",) if status == 0 and hit else ()
-    return Killed(status, hit, time.monotonic() - begin, (*passed, *faults(folder, status)))
+        return Killed(-1, len(hits), 0, time.monotonic() - begin, ("it hung",))
+    seconds, late = time.monotonic() - begin, sum(hit > _going(folder) for hit in hits)
+    passed = ("it passed though a worker was killed",) if status == 0 and late < len(hits) else ()
+    return Killed(status, len(hits) - late, late, seconds, (*passed, *faults(folder, status)))
+
+
+def _going(folder: Path) -> float:
+    """When the controller had everything it waited for."""
+    try:
+        return float((folder / "going.txt").read_text())
+    except OSError:
+        return float("inf")
 
 
 def faults(folder: Path, status: int) -> Iterator[str]:
@@ -192,7 +219,10 @@ def main() -> None:
             statuses[run.status] = statuses.get(run.status, 0) + 1
             wrong += bool(found)
             words = "; ".join(found) or "whole"
-            print(f"{number:3}  exit {run.status}  {run.workers} killed  {run.seconds:5.1f} s  {words}", flush=True)
+            print(
+                f"{number:3}  exit {run.status}  {run.workers} killed, {run.late} late  {run.seconds:5.1f} s  {words}",
+                flush=True,
+            )
     print(f"{count} runs: exit statuses {dict(sorted(statuses.items()))}; {wrong} with a fault")
     sys.exit(bool(wrong))
 
