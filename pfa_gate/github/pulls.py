@@ -1,10 +1,10 @@
 """Which pull requests a run belongs to: what the event says, checked with the API where the event is all there is."""
 
-from github.PullRequest import PullRequest
+from typing import Any
 
+from pfa_gate.github.hub import Hub, told
 from pfa_gate.github.place import Place
 from pfa_gate.github.post import Pace
-from pfa_gate.github.thread import hub, told
 
 
 def pulls(place: Place, token: str, pace: Pace, *, check: bool) -> tuple[tuple[int, ...], str]:
@@ -39,12 +39,16 @@ def pulls(place: Place, token: str, pace: Pace, *, check: bool) -> tuple[tuple[i
 
 def _asked(place: Place, token: str, pace: Pace) -> dict[int, str]:
     """Head commit of each pull request that may be meant."""
-    repository = hub(place, token, pace).get_repo(place.repository)
-    found: list[PullRequest] = []
+    hub, path = Hub(place, token, pace), f"/repos/{place.repository}/pulls"
     # A run for a pull request from a fork names none; its branch does.
     with told(place, place.numbers[0] if place.numbers else 0):
         if place.numbers:
-            found = [repository.get_pull(number) for number in place.numbers]
+            found = [hub.ask("GET", f"{path}/{number}", _is_pull) for number in place.numbers]
         else:
-            found = list(repository.get_pulls(state="open", head=place.branch))
-        return {pull.number: pull.head.sha for pull in found}
+            found = hub.every(path, _is_pull, state="open", head=place.branch)
+    return {pull["number"]: pull["head"]["sha"] for pull in found}
+
+
+def _is_pull(data: Any) -> bool:
+    head = data.get("head") if isinstance(data, dict) else None
+    return isinstance(head, dict) and isinstance(head.get("sha"), str) and type(data.get("number")) is int

@@ -45,14 +45,17 @@ def refusal(error: GithubException | requests.RequestException, repository: str,
     return CommentError(fact.format(where), remedy=f"GitHub says: {said}. {remedy}".strip())
 
 
-def moved(repository: str) -> CommentError:
-    """The error to raise where a repository answers from another place.
+def strange(repository: str) -> CommentError:
+    """The error to raise where what answers is not GitHub, or makes no sense.
 
     Example:
-        >>> print(moved("acme/nets").fact)
-        acme/nets has another name by now.
+        >>> print(strange("acme/nets").fact)
+        What answers for acme/nets makes no sense: no JSON, or not what was asked for.
     """
-    return CommentError(f"{repository} has another name by now.", remedy="Give its new name with --repo.")
+    return CommentError(
+        f"What answers for {repository} makes no sense: no JSON, or not what was asked for.",
+        remedy=f"Check GITHUB_API_URL, and whether a proxy answers in GitHub's place. {_AGAIN}",
+    )
 
 
 _FACTS = {

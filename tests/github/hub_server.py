@@ -32,6 +32,13 @@ class Fault:
     reset: bool = False
     delay: float = 0.0
     errors: list[dict[str, str]] | None = None
+    raw: bytes | None = None
+    short: int = 0
+
+    @property
+    def no_answer(self) -> bool:
+        """Whether what is sent is nothing that GitHub describes."""
+        return self.reset or self.raw is not None
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Hub:
     before: Callable[[str, str], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     pull_example: dict[str, Any] = field(default_factory=dict)
+    renamed: bool = False
+    most: int = 100
     last: int = 1000
 
     def said(self, login: str, body: str) -> dict[str, Any]:
@@ -186,16 +195,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.delay:
             time.sleep(fault.delay)
         status, answer, headers = self._answer(path, query, body) if not fault or fault.stored else (0, None, {})
-        if fault and fault.status == 307:
-            status, answer, headers = 307, {"message": "Moved Permanently", "url": f"{hub.root}/repositories/42"}, {}
-        elif fault and (fault.reset or fault.status):
+        if fault and fault.raw is None and (fault.reset or fault.status):
             data = {"message": fault.message, "documentation_url": "https://docs.github.test/rest"}
             status, answer, headers = fault.status, data, fault.headers
             if fault.errors:
                 data |= {"errors": fault.errors}  # type: ignore[dict-item]
         with hub.lock:
             hub.exchanges.append(
-                Exchange(self.command, path, query, body, 0 if fault and fault.reset else status, answer)
+                Exchange(self.command, path, query, body, 0 if fault and fault.no_answer else status, answer)
             )
         if fault and fault.reset:
             # Linger 0 makes the close a reset.
@@ -206,6 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             # The base class flushes once more.
             self.wfile = io.BytesIO()
+            return
+        if fault and fault.raw is not None:
+            self._write(fault.status, fault.raw, {}, fault.short)
             return
         self._send(status, answer, headers)
 
@@ -218,11 +228,14 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _send(self, status: int, answer: Any, headers: dict[str, str]) -> None:
-        data = b"" if answer is None else json.dumps(answer).encode()
+        self._write(status, b"" if answer is None else json.dumps(answer).encode(), headers)
+
+    def _write(self, status: int, data: bytes, headers: dict[str, str], short: int = 0) -> None:
+        self.close_connection = self.close_connection or bool(short)
         self.send_response(status)
         for name, value in ({"Content-Type": "application/json; charset=utf-8"} | headers).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(len(data) + short))
         self.end_headers()
         self.wfile.write(data)
 
@@ -230,6 +243,11 @@ class _Handler(BaseHTTPRequestHandler):
         login = self.hub.tokens.get(self.headers.get("Authorization", "").partition(" ")[2])
         if login is None:
             return _refusal(401, "Bad credentials")
+        if self.hub.renamed and path.startswith("/repos/acme/nets"):
+            place = self.path.replace("/repos/acme/nets", "/repositories/42")
+            moved = {"message": "Moved Permanently", "url": place, "documentation_url": "https://docs.github.test/rest"}
+            host = self.hub.root.removesuffix(self.hub.prefix)
+            return 301 if self.command == "GET" else 307, moved, {"Location": f"{host}{place}"}
         with self.hub.lock:
             for method, pattern, act in _ROUTES:
                 found = re.fullmatch(pattern, path)
@@ -248,6 +266,7 @@ def _list(hub: Hub, login: str, parts: tuple[str, ...], query: dict[str, list[st
         return _refusal(404, "Not Found")
     size, page = int(query.get("per_page", ["30"])[0]), int(query.get("page", ["1"])[0])
     assert 1 <= size <= 100
+    size = min(size, hub.most)
     last = max(1, -(-len(hub.comments) // size))
     links = {"next": page + 1, "last": last} if page < last else {}
     url = f"{hub.root}/repositories/42/issues/7/comments?per_page={size}"
@@ -306,9 +325,9 @@ def _pulls(hub: Hub, login: str, parts: tuple[str, ...], query: dict[str, list[s
     return 200, [pull for pull in hub.pulls.values() if pull["head"]["label"] == query["head"][0]], {}
 
 
-_REPO = r"/repos/acme/nets"
+_REPO = r"/(?:repos/acme/nets|repositories/42)"
 _ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
-    ("GET", r"/(?:repos/acme/nets|repositories/42)/issues/(\d+)/comments", _list),
+    ("GET", rf"{_REPO}/issues/(\d+)/comments", _list),
     ("POST", rf"{_REPO}/issues/(\d+)/comments", _create),
     ("GET", rf"{_REPO}/issues/comments/(\d+)", _one),
     ("PATCH", rf"{_REPO}/issues/comments/(\d+)", _one),

@@ -17,7 +17,7 @@ from referencing.jsonschema import DRAFT202012
 PACKAGE = "@octokit/openapi@23.0.2"
 _FILE = "package/generated/api.github.com.json"
 # Any request may be answered so; the description says it once in prose, not at every path.
-ANYWHERE = {0, 307, 401, 403, 404, 418, 429, 500, 502, 503, 504}
+ANYWHERE = {0, 301, 307, 401, 403, 404, 418, 429, 500, 502, 503, 504}
 
 
 def fetched(cache: Path) -> tuple[Path | None, str]:

@@ -113,6 +113,76 @@ def test_the_comment_is_found_behind_many_others(hub: Hub, say: Say, before: int
     assert hub.asked() == ["GET comments"] * pages + [f"PATCH {1001 + before}"] + ["GET comments"] * pages
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_the_comment_is_found_however_many_a_server_puts_on_a_page(hub: Hub, say: Say, most: int) -> None:
+    hub.most = most
+    hub.chatter(11)
+    say(broken())
+    hub.chatter(1)
+    assert say(kept()).endswith("updated.")
+    assert len(hub.bodies()) == 1
+
+
+def test_a_repository_that_has_another_name_by_now_is_followed(hub: Hub, say: Say) -> None:
+    hub.chatter(35)
+    hub.renamed = True
+    assert say(broken()).endswith("created.")
+    assert say(kept()).endswith("updated.")
+    assert visible(hub.bodies()[0]) == ["**pfa_gate**: ✅ `digits`: kept · 12 budgets kept"]
+    assert say(kept(), policy="on_failure").endswith("deleted.")
+    assert hub.bodies() == []
+
+
+def test_a_token_is_sent_to_no_other_server(hub: Hub, say: Say) -> None:
+    hub.faults.append(Fault("POST", status=307, headers={"Location": "http://evil.test/repos/acme/nets"}))
+    with pytest.raises(CommentError, match=r"GitHub leads to another server: http://evil\.test"):
+        say(broken())
+
+
+NO_ANSWERS = {
+    "cut off": Fault("", status=200, raw=b'[{"id": 3, "bo'),
+    "cut short": Fault("", status=200, raw=b'[{"id": 3, "bo', short=40),
+    "a page": Fault("", status=200, raw=b"<html>Unicorn</html>"),
+    "nothing": Fault("", status=200, raw=b""),
+    "null": Fault("", status=200, raw=b"null"),
+    "an object": Fault("", status=200, raw=b'{"message": "hello"}'),
+    "junk": Fault("", status=200, raw=b'[null, 3, {"id": "x"}]'),
+    "no text": Fault("", status=200, raw=b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("fault", NO_ANSWERS.values(), ids=NO_ANSWERS)
+@pytest.mark.parametrize("stored", [False, True])
+def test_what_is_no_answer_to_a_write_is_looked_into(hub: Hub, say: Say, fault: Fault, stored: bool) -> None:
+    hub.faults.append(dataclasses.replace(fault, method="POST", stored=stored))
+    assert say(broken()).endswith("created.")
+    assert len(hub.comments) == 1
+
+
+@pytest.mark.parametrize("fault", NO_ANSWERS.values(), ids=NO_ANSWERS)
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_what_is_no_answer_is_asked_for_again(hub: Hub, say: Say, fault: Fault, method: str) -> None:
+    say(broken())
+    hub.faults.append(dataclasses.replace(fault, method=method, times=2))
+    assert say(kept()).endswith("updated.")
+    hub.faults.append(dataclasses.replace(fault, method="GET", times=99))
+    with pytest.raises(CommentError, match="What answers for acme/nets makes no sense"):
+        say(broken())
+    assert len(hub.comments) == 1
+
+
+@pytest.mark.parametrize("raw", [b"<html>Bad gateway</html>", b'["x"]', b'{"message": 3}', b""])
+def test_a_refusal_may_say_anything(hub: Hub, say: Say, raw: bytes) -> None:
+    hub.faults.append(Fault("POST", status=422, raw=raw))
+    with pytest.raises(CommentError, match="GitHub does not accept the comment on acme/nets#7"):
+        say(broken())
+
+
+def test_a_wait_that_is_none_is_none(hub: Hub, say: Say) -> None:
+    hub.faults.append(Fault("GET", status=403, message="API rate limit exceeded", headers={"Retry-After": "soon"}))
+    assert say(broken()).endswith("created.")
+
+
 def test_a_marker_in_somebody_elses_comment_does_not_count(hub: Hub, say: Say) -> None:
     theirs = [MARKER, f"{MARKER}\nlooks good to me", f"> {MARKER}"]
     for body in theirs:
@@ -371,7 +441,6 @@ def test_a_locked_conversation(hub: Hub, say: Say) -> None:
             ),
             "GitHub's limit of requests is used up for acme/nets#7.",
         ),
-        (Fault("POST", status=307), "acme/nets has another name by now."),
         (Fault("GET", status=418, message="Teapot"), "GitHub refused with 418 to comment on acme/nets#7."),
     ],
 )
