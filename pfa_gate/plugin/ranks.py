@@ -50,12 +50,16 @@ class Leader:
         Raises:
             UsageError: they do not come, or xdist is to run as well.
         """
+        if _has_workers(config):
+            raise pytest.UsageError(
+                "--pfa: torchrun's ranks and the workers of xdist (-n) do not go together.\n"
+                "  Leave out -n: the ranks share the work of a gate already."
+            )
         ranks = _joined(self.seat)
         _say_of_a_stop(ranks)
         config.stash[ANALYSIS] = _leading(ranks, config.rootpath)
         status: int = pytest.ExitCode.INTERNAL_ERROR
         try:
-            _refuse_xdist(config)
             status = (yield) or 0
         except pytest.UsageError:
             status = pytest.ExitCode.USAGE_ERROR
@@ -78,6 +82,8 @@ class Follower:
         Raises:
             UsageError: the others do not come.
         """
+        if _has_workers(config):
+            return pytest.ExitCode.USAGE_ERROR  # rank 0 says why
         ranks = _joined(self.seat)
         from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
 
@@ -117,12 +123,8 @@ def _leading(ranks: "Ranks", root: Path) -> Analysis:
     return analyse
 
 
-def _refuse_xdist(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None) or config.getoption("tx", None):
-        raise pytest.UsageError(
-            "--pfa: torchrun's ranks and the workers of xdist (-n) do not go together.\n"
-            "  Leave out -n: the ranks share the work of a gate already."
-        )
+def _has_workers(config: pytest.Config) -> bool:
+    return bool(config.getoption("numprocesses", None) or config.getoption("tx", None))
 
 
 def _ended(ranks: "Ranks", status: int) -> int:

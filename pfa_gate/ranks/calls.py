@@ -1,9 +1,11 @@
 """What rank 0 asks of the others, what they answer, and the sums in which all take part."""
 
-import faulthandler
 import json
 import os
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
@@ -173,7 +175,9 @@ class Ranks:
             self._pulse.part(sentence)
         self.say(f"pfa_gate: {sentence} Rank {self.seat.rank} ends without a verdict.\n")
         if mine:
-            faulthandler.dump_traceback()
+            ident = threading.main_thread().ident
+            stack = sys._current_frames().get(ident) if ident is not None else None
+            self.say("".join(traceback.format_stack(stack)))
         os._exit(1)
 
 
