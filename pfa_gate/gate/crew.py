@@ -83,14 +83,13 @@ class Crew(Hands):
             return super().score(subject, model, in_parts=in_parts)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
-            mine = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
-        found = {"evaluation": [len(mine), subject.evaluation.sha256]}
-        _require_alike([found, *self._ranks.answers()])
+            mine, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
+        _require_alike([{"evaluation": [len(mine), data]}, *self._ranks.answers()])
         self._ranks.call("gather")
         hits, times = self._ranks.total(seen(mine))
         self._ranks.answers()
         _require_whole(int((times == 1).sum()), len(mine), "evaluation")
-        return score_of(hits)
+        return score_of(hits, data)
 
     def _shared(self, model: nn.Module) -> bool:
         """Whether all have the model now; one that cannot be pickled, or not read there, is scored here alone."""

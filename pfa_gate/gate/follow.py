@@ -104,8 +104,8 @@ class _Follower:
         assert model is not None
         assert subject.evaluation is not None
         assert isinstance(subject.metric, str)
-        self._hits = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
-        return {"evaluation": [len(self._hits), subject.evaluation.sha256]}
+        self._hits, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
+        return {"evaluation": [len(self._hits), data]}
 
     def _gather(self, call: Facts) -> Facts:
         self._ranks.total(seen(self._hits))

@@ -14,6 +14,7 @@ import pytest
 
 from pfa_gate.errors import RankError
 from pfa_gate.item import ANALYSIS, Analysis, Watch
+from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.planning import wait_passively
 from pfa_gate.ranks import Seat, seat_in
 
@@ -87,8 +88,10 @@ class Follower:
         ranks = _joined(self.seat)
         from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
 
+        allow_exits = refuse_success()
         with nullcontext() if config.getoption("capture") == "no" else _quiet():
             status = follow(ranks, config.rootpath)
+        allow_exits()
         # As in `_ended`.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ranks.leave()
