@@ -222,4 +222,7 @@ def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
     over = [other for other in range(1, output.ndim) if other != axis]
     if not over:
         return output
-    return output.amax(over) if pooling == "max" else output.mean(over)
+    if pooling == "max":
+        return output.amax(over)
+    # A mean of half precision would be rounded to it again.
+    return output.mean(over, dtype=torch.promote_types(output.dtype, torch.float32))

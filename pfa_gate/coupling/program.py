@@ -4,8 +4,8 @@ The graph is what is followed, cut and probed; the model itself is only borrowed
 """
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class Program:
         aliases: graph nodes that stand for such a tensor.
         constants: values of the nodes that depend on parameters alone, computed once.
         dynamic: whether it runs at any batch size.
+        instead: dtypes and devices that the graph's arguments name, and what is meant by them now.
     """
 
     exported: ExportedProgram
@@ -43,6 +44,21 @@ class Program:
     aliases: Mapping[Node, Alias]
     constants: Mapping[Node, Any] = field(repr=False)
     dynamic: bool = True
+    instead: Mapping[Any, Any] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> "Program":
+        """The same program with its tensors on a device; itself if they are there."""
+        moved: dict[int, Tensor] = {}
+
+        def move(value: Any) -> Any:
+            if not isinstance(value, Tensor) or value.device == device:
+                return value
+            return moved.setdefault(id(value), value.to(device))
+
+        tensors = {name: move(tensor) for name, tensor in self.tensors.items()}
+        constants = {node: pytree.tree_map(move, value) for node, value in self.constants.items()}
+        instead = {**self.instead, torch.device("cpu"): device}
+        return replace(self, tensors=tensors, constants=constants, instead=instead) if moved else self
 
     @property
     def nodes(self) -> Iterator[Node]:
@@ -58,6 +74,11 @@ class Program:
         inputs = self.exported.graph_signature.user_inputs
         shapes = (shape_of(node) for node in self.exported.graph.nodes if node.name in inputs and is_tensor(node))
         return next((shape[0] for shape in shapes if shape), 1)
+
+    @property
+    def halves(self) -> frozenset[torch.dtype]:
+        """The dtypes of half precision that it holds tensors of."""
+        return halves(self.tensors.values())
 
     @property
     def single_precision(self) -> bool:
@@ -104,6 +125,9 @@ class _Runner(Interpreter):
         self._observe = observe
         self._instead = instead
 
+    def fetch_args_kwargs_from_env(self, n: Node) -> Any:
+        return meant(super().fetch_args_kwargs_from_env(n), self._program.instead)
+
     def run_node(self, n: Node) -> Any:
         if n.op == "call_function" and n in self._program.constants:
             return self._program.constants[n]
@@ -115,6 +139,35 @@ class _Runner(Interpreter):
         if self._observe is not None and n.op == "call_function":
             self._observe(n, value)
         return value
+
+
+def meant(operands: Any, instead: Mapping[Any, Any]) -> Any:
+    """Operands with other dtypes and devices in the place of those named.
+
+    A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
+
+    Example:
+        >>> meant((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
+        (1, {'dtype': torch.float64})
+    """
+    if not instead:
+        return operands
+
+    def swapped(leaf: Any) -> Any:
+        return instead.get(leaf, leaf) if isinstance(leaf, torch.dtype | torch.device) else leaf
+
+    return torch.fx.node.map_aggregate(operands, swapped)
+
+
+def halves(tensors: Iterable[Any]) -> frozenset[torch.dtype]:
+    """The dtypes of half precision among tensors.
+
+    Example:
+        >>> halves([torch.zeros(1), torch.zeros(1).half()])
+        frozenset({torch.float16})
+    """
+    found = {tensor.dtype for tensor in tensors if isinstance(tensor, Tensor)}
+    return frozenset(found & {torch.float16, torch.bfloat16})
 
 
 def operator_name(node: Node) -> str:

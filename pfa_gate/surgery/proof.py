@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from pfa_gate.coupling.program import halves, meant
 from pfa_gate.errors import SurgeryError
 from pfa_gate.surgery.reference import Forward, Silenced
 
@@ -75,7 +77,7 @@ def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs
         raise SurgeryError(
             f"The silenced model does not run on its own example: {_first_line(reference)}"
         ) from reference
-    outputs = _outputs(lambda: _duplicate(smaller).to(dtype), inputs, dtype)
+    outputs = _outputs(lambda: _wide(_duplicate(smaller), dtype), inputs, dtype)
     if isinstance(outputs, Exception):
         raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
     error = max(_distance(one, other) for one, other in zip(outputs, reference, strict=True))
@@ -86,6 +88,16 @@ def _duplicate(model: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
         return copy.deepcopy(model)
+
+
+def _wide(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model in another precision; a graph that casts to the half precision of its own model no longer does."""
+    instead = dict.fromkeys(halves((*model.parameters(), *model.buffers())), dtype)
+    if isinstance(model, GraphModule) and instead:
+        for node in model.graph.nodes:
+            node.args, node.kwargs = meant((node.args, node.kwargs), instead)
+        model.recompile()
+    return model.to(dtype)
 
 
 def _outputs(build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype) -> list[list[Tensor]] | Exception:

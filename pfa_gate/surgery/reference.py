@@ -6,7 +6,7 @@ program, silenced, with that normalisation taken over the channels that are left
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.program import Program, operator_name
+from pfa_gate.coupling.program import Program, meant, operator_name
 from pfa_gate.surgery.cut import silence, zeroed
 from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains
@@ -89,13 +89,15 @@ def _silent_program(program: Program, kept: Kept, dtype: torch.dtype) -> Program
     # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
     ordered = sorted(program.tensors, key=lambda name: name not in kept)
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    return replace(program, tensors=done, constants=_constants(program, kept, done, dtype))
+    instead = dict.fromkeys(program.halves, dtype)
+    wide = replace(program, tensors=done, instead=instead)
+    return replace(wide, constants=_constants(wide, kept, dtype))
 
 
-def _constants(program: Program, kept: Kept, done: Mapping[str, Any], dtype: torch.dtype) -> dict[Node, Any]:
+def _constants(program: Program, kept: Kept, dtype: torch.dtype) -> dict[Node, Any]:
     """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
     values: dict[Node, Any] = {
-        node: held.clone() if isinstance(held := done[alias.name], Tensor) else held
+        node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
         for node, alias in program.aliases.items()
         if node.op == "placeholder"
     }
@@ -105,7 +107,8 @@ def _constants(program: Program, kept: Kept, done: Mapping[str, Any], dtype: tor
         if axes is not None:
             constants[node] = _at(zeroed(value, axes), dtype)
         else:
-            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+            operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+            args, kwargs = meant(operands, program.instead)
             constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         values[node] = constants[node]
     return constants
