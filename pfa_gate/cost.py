@@ -1,6 +1,5 @@
 """What a model costs: parameters, bytes, multiply-accumulates, and time as a ratio."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pfa_gate.loading import Batch
+from pfa_gate.loading.device import where
 
 _WARM_UP = 3
 _SHORTEST = 2e-3
@@ -48,10 +48,12 @@ def cost(model: nn.Module, example: Batch) -> Cost:
 
 def _stored_bytes(model: nn.Module) -> int:
     stored: dict[tuple[Any, ...], int] = {}
-    for tensor in model.state_dict().values():
+    for tensor in model.state_dict(keep_vars=True).values():
         # Not every entry of a state dict is a tensor: modules may add a state of their own.
         if isinstance(tensor, Tensor) and tensor.numel():
-            key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+            # Weights that are fetched when they are needed have no place in memory yet.
+            place = id(tensor) if tensor.is_meta else tensor.data_ptr()
+            key = (place, tuple(tensor.shape), tensor.stride(), tensor.dtype)
             stored[key] = tensor.numel() * tensor.element_size()
     return sum(stored.values())
 
@@ -86,7 +88,7 @@ def latency_ratio(full: nn.Module, compressed: nn.Module, example: Batch, pairs:
     Args:
         full: the reference, in eval mode.
         compressed: the other, in eval mode.
-        example: what both are called with.
+        example: what both are called with, where they lie.
         pairs: how many turns each has.
 
     Returns:
@@ -97,27 +99,25 @@ def latency_ratio(full: nn.Module, compressed: nn.Module, example: Batch, pairs:
         >>> latency_ratio(nn.Linear(256, 256), nn.Linear(256, 128), example, pairs=5) > 0
         True
     """
+    on_cuda = where(full).type == "cuda"
 
-    def call(model: nn.Module) -> Callable[[], Any]:
-        return lambda: model(*example.args, **example.kwargs)
+    def seconds(model: nn.Module, calls: int) -> float:
+        start = perf_counter()
+        for _ in range(calls):
+            model(*example.args, **example.kwargs)
+        if on_cuda:  # a call returns before the work is done
+            torch.cuda.synchronize()
+        return perf_counter() - start
 
-    first, second = call(full), call(compressed)
     with torch.no_grad():
-        warm = [_seconds(first, 1) + _seconds(second, 1) for _ in range(_WARM_UP)]
+        warm = [seconds(full, 1) + seconds(compressed, 1) for _ in range(_WARM_UP)]
         calls = max(1, round(_SHORTEST / max(min(warm), 1e-9)))
         ratios = []
         for pair in range(pairs):
             if pair % 2:
-                above = _seconds(second, calls)
-                ratios.append(above / _seconds(first, calls))
+                above = seconds(compressed, calls)
+                ratios.append(above / seconds(full, calls))
             else:
-                below = _seconds(first, calls)
-                ratios.append(_seconds(second, calls) / below)
+                below = seconds(full, calls)
+                ratios.append(seconds(compressed, calls) / below)
     return median(ratios)
-
-
-def _seconds(call: Callable[[], Any], calls: int) -> float:
-    start = perf_counter()
-    for _ in range(calls):
-        call()
-    return perf_counter() - start

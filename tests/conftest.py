@@ -31,12 +31,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"not run: there is no folder {SHARED}"))
 
 
+@pytest.fixture(autouse=True)
+def _on_a_gpu(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu"):
+        import torch  # noqa: PLC0415 - most tests of the light side never load it
+
+        if not torch.cuda.is_available():
+            pytest.skip("not run: there is no CUDA device")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # Read off the reports, so that it holds on the controller of xdist too.
     skipped = terminalreporter.getreports("skipped")
     later = [report for report in skipped if "nightly" in report.keywords]
     if later:
         terminalreporter.write_line(f"{len(later)} nightly tests not run: add --nightly.", yellow=True)
+    without = [report for report in skipped if "gpu" in report.keywords]
+    if without:
+        terminalreporter.write_line(f"{len(without)} gpu tests not run: there is no CUDA device.", yellow=True)
     foreign = [report for report in skipped if "npm" in report.keywords]
     if foreign:
         terminalreporter.write_line(f"{len(foreign)} npm tests not run: {foreign[0].longrepr[2]}", yellow=True)

@@ -17,6 +17,7 @@ from pfa_gate.covariance import (
     subset,
     update,
 )
+from pfa_gate.covariance.far import FarShards
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 
 
@@ -246,3 +247,27 @@ def test_different_filters_do_not_merge():
         merge(Moments.empty(3), Moments.empty(2))
     with pytest.raises(DataError, match="no moments"):
         merge_all([])
+
+
+@given(cuts=st.lists(st.integers(0, 700), max_size=6), filters=st.integers(1, 5), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_sums_on_a_device_are_those_of_the_host(cuts: list[int], filters: int, seed: int) -> None:
+    rows = torch.from_numpy(responses(2500, filters, mean=1e4, seed=seed))
+    here, there = Shards(filters), FarShards(filters, 8, torch.device("cpu"))
+    for batch in torch.tensor_split(rows, sorted(cuts)):
+        here.add(batch)
+        there.add(batch)
+    for one, two in zip(there.moments(), here.moments(), strict=True):
+        assert_same(one, two, tolerance=1e-10)
+        assert np.array_equal(one.scatter, one.scatter.T)
+
+
+def test_what_is_wrong_with_responses_on_a_device() -> None:
+    there = FarShards(2, 8, torch.device("cpu"))
+    with pytest.raises(DataError, match=r"A batch has 3 filters; the batches before it had 2"):
+        there.add(torch.zeros(1, 3))
+    with pytest.raises(DataError, match=r"these have shape \[1, 2, 2\]"):
+        there.add(torch.zeros(1, 2, 2))
+    there.add(torch.tensor([[0.0, float("nan")], [0.0, 0.0]]))
+    with pytest.raises(NotFiniteError, match="1 of 2 filters gave NaN or infinity in 1 of 2 samples: filter 1"):
+        there.moments()

@@ -23,7 +23,6 @@ MODULES = ["pfa_gate", *(module.name for module in pkgutil.walk_packages(pfa_gat
 LIGHT = (
     "errors",
     "config",
-    "ranks",
     "budget",
     "record",
     "report",
@@ -36,7 +35,6 @@ LIGHT = (
     "item",
     "plugin",
     "plugin.planning",
-    "plugin.ranks",
     "plugin.session",
     "plugin.actions",
     "github",

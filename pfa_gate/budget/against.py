@@ -11,6 +11,8 @@ from pfa_gate.config import Limit
 CREATE = "Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."
 # Values are written to six decimals, and threads move them in the seventh.
 _ROUNDING = 1e-6
+# Another device sums in another order, in the model's own precision.
+_ACROSS_DEVICES = 1e-4
 _BYTES = "bytes"
 
 
@@ -36,6 +38,7 @@ class Base:
         refusal: why it cannot be compared with this run; empty if it can.
         changed: what has changed since without being of another kind: the weights.
         probe: digest of its probe; empty if unknown.
+        device: it was measured on.
         renamed: name of a layer today -> its name in the baseline.
     """
 
@@ -47,6 +50,7 @@ class Base:
     refusal: str = ""
     changed: tuple[str, ...] = ()
     probe: str = ""
+    device: str = "cpu"
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, budget: str, layer: str = "") -> float | None:
@@ -131,11 +135,13 @@ class Context:
         base: the baseline; None if there is none yet.
         today: the day on which waivers are judged.
         updating: this run writes the baseline, so an increase over the old one is meant.
+        device: of this run.
     """
 
     base: Base | None = None
     today: date = date.min
     updating: bool = False
+    device: str = "cpu"
 
     def ask(self, limit: Limit, budget: str, observed: float | None, layer: str = "") -> "Asked":
         """Fold what the baseline asks into a limit.
@@ -168,9 +174,13 @@ class Context:
         if limit.ratchet:
             bounds.append((ratchet, "the baseline, which ratchets"))
         value, origin = min(bounds)
-        tolerance = _ROUNDING if origin else 0.0
+        tolerance = self._tolerance if origin else 0.0
         text = limit.text if not origin else _shown(value, budget)
         return Asked(Limit(value + tolerance, "absolute", text), origin=origin, before=before)
+
+    @property
+    def _tolerance(self) -> float:
+        return _ROUNDING if self.base is None or self.base.device == self.device else _ACROSS_DEVICES
 
     def _missing(self, layer: str) -> str:
         if self.base is None:

@@ -47,6 +47,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
     if project is not None:
         yield from (Objection(*found) for found in outside(data, project))
     for name, gate in gates.items():
+        yield from _loader(gate, ("gates", name, "model"))
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
@@ -85,6 +86,12 @@ def _fault_of(name: str) -> str:
     if name != name.strip() or name.endswith("."):
         return "begins or ends with white space or a dot"
     return "is longer than 80 characters" if len(name) > 80 else ""
+
+
+def _loader(gate: object, at: Keys) -> Iterator[Objection]:
+    if _at(gate, "model", "loader") == "mmap" and _at(gate, "model", "checkpoint") is None:
+        remedy = "Name the weights file, or remove the loader."
+        yield Objection((*at, "loader"), "the loader mmap needs model.checkpoint", remedy)
 
 
 def _energy(gate: object, at: Keys) -> Iterator[Objection]:

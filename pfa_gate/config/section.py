@@ -38,6 +38,7 @@ from pfa_gate.config.quantity import (
 )
 
 _CALLABLE = re.compile(r"(?P<source>.+\.py|[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)\Z")
+_DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
 _DATA_FILES = (".npy", ".npz", ".safetensors")
 
 
@@ -135,6 +136,21 @@ def metric_reference(text: str) -> str:
     raise RefusalError(f"must name a metric, not be {describe(text)}", nearest(text, known))
 
 
+def device_name(text: str) -> str:
+    """Check that a text names a device.
+
+    Raises:
+        RefusalError: it names none.
+
+    Example:
+        >>> device_name("cuda:1")
+        'cuda:1'
+    """
+    if re.search(_DEVICE, text):
+        return text
+    raise RefusalError(f"must name a device, not be {describe(text)}", "Write auto, cpu, cuda, or cuda:1, say.")
+
+
 def _list_of(what: str) -> BeforeValidator:
     def check(value: object) -> object:
         if not isinstance(value, list | tuple):
@@ -199,6 +215,7 @@ FilePath = Annotated[Text, *_checked(portable, FOREIGN)]
 Reference = Annotated[Text, *_checked(callable_reference, FOREIGN, _CALLED)]
 Data = Annotated[Text, *_checked(data_reference, FOREIGN, f"{_CALLED}|{_ARRAYS}")]
 Metric = Annotated[Text, *_checked(metric_reference, FOREIGN, f"^(accuracy|top5)$|{_CALLED}")]
+Device = Annotated[Text, AfterValidator(device_name), Field(json_schema_extra={"pattern": _DEVICE})]
 # Lists of YAML become tuples; what stands in them is still taken as it is.
 Patterns = Annotated[tuple[Pattern, ...], Field(strict=False), _list_of("patterns")]
 Globs = Annotated[tuple[FilePath, ...], Field(strict=False), _list_of("patterns")]

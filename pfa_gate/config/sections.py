@@ -15,6 +15,7 @@ from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.section import (
     BytesTarget,
     Data,
+    Device,
     FilePath,
     Globs,
     Metric,
@@ -33,14 +34,27 @@ _NAMED = ("finetune", "distill")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
 
+_LOADER_MAPS_A_FILE: Any = {
+    "if": {"properties": {"loader": {"const": "mmap"}}, "required": ["loader"]},
+    "then": {"required": ["checkpoint"]},
+}
+
+
 class ModelConfig(Section):
-    """Where the model comes from."""
+    """Where the model comes from, and where it runs."""
+
+    model_config = ConfigDict(json_schema_extra=_LOADER_MAPS_A_FILE)
 
     factory: Reference = Field(
         description="module:callable or path/to/file.py:callable", examples=["example_project.model:build"]
     )
     arguments: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
     checkpoint: FilePath | None = Field(default=None, description="weights file, from this config's folder")
+    loader: Literal["copy", "mmap"] = Field(
+        default="copy",
+        description="copy the checkpoint into the model, or build it without weights and map the file in their place",
+    )
+    device: Device = Field(default="auto", description="where probe and scoring run: auto, cpu, cuda or cuda:1")
 
 
 class ProbeConfig(Section):

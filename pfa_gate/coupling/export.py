@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling.program import Alias, Program, held_names, operator_name, sizes_of
 from pfa_gate.errors import TraceError
+from pfa_gate.loading.device import homes, spread
 
 
 @contextmanager
@@ -52,8 +53,13 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     """Export `model` on an example, with a dynamic batch where the model allows one.
 
     Raises:
-        TraceError: torch.export cannot follow the model; the message is the exporter's own.
+        TraceError: the model is spread over devices, or torch.export cannot follow it; then the message is its own.
     """
+    if spread(model):
+        raise TraceError(
+            f"The model's weights lie on several devices or are fetched when needed ({', '.join(homes(model))}).",
+            remedy="Build the model on one device to have it followed and compressed.",
+        )
     args, kwargs = _at_least_two((args, dict(kwargs)))
     with borrowed(model), torch.no_grad(), _in_silence():
         exported = _export(model, args, kwargs)

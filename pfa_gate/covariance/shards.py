@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 from scipy.linalg.blas import dsyrk
 
+from pfa_gate.covariance.far import FarShards, far_tensor
 from pfa_gate.covariance.moments import Moments
 from pfa_gate.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, PFAGateError
@@ -143,13 +144,20 @@ def accumulate(
         >>> accumulate([{"conv": [[1.0], [2.0]]}], {})["conv"][0].count
         1
     """
-    shards: dict[str, Shards] = {}
+    shards: dict[str, Shards | FarShards] = {}
     for batch in stream:
         for place, responses in batch.items():
             try:
                 if place not in shards:
-                    shards[place] = Shards(as_rows(responses).shape[1], 1 if place in whole else SHARDS)
+                    shards[place] = _shards(responses, 1 if place in whole else SHARDS)
                 shards[place].add(responses)
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__
     return {place: each.moments() for place, each in shards.items()}
+
+
+def _shards(responses: Responses, count: int) -> "Shards | FarShards":
+    far = far_tensor(responses)
+    if far is not None and far.ndim == 2:
+        return FarShards(far.shape[1], count, far.device)
+    return Shards(as_rows(responses).shape[1], count)

@@ -66,36 +66,18 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
     if callable(metric):
         found = Score(_own_value(model, batches, metric), None, batches.samples)
         return _with_parts(found, model, batches, metric) if in_parts else found
-    return score_of(*outcomes(model, batches, metric))
-
-
-def score_of(hits: npt.NDArray[np.float64], data: str) -> Score:
-    """The score of hits and misses, f64 [N], on data of this fingerprint."""
-    return Score(float(hits.mean()), hits, len(hits), data=data)
-
-
-def outcomes(
-    model: nn.Module, batches: Batches, metric: str, mine: Callable[[int], bool] = lambda number: True
-) -> tuple[npt.NDArray[np.float64], str]:
-    """Hits and misses in the order of the data, f64 [N], and the fingerprint of all inputs; see `score`.
-
-    Args:
-        model: in eval mode.
-        batches: with integer labels.
-        metric: `accuracy` or `top5`.
-        mine: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
-    """
     seen = Fingerprint()
     hits: list[npt.NDArray[np.float64]] = []
-    for number, batch in enumerate(batches):
+    for batch in batches:
         try:
-            hits.append(_hits(model, batch, metric, seen.samples) if mine(number) else np.full(batch.size, np.nan))
+            hits.append(_hits(model, batch, metric, seen.samples))
         except PFAGateError as error:
             for place in batches.where:
                 error.at(place)
             raise
         seen.update(batch)
-    return np.concatenate(hits), seen.hexdigest()
+    outcomes = np.concatenate(hits)
+    return Score(float(outcomes.mean()), outcomes, len(outcomes), data=seen.hexdigest())
 
 
 def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
@@ -134,7 +116,7 @@ def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArra
     scores = class_scores(forward(model, batch))
     _check_scores(scores, batch.size, metric, start)
     labels = _checked_labels(batch, scores.shape[1], metric)
-    best = scores.topk(_HITS[metric], dim=1).indices
+    best = scores.topk(_HITS[metric], dim=1).indices.to(labels.device)
     hits: npt.NDArray[np.float64] = (best == labels[:, None]).any(dim=1).double().numpy()
     return hits
 

@@ -1,6 +1,6 @@
 """The whole program as one paragraph: load, trace, probe, decide, cut, prove, score, judge, write."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
 from pfa_gate.loading import load as load_subject
+from pfa_gate.loading.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 from pfa_gate.record.before import GIT, context_of, find
@@ -89,9 +90,11 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
     config = document.gate(stages.gate)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
-    findings = examine(config, subject, stages, hands)
+    with exactly(subject.device):
+        findings = examine(config, subject, stages, hands)
     with stages.stage("judging", "budgets"):
         measured = findings.measurements()
+        context = replace(context, device=named(subject.device))
         verdict = foreseen(judge(config, measured, lambda keys: document.place(*keys), context), findings)
     record = Record(
         gate=config.name,
@@ -106,7 +109,8 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
         scores=findings.scores_record(),
         budgets=verdict,
         unmeasured=tuple(findings.unmeasured()),
-        baseline=compared(context.base, measured.layers, subject.probe.sha256),
+        baseline=compared(context.base, measured.layers, subject.probe.sha256, context.device),
+        device=context.device,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     with stages.stage("writing"):

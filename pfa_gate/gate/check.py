@@ -17,6 +17,7 @@ from pfa_gate.errors import TraceError
 from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.measure import responses, spectra
 from pfa_gate.loading import Batches, Sampling, batches_of
+from pfa_gate.loading.device import exactly, named, where
 from pfa_gate.probe import chosen_layers, hooked_layers, respond, respond_by_hooks
 from pfa_gate.record import Probe, Record, Size
 
@@ -59,7 +60,7 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
     """Measure and judge a model's layers; the model is given back as it was.
 
     Args:
-        model: on the CPU.
+        model: measured where it lies.
         data: a tensor, Dataset, DataLoader or iterable of batches.
         question: the limits.
 
@@ -69,7 +70,7 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
     """
     config = question.config()
     batches = batches_of(data, "batches", Sampling(None, config.probe.batch_size, config.probe.seed))
-    with _evaluating(model):
+    with _evaluating(model), exactly(where(model)):
         findings = _measured(model, batches, config)
     layers = findings.layers
     records = tuple(
@@ -88,10 +89,12 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
         probe=Probe(batches.samples, batches.sha256),
         layers=records,
         budgets=tuple(each for each in found if each.id != "exact"),
+        device=named(where(model)),
     )
 
 
 def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> Findings:
+    batches = batches.on(where(model))
     example = batches.example()
     try:
         program = export_model(model, *inputs_of(example))

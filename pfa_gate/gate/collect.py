@@ -14,6 +14,7 @@ from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.gate.work import Work
 from pfa_gate.loading import Batch
 from pfa_gate.loading import load as load_subject
+from pfa_gate.loading.device import exactly
 from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
 
@@ -63,7 +64,8 @@ def collect(document: Document, gate: str, turn: Turn, progress: Progress | None
     stages = Stages(document, gate, progress)
     work = prepared(document, gate, stages)
     with stages.stage("probing", "probe", "data"):
-        shard = dealt(work, work.subject.probe, turn.has)
+        with exactly(work.subject.device):
+            shard = dealt(work, work.subject.probe, turn.has)
         if not shard.moments:
             raise DataError(
                 f"Shard {turn.shard}/{turn.of} has no sample to measure: the probe has {shard.batches} batches.",

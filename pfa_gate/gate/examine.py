@@ -15,6 +15,7 @@ from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands, Work
 from pfa_gate.loading import Batch, Subject
+from pfa_gate.loading.device import placed
 from pfa_gate.probe import chosen_layers, hooked_layers
 from pfa_gate.surgery import Compressed
 
@@ -111,4 +112,5 @@ def _latency(config: GateConfig, subject: Subject, smaller: Compressed, stages: 
     if config.budgets.compressed.latency is None:
         return None
     with stages.stage("timing", "budgets", "compressed", "latency"):
-        return latency_ratio(subject.model, smaller.model, subject.example)
+        full, small = placed(subject.model, subject.device), placed(smaller.model, subject.device)
+        return latency_ratio(full, small, subject.example.to(subject.device))

@@ -14,6 +14,7 @@ from pfa_gate.coupling import Program
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
+from pfa_gate.loading.device import CPU, placed
 from pfa_gate.loading.reference import resolve
 from pfa_gate.record import RecoveryStep, Repair, finite
 from pfa_gate.recovery import Course, Distilled, compensate, distill, finetune, recalibrate
@@ -97,8 +98,9 @@ def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: 
         augment = resolve(options.augment, stages.folder) if options.augment else None
         course = Course(options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment)
         told = partial(stages.report, "distill")
-        found = distill(subject.model, model, subject.probe, course, told)
-        return Done(found.model, _learnt(found, course.steps))
+        full, pupil = placed(subject.model, subject.device), placed(model, subject.device)
+        found = distill(full, pupil, subject.probe, course, told)
+        return Done(placed(found.model, CPU), _learnt(found, course.steps))
 
     return step
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from pfa_gate.coupling import Coupling, Group, Layer, Program
 from pfa_gate.evaluation import Score, score
 from pfa_gate.gate.measure import Shards, places, responses
 from pfa_gate.loading import Batch, Subject
+from pfa_gate.loading.device import ahead, placed
 from pfa_gate.probe import Responses, respond, respond_by_hooks
 
 
@@ -46,13 +48,20 @@ class Work:
         return places(self.layers, self.groups)
 
     def read(self, batches: Iterable[Batch]) -> Iterator[Responses]:
-        """The responses to these batches."""
+        """The responses to these batches, on the subject's device."""
         pooling = self.config.probe.pooling
-        if self.traced is None:
-            return respond_by_hooks(self.subject.model, batches, self.layers, pooling)
+        moved = ahead(batches, self.subject.device)
+        if isinstance(self._there, nn.Module):
+            return respond_by_hooks(self._there, moved, self.layers, pooling)
         taps = [tap for layer in self.layers for tap in layer.taps]
         taps += [tap for group in self.groups for tap in group.taps]
-        return respond(self.traced[0], batches, taps, pooling)
+        return respond(self._there, moved, taps, pooling)
+
+    @cached_property
+    def _there(self) -> Program | nn.Module:
+        """What runs on the subject's device."""
+        device = self.subject.device
+        return placed(self.subject.model, device) if self.program is None else self.program.on(device)
 
     def moments(self, batches: Iterable[Batch]) -> dict[str, Shards]:
         """Place -> moments of its shards."""
@@ -74,7 +83,8 @@ class Hands:
     def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
         """What a model scores on the evaluation, which must be there; see `evaluation.score`."""
         assert subject.evaluation is not None
-        return score(model, subject.evaluation, subject.metric, in_parts=in_parts)
+        device = subject.device
+        return score(placed(model, device), subject.evaluation.on(device), subject.metric, in_parts=in_parts)
 
 
 ALONE = Hands()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.config.sections import SELECTIONS, DistillStep, FinetuneStep, Step
+from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ConfigError
 from pfa_gate.item.sources import Sources, sources
 
@@ -56,6 +57,7 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
         "context": dict(context),
         "ended": [waiver.until < date.today() for waiver in config.allow],
         "versions": _versions(code),
+        "devices": _devices(),
         "plugins": _plugins(),
     }
     try:
@@ -65,6 +67,13 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     return Inputs(digest, _open(config) or _elsewhere(config, code))
+
+
+def _devices() -> list[str]:
+    """What `model.device: auto` may come to mean; asked without torch, whose import a warm run is spared."""
+    cards = Path("/proc/driver/nvidia/gpus")
+    names = sorted(each.name for each in cards.iterdir()) if cards.is_dir() else []
+    return [os.environ.get("CUDA_VISIBLE_DEVICES", "all"), *names]
 
 
 def _elsewhere(config: GateConfig, code: Sources) -> str:
@@ -96,7 +105,7 @@ def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
     data = [config.probe.data, config.evaluation.data if config.evaluation else ""]
     yield from (folder / name for name in data if _is_array(name))
     if config.model.checkpoint is not None:
-        yield folder / config.model.checkpoint
+        yield from every_file(folder / config.model.checkpoint)
 
 
 def _watched(document: Document, config: GateConfig, folder: Path) -> Iterator[Path]:

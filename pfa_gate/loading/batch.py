@@ -51,6 +51,17 @@ class Batch:
         """List the input tensors in the order of the call, nested ones too."""
         return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
 
+    def to(self, device: torch.device) -> "Batch":
+        """Give the same on another device; a copy to an accelerator goes on while this returns."""
+
+        def moved(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor) or leaf.device == device:
+                return leaf
+            pinned = leaf.pin_memory() if device.type == "cuda" and leaf.device.type == "cpu" else leaf
+            return pinned.to(device, non_blocking=pinned.is_pinned())
+
+        return Batch(tree_map(moved, self.args), tree_map(moved, self.kwargs), tree_map(moved, self.labels))
+
     def take(self, rows: slice | Tensor) -> "Batch":
         """Give some of the samples; what is not per sample stays as it is.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.loading.batch import Batch, joined
 from pfa_gate.loading.blame import raised
+from pfa_gate.loading.device import CPU, ahead
 from pfa_gate.loading.seeds import Randomness
 
 
@@ -55,6 +56,10 @@ class Batches:
                 filled = batch.size > 0
             if filled:
                 yield batch
+
+    def on(self, device: torch.device) -> "Batches":
+        """The same data, on a device."""
+        return self if device == CPU else replace(self, source=lambda: ahead(self.source(), device))
 
     @cached_property
     def samples(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -13,12 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from pfa_gate.config.weights import INDEX, weight_files
 from pfa_gate.errors import CheckpointError
 from pfa_gate.loading.blame import raised, shown
 
 _NESTED = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _MOST = 5
+_COUNT = "num_batches_tracked"  # of a batch norm; files of before torch 0.4 lack it, and it is not read in eval mode
 _SAFE = "Save the weights alone: safetensors.torch.save_file(model.state_dict(), path)."
 
 
@@ -26,11 +29,12 @@ def fill(model: nn.Module, path: Path) -> None:
     """Copy the weights of a file into a model; all of them, or none.
 
     A state dict may lie under `state_dict` or `model`, and its names may start with `module.`, as the
-    parallel wrappers write them.
+    parallel wrappers write them. Tensors on the meta device have no memory to copy into: those of the file, which is
+    mapped, take their place, so that there is no second copy.
 
     Args:
         model: changed in place.
-        path: .safetensors, or .pt, .pth, .bin with weights only.
+        path: .safetensors, the index of several (.safetensors.index.json), or .pt, .pth, .bin with weights only.
 
     Raises:
         CheckpointError: no such file; not readable; holds more than weights; names or shapes differ.
@@ -48,20 +52,42 @@ def fill(model: nn.Module, path: Path) -> None:
             f"{shown(path)} does not fit the model.\n{difference}",
             remedy="Check model.arguments: the checkpoint was trained with another architecture.",
         )
+    without = {name: tensor for name, tensor in _held(model).items() if tensor.is_meta}
+    state |= {name: torch.tensor(0) for name in without if name.endswith(_COUNT) and name not in state}
+    _replace(model, {id(tensor): (tensor, state[name]) for name, tensor in without.items() if name in state})
     try:
-        model.load_state_dict(state, strict=False)
+        model.load_state_dict({name: tensor for name, tensor in state.items() if name not in without}, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{shown(path)} does not fit the model: {raised(error)}.") from error
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise CheckpointError(
+            f"The model was built without memory for its tensors, and {shown(path)} does not hold all of them: "
+            f"{_some(empty)}.",
+            remedy="Let the factory compute them on the CPU, or build all of the model there (loader: copy).",
+        )
+
+
+def _replace(model: nn.Module, pairs: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+    """Put tensors in the place of the model's own, by their id; a tied one once, wherever it is held."""
+    found: dict[int, Tensor] = {}
+    for key, (own, tensor) in pairs.items():
+        cast = tensor.to(own.dtype)
+        found[key] = nn.Parameter(cast, own.requires_grad) if isinstance(own, nn.Parameter) else cast
+    for module in model.modules():
+        tables: tuple[dict[str, Any], ...] = module._parameters, module._buffers
+        for table in tables:
+            table.update({name: found[id(held)] for name, held in table.items() if id(held) in found})
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint by name.
 
     Args:
-        path: .safetensors, .pt, .pth or .bin.
+        path: .safetensors, .safetensors.index.json, .pt, .pth or .bin.
 
     Returns:
-        The innermost state dict, on the CPU.
+        The innermost state dict, on the CPU, as views of the mapped file where its kind allows that.
 
     Raises:
         CheckpointError: as for `fill`, except for names and shapes.
@@ -72,6 +98,9 @@ def read(path: Path) -> dict[str, Tensor]:
         pfa_gate.errors.CheckpointError: weights.onnx is of no known kind of checkpoint.
           Use .safetensors, or .pt, .pth, .bin with weights only.
     """
+    if path.name.endswith(INDEX):
+        _check_is_there(path)
+        return {name: tensor for part in weight_files(path) for name, tensor in read(part).items()}
     if path.suffix not in {".safetensors", ".pt", ".pth", ".bin"}:
         raise CheckpointError(
             f"{shown(path)} is of no known kind of checkpoint.",
@@ -101,7 +130,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> Any:
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=is_zipfile(path))
     except UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         if named is None:
@@ -139,6 +168,11 @@ def _without_prefix(state: dict[str, Tensor], model: nn.Module) -> dict[str, Ten
     return state
 
 
+def _held(model: nn.Module) -> dict[str, Tensor]:
+    """The model's own tensors, not views of them: what is tied is the same object."""
+    return {name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+
+
 @dataclass(frozen=True)
 class _Difference:
     missing: tuple[str, ...]
@@ -155,12 +189,12 @@ class _Difference:
 
 
 def _compare(model: nn.Module, state: Mapping[str, Tensor]) -> _Difference:
-    own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    own = _held(model)
     # Tied weights are stored once; the twin is filled through the storage that both share.
     stored = {_storage(own[name]) for name in state if name in own}
     absent = (name for name in own if name not in state and _storage(own[name]) not in stored)
     return _Difference(
-        missing=tuple(sorted(name for name in absent if not name.endswith("num_batches_tracked"))),
+        missing=tuple(sorted(name for name in absent if not name.endswith(_COUNT))),
         unexpected=tuple(sorted(name for name in state if name not in own)),
         reshaped=tuple(
             f"{name} {list(state[name].shape)} for {list(own[name].shape)}"

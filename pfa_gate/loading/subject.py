@@ -1,10 +1,11 @@
 """All that a gate measures, loaded: the model, its data, the metric."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pfa_gate.config import Document, GateConfig, ModelConfig
@@ -13,6 +14,7 @@ from pfa_gate.loading.batch import Batch
 from pfa_gate.loading.batches import Batches
 from pfa_gate.loading.checkpoint import fill
 from pfa_gate.loading.data import Sampling, open_data
+from pfa_gate.loading.device import CPU, device_of, spread, where
 from pfa_gate.loading.forward import forward
 from pfa_gate.loading.reference import resolve_or_ask
 from pfa_gate.loading.seeds import Randomness
@@ -25,11 +27,12 @@ class Subject:
     """What a gate judges.
 
     Args:
-        model: on the CPU, in eval mode, with the checkpoint's weights.
+        model: on the CPU, in eval mode, with the checkpoint's weights; where the factory spread it, if it did.
         example: two samples of the probe.
         probe: the data whose responses are read.
         evaluation: the data of the score; None where pfa.yaml has no evaluation.
         metric: `accuracy`, `top5`, or the user's callable(model, batches) -> float.
+        device: where probe and scoring run.
     """
 
     model: nn.Module
@@ -37,6 +40,7 @@ class Subject:
     probe: Batches
     evaluation: Batches | None = None
     metric: Metric = "accuracy"
+    device: torch.device = CPU
 
 
 def load(document: Document, gate: str) -> Subject:
@@ -47,7 +51,7 @@ def load(document: Document, gate: str) -> Subject:
         gate: the name of one of its gates.
 
     Raises:
-        FactoryError: a callable does not import, raises, or the factory gives no model.
+        FactoryError: a callable does not import, raises, or the factory gives no model, or a device is not there.
         CheckpointError: the checkpoint cannot be read, or does not fit.
         DataError: the data is empty, unreadable, or does not fit the model.
         ConfigError: there is no such gate.
@@ -71,18 +75,21 @@ def load(document: Document, gate: str) -> Subject:
     if config.model.checkpoint is not None:
         with at("model", "checkpoint"):
             fill(model, folder / config.model.checkpoint)
+    with at("model", "device"):
+        device = device_of(config.model.device, model)
+    model = model if spread(model) else model.cpu()
     with at("probe", "data") as place:
         probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
-        example = probe.example()
+        example = probe.example().to(where(model))
         forward(model, example)  # data of the wrong shape is named before anything is measured
     if config.evaluation is None:
-        return Subject(model, example, probe)
+        return Subject(model, example, probe, device=device)
     with at("evaluation", "data") as place:
         sampling = replace(_sampling(config), samples=None)
         evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
     with at("evaluation", "metric"):
         metric = metric_of(config.evaluation.metric, folder)
-    return Subject(model, example, probe, evaluation, metric)
+    return Subject(model, example, probe, evaluation, metric, device)
 
 
 def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
@@ -94,7 +101,7 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
         seed: of the weights it draws.
 
     Raises:
-        FactoryError: it does not import, raises, or gives no model with weights.
+        FactoryError: it does not import, raises, or gives no model, or one without weights and no checkpoint is named.
 
     Example:
         >>> config = ModelConfig(factory="torch.nn:Linear", arguments={"in_features": 2, "out_features": 3})
@@ -104,19 +111,21 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
     factory = resolve_or_ask(
         config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
     )
-    with Randomness(seed).borrowed():
+    # On the meta device nothing is allocated and nothing is drawn.
+    with Randomness(seed).borrowed(), torch.device("meta") if config.loader == "mmap" else nullcontext():
         model = factory(**config.arguments)
     if not isinstance(model, nn.Module):
         raise FactoryError(
             f"'{config.factory}' gave an object of type {type(model).__name__}, not a torch.nn.Module.",
             remedy="Return the model itself.",
         )
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+    without = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    if without and config.checkpoint is None and not spread(model):
         raise FactoryError(
             f"'{config.factory}' gave a model on the meta device, which has no weights.",
-            remedy="Build it on the CPU.",
+            remedy="Build it on the CPU, or name the file of its weights: model.checkpoint.",
         )
-    return model.cpu().eval()
+    return model.eval()
 
 
 def metric_of(name: str, folder: Path) -> Metric:

@@ -44,7 +44,7 @@ def entry(record: Record, stamp: Stamp) -> dict[str, Any]:
         if layer.skipped is None
     }
     values = {key: _rounded(value) for key, value in observed_values(_measured(record)).items()}
-    subject = {**stamp.subject, "probe": record.probe.sha256}
+    subject = {**stamp.subject, "probe": record.probe.sha256, "device": record.device}
     return {"written": stamp.written, "commit": stamp.commit, "subject": subject, "layers": layers, "budgets": values}
 
 
@@ -116,22 +116,25 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
         refusal=_refusal(before, subject),
         changed=(_CHANGES["weights"],) if weights else (),
         probe=str(before.get("probe", "")),
+        device=str(before.get("device", "cpu")),
     )
 
 
-def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str) -> Compared | None:
+def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str, device: str = "cpu") -> Compared | None:
     """What a report says of the baseline.
 
     Args:
         base: that of the gate.
         layers: those of today; skipped ones do not count.
         probe: digest of today's probe.
+        device: of today.
     """
     if base is None:
         return None
     judged = [layer for layer in layers if layer.skipped is None]
     matched = base.matched(judged)
     changed = (*([_CHANGES["probe"]] if base.probe not in ("", probe) else ()), *base.changed)
+    changed += (f"the device ({base.device} then, {device} now)",) if base.device != device else ()
     return Compared(
         base.source,
         base.written,

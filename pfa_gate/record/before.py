@@ -6,13 +6,14 @@ PYTEST_DONT_REWRITE
 import hashlib
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfa_gate.budget import Context
+from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import base, entries
 
@@ -112,16 +113,20 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
         "data": config.probe.data,
         "pooling": config.probe.pooling,
         "samples": config.probe.samples,
-        "weights": None if checkpoint is None else _digest(folder / checkpoint),
+        "weights": None if checkpoint is None else _digest(every_file(folder / checkpoint)),
     }
 
 
-def _digest(path: Path) -> str | None:
+def _digest(files: Sequence[Path]) -> str | None:
+    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        for path in files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
     except OSError:
         return None  # the gate itself will say so
+    return digest.hexdigest()
 
 
 def _missing(shown: str) -> ArtifactError:

@@ -245,6 +245,7 @@ class Record:
         files: path of each file written, by what it holds (record, recipe, weights, program, onnx, html, markdown,
             badge).
         written: when it was, in UTC, as 2026-11-20T08:30:00Z; empty if unknown.
+        device: where probe and scoring ran, as `cpu` or `cuda:0 (NVIDIA H100)`.
         schema: name and version of this layout.
     """
 
@@ -264,3 +265,4 @@ class Record:
     files: Mapping[str, str] = field(default_factory=dict)
     schema: str = SCHEMA
     written: str = field(default="", metadata=LATER)
+    device: str = field(default="cpu", metadata=LATER)

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import DataError
+from pfa_gate.loading.device import inputs_on, where
 from pfa_gate.recovery.copying import copied
 from pfa_gate.recovery.deal import Inputs, dealt, parted
 from pfa_gate.recovery.recalibrate import recalibrate
@@ -103,7 +104,8 @@ def distill(
     optimiser = torch.optim.Adam(trained, lr=course.rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, course.steps))
     with torch.enable_grad():
-        for done, (args, kwargs) in enumerate(_lessons(batches, course), 1):
+        for done, lesson in enumerate(_lessons(batches, course), 1):
+            args, kwargs = inputs_on(lesson, where(pupil))
             for norm in norms:
                 norm.train(_samples((args, kwargs)) >= ENOUGH)
             with torch.no_grad():
@@ -130,7 +132,7 @@ def _gap(full: nn.Module, model: nn.Module, batches: Iterable[Any]) -> float | N
         for batch in batches:
             _, held = parted(inputs_of(batch))
             if held is not None:
-                args, kwargs = held
+                args, kwargs = inputs_on(held, where(model))
                 given, wanted = _logits(model(*args, **kwargs)), _logits(full(*args, **kwargs))
                 total += float(_loss(given, wanted, 1.0)) * wanted[..., 0].numel()
                 count += wanted[..., 0].numel()
@@ -145,8 +147,13 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _loss(given: Tensor, wanted: Tensor, temperature: float) -> Tensor:
-    soft = functional.log_softmax(given / temperature, -1), functional.log_softmax(wanted / temperature, -1)
-    return functional.kl_div(*soft, reduction="sum", log_target=True) * temperature**2 / wanted[..., 0].numel()
+    # Half precision is too coarse for what two good models differ by.
+    given, wanted = (functional.log_softmax(one.to(_wide(one)) / temperature, -1) for one in (given, wanted))
+    return functional.kl_div(given, wanted, reduction="sum", log_target=True) * temperature**2 / wanted[..., 0].numel()
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _lessons(batches: Iterable[Any], course: Course) -> Iterator[Inputs]:

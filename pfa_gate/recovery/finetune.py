@@ -19,7 +19,7 @@ def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed:
     Args:
         model: not changed.
         batches: the probe's, with their labels where it has any.
-        training: changes the model it is given; what it returns is not used.
+        training: changes the model it is given, which lies on the CPU and may be moved; what it returns is not used.
         seed: of torch's global generator while it runs.
 
     Returns:
@@ -44,4 +44,4 @@ def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed:
         raise FactoryError(
             "The finetune step changed the shapes of the model.", remedy="Train its weights and leave their sizes."
         )
-    return trained.eval()
+    return trained.cpu().eval()

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pfa_gate.coupling import inputs_of
+from pfa_gate.loading.device import inputs_on, where
 from pfa_gate.recovery.copying import copied
 
 
@@ -35,7 +36,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, in
         norm.train()
     with torch.no_grad():
         for batch in batches if norms else ():
-            args, kwargs = inputs_of(batch)
+            args, kwargs = inputs_on(inputs_of(batch), where(model))
             model(*args, **kwargs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -12,6 +12,7 @@ from pfa_gate.gate import Progress, only_gate
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import load as load_subject
+from pfa_gate.loading.device import exactly
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial
 from pfa_gate.study.ask import Ask
@@ -60,15 +61,16 @@ def run(config_path: Path | str, gate: str | None, ask: Ask, watch: Watch = Watc
     stages = Stages(document, config.name, watch.progress)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
-    found = list(bases(config, subject, ask.domains, stages))
-    made = [list(plans(basis, ask.strategies)) for basis in found]
     done: list[Trial] = []
     total = series.trials * max(1, len(ask.domains))
-    for basis, mine in zip(found, made, strict=True):
-        for trial in trials(basis, series, mine, Stages(document, config.name)) if basis.task.studied else ():
-            done.append(trial)
-            watch.trial(trial)
-            stages.report("trials", len(done), max(total, len(done)))
+    with exactly(subject.device):
+        found = list(bases(config, subject, ask.domains, stages))
+        made = [list(plans(basis, ask.strategies)) for basis in found]
+        for basis, mine in zip(found, made, strict=True):
+            for trial in trials(basis, series, mine, Stages(document, config.name)) if basis.task.studied else ():
+                done.append(trial)
+                watch.trial(trial)
+                stages.report("trials", len(done), max(total, len(done)))
     full = found[0].full
     return Study(
         gate=config.name,

@@ -11,11 +11,11 @@ from pfa_gate.config import GateConfig
 from pfa_gate.cost import Cost
 from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.errors import DataError, LabelsError
-from pfa_gate.evaluation import score
 from pfa_gate.gate.decide import Measured, planned
 from pfa_gate.gate.examine import probed
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.stages import Stages
+from pfa_gate.gate.work import ALONE
 from pfa_gate.loading import Batch, Batches, Subject
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
@@ -104,7 +104,7 @@ def scored(subject: Subject, model: torch.nn.Module) -> tuple[float | None, floa
     """A model's score, its standard error over the evaluation's samples, and how many those are."""
     if subject.evaluation is None:
         return None, None, 0
-    found = score(model, subject.evaluation, subject.metric)
+    found = ALONE.score(subject, model)
     return found.value, None if found.outcomes is None else stderr_of(found.value, found.samples), found.samples
 
 

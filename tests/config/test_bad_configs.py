@@ -91,6 +91,12 @@ CASES = [
     ('["*"]', "head", "9:23: layers.include must be a list of patterns, not the text 'head'"),
     ('["*"]', "[]", "9:14: layers.include must not be empty"),
     ('["*"]', "[3]", "9:24: layers.include[0] must be text, not 3"),
+    (
+        "factory: net:build",
+        "{factory: net:build, device: gpu}",
+        "5:36: model.device must name a device, not be the text 'gpu'",
+    ),
+    ("factory: net:build", "{factory: net:build, loader: mmap}", "5:36: the loader mmap needs model.checkpoint"),
     (", energy: 0.95", "", "10:24: the strategy energy needs recipe.energy"),
     ("energy: 0.95", "energy: 0", "10:40: recipe.energy must be more than 0, not 0"),
     ("energy: 0.95", "energy: 1.5", "10:40: recipe.energy must be at most 1, not 1.5"),

@@ -108,6 +108,16 @@ def test_a_missing_checkpoint_is_left_to_the_gate(project: Path) -> None:
     assert look(project).digest == ""
 
 
+def test_every_file_of_a_sharded_checkpoint_counts(project: Path) -> None:
+    index = project / "w.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "w.safetensors"}}')
+    text = (project / "pfa.yaml").read_text().replace("checkpoint: w.safetensors", f"checkpoint: {index.name}")
+    (project / "pfa.yaml").write_text(text)
+    before = look(project).digest
+    (project / "w.safetensors").write_bytes(b"other")
+    assert before != look(project).digest != ""
+
+
 def test_what_was_kept_is_fetched(tmp_path: Path) -> None:
     keep(tmp_path, DIGEST, record(value=0.1))
     found = fetch(tmp_path, DIGEST)

@@ -1,5 +1,6 @@
 """Weights from files: what fits, and what is said of the rest."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,15 @@ UNFIT = {
         lambda: save({"epoch": 3, "loss": 0.5}, "w.pt"),
         f"w.pt holds no weights; its keys: epoch, loss.\n  {SAFE}",
     ),
+    "index without a map": (
+        lambda: written(b"[]", "w.safetensors.index.json"),
+        "w.safetensors.index.json is no index of weights: it has no weight_map.",
+    ),
+    "index of files elsewhere": (
+        lambda: written(b'{"weight_map": {"0.bias": "../w.safetensors"}}', "w.safetensors.index.json"),
+        "w.safetensors.index.json names ../w.safetensors, which is no .safetensors file beside it.\n"
+        "  Keep the index and its files in one folder.",
+    ),
     "lfs": (
         lambda: written(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "w.safetensors"),
         "w.safetensors is a Git LFS pointer, not the weights.\n  Run git lfs pull.",
@@ -134,6 +144,65 @@ def test_what_does_not_fit(write: Callable[[], Path], message: str) -> None:
 def test_a_damaged_file_is_named(name: str, content: bytes) -> None:
     with pytest.raises(CheckpointError, match=rf"{name} (cannot be read|is damaged)"):
         fill(net(), written(content, name))
+
+
+def sharded(model: nn.Module) -> Path:
+    """An index over two files, as Hugging Face writes it."""
+    state = sorted(model.state_dict().items())
+    files = {"a.safetensors": dict(state[:5]), "b.safetensors": dict(state[5:])}
+    for name, part in files.items():
+        save_file(part, name)
+    places = {key: name for name, part in files.items() for key in part}
+    return written(json.dumps({"weight_map": places}).encode(), "w.safetensors.index.json")
+
+
+@pytest.mark.parametrize("write", [*WRITERS.values(), sharded], ids=[*WRITERS, "sharded"])
+def test_a_model_without_memory_takes_the_tensors_of_the_file(write: Callable[[nn.Module], Path]) -> None:
+    trained = net()
+    with torch.device("meta"):
+        fresh = net().double()
+    fresh[0].requires_grad_(requires_grad=False)
+    fill(fresh, write(trained))
+    for name, value in trained.state_dict().items():
+        found = fresh.state_dict()[name]
+        assert torch.equal(found, value.to(found.dtype)), name
+    assert fresh[0].weight.dtype == torch.float64
+    assert [tensor.requires_grad for tensor in fresh.parameters()] == [False] * 2 + [True] * 4
+
+
+def test_tied_weights_stay_tied_without_memory() -> None:
+    with torch.device("meta"):
+        fresh = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    fresh[1].weight = fresh[0].weight
+    trained = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    state = {name: value for name, value in trained.state_dict().items() if name != "1.weight"}
+    save_file(state, "w.safetensors")
+    fill(fresh, Path("w.safetensors"))
+    assert fresh[1].weight is fresh[0].weight
+    assert torch.equal(fresh[0].weight, trained[0].weight)
+
+
+def test_a_mapped_file_is_read_and_never_written() -> None:
+    with torch.device("meta"):
+        fresh = net()
+    path = WRITERS["safetensors"](net())
+    before = path.read_bytes()
+    fill(fresh, path)
+    with torch.no_grad():
+        fresh[0].weight.zero_()
+    assert path.read_bytes() == before
+
+
+def test_what_a_file_cannot_give_a_model_without_memory() -> None:
+    with torch.device("meta"):
+        fresh = nn.Linear(3, 2)
+        fresh.register_buffer("scale", torch.ones(2), persistent=False)
+    with pytest.raises(CheckpointError) as caught:
+        fill(fresh, save(nn.Linear(3, 2).state_dict(), "w.pt"))
+    assert str(caught.value) == (
+        "The model was built without memory for its tensors, and w.pt does not hold all of them: scale.\n"
+        "  Let the factory compute them on the CPU, or build all of the model there (loader: copy)."
+    )
 
 
 def test_a_model_that_does_not_fit_is_left_as_it_was() -> None:

@@ -87,6 +87,9 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("tiny_net", None)
 
 
+UNTRAINED = YAML.replace("      checkpoint: {checkpoint}\n", "")
+
+
 def loaded(text: str = YAML, **changes: str) -> Subject:
     Path("pfa.yaml").write_text(text.format(**{**GOOD, **changes}))
     return load(config.load("pfa.yaml"), "tiny")
@@ -112,8 +115,7 @@ def test_the_metric_may_be_the_users_own() -> None:
 
 
 def test_the_seed_rules_all_that_is_random() -> None:
-    untrained = YAML.replace("      checkpoint: {checkpoint}\n", "")
-    first, second = loaded(untrained), loaded(untrained)
+    first, second = loaded(UNTRAINED), loaded(UNTRAINED)
     assert first.probe.sha256 == second.probe.sha256
     assert torch.equal(first.model[1].weight, second.model[1].weight)  # type: ignore[index]
 
@@ -142,11 +144,6 @@ BAD = {
         {"factory": "tiny_net:words", "arguments": "{}"},
         "'tiny_net:words' gave an object of type dict, not a torch.nn.Module.\n"
         "  at pfa.yaml:5:16\n  Return the model itself.",
-    ),
-    "meta": (
-        {"factory": "tiny_net:hollow", "arguments": "{}"},
-        "'tiny_net:hollow' gave a model on the meta device, which has no weights.\n"
-        "  at pfa.yaml:5:16\n  Build it on the CPU.",
     ),
     "checkpoint": (
         {"arguments": "{width: 6}"},
@@ -180,6 +177,27 @@ BAD = {
         "  It has build, fickle, fraction, hollow, probe, single, test, wide, ….",
     ),
 }
+
+
+def test_a_model_without_weights_needs_a_file_of_them() -> None:
+    with pytest.raises(PFAGateError) as caught:
+        loaded(UNTRAINED, factory="tiny_net:hollow", arguments="{}")
+    assert str(caught.value) == (
+        "'tiny_net:hollow' gave a model on the meta device, which has no weights.\n  at pfa.yaml:5:16\n"
+        "  Build it on the CPU, or name the file of its weights: model.checkpoint."
+    )
+
+
+def test_mmap_builds_without_memory_and_takes_the_file() -> None:
+    mapped = YAML.replace("{checkpoint}\n", "{checkpoint}\n      loader: mmap\n")
+    torch.manual_seed(0)
+    expected = torch.rand(())
+    torch.manual_seed(0)
+    subject, copied = loaded(mapped), loaded()
+    assert torch.equal(torch.rand(()), expected)
+    for name, tensor in copied.model.state_dict().items():
+        assert torch.equal(subject.model.state_dict()[name], tensor)
+    assert all(parameter.requires_grad for parameter in subject.model.parameters())
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)

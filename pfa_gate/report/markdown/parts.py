@@ -121,6 +121,7 @@ def _footer(record: Record) -> str:
         code(record.config),
         f"{record.probe.samples:,} probe samples {code(record.probe.sha256[:12])}",
         *(f"{clean(name)} {clean(record.versions[name])}" for name in ("pfa-gate", "torch") if name in record.versions),
+        *([record.device] if record.device != "cpu" else []),
         f"{sum(record.seconds.values()):.1f} s",
         *delivery(record),
     )

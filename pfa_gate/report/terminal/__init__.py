@@ -96,7 +96,8 @@ def _header(record: Record, look: Look) -> list[Text]:
     if title.cell_len + 2 + len(words) <= look.width:
         lines = [Text.assemble(title, "  ", words)]
     seconds = sum(record.seconds.values())
-    facts = (record.config, f"{record.probe.samples:,} probe samples", f"{seconds:.1f} s")
+    device = () if record.device == "cpu" else (f"on {record.device}",)
+    facts = (record.config, f"{record.probe.samples:,} probe samples", *device, f"{seconds:.1f} s")
     return [*lines, *look.sentence(look.glyphs.between.join(facts), 0, QUIET)]
 
 

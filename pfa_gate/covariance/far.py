@@ -1,0 +1,96 @@
+"""Moments of responses that lie on an accelerator: taken there in float64, and fetched once.
+
+PYTEST_DONT_REWRITE
+"""
+
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pfa_gate.covariance.moments import Moments
+from pfa_gate.covariance.rows import as_rows
+from pfa_gate.errors import DataError
+
+Sums = tuple[int, Tensor, Tensor]
+
+
+def far_tensor(responses: Any) -> Tensor | None:
+    """Responses that are a tensor on another device than the CPU; None if they are anything else.
+
+    Example:
+        >>> far_tensor([[1.0]])
+    """
+    device = getattr(responses, "device", None)
+    return responses if getattr(device, "type", "cpu") != "cpu" else None
+
+
+class FarShards:
+    """As `Shards`, of tensors on one device; what waits, the products and the sums stay there.
+
+    Args:
+        filters: C.
+        shards: how many.
+        device: of the responses.
+
+    Example:
+        >>> far = FarShards(1, 2, torch.device("cpu"))
+        >>> far.add(torch.tensor([[1.0], [5.0], [3.0]]))
+        >>> [(shard.count, shard.mean.tolist()) for shard in far.moments()]
+        [(2, [2.0]), (1, [5.0])]
+    """
+
+    def __init__(self, filters: int, shards: int, device: torch.device) -> None:
+        kind: Any = {"dtype": torch.float64, "device": device}
+        zeros = torch.zeros(filters, **kind), torch.zeros(filters, filters, **kind)
+        self._sums: list[Sums] = [(0, *zeros)] * shards
+        self._block = torch.empty(shards * max(128, filters // 4), filters, **kind)
+        self._waiting = 0
+
+    def add(self, responses: Any) -> None:
+        """Take the next samples of the stream, [n, C], any real dtype.
+
+        Raises:
+            DataError: not a matrix of real numbers, or of another number of filters.
+            NotFiniteError: NaN or infinity in the samples that have waited; names the filters.
+        """
+        if responses.ndim != 2 or responses.is_complex():
+            as_rows(responses)  # says what is wrong
+        if responses.shape[1] != self._block.shape[1]:
+            raise DataError(
+                f"A batch has {responses.shape[1]} filters; the batches before it had {self._block.shape[1]}.",
+                remedy="Give every batch of a layer the same number of filters.",
+            )
+        while len(responses):
+            taken = min(len(responses), len(self._block) - self._waiting)
+            self._block[self._waiting : self._waiting + taken] = responses[:taken]
+            self._waiting += taken
+            responses = responses[taken:]
+            if self._waiting == len(self._block):
+                self._sums, self._waiting = self._with_waiting(), 0
+
+    def moments(self) -> tuple[Moments, ...]:
+        """Moments of each shard so far, fetched; reading them changes nothing."""
+        return tuple(
+            Moments(count, mean.cpu().numpy(), ((scatter + scatter.T) / 2).cpu().numpy())
+            for count, mean, scatter in self._with_waiting()
+        )
+
+    def _with_waiting(self) -> list[Sums]:
+        waiting = self._block[: self._waiting]
+        # Asked once for a block: each answer makes the host wait for the device.
+        if not bool(waiting.isfinite().all()):
+            as_rows(waiting)
+        return [_merged(sums, waiting[i :: len(self._sums)]) for i, sums in enumerate(self._sums)]
+
+
+def _merged(sums: Sums, rows: Tensor) -> Sums:
+    """The sums with more rows: the step between old and new mean is one row more, as in `Shards`."""
+    count, mean, scatter = sums
+    if not len(rows):
+        return sums
+    total, own = count + len(rows), rows.mean(0)
+    step = own - mean
+    more = torch.vstack((rows - own, step * sqrt(count * len(rows) / total)))
+    return total, mean + step * (len(rows) / total), scatter.addmm(more.T, more)
