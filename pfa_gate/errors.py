@@ -110,6 +110,10 @@ class ArtifactError(PFAGateError):
     """An artifact cannot be written, read, or does not belong to this model."""
 
 
+class RankError(PFAGateError):
+    """A process that torchrun started beside this one died, hangs, or measured something else."""
+
+
 class CommentError(PFAGateError):
     """A comment cannot be posted, or there is nothing sound to post."""
 

@@ -1,11 +1,26 @@
 """Any split of a stream's batches, merged in any order, gives the shards of the whole stream."""
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import Dealt, Moments, Shards, accumulate, accumulate_dealt, merge_shards
+from pfa_gate.covariance import (
+    Dealt,
+    Matrix,
+    Moments,
+    Shards,
+    accumulate,
+    accumulate_dealt,
+    merge_by_sums,
+    merge_shards,
+)
 from pfa_gate.errors import DataError, NotFiniteError
 
 
@@ -66,3 +81,35 @@ def test_an_error_names_the_layer() -> None:
     with pytest.raises(NotFiniteError) as caught:
         accumulate_dealt([({"a": [[float("nan")]]}, {"a": 0})], {"a": "conv3"})
     assert caught.value.where == ("layer 'conv3'",)
+
+
+@given(batch=st.integers(1, 90), samples=st.integers(1, 400), ranks=st.integers(1, 5))
+@settings(deadline=None, max_examples=40)
+def test_sums_over_all_ranks_give_the_shards_of_the_whole(batch: int, samples: int, ranks: int) -> None:
+    """Every rank runs the same code, so each sum is known once all have asked for it; some may hold nothing."""
+    rows = rows_of(samples)
+    whole = accumulate([{"a": rows, "sum": rows}], {}, {"sum"})
+    held = []
+    for rank in range(ranks):
+        mine = list(range(0, samples, batch))[rank::ranks]
+        stream = ((dict.fromkeys(("a", "sum"), rows[s : s + batch]), {"a": s, "sum": s}) for s in mine)
+        held.append(accumulate_dealt(stream, {}, {"sum"}))
+    found = in_step([partial(merge_by_sums, each, {"a": (8, 5), "sum": (1, 5)}) for each in held])
+    for merged in found:
+        assert_same_shards(merged["a"], whole["a"])
+        assert_same_shards(merged["sum"], whole["sum"])
+
+
+def in_step(tasks: list[Callable[[Callable[[Matrix], Matrix]], Any]]) -> list[Any]:
+    """Run tasks at once, each with a function that sums over all of them."""
+    meeting, given = threading.Barrier(len(tasks)), dict[int, Matrix]()
+
+    def total(number: int, mine: Matrix) -> Matrix:
+        given[number] = mine
+        meeting.wait(10)
+        added = sum(given[each] for each in range(len(tasks)))
+        meeting.wait(10)
+        return added
+
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return list(pool.map(lambda number: tasks[number](partial(total, number)), range(len(tasks))))

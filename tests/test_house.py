@@ -23,6 +23,7 @@ MODULES = ["pfa_gate", *(module.name for module in pkgutil.walk_packages(pfa_gat
 LIGHT = (
     "errors",
     "config",
+    "ranks",
     "budget",
     "record",
     "report",
@@ -35,6 +36,7 @@ LIGHT = (
     "item",
     "plugin",
     "plugin.planning",
+    "plugin.ranks",
     "plugin.session",
     "plugin.actions",
     "github",

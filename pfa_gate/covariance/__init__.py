@@ -10,6 +10,7 @@ from pfa_gate.covariance.dealt import Dealt, accumulate_dealt, merge_shards
 from pfa_gate.covariance.moments import Moments, covariance, merge, merge_all, subset, update
 from pfa_gate.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.covariance.shards import Shards, accumulate
+from pfa_gate.covariance.summed import merge_by_sums
 
 __all__ = [
     "Dealt",
@@ -23,6 +24,7 @@ __all__ = [
     "covariance",
     "merge",
     "merge_all",
+    "merge_by_sums",
     "merge_shards",
     "subset",
     "update",

@@ -66,18 +66,36 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
     if callable(metric):
         found = Score(_own_value(model, batches, metric), None, batches.samples)
         return _with_parts(found, model, batches, metric) if in_parts else found
+    return score_of(*outcomes(model, batches, metric))
+
+
+def score_of(hits: npt.NDArray[np.float64], data: str) -> Score:
+    """The score of hits and misses, f64 [N], on data of this fingerprint."""
+    return Score(float(hits.mean()), hits, len(hits), data=data)
+
+
+def outcomes(
+    model: nn.Module, batches: Batches, metric: str, mine: Callable[[int], bool] = lambda number: True
+) -> tuple[npt.NDArray[np.float64], str]:
+    """Hits and misses in the order of the data, f64 [N], and the fingerprint of all inputs; see `score`.
+
+    Args:
+        model: in eval mode.
+        batches: with integer labels.
+        metric: `accuracy` or `top5`.
+        mine: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
+    """
     seen = Fingerprint()
     hits: list[npt.NDArray[np.float64]] = []
-    for batch in batches:
+    for number, batch in enumerate(batches):
         try:
-            hits.append(_hits(model, batch, metric, seen.samples))
+            hits.append(_hits(model, batch, metric, seen.samples) if mine(number) else np.full(batch.size, np.nan))
         except PFAGateError as error:
             for place in batches.where:
                 error.at(place)
             raise
         seen.update(batch)
-    outcomes = np.concatenate(hits)
-    return Score(float(outcomes.mean()), outcomes, len(outcomes), data=seen.hexdigest())
+    return np.concatenate(hits), seen.hexdigest()
 
 
 def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from pfa_gate.gate.measure import Shards
 from pfa_gate.gate.work import Hands, Work
 from pfa_gate.loading import Batch
 from pfa_gate.record import Probe
+
+MEASURING = ("pfa-gate", "torch")
+"""The packages whose versions decide what is measured."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,14 @@ def config_fingerprint(config: GateConfig) -> str:
     """SHA-256 of what a gate's measuring depends on; limits, recovery and the rest may change after it."""
     parts = [section.model_dump_json() for section in (config.model, config.probe, config.layers)]
     return hashlib.sha256("\n".join([*parts, config.recipe.residual]).encode()).hexdigest()
+
+
+def identity(work: Work) -> dict[str, object]:
+    """All in which processes must agree that measure one thing together, as plain data."""
+    probe = work.subject.probe
+    return {
+        "config": config_fingerprint(work.config),
+        "model": model_fingerprint(work.subject.model, work.program),
+        "probe": [probe.samples, probe.sha256],
+        "versions": [version(name) for name in MEASURING],
+    }

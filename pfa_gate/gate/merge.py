@@ -9,11 +9,10 @@ from pfa_gate.covariance import merge_shards
 from pfa_gate.errors import ArtifactError
 from pfa_gate.gate import Run, concluded
 from pfa_gate.gate.account import versions
-from pfa_gate.gate.elsewhere import Elsewhere, config_fingerprint
+from pfa_gate.gate.elsewhere import MEASURING, Elsewhere, config_fingerprint
 from pfa_gate.gate.stages import Stages
 from pfa_gate.record.before import GIT, context_of, find
 
-_ALIKE = ("pfa-gate", "torch")
 _AGAIN = "Collect all shards again, with one config and one checkout."
 
 
@@ -99,13 +98,13 @@ def _identity(part: Part) -> dict[str, object]:
         "number of shards": part.of,
         "model": part.model,
         "probe": part.probe,
-        "versions": {name: part.versions.get(name) for name in _ALIKE},
+        "versions": {name: part.versions.get(name) for name in MEASURING},
     }
 
 
 def _require_versions(theirs: Mapping[str, str]) -> None:
     ours = versions()
-    for name in _ALIKE:
+    for name in MEASURING:
         if theirs.get(name) != ours[name]:
             fact = f"The shards were collected with {name} {theirs.get(name)}; here it is {ours[name]}."
             raise ArtifactError(fact, remedy="Collect and merge with the same versions.")

@@ -7,6 +7,17 @@ PYTEST_DONT_REWRITE
 
 from pfa_gate.item.nodes import BudgetItem, ConfigFile, GateCollector
 from pfa_gate.item.once import results
-from pfa_gate.item.plan import PLAN, PROGRESS, Plan, Watch
+from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, Analysis, Plan, Watch
 
-__all__ = ["PLAN", "PROGRESS", "BudgetItem", "ConfigFile", "GateCollector", "Plan", "Watch", "results"]
+__all__ = [
+    "ANALYSIS",
+    "PLAN",
+    "PROGRESS",
+    "Analysis",
+    "BudgetItem",
+    "ConfigFile",
+    "GateCollector",
+    "Plan",
+    "Watch",
+    "results",
+]

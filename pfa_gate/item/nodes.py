@@ -16,7 +16,7 @@ from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
 from pfa_gate.item.analysis import Attempt, analyse
 from pfa_gate.item.listing import listing
 from pfa_gate.item.once import Result, once
-from pfa_gate.item.plan import PLAN, PROGRESS
+from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS
 from pfa_gate.item.store import Verdict, across_runs
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ class BudgetItem(pytest.Item):
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
         context = context_of(document, name, found, plan.updating)
-        return analyse(document, name, plan.output, context, watch(name) if watch else None)
+        run = self.config.stash.get(ANALYSIS, analyse)
+        return run(document, name, plan.output, context, watch(name) if watch else None)
 
     def _report(self, finding: "Finding", record: "Record") -> None:
         """Hand the verdict to JUnit and to other plugins."""

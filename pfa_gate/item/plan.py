@@ -77,8 +77,14 @@ class Plan:
 Watch = Callable[[str, int, int], None]
 """Is told (stage, done, total) while a gate is analysed."""
 
+Analysis = Callable[..., dict[str, object]]
+"""Runs a gate and gives its record as plain data: `analyse`, or what stands in for it."""
+
 PLAN = pytest.StashKey[Plan]()
 """Where the plan of a run is kept on its pytest config."""
 
 PROGRESS = pytest.StashKey[Callable[[str], Watch]]()
 """Where there is a terminal to show progress on: gives the watch of the gate with a name."""
+
+ANALYSIS = pytest.StashKey[Analysis]()
+"""What to call in place of `analyse`, where this process does not measure alone."""

@@ -3,6 +3,7 @@
 PYTEST_DONT_REWRITE
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,6 +76,14 @@ class GateHooks:
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare the hooks that others may implement."""
     pluginmanager.add_hookspecs(GateHooks)
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Take this process's seat where torchrun started several, under --pfa alone."""
+    if early_config.known_args_namespace.pfa and os.environ.get("WORLD_SIZE", "1") != "1":
+        from pfa_gate.plugin.ranks import take_seat  # noqa: PLC0415  the price is paid only by those who use it
+
+        take_seat(early_config)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,13 @@ from pfa_gate.plugin.search import NAME, Request, search
 
 SENT = "pfa_gate"
 """Key of the plan in what xdist sends to its workers."""
+
+
+def wait_passively() -> None:
+    """Let torch's threads leave busy cores to others while they wait, unless the user wants it otherwise."""
+    if "torch" not in sys.modules:
+        # Read when torch is loaded; processes that this one starts inherit it.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def is_worker(config: pytest.Config) -> bool:

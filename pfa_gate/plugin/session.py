@@ -5,7 +5,6 @@ PYTEST_DONT_REWRITE
 
 import os
 import shutil
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,16 +13,14 @@ import pytest
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile
 from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.ledger import Ledger
-from pfa_gate.plugin.planning import collects_elsewhere, is_worker, plan_of, require_gates, shown
+from pfa_gate.plugin.planning import collects_elsewhere, is_worker, plan_of, require_gates, shown, wait_passively
 from pfa_gate.plugin.progress import watch_on
 from pfa_gate.plugin.summary import write_reports
 
 
 def start(config: pytest.Config) -> None:
     """Register what --pfa turns on."""
-    if "torch" not in sys.modules:
-        # Read when torch is loaded; workers inherit it. Threads that wait actively hold each other up on busy cores.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_passively()
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
     if config.pluginmanager.hasplugin("xdist"):
         from pfa_gate.plugin.workers import GateWorkers  # noqa: PLC0415  its hooks exist only beside xdist

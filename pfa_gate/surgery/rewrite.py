@@ -35,6 +35,7 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
     program = coupling.program
     origin = program.exported.module(check_guards=False)
     graph = origin.graph  # the exporter's own copy
+    graph._tracer_cls = None  # the exporter's tracer takes part in no unpickling: another rank could not read the model
     smaller = GraphModule(origin, graph)
     _register_constants(smaller)
     _own_tensors(smaller, kept)

@@ -1,0 +1,140 @@
+"""Rank 0's hands where torchrun started several processes: it decides alone, and measures and scores with all."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pfa_gate.budget import Context
+from pfa_gate.config import Document
+from pfa_gate.covariance import merge_by_sums
+from pfa_gate.errors import RankError
+from pfa_gate.evaluation import Score, outcomes, score_of
+from pfa_gate.gate import concluded
+from pfa_gate.gate.collect import Shard, dealt
+from pfa_gate.gate.elsewhere import identity
+from pfa_gate.gate.measure import Shards
+from pfa_gate.gate.stages import Progress, Stages
+from pfa_gate.gate.work import Hands, Work
+from pfa_gate.loading import Batch, Subject
+from pfa_gate.ranks.calls import Facts, Ranks
+from pfa_gate.record import Record
+
+_ALIKE = "Give all ranks the same checkout, data and packages."
+
+
+def lead(
+    ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: Path | None, progress: Progress | None
+) -> Record:
+    """Run a gate with all ranks.
+
+    Args:
+        ranks: all of them.
+        root: pytest's rootdir; the config lies at the same place in that of the others.
+        task: the config, the gate's name, and the context of the verdict.
+        output: folder for the results; `.pfa` beside the config if None.
+        progress: called as (stage, done, total) while it runs.
+
+    Raises:
+        RankError: another rank is gone, or measures something else.
+        PFAGateError: what could not be measured, by whichever rank.
+    """
+    document, gate, context = task
+    path = document.path.relative_to(root) if document.path.is_relative_to(root) else document.path
+    ranks.call("measure", config=path.as_posix(), gate=gate)  # the others load and trace while this one does
+    return concluded(document, context, Stages(document, gate, progress), output, Crew(ranks)).record
+
+
+class Crew(Hands):
+    """All ranks: each runs the model on every n-th batch.
+
+    Args:
+        ranks: all of them; the others load the gate already.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+
+    def moments(self, work: Work, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+        """Those of the whole probe, the same as of one process.
+
+        Raises:
+            RankError: the ranks do not measure one thing.
+        """
+        with self._ranks.measuring():
+            mine = dealt(work, batches, self._ranks.has)
+        answers = [told(work, mine), *self._ranks.answers()]
+        _require_alike([answer["identity"] for answer in answers])
+        _require_whole(sum(answer["samples"] for answer in answers), work.subject.probe.samples, "probe")
+        widths = _widths([answer["widths"] for answer in answers])
+        self._ranks.call("merge", widths=widths)
+        found = merge_by_sums(mine.moments, widths, self._ranks.total)
+        self._ranks.answers()
+        return found
+
+    def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
+        """As one process scores; the user's own metric sees all batches, so this rank asks it alone."""
+        alone = callable(subject.metric) or (model is not subject.model and not self._shared(model))
+        if alone or callable(subject.metric) or subject.evaluation is None:
+            return super().score(subject, model, in_parts=in_parts)
+        self._ranks.call("score", full=model is subject.model)
+        with self._ranks.measuring():
+            mine, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
+        _require_alike([{"evaluation": [len(mine), data]}, *self._ranks.answers()])
+        self._ranks.call("gather")
+        hits, times = self._ranks.total(seen(mine))
+        self._ranks.answers()
+        _require_whole(int((times == 1).sum()), len(mine), "evaluation")
+        return score_of(hits, data)
+
+    def _shared(self, model: nn.Module) -> bool:
+        """Whether all have the model now; one that cannot be pickled, or not read there, is scored here alone."""
+        buffer = io.BytesIO()
+        try:
+            torch.save(model, buffer)
+        except Exception:  # whatever a class of the user's raises in its own pickling
+            return False
+        content = buffer.getvalue()
+        self._ranks.call("receive", size=len(content))
+        self._ranks.sent(content, len(content))
+        return all(answer["read"] for answer in self._ranks.answers())
+
+
+def told(work: Work, shard: Shard) -> Facts:
+    """What a rank answers of its part of the probe."""
+    widths = {place: [len(shards), shards[0].filters] for place, shards in shard.moments.items()}
+    return {"identity": identity(work), "samples": shard.samples, "widths": widths}
+
+
+def seen(hits: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Hits and misses, and how often each sample was scored, f64 [2, N]; 0 for those left to others."""
+    here = ~np.isnan(hits)
+    return np.stack([np.where(here, hits, 0.0), here.astype(np.float64)])
+
+
+def _require_alike(found: Sequence[Facts]) -> None:
+    for rank, other in enumerate(found):
+        for word, value in found[0].items():
+            if other[word] != value:
+                raise RankError(f"Rank {rank} and rank 0 differ in their {word}.", remedy=_ALIKE)
+
+
+def _require_whole(found: int, wanted: int, name: str) -> None:
+    if found != wanted:
+        raise RankError(
+            f"The ranks together saw {found:,} of the {wanted:,} samples of the {name} once.", remedy=_ALIKE
+        )
+
+
+def _widths(answers: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, tuple[int, int]]:
+    """Place -> shards and filters; a rank without a batch knows of none."""
+    together: dict[str, tuple[int, int]] = {}
+    for rank, answer in enumerate(answers):
+        for place, (shards, filters) in answer.items():
+            if together.setdefault(place, (shards, filters)) != (shards, filters):
+                raise RankError(f"Rank {rank} and rank 0 differ in the filters at {place}.", remedy=_ALIKE)
+    return together

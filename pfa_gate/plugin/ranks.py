@@ -1,0 +1,170 @@
+"""The plugin in a process that torchrun started beside others: rank 0 runs pytest, the others only help it measure.
+
+PYTEST_DONT_REWRITE
+"""
+
+import os
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pfa_gate.errors import RankError
+from pfa_gate.item import ANALYSIS, Analysis, Watch
+from pfa_gate.plugin.exits import refuse_success
+from pfa_gate.plugin.planning import wait_passively
+from pfa_gate.ranks import Seat, seat_in
+
+if TYPE_CHECKING:
+    from pfa_gate.budget import Context
+    from pfa_gate.config import Document
+    from pfa_gate.ranks.calls import Ranks
+
+
+def take_seat(config: pytest.Config) -> None:
+    """Register what this process does among the others, if torchrun started several.
+
+    Raises:
+        UsageError: the environment says half of it.
+    """
+    try:
+        seat = seat_in(os.environ)
+    except RankError as error:
+        raise pytest.UsageError(f"--pfa: {error}") from error
+    if seat is not None:
+        config.pluginmanager.register(Leader(seat) if seat.rank == 0 else Follower(seat), "pfa_gate_ranks")
+
+
+class Leader:
+    """Rank 0: runs pytest as ever, and ends all others with its own exit status."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> Generator[None, "int | None", int]:
+        """Meet the others, run, and let them end.
+
+        Raises:
+            UsageError: they do not come, or xdist is to run as well.
+        """
+        if _has_workers(config):
+            raise pytest.UsageError(
+                "--pfa: torchrun's ranks and the workers of xdist (-n) do not go together.\n"
+                "  Leave out -n: the ranks share the work of a gate already."
+            )
+        ranks = _joined(self.seat)
+        _say_of_a_stop(ranks)
+        config.stash[ANALYSIS] = _leading(ranks, config.rootpath)
+        status: int = pytest.ExitCode.INTERNAL_ERROR
+        try:
+            status = (yield) or 0
+        except pytest.UsageError:
+            status = pytest.ExitCode.USAGE_ERROR
+            raise
+        finally:
+            status = _ended(ranks, status)
+        return status
+
+
+class Follower:
+    """Another rank: collects nothing, runs no test, prints and writes nothing."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> int:
+        """Do what rank 0 calls for, until it ends the run; its exit status is that of all.
+
+        Raises:
+            UsageError: the others do not come.
+        """
+        if _has_workers(config):
+            return pytest.ExitCode.USAGE_ERROR  # rank 0 says why
+        ranks = _joined(self.seat)
+        from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
+
+        allow_exits = refuse_success()
+        with nullcontext() if config.getoption("capture") == "no" else _quiet():
+            status = follow(ranks, config.rootpath)
+        allow_exits()
+        # As in `_ended`.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ranks.leave()
+        return status
+
+
+def _joined(seat: Seat) -> "Ranks":
+    wait_passively()
+    from pfa_gate.ranks.calls import join  # noqa: PLC0415  torch, for these runs alone
+
+    outside = os.dup(2)  # where people read, whatever is captured later
+    try:
+        return join(seat, lambda words: _say(outside, words))
+    except RankError as error:
+        raise pytest.UsageError(f"--pfa: {error}") from error
+
+
+def _say(file: int, words: str) -> None:
+    with suppress(OSError):
+        os.write(file, words.encode(errors="backslashreplace"))
+
+
+def _leading(ranks: "Ranks", root: Path) -> Analysis:
+    def analyse(
+        document: "Document", gate: str, output: Path | None, context: "Context", watch: Watch | None
+    ) -> dict[str, object]:
+        from pfa_gate.gate.crew import lead  # noqa: PLC0415  torch, for a gate that is measured alone
+        from pfa_gate.record import to_dict  # noqa: PLC0415
+
+        return to_dict(lead(ranks, root, (document, gate, context), output, watch))
+
+    return analyse
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    return bool(config.getoption("numprocesses", None) or config.getoption("tx", None))
+
+
+def _ended(ranks: "Ranks", status: int) -> int:
+    """End all; where one is gone, no run passes, whatever it has found."""
+    # torchrun stops all others as soon as one ends with an error; each is to end by itself, with the status of all.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        ranks.call("present")
+        ranks.answers()
+    except RankError as error:
+        ranks.say(f"ERROR: --pfa: {error}\n")
+        status = status or pytest.ExitCode.TESTS_FAILED
+    ranks.end(status)
+    return int(status)
+
+
+def _say_of_a_stop(ranks: "Ranks") -> None:
+    """Torchrun stops rank 0 by SIGTERM where another fails: pytest then ends as by Ctrl-C, and says why."""
+
+    def stopped(signum: int, frame: Any) -> None:
+        del signum, frame
+        ranks.fault = ranks.fault or "Rank 0 was stopped by SIGTERM: another rank has failed, or the job was cancelled."
+        raise KeyboardInterrupt(ranks.fault)
+
+    signal.signal(signal.SIGTERM, stopped)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the user's code prints is shown by rank 0; -s shows that of all."""
+    kept = [os.dup(1), os.dup(2)]
+    with open(os.devnull, "wb") as nowhere:
+        try:
+            for file in (1, 2):
+                os.dup2(nowhere.fileno(), file)
+            yield
+        finally:
+            for file, own in zip((1, 2), kept, strict=True):
+                os.dup2(own, file)
+                os.close(own)
