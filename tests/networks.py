@@ -178,6 +178,37 @@ class PaddedShortcut(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Dense(nn.Module):
+    """Every layer reads what all before it made, through a normalisation of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        widths = (8, 14, 20)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.convs = nn.ModuleList(nn.Conv2d(width, 6, 3, padding=1, bias=False) for width in widths)
+        self.head = nn.Linear(26, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = torch.cat([x, conv(norm(x).relu())], 1)
+        return self.head(x.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """A transformer layer: projections in one weight, heads, an MLP, and normalisation over the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(5, 16)
+        self.layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, activation="gelu", batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.embed(x)).mean(1))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (2, 3, 8, 8)),
     "depthwise": (Depthwise, (2, 3, 6, 6)),
@@ -189,6 +220,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "shared": (Shared, (2, 3, 6, 6)),
     "padded_shortcut": (PaddedShortcut, (2, 3, 8, 8)),
 }
+# Of these only recovery and selection are tested here; tests/zoo cuts whole architectures of their kind.
+CONNECTED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "dense": (Dense, (2, 3, 6, 6)),
+    "attention": (Attention, (2, 6, 5)),
+}
 
 
 @cache
@@ -199,6 +235,6 @@ def coupling(name: str, residual: Literal["project", "pad"] = "project") -> Coup
 
 def network(name: str) -> tuple[nn.Module, Tensor]:
     """A conditioned network and an example batch for it."""
-    build, shape = NETWORKS[name]
+    build, shape = (NETWORKS | CONNECTED)[name]
     torch.manual_seed(0)
     return conditioned(build()), torch.randn(shape, generator=torch.Generator().manual_seed(1))

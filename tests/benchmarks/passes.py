@@ -1,7 +1,7 @@
 """What selection and compensation cost: `python tests/benchmarks/passes.py --help`.
 
 Time in bare forward passes over the same probe images, and memory beyond that of the forward passes, for probes of
-several sizes, each in a process of its own on one thread. Prints a table.
+several sizes, each in a process of its own on one thread. Seconds are CPU time. Prints a table.
 """
 
 import argparse
@@ -30,9 +30,9 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS
 
 
 def timed(task: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
+    started = time.process_time()
     made = task()
-    return time.perf_counter() - started, made
+    return time.process_time() - started, made
 
 
 def peak() -> float:

@@ -1,11 +1,13 @@
 """Compensation by law: closed form, never worse, each model run once, any layer that reads a changed stream."""
 
 import copy
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, network
+from networks import CONNECTED, NETWORKS, network
 from torch import nn
 
 from pfa_gate.coupling import export_model, trace_program
@@ -14,24 +16,25 @@ from pfa_gate.recovery import compensate
 from pfa_gate.recovery.refit import Layer, refit, solve
 from pfa_gate.recovery.spool import Spool
 from pfa_gate.recovery.stream import Stream
-from pfa_gate.surgery import narrow, plan
+from pfa_gate.surgery import compress, narrow, plan
 
-MENDED = [name for name in NETWORKS if name != "shared"]
+MENDED = [(name, "project") for name in (*NETWORKS, *CONNECTED) if name != "shared"]
+PADDED = [(name, "pad") for name in ("residual", "padded_shortcut", "attention")]  # those that have a sum
 
 
-def cut(name: str, share: float = 0.6):
+@cache
+def cut(name: str, residual: Literal["project", "pad"] = "project", share: float = 0.6):
     """A network, its program, a model with a share of every free group, what was kept, and probe batches."""
     model, example = network(name)
     program = export_model(model, (example,), {})
-    coupling = trace_program(program)
+    coupling = trace_program(program, residual)
     draw = np.random.default_rng(0)
-    # Option A's shortcut holds widths in its code, which only the graph form of surgery can change.
-    free = [g for g in coupling.free if name != "padded_shortcut" or g.name == "conv1"]
-    keep = {g.name: np.sort(draw.permutation(g.width)[: max(1, int(share * g.width))]) for g in free}
-    kept = plan(coupling, keep)
+    keep = {g.name: np.sort(draw.permutation(g.width)[: max(1, int(share * g.width))]) for g in coupling.free}
+    found = compress(model, coupling, keep, ((example,), {}))
+    assert found.put_back == {}
     generator = torch.Generator().manual_seed(2)
     batches = [torch.randn(64, *example.shape[1:], generator=generator) for _ in range(4)]
-    return model, program, narrow(model, kept).eval(), kept, batches
+    return model, program, found.model, found.kept, batches
 
 
 def distance(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> float:
@@ -39,17 +42,17 @@ def distance(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> float:
         return float((one(batch) - other(batch)).square().mean())
 
 
-@pytest.mark.parametrize("name", MENDED)
-def test_every_network_comes_closer_to_the_full_model_on_fresh_data(name):
-    model, program, smaller, kept, batches = cut(name)
+@pytest.mark.parametrize(("name", "residual"), MENDED + PADDED)
+def test_every_network_comes_closer_to_the_full_model_on_fresh_data(name, residual):
+    model, program, smaller, kept, batches = cut(name, residual)
     mended, repairs = compensate(program, smaller, kept, batches[:3])
     assert repairs
     assert distance(model, mended, batches[3]) < distance(model, smaller, batches[3])
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-def test_no_layer_is_worse_on_held_out_positions_and_reasons_are_given(name):
-    _, program, smaller, kept, batches = cut(name)
+@pytest.mark.parametrize(("name", "residual"), [*MENDED, *PADDED, ("shared", "project")])
+def test_no_layer_is_worse_on_held_out_positions_and_reasons_are_given(name, residual):
+    _, program, smaller, kept, batches = cut(name, residual)
     for repair in compensate(program, smaller, kept, batches)[1]:
         if repair.ridge is None:
             assert repair.reason
@@ -112,7 +115,7 @@ def test_noise_leaves_a_good_layer_alone():
     torch.testing.assert_close(fit.weights, start, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("name", [*NETWORKS, *CONNECTED])
 def test_patches_times_the_weight_are_the_layer(name):
     """Every convolution, grouped, depthwise, transposed or strided, and every linear, at every position."""
     model, example = network(name)

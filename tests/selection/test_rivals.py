@@ -1,12 +1,14 @@
 """The other selections: elimination against every subset, weights by hand, labels, chance, another package's own."""
 
+from functools import cache
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import pluggy
 import pytest
 import torch
-from networks import NETWORKS, network
+from networks import CONNECTED, NETWORKS, network
 from torch import nn
 
 from pfa_gate.coupling import export_model, trace_program
@@ -17,11 +19,14 @@ from pfa_gate.selection.eliminate import Reading, eliminate
 from pfa_gate.selection.registry import Hooks
 from pfa_gate.spectrum import analyse
 
+FORMS = [*((net, "project") for net in (*NETWORKS, *CONNECTED)), ("residual", "pad"), ("attention", "pad")]
 
-def evidence(name: str, samples: int = 64) -> Evidence:
+
+@cache
+def evidence(name: str, residual: Literal["project", "pad"] = "project", samples: int = 64) -> Evidence:
     model, example = network(name)
     program = export_model(model, (example,), {})
-    groups = trace_program(program).free
+    groups = trace_program(program, residual).free
     draw = np.random.default_rng(0)
     spectra = {g.name: analyse(draw.standard_normal((100, g.width))) for g in groups}
     probe = torch.randn(samples, *example.shape[1:], generator=torch.Generator().manual_seed(1))
@@ -64,9 +69,9 @@ def test_each_step_removes_what_a_fresh_least_squares_would():
 
 
 @pytest.mark.parametrize("name", list(SELECTIONS))
-@pytest.mark.parametrize("net", list(NETWORKS))
-def test_every_order_is_a_permutation_and_the_same_again(name, net):
-    given = evidence(net)
+@pytest.mark.parametrize(("net", "residual"), FORMS)
+def test_every_order_is_a_permutation_and_the_same_again(name, net, residual):
+    given = evidence(net, residual)
     if name == "taylor" and net in ("depthwise", "grouped", "decoder"):
         with pytest.raises(LabelsError, match="needs class scores"):
             SELECTIONS[name](given)
