@@ -3,6 +3,7 @@
 Sums are taken about the first batch's mean, so that a large mean never swallows a small spread.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,20 +75,28 @@ class Equations:
         """All folds together."""
         return self.part(range(FOLDS))
 
-    def part(self, folds: range | list[int]) -> Sums:
+    def part(self, folds: Sequence[int]) -> Sums:
         """Some of the folds together."""
-        chosen = list(folds)
-        count = sum(self._counts[fold] for fold in chosen)
-        read, made = self._read[chosen].sum(0) / max(count, 1), self._made[chosen].sum(0) / max(count, 1)
+        count = sum(self._counts[fold] for fold in folds)
+        read, made = (_added(sums, folds) / max(count, 1) for sums in (self._read, self._made))
+        gram, cross = _added(self._gram, folds), _added(self._cross, folds)
         assert self._centre is not None
         return Sums(
             count=count,
             read=read + self._centre[0][:, 0],
             made=made + self._centre[1][:, 0],
-            gram=self._gram[chosen].sum(0) - count * read[:, :, None] * read[:, None, :],
-            cross=self._cross[chosen].sum(0) - count * read[:, :, None] * made[:, None, :],
-            square=self._square[chosen].sum(0) - count * made.square(),
+            gram=gram.baddbmm_(read[:, :, None], read[:, None, :], alpha=-count),
+            cross=cross.baddbmm_(read[:, :, None], made[:, None, :], alpha=-count),
+            square=_added(self._square, folds) - count * made.square(),
         )
+
+
+def _added(sums: Tensor, folds: Sequence[int]) -> Tensor:
+    """A new tensor, and no other beside it: the matrices of a wide layer are large."""
+    total = sums[folds[0]].clone()
+    for fold in folds[1:]:
+        total += sums[fold]
+    return total
 
 
 def errors(sums: Sums, weights: Tensor, offset: Tensor) -> Tensor:

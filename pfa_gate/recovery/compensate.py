@@ -17,7 +17,8 @@ from pfa_gate.recovery.spool import Spool
 from pfa_gate.recovery.sweep import Sweep
 from pfa_gate.surgery import Kept
 
-COLUMNS = 8192  # beyond this the normal equations of one layer take more than half a gigabyte
+# A matrix of so many columns takes half a gigabyte, and a refit holds about eight at once.
+COLUMNS = 8192
 
 
 @dataclass(frozen=True)

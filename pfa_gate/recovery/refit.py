@@ -63,12 +63,10 @@ def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
         >>> fit.weights.flatten().round(decimals=3).tolist(), fit.after < fit.before
         ([1.0, 1.0, 1.0], True)
     """
-    parts = [about(equations.part([fold]), layer.centred) for fold in range(FOLDS)]
-    rests = [about(equations.part([f for f in range(FOLDS) if f != fold]), layer.centred) for fold in range(FOLDS)]
     whole = about(equations.total(), layer.centred)
     scale = float((layer.importance * whole.square).sum()) or 1.0
-    nothing = sum(_weighed(part, layer.weights, layer.offset, layer) for part in parts) / scale
-    ridge, after = lowest(lambda ridge: _held_out(parts, rests, layer, ridge) / scale, near or _FIRST)
+    nothing = _weighed(whole, layer.weights, layer.offset, layer) / scale
+    ridge, after = lowest(lambda ridge: _held_out(equations, layer, ridge) / scale, near or _FIRST)
     weights = solve(whole, layer.weights, ridge)
     if weights is None or not after < nothing:
         return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count)
@@ -127,13 +125,16 @@ def about(sums: Sums, centred: bool) -> Sums:
     )
 
 
-def _held_out(parts: list[Sums], rests: list[Sums], layer: Layer, ridge: float) -> float:
+def _held_out(equations: Equations, layer: Layer, ridge: float) -> float:
     total = 0.0
-    for part, rest in zip(parts, rests, strict=True):
+    for fold in range(FOLDS):
+        # Added up again for each ridge: of a wide layer nine such matrices at once would be gigabytes.
+        rest = about(equations.part([other for other in range(FOLDS) if other != fold]), layer.centred)
         weights = solve(rest, layer.weights, ridge)
         if weights is None:
             return float("inf")
-        total += _weighed(part, weights, offset_of(rest, weights), layer)
+        offset = offset_of(rest, weights)
+        total += _weighed(about(equations.part([fold]), layer.centred), weights, offset, layer)
     return total
 
 
