@@ -169,8 +169,13 @@ class BudgetItem(pytest.Item):
         record = self._gate.record
         helpful = advice(record, finding) if record is not None else ()
         notes = [f"  {note}" for note in (*finding.notes, *helpful)]
-        again = f"  Again: pytest --pfa {shlex.quote(f'{_shown(self.path)}::{self._gate.name}::{self.name}')}"
-        return "\n".join([finding.sentence, f"  at {self._place()}", *notes, again])
+        return "\n".join([finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"])
+
+    def _again(self) -> str:
+        """The command that judges this budget alone, by the same baseline."""
+        baseline = self.config.getoption("pfa_baseline")
+        node = f"{_shown(self.path)}::{self._gate.name}::{self.name}"
+        return shlex.join(["pytest", "--pfa", *(["--pfa-baseline", baseline] if baseline else []), node])
 
     def _place(self) -> str:
         return f"{_shown(self.path)}:{self.line}"

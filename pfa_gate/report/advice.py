@@ -41,7 +41,7 @@ def _of_layers(record: Record, finding: Finding, key: str) -> Iterator[str]:
     broken = [each for each in finding.details if each.outcome == "broken" and not each.waived]
     worst = sorted(broken, key=lambda each: -((each.observed or 0.0) - (each.limit or 0.0)))
     for detail in worst[:_WORST]:
-        yield f"{detail.layer}: {_cause(layers[detail.layer], detail, key)}{_since(detail)}."
+        yield f"{detail.layer}: {_cause(layers[detail.layer], detail, key)}{_since(record, detail)}."
     if key == "kl":
         cures = [cure for detail in worst if (cure := _cure(layers[detail.layer], detail))]
         if cures:
@@ -63,8 +63,10 @@ def _cause(layer: LayerRecord, detail: LayerFinding, key: str) -> str:
     return f"the cause is correlation: filters say the same ({pair})"
 
 
-def _since(detail: LayerFinding) -> str:
-    return "" if detail.before is None else f"; it was {detail.before:.3f} in the baseline"
+def _since(record: Record, detail: LayerFinding) -> str:
+    if detail.before is None or record.baseline is None:
+        return ""
+    return f"; it was {detail.before:.3f} in the baseline of {record.baseline.written}"
 
 
 def _cure(layer: LayerRecord, detail: LayerFinding) -> str:
@@ -109,7 +111,8 @@ def _target(key: str, limit: str) -> str:
 def _smaller(record: Record, key: str) -> Iterator[str]:
     if record.compressed is not None:
         size = amount(getattr(record.compressed, key), "B" if key == "bytes" else "")
-        yield f"The compressed model has {size} {'' if key == 'bytes' else key}".rstrip() + "."
+        unit = {"bytes": "", "macs": " MACs"}.get(key, f" {key}")
+        yield f"The compressed model has {size}{unit}."
 
 
 def _of_drop(record: Record) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A baseline from its first writing to the commit that is compared with it, by the real gate."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -63,10 +64,16 @@ def test_from_the_first_run_to_an_increase(project: pytest.Pytester) -> None:
     assert "pfa.baseline.json, written 20" in said(again)
     lower = json.loads(baseline(project).read_text())
     lower["gates"]["digits"]["layers"]["0"]["kl"] = 0.0
-    baseline(project).write_text(json.dumps(lower))
-    worse = run(project)
+    (project.path / "a lower one.json").write_text(json.dumps(lower))
+    worse = run(project, "--pfa-baseline", "a lower one.json")
     assert worse.ret == 1
     assert "the baseline's 0 + 0.01" in said(worse)
+    assert f"it was 0.000 in the baseline of {lower['gates']['digits']['written']}" in said(worse)
+    (command,) = [line for line in worse.outlines if line.startswith("  Again: ")]
+    assert command == "  Again: pytest --pfa --pfa-baseline 'a lower one.json' pfa.yaml::digits::layers.kl"
+    pasted = project.run(sys.executable, "-m", *shlex.split(command.partition(": ")[2]))
+    pasted.assert_outcomes(failed=1)
+    assert "the baseline's 0 + 0.01" in said(pasted)
 
 
 def test_a_limit_that_needs_a_baseline_is_an_error_without_one(project: pytest.Pytester) -> None:

@@ -62,6 +62,8 @@ def test_sizes_and_drops() -> None:
         "Write recipe: {strategy: parameters, parameters: 10%}: it finds the counts that keep this limit, "
         "or says how near it gets.",
     )
+    small = records.judged(record, {**records.BUDGETS, "model": {"macs": 1}})
+    assert advice(small, broken(small, "model.macs"))[0].endswith(" MACs.")
     assert advice(tight, broken(tight, "compressed.accuracy_drop"))[0].startswith("Write recovery: [compensate]")
 
 
