@@ -16,6 +16,7 @@ from pfa_gate.config.reader import Keys
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
 _NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.|\Z)", re.IGNORECASE)
 
 _LIMITS = {"layers": LAYER_LIMITS, "model": MODEL_LIMITS, "compressed": COMPRESSED_LIMITS}
 
@@ -85,6 +86,8 @@ def _fault_of(name: str) -> str:
         return "is empty"
     if name != name.strip() or name.endswith("."):
         return "begins or ends with white space or a dot"
+    if _DEVICE.match(name):
+        return "is a device on Windows"
     return "is longer than 80 characters" if len(name) > 80 else ""
 
 

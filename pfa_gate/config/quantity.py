@@ -15,8 +15,8 @@ from pfa_gate.config.complaints import RefusalError, describe
 Unit = Literal["absolute", "percent", "pp"]
 
 _QUANTITY = re.compile(
-    r"\s*(?P<number>[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)"
-    r"\s*(?P<unit>[A-Za-z%]*)\s*\Z"
+    r" *(?P<number>[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)"
+    r" *(?P<unit>[A-Za-z%]*) *\Z"
 )
 
 

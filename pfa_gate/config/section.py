@@ -53,7 +53,8 @@ class Section(BaseModel):
         # `kl:` with nothing behind it would otherwise be a budget that silently does not exist.
         if value is None:
             raise RefusalError("has no value", "Write one after the colon, or remove the line.")
-        return value
+        # 1e3 is a whole number, to JSON schema as well.
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def seen(text: str) -> str:
@@ -173,10 +174,17 @@ def _parser(kind: Kind) -> Callable[[object], Limit]:
     return lambda raw: raw if isinstance(raw, Limit) else parse(raw, kind)
 
 
+_ABOVE_100_PERCENT = (
+    r"^ *[+]?(0*([1-9][0-9]{3,}|[2-9][0-9]{2}|1([1-9][0-9]|0[1-9])|100[.]0*[1-9])|[0-9._]+[eE][+]?0*[1-9][0-9]).*%"
+)
+
+
 def _limit_schema(kind: Kind) -> dict[str, Any]:
     units = "|".join(sorted(unit for unit in kind.scales if unit))
     suffix = f" *({units}){'?' if '' in kind.scales else ''}" if units else ""
-    text = {"type": "string", "pattern": rf"^ *[+]?[0-9._]+([eE][-+]?[0-9]+)?{suffix} *$"}
+    text: dict[str, Any] = {"type": "string", "pattern": rf"^ *[+]?[0-9._]+([eE][-+]?[0-9]+)?{suffix} *$"}
+    if kind.ranges.get("percent") == (0, 100):
+        text["not"] = {"pattern": _ABOVE_100_PERCENT}
     forms = [text, *([_number_schema(kind)] if "" in kind.scales else [])]
     once = {"anyOf": forms} if len(forms) > 1 else text
     return {"anyOf": [*forms, _wrapped(once, kind)], "examples": [kind.example]}
@@ -208,7 +216,9 @@ def _checked(check: Callable[[str], str], never: str, pattern: str = "") -> tupl
     return AfterValidator(check), Field(json_schema_extra=said)
 
 
-_CALLED = r"^.+:[^\s:]+$"
+# Letters of an identifier by what they are not: those of all languages, in every dialect of regular expressions.
+_FIRST, _LETTER = r"[^\s!-@\[-^`{-~]", r"[^\s!-\-/:-@\[-^`{-~]"
+_CALLED = rf"^(.+\.py|{_FIRST}{_LETTER}*):{_FIRST}{_LETTER}*$"
 _ARRAYS = r"\.([nN][pP][yY]|[nN][pP][zZ]|[sS][aA][fF][eE][tT][eE][nN][sS][oO][rR][sS])$"
 Pattern = Annotated[Text, *_checked(seen, f"[{UNSEEN}]")]
 FilePath = Annotated[Text, *_checked(portable, FOREIGN)]

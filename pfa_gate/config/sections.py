@@ -28,7 +28,8 @@ from pfa_gate.config.section import (
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
-NAME_PATTERN = rf"^(?!\s)[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
+_DEVICE = r"([cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|([cC][oO][mM]|[lL][pP][tT])[1-9])([.]|$)"
+NAME_PATTERN = rf"^(?!\s)(?!{_DEVICE})[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
 SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
 _NAMED = ("finetune", "distill")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")

@@ -81,7 +81,7 @@ CASES = [
         "7:13: probe.data must name a callable or a data file, not be the text 'probe.csv'",
     ),
     ("samples: 64", "samples: 1", "8:16: probe.samples must be at least 2, not 1"),
-    ("samples: 64", "samples: 64.0", "8:16: probe.samples must be a whole number, not 64.0"),
+    ("samples: 64", "samples: 64.5", "8:16: probe.samples must be a whole number, not 64.5"),
     ("samples: 64", "samples: on", "8:16: probe.samples must be a whole number, not the text 'on'"),
     ("samples: 64", "sample: 64", "8:7: unknown key 'sample' in probe"),
     ("samples: 64", "batch_size: 0", "8:19: probe.batch_size must be at least 1, not 0"),
@@ -300,9 +300,8 @@ def test_a_file_that_is_too_long() -> None:
         load("pfa.yaml")
 
 
-# What spans sections or lies between 64 and 64.0, a JSON schema does not say.
+# What spans sections, or is no value of JSON, a JSON schema does not say.
 BEYOND_A_SCHEMA = (
-    "must be a whole number, not 64.0",
     "must be a finite number, not nan",
     "must name a selection",
     "accuracy_drop must be at most 1",

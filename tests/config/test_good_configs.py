@@ -122,7 +122,14 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert "größe" in load(tmp_path / "pfa.yaml").gates
 
 
-@pytest.mark.parametrize("text", [FULL, SMALL, ANCHORS])
+POINTS = FULL.replace("version: 1", "version: 1.0").replace("samples: 1024", "samples: 1.024e3")
+
+
+def test_whole_numbers_may_be_written_with_a_point(tmp_path: Path) -> None:
+    assert document(tmp_path, POINTS).gates == document(tmp_path, FULL).gates
+
+
+@pytest.mark.parametrize("text", [FULL, SMALL, ANCHORS, POINTS])
 def test_the_schema_agrees_on_configs_that_hold(tmp_path: Path, text: str) -> None:
     assert document(tmp_path, text).gates
     jsonschema.Draft202012Validator.check_schema(schema())
