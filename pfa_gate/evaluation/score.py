@@ -16,6 +16,7 @@ from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateErr
 from pfa_gate.evaluation.parts import FEWEST_SAMPLES, parts_of
 from pfa_gate.loading import Batch, Batches, Fingerprint, Metric, forward
 from pfa_gate.loading.blame import raised
+from pfa_gate.loading.device import ahead, where
 
 _HITS = {"accuracy": 1, "top5": 5}
 
@@ -64,8 +65,9 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
         array([1., 1., 0.])
     """
     if callable(metric):
-        found = Score(_own_value(model, batches, metric), None, batches.samples)
-        return _with_parts(found, model, batches, metric) if in_parts else found
+        there = batches.on(where(model))
+        found = Score(_own_value(model, there, metric), None, batches.samples)
+        return _with_parts(found, model, there, metric) if in_parts else found
     return score_of(*outcomes(model, batches, metric))
 
 
@@ -85,16 +87,22 @@ def outcomes(
         metric: `accuracy` or `top5`.
         mine: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
     """
-    seen = Fingerprint()
+    seen, start = Fingerprint(), 0
+
+    def read() -> Iterator[Batch]:
+        for batch in batches:
+            seen.update(batch)
+            yield batch
+
     hits: list[npt.NDArray[np.float64]] = []
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(ahead(read(), where(model))):
         try:
-            hits.append(_hits(model, batch, metric, seen.samples) if mine(number) else np.full(batch.size, np.nan))
+            hits.append(_hits(model, batch, metric, start) if mine(number) else np.full(batch.size, np.nan))
         except PFAGateError as error:
             for place in batches.where:
                 error.at(place)
             raise
-        seen.update(batch)
+        start += batch.size
     return np.concatenate(hits), seen.hexdigest()
 
 

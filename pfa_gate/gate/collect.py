@@ -64,8 +64,7 @@ def collect(document: Document, gate: str, turn: Turn, progress: Progress | None
     stages = Stages(document, gate, progress)
     work = prepared(document, gate, stages)
     with stages.stage("probing", "probe", "data"):
-        with exactly(work.subject.device):
-            shard = dealt(work, work.subject.probe, turn.has)
+        shard = dealt(work, work.subject.probe, turn.has)
         if not shard.moments:
             raise DataError(
                 f"Shard {turn.shard}/{turn.of} has no sample to measure: the probe has {shard.batches} batches.",
@@ -111,7 +110,8 @@ class Shard:
 def dealt(work: Work, batches: Iterable[Batch], mine: Callable[[int], bool]) -> Shard:
     """Read all batches, counted from 0, and run the model on those that are mine."""
     count = _Count()
-    moments = accumulate_dealt(_dealt(work, batches, mine, count), *work.places)
+    with exactly(work.subject.device):
+        moments = accumulate_dealt(_dealt(work, batches, mine, count), *work.places)
     return Shard(count.batches, count.samples, moments)
 
 

@@ -21,6 +21,7 @@ from pfa_gate.gate.measure import Shards
 from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.gate.work import Hands, Work
 from pfa_gate.loading import Batch, Subject
+from pfa_gate.loading.device import placed
 from pfa_gate.ranks.calls import Facts, Ranks
 from pfa_gate.record import Record
 
@@ -83,7 +84,7 @@ class Crew(Hands):
             return super().score(subject, model, in_parts=in_parts)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
-            mine, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
+            mine, data = outcomes(placed(model, subject.device), subject.evaluation, subject.metric, self._ranks.has)
         _require_alike([{"evaluation": [len(mine), data]}, *self._ranks.answers()])
         self._ranks.call("gather")
         hits, times = self._ranks.total(seen(mine))

@@ -19,6 +19,7 @@ from pfa_gate.gate.collect import dealt, prepared
 from pfa_gate.gate.crew import seen, told
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
+from pfa_gate.loading.device import exactly, placed
 from pfa_gate.ranks.calls import DroppedError, Facts, Ranks, failure
 
 
@@ -100,11 +101,13 @@ class _Follower:
     def _score(self, call: Facts) -> Facts:
         assert self._work is not None
         subject = self._work.subject
-        model = subject.model if call["full"] else self._model
-        assert model is not None
+        given = subject.model if call["full"] else self._model
+        assert given is not None
         assert subject.evaluation is not None
         assert isinstance(subject.metric, str)
-        self._hits, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
+        with exactly(subject.device):
+            model = placed(given, subject.device)
+            self._hits, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
         return {"evaluation": [len(self._hits), data]}
 
     def _gather(self, call: Facts) -> Facts:

@@ -83,8 +83,7 @@ class Hands:
     def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
         """What a model scores on the evaluation, which must be there; see `evaluation.score`."""
         assert subject.evaluation is not None
-        device = subject.device
-        return score(placed(model, device), subject.evaluation.on(device), subject.metric, in_parts=in_parts)
+        return score(placed(model, subject.device), subject.evaluation, subject.metric, in_parts=in_parts)
 
 
 ALONE = Hands()

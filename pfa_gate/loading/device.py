@@ -1,6 +1,7 @@
 """Where a model runs: the device that pfa.yaml names, and what it takes to be measured there as on the CPU."""
 
 import copy
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ def device_of(choice: str, model: nn.Module) -> torch.device:
     """The device that a config's word means for a model.
 
     Args:
-        choice: `auto` is the CUDA device in use if there is one, else the CPU; `cpu`, `cuda`, `cuda:1`.
+        choice: `auto` is CUDA if there is some, else the CPU; `cpu`, `cuda` (the one in use, or this rank's), `cuda:1`.
         model: one that its factory has spread over devices runs where it lies.
 
     Raises:
@@ -46,7 +47,10 @@ def device_of(choice: str, model: nn.Module) -> torch.device:
             f"model.device is {choice}, and torch {torch.__version__} finds {found} here.",
             remedy="Write auto, which takes one where there is one, or cpu.",
         )
-    return torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
+    if ":" in choice:
+        return device
+    # Where torchrun started several processes, each takes a device of its own while there are enough.
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())) % count)
 
 
 def named(device: torch.device) -> str:

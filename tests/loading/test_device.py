@@ -34,6 +34,8 @@ def test_a_word_means_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cards(monkeypatch, 2)
     meant = {word: str(device_of(word, Tied())) for word in ("auto", "cpu", "cuda", "cuda:0")}
     assert meant == {"auto": "cuda:1", "cpu": "cpu", "cuda": "cuda:1", "cuda:0": "cuda:0"}
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert str(device_of("cuda", Tied())) == "cuda:0"
     cards(monkeypatch, 0)
     assert device_of("auto", Tied()) == CPU
 
