@@ -103,11 +103,20 @@ def respond(
 
             def observe(node: Node, value: Any, taken: dict[str, Tensor] = taken) -> None:
                 if node.name in axes:
-                    taken[node.name] = pooled(value, axes[node.name], pooling)
+                    taken[node.name] = pooled(*_batch_first(node, value, axes[node.name]), pooling)
 
             with torch.inference_mode():
                 _run(program, args, kwargs, observe)
             yield taken
+
+
+def _batch_first(node: Node, value: Tensor, axis: int) -> tuple[Tensor, int]:
+    """A value with its batch in front, as torch's own attention has it not, and where its filters are then."""
+    sizes = node.meta["val"].shape
+    batch = [place for place, size in enumerate(sizes) if not isinstance(size, int)]
+    if len(batch) != 1 or batch[0] == 0:
+        return value, axis
+    return value.movedim(batch[0], 0), axis + (axis < batch[0])
 
 
 def hooked_layers(model: nn.Module) -> tuple[Layer, ...]:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
-from pfa_gate.cost import Cost, cost, latency_ratio
+from pfa_gate.cost import Cost, cost, latency_ratio, macs
 from pfa_gate.loading import Batch
 
 BY_HAND = {
@@ -64,6 +64,13 @@ def test_macs_are_those_of_one_sample(samples: int) -> None:
 
 def test_keyword_inputs_are_counted() -> None:
     assert cost(nn.Bilinear(2, 3, 4), Batch((), {"input1": torch.zeros(5, 2), "input2": torch.zeros(5, 3)}))
+
+
+def test_a_layer_that_torch_would_fuse_is_counted() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    # 5 tokens: queries, keys, values and output; two linears. For the scores of its attention torch has no formula.
+    assert macs(layer, Batch((torch.zeros(2, 5, 8),), {})) == 5 * (4 * 8 * 8 + 2 * 8 * 16)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -48,6 +48,20 @@ def test_pooling_of_a_linear_over_tokens() -> None:
     assert torch.equal(pooled(output[:, 0], axis=1), output[:, 0])
 
 
+@pytest.mark.parametrize("size", [4, 12])
+def test_a_layer_that_has_the_batch_behind_the_tokens(size: int) -> None:
+    """As torch's own attention puts it: samples are samples all the same, whatever the batch size."""
+    model = conditioned(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True))
+    data = torch.randn(12, 5, 8)
+    found = trace(model, data[:2])
+    (layer,) = [each for each in found.layers if "in_proj" in each.name]
+    (tap,) = layer.taps
+    answers = [taken[tap.node] for taken in respond(found.program, data.split(size), [tap])]
+    attention = model.self_attn
+    expected = (data @ attention.in_proj_weight.T + attention.in_proj_bias).amax(1)
+    torch.testing.assert_close(torch.cat(answers), expected)
+
+
 def test_a_batch_that_does_not_fit_is_named() -> None:
     program, layers = coupling("residual").program, coupling("residual").layers
     with pytest.raises(DataError, match=r"does not run on a batch of float32 \[2, 4, 8, 8\]"):
