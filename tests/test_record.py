@@ -212,6 +212,17 @@ def test_what_is_not_json_is_refused(content):
         loads(content)
 
 
+@pytest.mark.parametrize("content", ['{"schema": 1, "schema": 2}', '{"a": [{"schema": 1, "b": 2, "schema": 1}]}'])
+def test_a_key_that_is_there_twice_is_refused(content):
+    with pytest.raises(ArtifactError, match="The record has the key 'schema' twice"):
+        loads(content)
+
+
+def test_a_number_of_thousands_of_digits_is_refused():
+    with pytest.raises(ArtifactError, match="The record is not JSON: Exceeds the limit"):
+        loads(f'{{"schema": {"9" * 5000}}}')
+
+
 def test_nan_in_json_is_refused():
     with pytest.raises(ArtifactError, match=r"layers\[0\].kl should be a finite number, not nan"):
         loads(json.dumps(changed("layers", 0, "kl", to=float("nan"))))

@@ -30,9 +30,11 @@ def loads(text: str) -> Record:
           Run `pytest --pfa` again to write a fresh record.
     """
     try:
-        return from_dict(json.loads(text))
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = json.loads(text, object_pairs_hook=_once)
+    # A number of thousands of digits is a ValueError as well.
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"The record is not JSON: {error}.", remedy=_REMEDY) from error
+    return from_dict(data)
 
 
 def from_dict(data: object) -> Record:
@@ -72,6 +74,16 @@ def read_as(kind: Any, data: object) -> Any:
         Probe(samples=64, sha256='ab')
     """
     return _read(kind, data, "")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of two equal keys no reader knows which one counts."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ArtifactError(f"The record has the key {key!r:.80} twice.", remedy=_REMEDY)
+        found[key] = value
+    return found
 
 
 def _read(kind: Any, value: object, place: str) -> Any:

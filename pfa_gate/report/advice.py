@@ -38,7 +38,8 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
 
 def _of_layers(record: Record, finding: Finding, key: str) -> Iterator[str]:
     layers = {layer.name: layer for layer in record.layers}
-    broken = [each for each in finding.details if each.outcome == "broken" and not each.waived]
+    # A record by a stranger may judge layers that it does not have.
+    broken = [each for each in finding.details if each.outcome == "broken" and not each.waived and each.layer in layers]
     worst = sorted(broken, key=lambda each: -((each.observed or 0.0) - (each.limit or 0.0)))
     for detail in worst[:_WORST]:
         yield f"{detail.layer}: {_cause(layers[detail.layer], detail, key)}{_since(record, detail)}."

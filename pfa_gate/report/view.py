@@ -52,6 +52,9 @@ def clean(text: str) -> str:
         >>> clean("conv\n1\x1b[31m")
         'conv 1?[31m'
     """
+    # All but a few texts; and one of megabytes, by a stranger, must not take minutes.
+    if text.isprintable():
+        return text
     return "".join(" " if sign.isspace() else "?" if unicodedata.category(sign)[0] == "C" else sign for sign in text)
 
 

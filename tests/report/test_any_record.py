@@ -1,5 +1,8 @@
 """Whatever a record says, as long as it is one, every report can be made from it."""
 
+import dataclasses
+
+import records
 from examples import HOSTILE
 from hypothesis import HealthCheck, given, settings
 from test_record import anything
@@ -25,3 +28,11 @@ def test_any_record_can_be_reported(record: Record) -> None:
     past = gates([Run("a.json", "2026-11-20T08:30:00Z", record), Run("b.json", "2026-11-21T08:30:00Z", record)])
     assert words(past)
     assert page(past)
+
+
+def test_verdicts_on_layers_that_are_not_there_can_be_reported() -> None:
+    record = dataclasses.replace(records.broken(), layers=())
+    for name in KEYS:
+        assert text(record, name)
+    assert "2 of 8 layers have too high a KL ratio" in render(record, width=80, colour=False, unicode=True, verbosity=2)
+    assert len(annotations([record])) == 5
