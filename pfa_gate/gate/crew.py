@@ -3,9 +3,9 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -80,14 +80,14 @@ class Crew(Hands):
     def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
         """As one process scores; the user's own metric sees all batches, so this rank asks it alone."""
         alone = callable(subject.metric) or (model is not subject.model and not self._shared(model))
-        if alone or callable(subject.metric) or subject.evaluation is None:
+        if alone:
             return super().score(subject, model, in_parts=in_parts)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
-            mine, data = outcomes(placed(model, subject.device), subject.evaluation, subject.metric, self._ranks.has)
+            mine, data = hits_of(subject, model, self._ranks)
         _require_alike([{"evaluation": [len(mine), data]}, *self._ranks.answers()])
         self._ranks.call("gather")
-        hits, times = self._ranks.total(seen(mine))
+        hits, times = self._ranks.total(counted(mine))
         self._ranks.answers()
         _require_whole(int((times == 1).sum()), len(mine), "evaluation")
         return score_of(hits, data)
@@ -111,7 +111,14 @@ def told(work: Work, shard: Shard) -> Facts:
     return {"identity": identity(work), "samples": shard.samples, "widths": widths}
 
 
-def seen(hits: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def hits_of(subject: Subject, model: nn.Module, ranks: Ranks) -> tuple[npt.NDArray[np.float64], str]:
+    """What a model hits of this rank's batches of the evaluation, and the fingerprint of all; see `outcomes`."""
+    assert subject.evaluation is not None
+    assert isinstance(subject.metric, str)
+    return outcomes(placed(model, subject.device), subject.evaluation, subject.metric, ranks.has)
+
+
+def counted(hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Hits and misses, and how often each sample was scored, f64 [2, N]; 0 for those left to others."""
     here = ~np.isnan(hits)
     return np.stack([np.where(here, hits, 0.0), here.astype(np.float64)])

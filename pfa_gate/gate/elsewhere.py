@@ -83,5 +83,6 @@ def identity(work: Work) -> dict[str, object]:
         "config": config_fingerprint(work.config),
         "model": model_fingerprint(work.subject.model, work.program),
         "probe": [probe.samples, probe.sha256],
+        "device": work.subject.device.type,
         "versions": [version(name) for name in MEASURING],
     }

@@ -14,12 +14,11 @@ from torch import nn
 from pfa_gate.config import load
 from pfa_gate.covariance import Moments, merge_by_sums
 from pfa_gate.errors import PFAGateError
-from pfa_gate.evaluation import outcomes
 from pfa_gate.gate.collect import dealt, prepared
-from pfa_gate.gate.crew import seen, told
+from pfa_gate.gate.crew import counted, hits_of, told
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
-from pfa_gate.loading.device import exactly, placed
+from pfa_gate.loading.device import exactly
 from pfa_gate.ranks.calls import DroppedError, Facts, Ranks, failure
 
 
@@ -101,15 +100,12 @@ class _Follower:
     def _score(self, call: Facts) -> Facts:
         assert self._work is not None
         subject = self._work.subject
-        given = subject.model if call["full"] else self._model
-        assert given is not None
-        assert subject.evaluation is not None
-        assert isinstance(subject.metric, str)
+        model = subject.model if call["full"] else self._model
+        assert model is not None
         with exactly(subject.device):
-            model = placed(given, subject.device)
-            self._hits, data = outcomes(model, subject.evaluation, subject.metric, self._ranks.has)
+            self._hits, data = hits_of(subject, model, self._ranks)
         return {"evaluation": [len(self._hits), data]}
 
     def _gather(self, call: Facts) -> Facts:
-        self._ranks.total(seen(self._hits))
+        self._ranks.total(counted(self._hits))
         return {}

@@ -89,9 +89,13 @@ class Follower:
         from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
 
         allow_exits = refuse_success()
-        with nullcontext() if config.getoption("capture") == "no" else _quiet():
-            status = follow(ranks, config.rootpath)
-        allow_exits()
+        try:
+            with nullcontext() if config.getoption("capture", "no") == "no" else _quiet():
+                status = follow(ranks, config.rootpath)
+        except KeyboardInterrupt:  # which rank 0 gets too, and tells of
+            return pytest.ExitCode.INTERRUPTED
+        finally:
+            allow_exits()
         # As in `_ended`.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ranks.leave()
@@ -100,8 +104,10 @@ class Follower:
 
 def _joined(seat: Seat) -> "Ranks":
     wait_passively()
-    from pfa_gate.ranks.calls import join  # noqa: PLC0415  torch, for these runs alone
-
+    try:
+        from pfa_gate.ranks.calls import join  # noqa: PLC0415  torch, for these runs alone
+    except ImportError as error:
+        raise pytest.UsageError(f"--pfa: this torch cannot connect ranks: {error}") from error
     outside = os.dup(2)  # where people read, whatever is captured later
     try:
         return join(seat, lambda words: _say(outside, words))
@@ -146,9 +152,13 @@ def _ended(ranks: "Ranks", status: int) -> int:
 
 def _say_of_a_stop(ranks: "Ranks") -> None:
     """Torchrun stops rank 0 by SIGTERM where another fails: pytest then ends as by Ctrl-C, and says why."""
+    process = os.getpid()
 
     def stopped(signum: int, frame: Any) -> None:
-        del signum, frame
+        del frame
+        if os.getpid() != process:  # a fork, such as a worker of the user's data, ends as it would have
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
         ranks.fault = ranks.fault or "Rank 0 was stopped by SIGTERM: another rank has failed, or the job was cancelled."
         raise KeyboardInterrupt(ranks.fault)
 

@@ -128,10 +128,12 @@ class Ranks:
     def total(self, mine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The sum over all ranks, element by element; all call it at once, with arrays of one shape.
 
+        The array may be written over: the largest ones are as large as all moments of a layer.
+
         Raises:
             RankError: another rank is gone.
         """
-        tensor = torch.from_numpy(np.array(mine, dtype=np.float64, order="C"))
+        tensor = torch.from_numpy(np.ascontiguousarray(mine))
         self._together(lambda: self._group.allreduce([tensor]))
         return tensor.numpy()
 

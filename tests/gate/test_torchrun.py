@@ -1,7 +1,9 @@
 """Two ranks of a real torchrun are judged as one process would be; whatever one of them does, none passes wrongly."""
 
+import importlib
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -196,6 +198,16 @@ def test_a_rank_that_is_gone_ends_all(who: str, does: str, words: str, small: Pa
     assert words in said
     assert time.monotonic() - begun < 100
     assert not (small / ".pfa").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="not run: ranks are found through /proc")
+def test_a_rank_killed_at_a_random_time_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run; `tests/benchmarks/killed_ranks.py` makes 20."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    script = importlib.import_module("killed_ranks")
+    script.prepare(tmp_path)
+    ended = script.killed(tmp_path, random.Random(1), 3.0)
+    assert (ended.rank, ended.status, ended.faults) == (0, 1, ())
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
