@@ -18,14 +18,12 @@ class Seat:
     Attributes:
         rank: which, from 0.
         size: how many there are.
-        local: which of those on this machine, from 0.
         silence: seconds without a sign of life after which a process counts as dead.
         stall: seconds without progress after which a process that measures counts as hung.
     """
 
     rank: int
     size: int
-    local: int
     silence: float = SILENCE
     stall: float = STALL
 
@@ -42,7 +40,7 @@ def seat_in(environment: Mapping[str, str]) -> Seat | None:
     Example:
         >>> at = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
         >>> seat_in(at)
-        Seat(rank=1, size=2, local=1, silence=60.0, stall=1800.0)
+        Seat(rank=1, size=2, silence=60.0, stall=1800.0)
         >>> seat_in(at | {"WORLD_SIZE": "1"}) is None, seat_in({"WORLD_SIZE": "2"}) is None
         (True, True)
     """
@@ -54,9 +52,8 @@ def seat_in(environment: Mapping[str, str]) -> Seat | None:
     size, rank = _whole(environment, "WORLD_SIZE", 2), _whole(environment, "RANK", 0)
     if rank >= size:
         raise RankError(f"RANK is {rank}, and WORLD_SIZE is {size}.", remedy="Start pytest with torchrun.")
-    local = _whole(environment, "LOCAL_RANK", 0) if "LOCAL_RANK" in environment else rank
     silence, stall = _seconds(environment, "SILENCE", SILENCE), _seconds(environment, "STALL", STALL)
-    return Seat(rank, size, local, silence, stall)
+    return Seat(rank, size, silence, stall)
 
 
 def _whole(environment: Mapping[str, str], name: str, least: int) -> int:

@@ -201,8 +201,6 @@ def join(seat: Seat, say: Callable[[str], None]) -> Ranks:
     except (RuntimeError, OSError) as error:
         fact = f"The {seat.size} ranks do not come together: {str(error).splitlines()[0]}"
         raise RankError(fact, remedy="Start all of them, and let them reach MASTER_ADDR.") from error
-    if torch.cuda.is_available():
-        torch.cuda.set_device(seat.local % torch.cuda.device_count())
     return Ranks(seat, store, group, say)
 
 

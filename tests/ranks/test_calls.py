@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Store:
 def ranks(store: Store) -> Iterator[list[Ranks]]:
     def seated(rank: int) -> Ranks:
         group = ProcessGroupGloo(PrefixStore("gloo", store), rank, SIZE, timedelta(seconds=20))
-        return Ranks(Seat(rank, SIZE, rank, 20, 20), store, group, lambda words: None)
+        return Ranks(Seat(rank, SIZE, 20, 20), store, group, lambda words: None)
 
     with ThreadPoolExecutor(SIZE) as pool:
         found = list(pool.map(seated, range(SIZE)))
@@ -161,9 +161,9 @@ def failing(seat: Seat, shelf: Shelf, watched: list[int]) -> "tuple[Pulse, Futur
 
 def test_a_beat_that_stops_is_a_death_and_one_that_goes_on_is_none() -> None:
     shelf, begun = Shelf(), time.monotonic()
-    zero, told = failing(Seat(0, 3, 0, 2.0), shelf, [1, 2])
-    one, untold = failing(Seat(1, 3, 1, 2.0), shelf, [0])
-    two, _ = failing(Seat(2, 3, 2, 2.0), shelf, [0])
+    zero, told = failing(Seat(0, 3, 2.0), shelf, [1, 2])
+    one, untold = failing(Seat(1, 3, 2.0), shelf, [0])
+    two, _ = failing(Seat(2, 3, 2.0), shelf, [0])
     for each in (zero, one, two):
         each.start()
     time.sleep(2.5)
@@ -177,7 +177,7 @@ def test_a_beat_that_stops_is_a_death_and_one_that_goes_on_is_none() -> None:
 
 def test_who_measures_and_does_not_tick_is_hung_and_who_works_otherwise_is_not() -> None:
     shelf = Shelf()
-    one, told = failing(Seat(1, 2, 1, 2.0, 2.0), shelf, [])
+    one, told = failing(Seat(1, 2, 2.0, 2.0), shelf, [])
     one.start()
     time.sleep(2.5)
     assert not told.done()
@@ -195,6 +195,6 @@ def test_a_store_that_is_gone_is_told() -> None:
         def check(self, keys: list[str], /) -> bool:
             raise RuntimeError("Connection reset\nby peer")
 
-    one, told = failing(Seat(1, 2, 1, 1.0), Torn(), [0])
+    one, told = failing(Seat(1, 2, 1.0), Torn(), [0])
     one.start()
     assert told.result(10) == ("The store that connects the ranks cannot be reached: Connection reset", False)

@@ -9,9 +9,9 @@ HERE = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "one",
 
 
 def test_all_that_torchrun_sets() -> None:
-    assert seat_in(HERE) == Seat(rank=3, size=4, local=1, silence=60.0, stall=1800.0)
+    assert seat_in(HERE) == Seat(rank=3, size=4, silence=60.0, stall=1800.0)
     bounds = {"PFA_GATE_RANK_SILENCE": "4", "PFA_GATE_RANK_STALL": "2.5"}
-    assert seat_in(HERE | bounds) == Seat(3, 4, 1, 4.0, 2.5)
+    assert seat_in(HERE | bounds) == Seat(3, 4, 4.0, 2.5)
 
 
 @pytest.mark.parametrize("environment", [{}, HERE | {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "8"}])
@@ -25,7 +25,6 @@ def test_a_process_alone(environment: dict[str, str]) -> None:
         ({"RANK": "4"}, "RANK is 4, and WORLD_SIZE is 4."),
         ({"RANK": "-1"}, "RANK is '-1', not a whole number from 0."),
         ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0', not a whole number from 2."),
-        ({"LOCAL_RANK": "x"}, "LOCAL_RANK is 'x', not a whole number from 0."),
         ({"MASTER_ADDR": ""}, "RANK and WORLD_SIZE are set, and MASTER_ADDR is not."),
         ({"PFA_GATE_RANK_STALL": "soon"}, "PFA_GATE_RANK_STALL is 'soon', not a number of seconds from 1."),
         ({"PFA_GATE_RANK_SILENCE": "nan"}, "PFA_GATE_RANK_SILENCE is 'nan', not a number of seconds from 1."),
