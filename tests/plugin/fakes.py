@@ -94,6 +94,7 @@ _MISHAPS: dict[str, Callable[[], object]] = {
     "xfail": lambda: pytest.xfail("it never works"),
     "quit": lambda: pytest.exit("enough", returncode=0),
     "exit": lambda: sys.exit(0),
+    "deleted": lambda: Path("pfa.yaml").unlink(),
     "leave": lambda: os._exit(0),
     "leave_in_a_thread": _leave_in_a_thread,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),

@@ -161,6 +161,7 @@ ROWS = {
         "ERROR: --pfa: a hook set the exit status to 0; it stays 1.",
         1,
     ),
+    "a config that goes in the middle": Row(raising("deleted"), (), "A config can no longer be read", 4),
     "a mistake of the user": Row(raising("mistake"), (), "The module net does not import.", 1),
     "an exception nobody foresaw": Row(raising("bug"), (), "RuntimeError: boom", 1),
     "a skip in the factory": Row(raising("skip"), (), "asked to skip the test", 1),
