@@ -62,6 +62,9 @@ def _from_git(folder: Path, reference: str) -> Found:
     if not reference or reference.startswith("-"):
         raise ArtifactError(f"'{GIT}{reference}' names no revision.", remedy="Write for example git:origin/main.")
     revision = git(folder, "merge-base", "HEAD", f"{reference}^{{commit}}")
+    if revision is None and git(folder, "rev-parse", "--git-dir") is None:
+        remedy = "Install git or run in a checkout, or name a file: --pfa-baseline PATH."
+        raise ArtifactError(f"There is no git, or no repository, at {folder.as_posix()}.", remedy=remedy)
     if revision is None:
         remedy = f"Fetch it first, with its history: git fetch origin {reference.removeprefix('origin/')}."
         raise ArtifactError(f"git finds no common ancestor of HEAD and {reference}.", remedy=remedy)

@@ -105,12 +105,19 @@ def test_a_corrupt_baseline_is_an_error_of_every_budget(project: pytest.Pytester
     assert "The baseline pfa.baseline.json cannot be read: it is not JSON." in said(result)
 
 
-@pytest.mark.parametrize("asked", ["no.json", "git:no-such-branch", "git:"])
-def test_a_baseline_that_was_asked_for_must_be_there(project: pytest.Pytester, asked: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "fact"),
+    [
+        ("no.json", "There is no baseline no.json."),
+        ("git:no-such-branch", "There is no git, or no repository, at "),
+        ("git:", "'git:' names no revision."),
+    ],
+)
+def test_a_baseline_that_was_asked_for_must_be_there(project: pytest.Pytester, asked: str, fact: str) -> None:
     write(project, "1")
     result = run(project, f"--pfa-baseline={asked}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "--pfa-baseline: " in said(result)
+    assert f"--pfa-baseline: {fact}" in said(result)
 
 
 def test_against_the_merge_base(project: pytest.Pytester) -> None:
@@ -123,6 +130,9 @@ def test_against_the_merge_base(project: pytest.Pytester) -> None:
     result = run(project, "--pfa-baseline=git:main", "-n2")
     assert result.ret == 0
     assert "the merge base with main" in said(result)
+    unknown = run(project, "--pfa-baseline=git:origin/main")
+    assert unknown.ret == pytest.ExitCode.USAGE_ERROR
+    assert "git finds no common ancestor of HEAD and origin/main. Fetch it first" in said(unknown)
 
 
 def test_what_could_not_be_judged_is_not_written(project: pytest.Pytester) -> None:
