@@ -64,6 +64,27 @@ def test_a_layer_against_its_earlier_self(limit: Any, observed: float, outcome: 
     assert finding.details[0].before == 0.4
 
 
+@pytest.mark.parametrize(("observed", "outcome"), [(0.40009, "kept"), (0.4002, "broken")])
+def test_another_device_is_given_its_roundings(observed: float, outcome: str) -> None:
+    elsewhere = dataclasses.replace(against(stem=0.4), device="cuda:0 (NVIDIA H100)")
+    assert of_layers({"ratchet": True}, elsewhere, stem=observed).outcome == outcome
+
+
+def test_a_baseline_knows_its_device_and_old_ones_are_of_the_cpu() -> None:
+    record = dataclasses.replace(records.kept(), device="cuda:0")
+    written = entry(record, Stamp("2026-11-12", "", {}))
+    again = base(entries(text({"digits": written}), "b"), "digits", "b", {})
+    assert again is not None
+    assert again.device == "cuda:0"
+    told = compared(again, [], record.probe.sha256, "cpu")
+    assert told is not None
+    assert told.changed == ("the device (cuda:0 then, cpu now)",)
+    del written["subject"]["device"]
+    old = base({"digits": written}, "digits", "b", {})
+    assert old is not None
+    assert old.device == "cpu"
+
+
 def test_a_broken_increase_says_from_where() -> None:
     sentence = of_layers({"max": 0.7, "max_increase": 0.05}, against(stem=0.4), stem=0.5).sentence
     assert sentence == ("1 of 1 layer has too high a KL ratio: stem 0.5 (0.05 above 0.45, the baseline's 0.4 + 0.05).")

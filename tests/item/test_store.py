@@ -73,6 +73,12 @@ def test_more_files_versions_and_context_count(project: Path, monkeypatch: pytes
     assert look(project).digest != grown.digest
 
 
+def test_what_auto_may_mean_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = look(project)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert look(project).digest != before.digest
+
+
 def test_a_file_that_time_alone_touched_counts_as_unchanged(project: Path) -> None:
     before = look(project)
     os.utime(project / "net.py", (1, 1))

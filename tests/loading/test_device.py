@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pfa_gate.coupling import export_model
 from pfa_gate.errors import ConfigError
 from pfa_gate.loading import batch_of
-from pfa_gate.loading.device import CPU, ahead, device_of, homes, placed, spread, where
+from pfa_gate.loading.device import CPU, ahead, device_of, exactly, homes, placed, spread, where
 
 META = torch.device("meta")
 
@@ -97,3 +97,24 @@ def test_a_spread_model_is_not_moved_on_demand() -> None:
         "The factory has spread the model over cpu; model.device: cpu would move it.\n"
         "  Remove model.device, or build the model on one device."
     )
+
+
+def test_full_precision_is_asked_for_and_given_back() -> None:
+    def settings() -> tuple[object, ...]:
+        return (
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cudnn.deterministic,
+            torch.are_deterministic_algorithms_enabled(),
+        )
+
+    before = settings()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exactly(torch.device("cuda")):
+            assert settings() == ("highest", False, True, True)
+        assert settings() == ("high", *before[1:])
+        with exactly(CPU):
+            assert settings() == ("high", *before[1:])
+    finally:
+        torch.set_float32_matmul_precision(str(before[0]))

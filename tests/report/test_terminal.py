@@ -243,6 +243,11 @@ def test_hostile_names_are_harmless(name):
     assert render(record, width=80, colour=False, unicode=False).isascii()
 
 
+def test_another_device_than_the_cpu_is_named():
+    text = plain(dataclasses.replace(records.kept(), device="cuda:0 (NVIDIA H100)"), 120)
+    assert " probe samples · on cuda:0 (NVIDIA H100) · " in text
+
+
 def test_markup_in_a_name_is_shown_as_it_is():
     assert "[bold]stem[/bold]" in plain(renamed("[bold]stem[/bold]"), 120)
 
