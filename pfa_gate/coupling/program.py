@@ -15,6 +15,8 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
+from pfa_gate.loading.device import meant
+
 Observe = Callable[[Node, Any], None]
 
 
@@ -139,24 +141,6 @@ class _Runner(Interpreter):
         if self._observe is not None and n.op == "call_function":
             self._observe(n, value)
         return value
-
-
-def meant(operands: Any, instead: Mapping[Any, Any]) -> Any:
-    """Operands with other dtypes and devices in the place of those named.
-
-    A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
-
-    Example:
-        >>> meant((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
-        (1, {'dtype': torch.float64})
-    """
-    if not instead:
-        return operands
-
-    def swapped(leaf: Any) -> Any:
-        return instead.get(leaf, leaf) if isinstance(leaf, torch.dtype | torch.device) else leaf
-
-    return torch.fx.node.map_aggregate(operands, swapped)
 
 
 def halves(tensors: Iterable[Any]) -> frozenset[torch.dtype]:

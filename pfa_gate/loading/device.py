@@ -3,12 +3,13 @@
 import copy
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from pfa_gate.errors import ConfigError
 from pfa_gate.loading.batch import Batch
@@ -108,12 +109,40 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     moved: dict[int, Tensor] = {}
     for tensor in _tensors(model):
-        there = tensor.detach().to(device)
-        parameter = isinstance(tensor, nn.Parameter)
-        moved[id(tensor)] = nn.Parameter(there, tensor.requires_grad) if parameter else there
+        sent = tensor.detach().to(device)
+        moved[id(tensor)] = nn.Parameter(sent, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else sent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
-        return copy.deepcopy(model, moved)
+        there = copy.deepcopy(model, moved)
+    retell(there, {where(model): device})
+    return there
+
+
+def retell(model: nn.Module, instead: Mapping[Any, Any]) -> None:
+    """Change, in place, the dtypes and devices that the graphs of a model name; see `meant`."""
+    for module in model.modules():
+        if isinstance(module, GraphModule) and instead:
+            for node in module.graph.nodes:
+                node.args, node.kwargs = meant((node.args, node.kwargs), instead)
+            module.recompile()
+
+
+def meant(operands: Any, instead: Mapping[Any, Any]) -> Any:
+    """Operands with other dtypes and devices in the place of those named.
+
+    A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
+
+    Example:
+        >>> meant((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
+        (1, {'dtype': torch.float64})
+    """
+    if not instead:
+        return operands
+
+    def swapped(leaf: Any) -> Any:
+        return instead.get(leaf, leaf) if isinstance(leaf, torch.dtype | torch.device) else leaf
+
+    return torch.fx.node.map_aggregate(operands, swapped)
 
 
 def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling.program import halves, meant
+from pfa_gate.coupling.program import halves
 from pfa_gate.errors import SurgeryError
+from pfa_gate.loading.device import retell
 from pfa_gate.surgery.reference import Forward, Silenced
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -92,11 +92,7 @@ def _duplicate(model: nn.Module) -> nn.Module:
 
 def _wide(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The model in another precision; a graph that casts to the half precision of its own model no longer does."""
-    instead = dict.fromkeys(halves((*model.parameters(), *model.buffers())), dtype)
-    if isinstance(model, GraphModule) and instead:
-        for node in model.graph.nodes:
-            node.args, node.kwargs = meant((node.args, node.kwargs), instead)
-        model.recompile()
+    retell(model, dict.fromkeys(halves((*model.parameters(), *model.buffers())), dtype))
     return model.to(dtype)
 
 

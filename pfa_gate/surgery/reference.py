@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.program import Program, meant, operator_name
+from pfa_gate.coupling.program import Program, operator_name
+from pfa_gate.loading.device import meant
 from pfa_gate.surgery.cut import silence, zeroed
 from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains

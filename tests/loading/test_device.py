@@ -71,6 +71,14 @@ def test_a_program_runs_elsewhere_with_what_its_graph_makes() -> None:
     assert program.on(CPU) is program
 
 
+def test_a_model_that_is_a_graph_makes_its_tensors_where_it_is_taken() -> None:
+    batch = batch_of(torch.ones(3, 4))
+    graph = export_model(Tied(), batch.args, {}).exported.module()
+    there = placed(graph, META)
+    assert there(batch.args[0].to(META)).device == META
+    assert graph(*batch.args).device == CPU
+
+
 def test_labels_and_nested_inputs_move_too() -> None:
     (moved,) = ahead([batch_of({"a": [torch.ones(2)], "b": "word", "labels": [1, 2]})], META)
     assert (moved.kwargs["a"][0].device, moved.kwargs["b"], moved.labels.device) == (META, "word", META)
