@@ -165,11 +165,13 @@ class BudgetItem(pytest.Item):
 
     def _words(self, finding: "Finding") -> str:
         from pfa_gate.report.advice import advice  # noqa: PLC0415  only a failure needs it
+        from pfa_gate.report.view import clean, inert  # noqa: PLC0415
 
         record = self._gate.record
         helpful = advice(record, finding) if record is not None else ()
         notes = [f"  {note}" for note in (*finding.notes, *helpful)]
-        return "\n".join([finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"])
+        lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"]
+        return "\n".join(inert(clean(line)) for line in lines)
 
     def _again(self) -> str:
         """The command that judges this budget alone, by the same baseline."""

@@ -1,5 +1,6 @@
 """Words and rounding that all reports share: what a number, a name or a verdict looks like to people."""
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pfa_gate.record import Record, Scores
 # Sorting by severity: what must be seen first.
 SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
 _FRACTIONS = ("accuracy", "top5")
+_COMMAND = re.compile(r"^(\s*):(?=:)|##(?=\[)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(" " if sign.isspace() else "?" if unicodedata.category(sign)[0] == "C" else sign for sign in text)
+
+
+def inert(text: str) -> str:
+    """A text for a log: no line of it is a command to the runner of a workflow, which reads all that a step prints.
+
+    The runner takes a line that begins with two colons, and `##[` wherever it stands. A look-alike has neither.
+
+    Example:
+        >>> inert("  ::error::x"), inert("a::b ##[error]")
+        ('  ∶:error::x', 'a::b #♯[error]')
+    """
+    return _COMMAND.sub(lambda found: f"{found[1] or ''}∶" if found[0].endswith(":") else "#♯", text)
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -61,6 +61,14 @@ def test_zizmor_would_find_something(tmp_path: Path) -> None:
         ran("zizmor", "--offline", "--persona=pedantic", "--no-progress", bad)
 
 
+@pytest.mark.parametrize(("schema", "path"), [("workflows", WORKFLOWS[0]), ("actions", ACTIONS[0])], ids=str)
+def test_the_schemas_would_refuse_something(tmp_path: Path, schema: str, path: Path) -> None:
+    bad = tmp_path / path.name
+    bad.write_text(path.read_text("utf-8").replace("steps:", "stepps:"), "utf-8")
+    with pytest.raises(AssertionError, match="stepps"):
+        ran("check-jsonschema", "--builtin-schema", f"vendor.github-{schema}", bad)
+
+
 @pytest.mark.parametrize("path", [*ACTIONS, *WORKFLOWS], ids=named)
 def test_every_foreign_action_is_pinned_the_same_way(path: Path) -> None:
     uses = [line.strip().removeprefix("- ") for line in path.read_text("utf-8").splitlines() if "uses:" in line]

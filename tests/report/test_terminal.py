@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import records
-from examples import changed
+from examples import changed, named
 from goldens import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +97,15 @@ def analyse_like(layer):
     """A Spectrum that has the eigenvalues of a record's layer."""
     values = np.array(layer.eigenvalues)
     return spectrum_of(Moments(10_000, np.zeros(64), np.diag(values) * 9_999.0))
+
+
+@pytest.mark.parametrize("name", ["::error::x", "##[add-mask]x", "a ::warning file=b::y", "::stop-commands::z" * 9])
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_no_line_is_a_command_to_the_runner_of_a_workflow(name, width, unicode):
+    text = render(named(name), width=width, colour=False, unicode=unicode, verbosity=2)
+    assert [line for line in text.splitlines() if line.lstrip().startswith("::") or "##[" in line] == []
+    assert max(map(cell_len, text.splitlines())) <= width
 
 
 def test_spectra_are_shown_with_vv_only():

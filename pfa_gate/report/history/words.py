@@ -8,7 +8,7 @@ from rich.text import Text
 from pfa_gate.budget.wording import plural
 from pfa_gate.report.history.past import Curve, Past, height
 from pfa_gate.report.terminal.grid import lay_out, shorten
-from pfa_gate.report.view import ASCII, UNICODE, Glyphs, clean
+from pfa_gate.report.view import ASCII, UNICODE, Glyphs, clean, inert
 
 _MOST = 40
 # Narrower than this there is no room for the first value beside the last.
@@ -33,7 +33,7 @@ def words(pasts: Sequence[Past], refused: Sequence[str] = (), *, width: int = 80
     lines = [line for past in pasts for line in _gate(past, glyphs, width)]
     lines += [f"Left out: {clean(sentence)}" for sentence in refused]
     text = "\n".join(shorten(line, width, glyphs.dots) for line in lines or ["There is no record yet."]) + "\n"
-    return text if unicode else text.encode("ascii", "replace").decode("ascii")
+    return inert(text) if unicode else inert(text).encode("ascii", "replace").decode("ascii")
 
 
 def _gate(past: Past, glyphs: Glyphs, width: int) -> Iterator[str]:

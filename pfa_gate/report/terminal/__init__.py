@@ -17,7 +17,7 @@ from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
 from pfa_gate.report.terminal.spectra import spectra_section
 from pfa_gate.report.terminal.waterfall import recovery_section
-from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline
+from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline, inert
 
 __all__ = ["printed", "render"]
 
@@ -84,7 +84,7 @@ def printed(lines: Sequence[Text], width: int, colour: bool) -> str:
         for line in lines:
             line.truncate(width, overflow="crop")
             console.print(line, no_wrap=True, crop=False, overflow="ignore")
-    return capture.get()
+    return inert(capture.get())
 
 
 def _header(record: Record, look: Look) -> list[Text]:
