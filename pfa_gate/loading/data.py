@@ -94,7 +94,8 @@ def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
         >>> [batch.size for batch in batches_of((images, labels), "digits", Sampling(batch_size=3))]
         [3, 2]
     """
-    with reading(name):
+    # A one-shot iterator is read here: it too draws from the seed.
+    with reading(name), Randomness(sampling.seed).borrowed():
         source = _source(data, sampling)
     batches = Batches(name, source, sampling.seed)
     if next(iter(batches), None) is None:

@@ -322,3 +322,8 @@ def test_errors_while_reading_carry_the_place() -> None:
     with pytest.raises(DataError) as caught:
         list(batches)
     assert caught.value.where == ("pfa.yaml:9:13",)
+
+
+def test_a_one_shot_iterator_draws_from_the_seed() -> None:
+    first, again = (opened((torch.randn(4, 2) for _ in range(3)), seed=5) for _ in range(2))
+    assert torch.equal(inputs(first), inputs(again))
