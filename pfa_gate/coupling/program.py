@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export._tree_utils import reorder_kwargs
-from torch.fx import Interpreter, Node
+from torch.fx import Graph, Node
+from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from pfa_gate.loading.device import meant
@@ -109,8 +110,32 @@ class Program:
         spec = self.exported.call_spec.in_spec
         ordered = reorder_kwargs(dict(kwargs), spec) if spec is not None else dict(kwargs)
         flat = pytree.tree_leaves((args, ordered), is_leaf=lambda leaf: leaf is None)
-        outputs = _Runner(self, observe, instead or {}).run(*self._held(), *flat, enable_io_processing=False)
+        outputs = self._executed(iter([*self._held(), *flat]), observe, instead or {})
         return pytree.tree_unflatten(outputs, self.exported.call_spec.out_spec)
+
+    def _executed(
+        self, inputs: Iterator[Any], observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]
+    ) -> Any:
+        # torch.fx.Interpreter does the same with more ceremony at each node, which a pass over small images feels.
+        values: dict[Node, Any] = {}
+        spent = _spent(self.exported.graph)
+        for node in self.exported.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(inputs)
+            elif node.op == "get_attr":
+                values[node] = operator.attrgetter(node.target)(self.exported.graph_module)
+            elif node in self.constants:
+                values[node] = self.constants[node]
+            else:
+                args, kwargs = meant(map_arg((node.args, node.kwargs), values.__getitem__), self.instead)
+                if node.op == "output":
+                    return args[0]
+                values[node] = instead.get(node, node.target)(*args, **kwargs)
+            if observe is not None and node.op == "call_function":
+                observe(node, values[node])
+            for source in spent.get(node, ()):
+                del values[source]
+        raise AssertionError("an exported graph ends in its output")
 
     def _held(self) -> list[Any]:
         return [self.tensors[name] for name in held_names(self.exported).values()]
@@ -120,27 +145,13 @@ class Program:
 _MAKING = frozenset("arange zeros ones full empty scalar_tensor new_zeros new_ones eye linspace".split())
 
 
-class _Runner(Interpreter):
-    def __init__(self, program: Program, observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]) -> None:
-        super().__init__(program.exported.graph_module, garbage_collect_values=True)
-        self._program = program
-        self._observe = observe
-        self._instead = instead
-
-    def fetch_args_kwargs_from_env(self, n: Node) -> Any:
-        return meant(super().fetch_args_kwargs_from_env(n), self._program.instead)
-
-    def run_node(self, n: Node) -> Any:
-        if n.op == "call_function" and n in self._program.constants:
-            return self._program.constants[n]
-        if n in self._instead:
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            value = self._instead[n](*args, **kwargs)
-        else:
-            value = super().run_node(n)
-        if self._observe is not None and n.op == "call_function":
-            self._observe(n, value)
-        return value
+def _spent(graph: Graph) -> dict[Node, list[Node]]:
+    """For each node the values that nobody reads after it."""
+    last = {source: node for node in graph.nodes for source in node.all_input_nodes}
+    spent: dict[Node, list[Node]] = {}
+    for source, node in last.items():
+        spent.setdefault(node, []).append(source)
+    return spent
 
 
 def halves(tensors: Iterable[Any]) -> frozenset[torch.dtype]:

@@ -78,7 +78,9 @@ def _chosen(
 
 
 def _counted(config: GateConfig, subject: Subject, stages: Stages) -> Iterator[Batch]:
-    return stages.counted("probing", subject.probe, -(-subject.probe.samples // config.probe.batch_size))
+    """The probe's batches, each reported; how many there are is known beforehand where pfa.yaml says so."""
+    most = -(-(config.probe.samples or 0) // config.probe.batch_size)
+    return stages.counted("probing", subject.probe.first_pass(), most)
 
 
 def _cut(work: Work, measured: Measured, stages: Stages, hands: Hands) -> Cut:
@@ -95,17 +97,20 @@ def _cut(work: Work, measured: Measured, stages: Stages, hands: Hands) -> Cut:
         inactive = measured.spectra.inactive
         coupling, smaller = cut_exactly(config, subject, measured.coupling, decision.selection.kept, inactive)
         small = cost(smaller.model, subject.example)
-    smaller, steps = recover(config, subject, (measured.program, smaller), stages, hands)
-    scores = _scores(subject, smaller, stages, hands)
+    smaller, steps, last = recover(config, subject, (measured.program, smaller), stages, hands)
+    scores = _scores(subject, smaller, last, stages, hands)
     return Cut(coupling, decision, smaller, small, scores, _latency(config, subject, smaller, stages), steps)
 
 
-def _scores(subject: Subject, smaller: Compressed, stages: Stages, hands: Hands) -> tuple[Score, Score] | None:
+def _scores(
+    subject: Subject, smaller: Compressed, last: Score | None, stages: Stages, hands: Hands
+) -> tuple[Score, Score] | None:
+    """Of both models; `last` is that of the smaller one where recovery has taken it already."""
     if subject.evaluation is None:
         return None
     with stages.stage("scoring", "evaluation", "metric"):
         full = hands.score(subject, subject.model, in_parts=True)
-        return full, hands.score(subject, smaller.model, in_parts=True)
+        return full, last or hands.score(subject, smaller.model, in_parts=True)
 
 
 def _latency(config: GateConfig, subject: Subject, smaller: Compressed, stages: Stages) -> float | None:

@@ -11,6 +11,7 @@ from torch import nn
 from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.coupling import Program
+from pfa_gate.evaluation import Score
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
@@ -36,7 +37,7 @@ Step = Callable[[nn.Module], Done]
 
 def recover(
     config: GateConfig, subject: Subject, cut: tuple[Program, Compressed], stages: Stages, hands: Hands = ALONE
-) -> tuple[Compressed, tuple[RecoveryStep, ...]]:
+) -> tuple[Compressed, tuple[RecoveryStep, ...], Score | None]:
     """Run the steps of pfa.yaml on a proved smaller model.
 
     Args:
@@ -47,25 +48,32 @@ def recover(
         hands: who scores.
 
     Returns:
-        The smaller model after the last step, and what each one bought; nothing of the latter without any step.
+        The smaller model after the last step, what each one bought (nothing without any step), and the model's score,
+        or None without any step or evaluation.
     """
     full, compressed = cut
     if not config.recovery:
-        return compressed, ()
+        return compressed, (), None
     model = compressed.model
-    found = [RecoveryStep("cut", _scored(hands, subject, model), 0.0)]
+    score = _scored(hands, subject, model)
+    found = [RecoveryStep("cut", _value(score), 0.0)]
     for name, step in _steps(config, subject, full, compressed, stages):
         started = time.perf_counter()
         with stages.stage(name, "recovery"):
             done = step(model)
         taken, model = time.perf_counter() - started, done.model
-        found.append(RecoveryStep(name, _scored(hands, subject, model), round(taken, 3), done.detail, done.repairs))
+        score = _scored(hands, subject, model, in_parts=len(found) == len(config.recovery))
+        found.append(RecoveryStep(name, _value(score), round(taken, 3), done.detail, done.repairs))
     model.kept = compressed.kept  # type: ignore[assignment]
-    return replace(compressed, model=model), tuple(found)
+    return replace(compressed, model=model), tuple(found), score
 
 
-def _scored(hands: Hands, subject: Subject, model: nn.Module) -> float | None:
-    return None if subject.evaluation is None else finite(hands.score(subject, model).value)
+def _scored(hands: Hands, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score | None:
+    return None if subject.evaluation is None else hands.score(subject, model, in_parts=in_parts)
+
+
+def _value(score: Score | None) -> float | None:
+    return None if score is None else finite(score.value)
 
 
 def _steps(

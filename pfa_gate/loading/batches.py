@@ -73,10 +73,17 @@ class Batches:
 
     @cached_property
     def _measured(self) -> tuple[int, str]:
+        for _ in self.first_pass():
+            pass
+        return self._measured
+
+    def first_pass(self) -> Iterator[Batch]:
+        """A pass after which `samples` and `sha256` need none of their own."""
         fingerprint = Fingerprint()
         for batch in self:
             fingerprint.update(batch)
-        return fingerprint.samples, fingerprint.hexdigest()
+            yield batch
+        vars(self)["_measured"] = fingerprint.samples, fingerprint.hexdigest()
 
     def example(self, samples: int = 2) -> Batch:
         """Give the first samples as one batch, without labels.

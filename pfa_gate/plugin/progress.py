@@ -65,14 +65,18 @@ class ProgressLine:
 
 
 def line(gate: str, stage: str, done: int, total: int) -> str:
-    """Put progress in words and, where a stage has steps, a bar.
+    """Put progress in words and, where a stage has steps, a bar; a total of 0 is one that nobody knows.
 
     Example:
         >>> line("digits", "probing", 2, 8)
         'digits: probing [######..................] 2/8'
         >>> line("digits", "loading", 0, 1)
         'digits: loading'
+        >>> line("digits", "probing", 2, 0)
+        'digits: probing, 2 so far'
     """
+    if done and not total:
+        return f"{gate}: {stage}, {done} so far"
     if total <= 1:
         return f"{gate}: {stage}"
     full = min(_BAR, _BAR * done // total)
