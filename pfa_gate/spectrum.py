@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import rel_entr
 
-from pfa_gate.covariance import Matrix, Moments, Responses, Shards, as_rows, covariance, merge, merge_all
+from pfa_gate.covariance import Matrix, Moments, Responses, Shards, as_rows, covariance, merge, merge_all, shards_of
 from pfa_gate.errors import DataError, TooFewSamplesError
 
 _INACTIVE = 1e-6
@@ -83,7 +83,7 @@ def analyse(responses: Responses) -> Spectrum:
         responses: [N, C], NumPy or torch, any real dtype; N > C.
 
     Returns:
-        The spectrum, with a jackknife standard error where there are samples enough for one.
+        The spectrum, with a jackknife standard error where there are samples enough for one, and at most 4,096 filters.
 
     Raises:
         DataError: not a matrix of real numbers.
@@ -97,7 +97,7 @@ def analyse(responses: Responses) -> Spectrum:
         [0.333, 0.333, 0.333]
     """
     rows = as_rows(responses)
-    shards = Shards(rows.shape[1])
+    shards = Shards(rows.shape[1], shards_of(rows.shape[1]))
     shards.add(rows)
     return spectrum_of_shards(shards.moments())
 

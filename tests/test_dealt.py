@@ -22,6 +22,7 @@ from pfa_gate.covariance import (
     merge_shards,
 )
 from pfa_gate.errors import DataError, NotFiniteError
+from pfa_gate.spectrum import analyse, spectrum_of_shards
 
 
 def rows_of(samples: int, filters: int = 5, mean: float = 1e3) -> np.ndarray:
@@ -35,6 +36,19 @@ def assert_same_shards(one: tuple[Moments, ...], two: tuple[Moments, ...], toler
         np.testing.assert_allclose(mine.mean, theirs.mean, rtol=tolerance)
         largest = theirs.scatter.diagonal().max()
         np.testing.assert_allclose(mine.scatter, theirs.scatter, rtol=tolerance, atol=tolerance * largest)
+
+
+def test_a_wide_layer_is_kept_in_one_shard_wherever_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pfa_gate.covariance.shards.WIDEST", 5)
+    narrow, wide = rows_of(40, 5), rows_of(40, 6)
+    whole = accumulate([{"narrow": narrow, "wide": wide}], {})
+    dealt = accumulate_dealt([({"narrow": narrow, "wide": wide}, {"narrow": 0, "wide": 0})], {})
+    for found in (whole, dealt):
+        assert [len(found[name]) for name in ("narrow", "wide")] == [8, 1]
+    assert_same_shards(whole["wide"], dealt["wide"])
+    assert analyse(narrow).kl_stderr is not None
+    assert analyse(wide).kl_stderr is None
+    assert spectrum_of_shards(whole["wide"]).kl_ratio == pytest.approx(analyse(wide).kl_ratio, rel=1e-12)
 
 
 @given(data=st.data(), batch=st.integers(1, 90), samples=st.integers(1, 400), machines=st.integers(1, 6))

@@ -9,7 +9,7 @@ PYTEST_DONT_REWRITE
 from pfa_gate.covariance.dealt import Dealt, accumulate_dealt, merge_shards
 from pfa_gate.covariance.moments import Moments, covariance, merge, merge_all, subset, update
 from pfa_gate.covariance.rows import Matrix, Responses, as_rows
-from pfa_gate.covariance.shards import Shards, accumulate
+from pfa_gate.covariance.shards import Shards, accumulate, shards_of
 from pfa_gate.covariance.summed import merge_by_sums
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "merge_all",
     "merge_by_sums",
     "merge_shards",
+    "shards_of",
     "subset",
     "update",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pfa_gate.covariance.moments import Moments, merge
 from pfa_gate.covariance.rows import Responses, as_rows
-from pfa_gate.covariance.shards import SHARDS, Shards
+from pfa_gate.covariance.shards import SHARDS, Shards, shards_of
 from pfa_gate.errors import DataError, PFAGateError
 
 
@@ -72,7 +72,7 @@ def accumulate_dealt(
             try:
                 rows = as_rows(responses)
                 if place not in dealt:
-                    dealt[place] = Dealt(rows.shape[1], 1 if place in whole else SHARDS)
+                    dealt[place] = Dealt(rows.shape[1], shards_of(rows.shape[1], whole=place in whole))
                 dealt[place].add(rows, starts[place])
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__

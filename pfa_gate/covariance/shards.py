@@ -15,7 +15,22 @@ from pfa_gate.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, PFAGateError
 
 SHARDS = 8
+WIDEST = 4096  # eight matrices of this many filters take a gigabyte
 _ROWS = 128
+
+
+def shards_of(filters: int, *, whole: bool = False) -> int:
+    """In how many shards moments are kept: 8, and 1 where no jackknife is wanted or 8 would take gigabytes.
+
+    Args:
+        filters: C.
+        whole: no jackknife is wanted.
+
+    Example:
+        >>> shards_of(512), shards_of(512, whole=True), shards_of(8192)
+        (8, 1, 1)
+    """
+    return 1 if whole or filters > WIDEST else SHARDS
 
 
 class Shards:
@@ -77,8 +92,10 @@ class Shards:
 
     def _pass_on(self) -> None:
         waiting, self._waiting = self._block[: self._waiting], 0
-        for number, each in enumerate(self._sums):
-            each.add(waiting[number :: len(self._sums)])
+        # Overflow is reported once, by `covariance`.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for number, each in enumerate(self._sums):
+                each.add(waiting[number :: len(self._sums)])
 
 
 class _Sum:
@@ -95,15 +112,13 @@ class _Sum:
         if self._lent:
             self._scatter, self._lent = self._scatter.copy(order="F"), False
         count = self._count + len(rows)
-        # Overflow is reported once, by `covariance`.
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = rows.mean(axis=0)
-            step = mean - self._mean
-            # The step between old and new mean is one row more (Chan, Golub and LeVeque 1979): all is one product.
-            centred = np.empty((len(rows) + 1, len(mean)))
-            np.subtract(rows, mean, out=centred[:-1])
-            np.multiply(step, sqrt(self._count * len(rows) / count), out=centred[-1])
-            self._mean = self._mean + step * (len(rows) / count)
+        mean = np.add.reduce(rows) / len(rows)
+        step = mean - self._mean
+        # The step between old and new mean is one row more (Chan, Golub and LeVeque 1979): all is one product.
+        centred = np.empty((len(rows) + 1, len(mean)))
+        np.subtract(rows, mean, out=centred[:-1])
+        np.multiply(step, sqrt(self._count * len(rows) / count), out=centred[-1])
+        self._mean = self._mean + step * (len(rows) / count)
         self._count = count
         self._scatter = dsyrk(1.0, centred.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1)
 
@@ -131,7 +146,7 @@ def accumulate(
     Args:
         stream: for each batch, place -> responses [n, C].
         layers: place -> the name by which people know it, for errors.
-        whole: places of which no jackknife is wanted: they are kept in one shard.
+        whole: places of which no jackknife is wanted: they are kept in one shard, as those above 4,096 filters are.
 
     Returns:
         Place -> the moments of its shards.
@@ -149,15 +164,16 @@ def accumulate(
         for place, responses in batch.items():
             try:
                 if place not in shards:
-                    shards[place] = _shards(responses, 1 if place in whole else SHARDS)
+                    shards[place] = _shards(responses, whole=place in whole)
                 shards[place].add(responses)
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__
     return {place: each.moments() for place, each in shards.items()}
 
 
-def _shards(responses: Responses, count: int) -> "Shards | FarShards":
+def _shards(responses: Responses, *, whole: bool) -> "Shards | FarShards":
     far = far_tensor(responses)
     if far is not None and far.ndim == 2:
-        return FarShards(far.shape[1], count, far.device)
-    return Shards(as_rows(responses).shape[1], count)
+        return FarShards(far.shape[1], shards_of(far.shape[1], whole=whole), far.device)
+    filters = as_rows(responses).shape[1]
+    return Shards(filters, shards_of(filters, whole=whole))
