@@ -4,7 +4,6 @@ PYTEST_DONT_REWRITE
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,16 +18,15 @@ SENT = "pfa_gate"
 """Key of the plan in what xdist sends to its workers."""
 
 
-def wait_passively() -> None:
-    """Let torch's threads leave busy cores to others while they wait, unless the user wants it otherwise."""
-    if "torch" not in sys.modules:
-        # Read when torch is loaded; processes that this one starts inherit it.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process is a worker of xdist."""
     return hasattr(config, "workerinput")
+
+
+def has_workers(config: pytest.Config) -> bool:
+    """Whether this process is to start workers of xdist."""
+    asked = config.getoption("numprocesses", None) or config.getoption("tx", None)
+    return bool(asked) and not is_worker(config)
 
 
 def collects_elsewhere(config: pytest.Config) -> bool:

@@ -15,7 +15,8 @@ import pytest
 from pfa_gate.errors import RankError
 from pfa_gate.item import ANALYSIS, Analysis, Watch
 from pfa_gate.plugin.exits import refuse_success
-from pfa_gate.plugin.planning import wait_passively
+from pfa_gate.plugin.planning import has_workers
+from pfa_gate.plugin.threads import choose_threads
 from pfa_gate.ranks import Seat, seat_in
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Leader:
         Raises:
             UsageError: they do not come, or xdist is to run as well.
         """
-        if _has_workers(config):
+        if has_workers(config):
             raise pytest.UsageError(
                 "--pfa: torchrun's ranks and the workers of xdist (-n) do not go together.\n"
                 "  Leave out -n: the ranks share the work of a gate already."
@@ -83,7 +84,7 @@ class Follower:
         Raises:
             UsageError: the others do not come.
         """
-        if _has_workers(config):
+        if has_workers(config):
             return pytest.ExitCode.USAGE_ERROR  # rank 0 says why
         ranks = _joined(self.seat)
         from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
@@ -103,7 +104,7 @@ class Follower:
 
 
 def _joined(seat: Seat) -> "Ranks":
-    wait_passively()
+    choose_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     try:
         from pfa_gate.ranks.calls import join  # noqa: PLC0415  torch, for these runs alone
     except ImportError as error:
@@ -130,10 +131,6 @@ def _leading(ranks: "Ranks", root: Path) -> Analysis:
         return to_dict(lead(ranks, root, (document, gate, context), output, watch))
 
     return analyse
-
-
-def _has_workers(config: pytest.Config) -> bool:
-    return bool(config.getoption("numprocesses", None) or config.getoption("tx", None))
 
 
 def _ended(ranks: "Ranks", status: int) -> int:

@@ -13,14 +13,16 @@ import pytest
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile
 from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.ledger import Ledger
-from pfa_gate.plugin.planning import collects_elsewhere, is_worker, plan_of, require_gates, shown, wait_passively
+from pfa_gate.plugin.planning import collects_elsewhere, has_workers, is_worker, plan_of, require_gates, shown
 from pfa_gate.plugin.progress import watch_on
 from pfa_gate.plugin.summary import write_reports
+from pfa_gate.plugin.threads import choose_threads
 
 
 def start(config: pytest.Config) -> None:
     """Register what --pfa turns on."""
-    wait_passively()
+    if not has_workers(config):  # they choose for themselves
+        choose_threads(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
     if config.pluginmanager.hasplugin("xdist"):
         from pfa_gate.plugin.workers import GateWorkers  # noqa: PLC0415  its hooks exist only beside xdist
