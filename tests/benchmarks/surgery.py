@@ -4,6 +4,7 @@ A network of the size of ResNet-50 first: wanted under 15 s on two cores and mem
 network of the zoo at half of its filters, ours (traced, cut, proved) beside torch-pruning (cut, and runs), in one run.
 torch-pruning is installed into a temporary folder that only its own process sees; where that fails, it is not
 measured. It is told which layers feed the output, and otherwise used as its manual says; nobody proves its result.
+Seconds are of CPU, on one thread.
 """
 
 # ruff: noqa: E402  the zoo is no package
@@ -18,6 +19,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from statistics import median
 
 ZOO_FOLDERS = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "zoo")]
 sys.path[:0] = ZOO_FOLDERS
@@ -26,13 +28,12 @@ import torch
 from classics import BottleneckResNet
 from judging import ZOO, halves
 from networks import conditioned
-from rich.console import Console
 from rich.table import Table
+from surroundings import CONSOLE, Finding, keep
 
 from pfa_gate.coupling import inputs_of, trace
 from pfa_gate.surgery import compress
 
-CONSOLE = Console(width=130)
 LIMIT = 60  # seconds for one network
 OUTPUT = "it feeds the model's output"
 
@@ -53,6 +54,7 @@ def main() -> None:
         CONSOLE.print(f"torch-pruning {options.against}: not measured: {theirs}")
         theirs = {}
     CONSOLE.print(comparison(ours, theirs))
+    keep("surgery", [ratio(ours, theirs)] if theirs else [])
 
 
 def large() -> Table:
@@ -106,13 +108,13 @@ class Memory:
 def cut(name: str) -> dict[str, object]:
     """Ours: seconds, what is left, and how it went."""
     model, example = conditioned(ZOO[name].build()), ZOO[name].example()
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         groups = trace(model, example)
         result = compress(model, groups, halves(groups), inputs_of(example))
     except Exception as error:
-        return {"seconds": time.perf_counter() - start, "outcome": f"{type(error).__name__}: {error}"}
-    seconds = time.perf_counter() - start
+        return {"seconds": time.process_time() - start, "outcome": f"{type(error).__name__}: {error}"}
+    seconds = time.process_time() - start
     output = [layer for group in groups.groups if group.frozen == OUTPUT for layer in group.layers]
     left = groups.footprint({name: len(kept) for name, kept in halves(groups).items()}).parameters
     share = left / groups.footprint().parameters
@@ -140,7 +142,7 @@ def cut(name, output):
     model, example = conditioned(ZOO[name].build()), ZOO[name].example()
     run = (lambda: model(**example)) if isinstance(example, dict) else (lambda: model(example))
     before = sum(each.numel() for each in model.parameters())
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         pruner = torch_pruning.pruner.MagnitudePruner(
             model,
@@ -155,9 +157,9 @@ def cut(name, output):
             run()
     except BaseException as error:
         words = " ".join(str(error).split())[:60]
-        return {"seconds": time.perf_counter() - start, "outcome": f"{type(error).__name__}: {words}"}
+        return {"seconds": time.process_time() - start, "outcome": f"{type(error).__name__}: {words}"}
     left = sum(each.numel() for each in model.parameters()) / before
-    return {"seconds": time.perf_counter() - start, "left": left, "outcome": "runs" if left < 1 else "nothing cut"}
+    return {"seconds": time.process_time() - start, "left": left, "outcome": "runs" if left < 1 else "nothing cut"}
 
 for name, output in json.load(sys.stdin).items():
     signal.alarm(int(sys.argv[1]))
@@ -198,6 +200,18 @@ def comparison(ours: dict[str, dict[str, object]], theirs: dict[str, dict[str, o
         f"{len(ours)} networks", f"{good} proved", "", "", f"{runs} run" if theirs else "not measured", "", ""
     )
     return table
+
+
+def ratio(ours: dict[str, dict[str, object]], theirs: dict[str, dict[str, object]]) -> Finding:
+    """Theirs over ours, where ours is proved and theirs runs."""
+    ratios = [
+        float(str(theirs[name]["seconds"])) / float(str(own["seconds"]))
+        for name, own in ours.items()
+        if own["outcome"] == "proved" and theirs.get(name, {}).get("outcome") == "runs"
+    ]
+    measure = f"trace + cut, theirs / ours, median of {len(ratios)} networks"
+    CONSOLE.print(f"{measure}: {median(ratios):.2f}")
+    return Finding("torch-pruning", measure, median(ratios), ">= 1")
 
 
 def cells(found: dict[str, object]) -> tuple[str, str, str]:
