@@ -134,7 +134,10 @@ def timed(python: Path | str, code: str, file: Path) -> dict[str, Any]:
     unset = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"}  # each side's BLAS chooses for itself
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run([python, "-c", code, file], env=environment, check=True, capture_output=True, text=True)
+    # Python looks into the current folder first, where this file is called dnikit too.
+    done = subprocess.run(
+        [python, "-c", code, file], cwd=file.parent, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
