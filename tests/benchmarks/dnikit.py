@@ -1,8 +1,9 @@
 """Covariance, spectrum, recipe and selection beside DNIKit 2.0.0's PFA: `python tests/benchmarks/dnikit.py --help`.
 
 DNIKit is installed from PyPI into a throw-away environment, with NumPy and SciPy of the versions here. Both sides read
-the same float32 responses, each in batches of its own default size (32 and 128), and take turns in processes of their
-own with one thread; seconds are of CPU. Ours gives standard errors, which DNIKit has not: they are timed apart.
+the same float32 responses, each in batches of its own default size (32 and 128) unless --batch gives both the same,
+and take turns in processes of their own with one thread; seconds are of CPU. Ours gives standard errors, which DNIKit
+has not: they are timed apart.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from surroundings import CONSOLE, Finding, described, keep
 
 WANTED = {64: 1.5, 128: 1.5, 256: 1.5, 512: 1.5, 1024: 3.0, 2048: 8.0}
 SAMPLES = 20_000
+DEFAULTS = {"ours": 128, "theirs": 32}
 
 OURS = """
 from pfa_gate.covariance import Shards, merge_all
@@ -33,8 +35,8 @@ from pfa_gate.spectrum import spectrum, spectrum_of_shards
 
 def covariance(rows):
     shards = Shards(rows.shape[1])
-    for start in range(0, len(rows), 128):
-        shards.add(rows[start : start + 128])
+    for start in range(0, len(rows), BATCH):
+        shards.add(rows[start : start + BATCH])
     return shards.moments()
 
 stages = {
@@ -60,7 +62,7 @@ def selection(found):
     return keep
 
 stages = {
-    "covariance": lambda rows: _prepare_covariances(32, producer(rows)),
+    "covariance": lambda rows: _prepare_covariances(BATCH, producer(rows)),
     "spectrum": lambda held: {name: each._get_result() for name, each in held.items()},
     "recipe": lambda found: (PFA.Strategy.KL()(found), found)[1],
     "selection": selection,
@@ -91,7 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--filters", type=int, nargs="+", default=[*WANTED, 4096], help="4,096 is ours alone")
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--batch", type=int, help="of both sides")
     arguments = parser.parse_args()
+    batches = {side: arguments.batch or default for side, default in DEFAULTS.items()}
     CONSOLE.print(described())
     drawn = Table(title=f"Median seconds of CPU of {arguments.times}, {SAMPLES:,} responses")
     for head in ("C", "side", "covariance", "spectrum", "recipe", "selection", "total", "ratio", "wanted"):
@@ -102,7 +106,7 @@ def main() -> None:
         for filters in arguments.filters:
             file = Path(place) / "rows.npy"
             np.save(file, responses(filters))
-            found = [measured(python if filters in WANTED else None, file) for _ in range(arguments.times)]
+            found = [measured(python if filters in WANTED else None, file, batches) for _ in range(arguments.times)]
             findings += told(drawn, filters, found)
     CONSOLE.print(drawn)
     keep("dnikit", findings)
@@ -124,10 +128,12 @@ def responses(filters: int) -> np.ndarray:
     return mixed @ draw.standard_normal((filters, filters), np.float32)
 
 
-def measured(python: Path | None, file: Path) -> dict[str, dict[str, Any]]:
+def measured(python: Path | None, file: Path, batches: dict[str, int]) -> dict[str, dict[str, Any]]:
     """One run of each side, in turn."""
     sides = {"ours": (sys.executable, OURS)} | ({"theirs": (python, THEIRS)} if python else {})
-    return {side: timed(command, code + TIMED, file) for side, (command, code) in sides.items()}
+    return {
+        side: timed(command, f"BATCH = {batches[side]}\n{code}{TIMED}", file) for side, (command, code) in sides.items()
+    }
 
 
 def timed(python: Path | str, code: str, file: Path) -> dict[str, Any]:

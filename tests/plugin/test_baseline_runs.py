@@ -69,7 +69,7 @@ def test_from_the_first_run_to_an_increase(project: pytest.Pytester) -> None:
     assert worse.ret == 1
     assert "the baseline's 0 + 0.01" in said(worse)
     assert f"it was 0.000 in the baseline of {lower['gates']['digits']['written']}" in said(worse)
-    (command,) = [line for line in worse.outlines if line.startswith("  Again: ")]
+    (command,) = {line for line in worse.outlines if line.startswith("  Again: ")}
     assert command == "  Again: pytest --pfa --pfa-baseline 'a lower one.json' pfa.yaml::digits::layers.kl"
     pasted = project.run(sys.executable, "-m", *shlex.split(command.partition(": ")[2]))
     pasted.assert_outcomes(failed=1)
