@@ -288,7 +288,7 @@ def drop_notes(drop: float, interval: tuple[float, float] | None, limit: str = "
 def test_an_evaluation_too_small_for_its_limit_says_which_size_would_do() -> None:
     assert drop_notes(0.004, (-0.006, 0.014)) == (
         "Within noise: the drop lies between -0.60 and 1.40 pp (95 %).",
-        "398 samples resolve a drop to 1.00 pp, which is wider than the limit; about 1600 would do.",
+        "398 samples resolve a drop to 1.00 pp, which is wider than the limit; about 1,600 would do.",
     )
     assert drop_notes(0.001, (-0.001, 0.003)) == ()
     assert drop_notes(0.001, None) == ()
@@ -302,5 +302,5 @@ def test_the_size_that_would_do_does() -> None:
     )
     config = records.gate(budgets={"compressed": {"accuracy_drop": "0.5 pp"}})
     (note,) = [each for each in judge(config, measured, records.place_of)[1].notes if "would do" in each]
-    enough = int(note.split()[-3])
+    enough = int(note.split()[-3].replace(",", ""))
     assert 1.96 * math.sqrt((lost + won - (lost - won) ** 2) / enough) == pytest.approx(0.005, rel=0.05)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pfa_gate.budget.finding import Judgement, Outcome
 from pfa_gate.budget.measurements import Exactness, Measurements, Size
-from pfa_gate.budget.wording import amount, apart, listed, significant
+from pfa_gate.budget.wording import amount, apart, listed
 from pfa_gate.config import Limit
 
 _UNITS = {"parameters": ("", "parameters"), "bytes": ("B", ""), "macs": ("", "MACs")}
@@ -100,7 +100,7 @@ def _resolution(measurements: Measurements, allowed: float) -> Iterator[str]:
         # The interval narrows with the root of the samples; adjusted ones included, as the interval counts them.
         enough = math.ceil((samples + 2) * (half / allowed) ** 2)
         fact = f"{samples:,} samples resolve a drop to {_points(half)} pp, which is wider than the limit"
-        yield f"{fact}; about {significant(enough, 2)} would do."
+        yield f"{fact}; about {round(enough, 1 - math.floor(math.log10(enough))):,} would do."
 
 
 def _points(share: float) -> str:
