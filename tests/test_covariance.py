@@ -129,6 +129,14 @@ class TestShards:
         for number, shard in enumerate(shards.moments()):
             assert_same(shard, moments(rows[number::8]), 1e-12)
 
+    def test_a_look_half_way_deals_no_sample_to_another_shard(self):
+        rows, shards = responses(samples=1500), Shards(7)
+        for part in np.split(rows, [3, 603, 1201]):
+            shards.add(part)
+            shards.moments()
+        for number, shard in enumerate(shards.moments()):
+            assert_same(shard, moments(rows[number::8]), 1e-12)
+
     def test_what_was_read_half_way_stays_as_it_was(self):
         rows, shards = responses(samples=1500), Shards(7)
         shards.add(rows[:600])

@@ -54,7 +54,7 @@ class Shards:
     def __init__(self, filters: int, shards: int = SHARDS) -> None:
         self._sums = tuple(_Sum(filters) for _ in range(shards))
         self._block = np.empty((shards * _ROWS, filters))
-        self._waiting = 0
+        self._waiting, self._next = 0, 0
 
     def add(self, responses: Responses) -> None:
         """Take the next samples of the stream, [n, C], any real dtype.
@@ -95,7 +95,8 @@ class Shards:
         # Overflow is reported once, by `covariance`.
         with np.errstate(over="ignore", invalid="ignore"):
             for number, each in enumerate(self._sums):
-                each.add(waiting[number :: len(self._sums)])
+                each.add(waiting[(number - self._next) % len(self._sums) :: len(self._sums)])
+        self._next = (self._next + len(waiting)) % len(self._sums)
 
 
 class _Sum:
