@@ -229,6 +229,14 @@ class TestInput:
         with pytest.raises(NotFiniteError, match="filter 1, 4"):
             Shards(7).add(rows.astype(np.float32))
 
+    def test_what_is_finite_in_a_wider_dtype_alone_is_refused(self):
+        huge = np.full((2, 1), np.finfo(np.float64).max, np.longdouble) * 2
+        if not np.isfinite(huge).all():
+            pytest.skip("longdouble is float64 on this platform")
+        for take in (as_rows, Shards(1).add):
+            with pytest.raises(NotFiniteError, match="1 of 1 filters"):
+                take(huge)
+
     def test_many_broken_filters_are_abridged(self):
         with pytest.raises(NotFiniteError, match=r"filter 0, 1, 2, 3, 4, 5, 6, 7, \.\.\.\."):
             as_rows(np.full((2, 20), np.nan))

@@ -37,6 +37,16 @@ def as_rows(responses: Responses) -> Matrix:
         >>> as_rows(np.array([[100], [100]], dtype=np.int8)).sum()
         np.float64(200.0)
     """
+    return as_matrix(responses).astype(np.float64, copy=False)
+
+
+def as_matrix(responses: Responses) -> npt.NDArray[np.generic]:
+    """As `as_rows`, in the dtype they came in, if that is no wider: for those who copy them into float64 of their own.
+
+    Example:
+        >>> as_matrix(np.ones((2, 1), np.float32)).dtype
+        dtype('float32')
+    """
     array = _array(responses)
     if array.dtype.kind not in "biuf":
         raise DataError(
@@ -48,9 +58,11 @@ def as_rows(responses: Responses) -> Matrix:
             f"Responses must be a matrix [samples, filters]; these have shape {list(array.shape)}.",
             remedy="Pool every axis that is neither sample nor filter, for example by its maximum.",
         )
-    rows = array.astype(np.float64, copy=False)
-    _refuse_not_finite(rows)
-    return rows
+    if array.dtype.itemsize > 8:  # wider than float64, in which a number of theirs may be infinite
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
+    _refuse_not_finite(array)
+    return array
 
 
 def _array(responses: Responses) -> npt.NDArray[np.generic]:
@@ -63,11 +75,13 @@ def _array(responses: Responses) -> npt.NDArray[np.generic]:
                 remedy="Give every sample the same number of filters.",
             ) from error
     tensor = responses.detach().cpu()
-    # NumPy has no bfloat16, so the widening happens on torch's side.
-    return np.asarray(tensor.numpy() if tensor.is_complex() else tensor.double().numpy())
+    try:
+        return np.asarray(tensor.numpy())
+    except TypeError:  # NumPy has no bfloat16, so the widening happens on torch's side
+        return np.asarray(tensor.double().numpy())
 
 
-def _refuse_not_finite(rows: Matrix) -> None:
+def _refuse_not_finite(rows: npt.NDArray[np.generic]) -> None:
     finite = np.isfinite(rows)
     if finite.all():
         return

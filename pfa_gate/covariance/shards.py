@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from math import sqrt
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg.blas import dsyrk
 
 from pfa_gate.covariance.far import FarShards, far_tensor
 from pfa_gate.covariance.moments import Moments
-from pfa_gate.covariance.rows import Matrix, Responses, as_rows
+from pfa_gate.covariance.rows import Matrix, Responses, as_matrix, as_rows
 from pfa_gate.errors import DataError, PFAGateError
 
 SHARDS = 8
@@ -38,7 +39,7 @@ class Shards:
 
     Sample i of the stream goes to shard i modulo 8. Rows wait in a block of fixed size, so the
     moments do not depend on how the stream was cut into batches, to the last bit. Memory is
-    8 C^2 + 1024 C numbers, however many samples come.
+    8 C^2 + 1032 C numbers, however many samples come.
 
     Args:
         filters: C.
@@ -53,7 +54,8 @@ class Shards:
 
     def __init__(self, filters: int, shards: int = SHARDS) -> None:
         self._sums = tuple(_Sum(filters) for _ in range(shards))
-        self._block = np.empty((shards * _ROWS, filters))
+        # The rows of each shard wait side by side, with room for one row more.
+        self._block = np.empty((shards, _ROWS + 1, filters))
         self._waiting, self._next = 0, 0
 
     def add(self, responses: Responses) -> None:
@@ -66,18 +68,17 @@ class Shards:
         Example:
             >>> Shards(1).add([[True], [False]])
         """
-        rows = as_rows(responses)
-        if rows.shape[1] != self._block.shape[1]:
+        rows = as_matrix(responses)  # of float64 once they are in the block
+        if rows.shape[1] != self._block.shape[2]:
             raise DataError(
-                f"A batch has {rows.shape[1]} filters; the batches before it had {self._block.shape[1]}.",
+                f"A batch has {rows.shape[1]} filters; the batches before it had {self._block.shape[2]}.",
                 remedy="Give every batch of a layer the same number of filters.",
             )
         while len(rows):
-            taken = min(len(rows), len(self._block) - self._waiting)
-            self._block[self._waiting : self._waiting + taken] = rows[:taken]
-            self._waiting += taken
+            taken = min(len(rows), len(self._sums) * _ROWS - self._waiting)
+            self._deal(rows[:taken])
             rows = rows[taken:]
-            if self._waiting == len(self._block):
+            if self._waiting == len(self._sums) * _ROWS:
                 self._pass_on()
 
     def moments(self) -> tuple[Moments, ...]:
@@ -90,13 +91,22 @@ class Shards:
         self._pass_on()
         return tuple(each.moments() for each in self._sums)
 
+    def _deal(self, rows: npt.NDArray[np.generic]) -> None:
+        number = len(self._sums)
+        for first in range(min(number, len(rows))):
+            place, mine = self._waiting + first, rows[first::number]
+            start = place // number
+            self._block[(self._next + place) % number, start : start + len(mine)] = mine
+        self._waiting += len(rows)
+
     def _pass_on(self) -> None:
-        waiting, self._waiting = self._block[: self._waiting], 0
+        number = len(self._sums)
         # Overflow is reported once, by `covariance`.
         with np.errstate(over="ignore", invalid="ignore"):
-            for number, each in enumerate(self._sums):
-                each.add(waiting[(number - self._next) % len(self._sums) :: len(self._sums)])
-        self._next = (self._next + len(waiting)) % len(self._sums)
+            for first in range(min(number, self._waiting)):
+                lane, rows = (self._next + first) % number, len(range(first, self._waiting, number))
+                self._sums[lane].add(self._block[lane, : rows + 1])
+        self._next, self._waiting = (self._next + self._waiting) % number, 0
 
 
 class _Sum:
@@ -106,22 +116,20 @@ class _Sum:
         self._count, self._mean = 0, np.zeros(filters)
         self._scatter, self._lent = np.zeros((filters, filters), order="F"), False
 
-    def add(self, rows: Matrix) -> None:
-        """Take float64 rows [n, C] that are known to be finite; n may be 0."""
-        if not len(rows):
-            return
+    def add(self, block: Matrix) -> None:
+        """Take finite rows [n, C]: `block`, float64 [n + 1, C], has room for one more behind them, and is spent."""
+        rows, more = block[:-1], block[-1]
         if self._lent:
             self._scatter, self._lent = self._scatter.copy(order="F"), False
         count = self._count + len(rows)
         mean = np.add.reduce(rows) / len(rows)
         step = mean - self._mean
         # The step between old and new mean is one row more (Chan, Golub and LeVeque 1979): all is one product.
-        centred = np.empty((len(rows) + 1, len(mean)))
-        np.subtract(rows, mean, out=centred[:-1])
-        np.multiply(step, sqrt(self._count * len(rows) / count), out=centred[-1])
+        rows -= mean
+        np.multiply(step, sqrt(self._count * len(rows) / count), out=more)
         self._mean = self._mean + step * (len(rows) / count)
         self._count = count
-        self._scatter = dsyrk(1.0, centred.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1)
+        self._scatter = dsyrk(1.0, block.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1)
 
     def moments(self) -> Moments:
         """All so far, without a copy: who adds more, adds to a copy."""
