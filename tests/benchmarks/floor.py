@@ -75,11 +75,14 @@ class Clock:
     """Seconds of CPU in each stage of a run."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {"start and imports": time.process_time()}
+        self.seconds: dict[str, float] = {"start and imports": self.now()}
         self._began: dict[str, float] = {}
 
+    def now(self) -> float:
+        return time.process_time()
+
     def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.process_time()
+        now = self.now()
         if done == 0:
             self._began[stage] = now
         elif stage in self._began and done == total:
