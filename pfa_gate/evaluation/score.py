@@ -143,7 +143,7 @@ def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArra
     _check_scores(scores, batch.size, metric, start)
     labels = _checked_labels(batch, scores.shape[1], metric)
     best = scores.topk(_HITS[metric], dim=1).indices.to(labels.device)
-    hits: npt.NDArray[np.float64] = (best == labels[:, None]).any(dim=1).double().numpy()
+    hits: npt.NDArray[np.float64] = (best == labels[:, None]).any(dim=1).double().cpu().numpy()
     return hits
 
 
