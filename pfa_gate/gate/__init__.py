@@ -18,6 +18,7 @@ from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
 from pfa_gate.loading import load as load_subject
+from pfa_gate.loading.defaults import defaults_kept
 from pfa_gate.loading.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
@@ -85,6 +86,7 @@ def carried_out(
     return concluded(document, context, Stages(document, gate, progress), output, ALONE)
 
 
+@defaults_kept()
 def concluded(document: Document, context: Context, stages: Stages, output: Path | str | None, hands: Hands) -> Run:
     """Run the gate of these stages, measured by these hands; see `run`."""
     config = document.gate(stages.gate)
