@@ -1,18 +1,23 @@
 """model.onnx, where the extra `onnx` is installed: made from the exported program, checked in ONNX Runtime."""
 
+import copy
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.export._tree_utils import reorder_kwargs
+from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.program import ExportFailedError, check, quiet, reason_of
 from pfa_gate.coupling import Program
+from pfa_gate.coupling.export import writes
+from pfa_gate.coupling.program import operator_name
 from pfa_gate.surgery.proof import Inputs
 
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
@@ -26,14 +31,25 @@ def installed() -> bool:
 def write_onnx(program: Program, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:
     """Write model.onnx; in ONNX Runtime it must equal `model` on the inputs `tried`.
 
+    The program's graph may be changed, to another that computes the same: this form comes last.
+
     Raises:
         ExportFailedError: an operator has no ONNX form, or the runtime gives something else.
         OSError: the disk is full.
     """
     try:
+        content = _translated(_whole(program.exported), program, model, tried)
+    except ExportFailedError:  # the exporter's own way takes four times as long
+        content = _translated(program.exported, program, model, tried)
+    path.write_bytes(content)
+
+
+def _translated(exported: ExportedProgram, program: Program, model: nn.Module, tried: Sequence[Inputs]) -> bytes:
+    known: Any = _KNOWN if isinstance(exported, _Whole) else None
+    try:
         with quiet():
-            made: Any = torch.onnx.export(program.exported, (), dynamo=True, verbose=False)
-            content = made.model_proto.SerializeToString()
+            made: Any = torch.onnx.export(exported, (), dynamo=True, verbose=False, custom_translation_table=known)
+            content: bytes = made.model_proto.SerializeToString()
             session = importlib.import_module("onnxruntime").InferenceSession(
                 content, providers=["CPUExecutionProvider"]
             )
@@ -41,7 +57,69 @@ def write_onnx(program: Program, path: Path, model: nn.Module, tried: Sequence[I
         raise ExportFailedError(reason_of(error)) from error
     for inputs in tried:
         check(lambda given: _run(session, program, given), model, inputs)
-    path.write_bytes(content)
+    return content
+
+
+class _Whole(ExportedProgram):
+    """A program all of whose operators ONNX has: to take apart those that it has not, the exporter traces it anew."""
+
+    def run_decompositions(
+        self, decomp_table: Mapping[Any, Any] | None = None, decompose_custom_triton_ops: bool = False
+    ) -> ExportedProgram:
+        calls = [node for node in self.graph.nodes if node.op == "call_function"]
+        apart = [str(node.target) for node in calls if writes(node) or node.target in (decomp_table or ())]
+        if apart:
+            raise NotImplementedError(f"{apart[0]} must be taken apart")
+        return self
+
+
+def _whole(exported: ExportedProgram) -> ExportedProgram:
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and writes(node) and (_idle(node) or _alone(node.args[0], node)):
+            packet = getattr(torch.ops.aten, operator_name(node).removesuffix("_"))
+            node.target = getattr(packet, node.target._overloadname)
+    whole = copy.copy(exported)
+    whole.__class__ = _Whole
+    return whole
+
+
+def _idle(node: Node) -> bool:
+    return operator_name(node) == "dropout_" and node.args[2] is False
+
+
+def _alone(source: Any, reader: Node) -> bool:
+    """Whether a value is new and nobody else's, so that writing over it is the same as making another."""
+    schema = getattr(source.target, "_schema", None) if isinstance(source, Node) else None
+    if (
+        schema is None or list(source.users) != [reader] or "dropout" in schema.name
+    ):  # dropout may give what it is given
+        return False
+    return all(each.alias_info is None for each in schema.returns)
+
+
+def _batch_norm(value: Any, weight: Any, bias: Any, *rest: Any) -> Any:
+    mean, variance, training, _, epsilon, _ = rest
+    if training:
+        raise NotImplementedError("a batch norm takes its statistics from the batch")
+    op: Any = importlib.import_module("onnxscript").opset18
+    if weight is None or bias is None:
+        shape, one, zero = op.Shape(mean), op.Constant(value_floats=[1.0]), op.Constant(value_floats=[0.0])
+        weight = op.Expand(one, shape) if weight is None else weight
+        bias = op.Expand(zero, shape) if bias is None else bias
+    return op.BatchNormalization(value, weight, bias, mean, variance, epsilon=epsilon)
+
+
+def _adaptive_avg_pool2d(value: Any, size: Sequence[int]) -> Any:
+    if list(size) != [1, 1]:
+        raise NotImplementedError("several cells are pooled")
+    return importlib.import_module("onnxscript").opset18.GlobalAveragePool(value)
+
+
+# What the exporter takes apart although ONNX has it as one operator.
+_KNOWN = {
+    torch.ops.aten.batch_norm.default: _batch_norm,
+    torch.ops.aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
+}
 
 
 def _run(session: Any, program: Program, inputs: Inputs) -> list[Tensor]:
