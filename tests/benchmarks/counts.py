@@ -8,13 +8,15 @@ answers: it tells recipes apart that accuracy on 761 images cannot. Beside PFA, 
 - `as read`: PFA-En on what the reader reads, position by position behind batch norm and rectifier, not on the maxima,
 - `reconstruction`: a size shared out by what the readers lose (recipe.statistic).
 
-Prints a table and, with --json, writes its rows.
+Prints a table and, with --json, writes its rows; --sizes and --counts share the work out among processes, and --read
+prints the table of what they have written.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -28,11 +30,13 @@ from torch.nn import functional
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe, recipe_by_losses
 from pfa_gate.recovery import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last, reader_losses
+from pfa_gate.selection.reconstruction import Losses
 from pfa_gate.spectrum import Spectrum, analyse
 from pfa_gate.study.recipes import Keep, Room, random, uniform
 from pfa_gate.surgery import compress
 
 SAMPLES, POSITIONS = 1500, 16
+MAKES = ("PFA", "uniform", "standardised", "as read", "reconstruction", "random")
 Taken = Callable[[tuple[Tensor, ...], Tensor], Tensor]
 
 
@@ -51,30 +55,41 @@ class Row:
 
 
 class Rivals:
-    """Recipes at the size of another, from statistics that are taken once."""
+    """Recipes at the size of another, from statistics that are taken once, when they are asked for."""
 
     def __init__(self, held: Bench, draws: int) -> None:
         widths = {group.name: group.width for group in held.groups}
         self.room = Room(widths, lambda keep: float(held.coupling.footprint(keep).parameters))
-        made = seen(held, "conv1", lambda _, output: output.amax((2, 3)).double())
-        read = seen(held, "conv2", lambda inputs, _: drawn(inputs[0]))
-        self._spectra = {
-            "standardised": {name: analyse(rows / rows.std(0).clamp_min(1e-12)) for name, rows in made.items()},
-            "as read": {name: analyse(rows) for name, rows in read.items()},
-        }
-        self._losses = reader_losses(Evidence(held.program, held.groups, held.spectra, held.probe, 0))
-        self._draws = draws
+        self._held, self._draws = held, draws
 
-    def recipes(self, own: Keep) -> Iterator[tuple[str, Keep]]:
+    def recipes(self, own: Keep, makes: Sequence[str]) -> Iterator[tuple[str, Keep]]:
         size, target = self.room.footprint, self.room.footprint(own)
         rule = Rule("parameters", target=target)
-        yield "PFA", own
-        yield "uniform", uniform(self.room, target)
-        for name, spectra in self._spectra.items():
-            yield name, recipe(spectra, size, rule).keep
-        yield "reconstruction", recipe_by_losses(self._losses, self.room.widths, size, rule).keep
-        for draw in range(self._draws):
-            yield f"random {draw}", random(self.room, target, 0, draw)
+        for make in makes:
+            if make == "PFA":
+                yield make, own
+            elif make == "uniform":
+                yield make, uniform(self.room, target)
+            elif make == "reconstruction":
+                yield make, recipe_by_losses(self._losses, self.room.widths, size, rule).keep
+            elif make == "random":
+                yield from ((f"random {draw}", random(self.room, target, 0, draw)) for draw in range(self._draws))
+            else:
+                yield make, recipe(self._standardised if make == "standardised" else self._as_read, size, rule).keep
+
+    @cached_property
+    def _standardised(self) -> dict[str, Spectrum]:
+        made = seen(self._held, "conv1", lambda _, output: output.amax((2, 3)).double())
+        return {name: analyse(rows / rows.std(0).clamp_min(1e-12)) for name, rows in made.items()}
+
+    @cached_property
+    def _as_read(self) -> dict[str, Spectrum]:
+        return {name: analyse(rows) for name, rows in seen(self._held, "conv2", lambda x, _: drawn(x[0])).items()}
+
+    @cached_property
+    def _losses(self) -> dict[str, Losses]:
+        held = self._held
+        return reader_losses(Evidence(held.program, held.groups, held.spectra, held.probe, 0))
 
 
 def seen(held: Bench, layer: str, taken: Taken) -> dict[str, Tensor]:
@@ -122,7 +137,7 @@ def rows(depth: int, arguments: argparse.Namespace) -> Iterator[Row]:
     orders = SELECTIONS["l1"](Evidence(held.program, held.groups, held.spectra, held.probe, 0))
     whole = rivals.room.footprint(rivals.room.widths)
     for size in arguments.sizes:
-        for name, keep in rivals.recipes(own_counts(held.spectra, size)):
+        for name, keep in rivals.recipes(own_counts(held.spectra, size), arguments.counts):
             cut = compress(held.model, held.coupling, keep_last(orders, dict(keep)).kept, ((pixels[:2],), {}))
             mended, _ = compensate(held.program, cut.model, cut.kept, held.probe)
             before, after = logits(cut.model, pixels), logits(mended, pixels)
@@ -149,13 +164,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depths", type=int, nargs="+", default=[20])
     parser.add_argument("--sizes", nargs="+", default=["kl", "0.90", "0.80"], help="kl, or an energy of PFA-En")
+    parser.add_argument("--counts", nargs="+", default=list(MAKES), choices=MAKES)
     parser.add_argument("--draws", type=int, default=3, help="random recipes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, nargs="+", default=[], help="files of --json; nothing is measured")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    found = list[Row]()
-    for depth in arguments.depths:
+    found = [Row(**row) for path in arguments.read for row in json.loads(path.read_text())]
+    for depth in () if arguments.read else arguments.depths:
         for row in rows(depth, arguments):
             found.append(row)
             print(row, flush=True)

@@ -2,19 +2,25 @@
 
 Trains on the images there are (the clean subset in the shared folder unless --train names another .npz with `images`
 uint8 [N, 32, 32, 3] and `labels`), then cuts by PFA-KL and by PFA-En, and gives the accuracy full, cut and compensated.
-Meant for a GPU; on a CPU, --epochs 3 --networks simple shows that it runs.
+Meant for a GPU; on a CPU, --epochs 3 --networks simple shows that it runs. --models keeps the trained networks, so that
+several runs can share out the recipes; --read prints the table of what they have written.
 """
 
 import argparse
+import json
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 import torch
 from resnets import MEAN, SPREAD, images
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,6 +36,20 @@ from pfa_gate.surgery import compress
 
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 SIMPLE = (96, 96, 96, 0, 192, 192, 192, 0, 192, 192)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cut of one network; accuracies and the share of the parameters in percent."""
+
+    network: str
+    seed: int
+    selection: str
+    recipe: str
+    parameters: float
+    full: float
+    cut: float
+    compensated: float
 
 
 def network(widths: tuple[int, ...]) -> nn.Module:
@@ -58,10 +78,29 @@ def varied(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return functional.pad(pixels, (4, 4, 4, 4))[:, :, top : top + 32, left : left + 32]
 
 
-def trained(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int, device: str) -> nn.Module:
-    model = model.to(device).train()
+def trained(name: str, data: tuple[Tensor, Tensor], seed: int, arguments: argparse.Namespace) -> nn.Module:
+    """From the folder of trained networks, if it is there."""
+    torch.manual_seed(seed)
+    model = network(VGG if name == "vgg16" else SIMPLE)
+    kept = arguments.models and arguments.models / f"{name}-{seed}.safetensors"
+    if kept and kept.exists():
+        model.load_state_dict(load_file(kept))
+        return model.eval()
+    started = time.perf_counter()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = train(model.to(device).train(), data, seed, arguments.epochs).cpu().eval()
+    print(f"{name}, seed {seed}: trained on {device} in {time.perf_counter() - started:.0f} s", flush=True)
+    if kept:
+        arguments.models.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), kept.with_suffix(".part"))
+        kept.with_suffix(".part").rename(kept)
+    return model
+
+
+def train(model: nn.Module, data: tuple[Tensor, Tensor], seed: int, epochs: int) -> nn.Module:
+    device = next(model.parameters()).device
     pixels, labels = (part.to(device) for part in data)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     steps = epochs * -(-len(pixels) // 128)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -71,7 +110,7 @@ def trained(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int, device: 
             functional.cross_entropy(model(varied(pixels[chosen], generator)), labels[chosen]).backward()
             optimiser.step()
             schedule.step()
-    return model.cpu().eval()
+    return model
 
 
 def accuracy(model: nn.Module, pixels: Tensor, labels: Tensor) -> float:
@@ -84,50 +123,71 @@ def pairs(pixels: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(pixels.split(256), labels.split(256), strict=True)
 
 
-def cuts(model: nn.Module, probe: Tensor, test: tuple[Tensor, Tensor], selection: str) -> Iterator[list[str]]:
+def cuts(name: str, seed: int, data: tuple[Tensor, Tensor], arguments: argparse.Namespace) -> Iterator[Row]:
+    model = trained(name, data, seed, arguments)
+    if not arguments.recipes:
+        return
+    probe, test = data[0][: arguments.samples], images("test")
     program = export_model(model, (probe[:2],), {})
     coupling = trace_program(program)
     layers = [layer for layer in coupling.layers if layer.frozen is None]
     taps = [tap for part in (*coupling.free, *layers) for tap in part.taps]
-    moments = accumulate(respond(program, probe.split(128), taps), {})
-    found = spectra(coupling.groups, layers, moments).groups
+    found = spectra(coupling.groups, layers, accumulate(respond(program, probe.split(128), taps), {})).groups
     batches = [Batch((part,), {}) for part in probe.split(128)]
-    orders = SELECTIONS[selection](Evidence(program, coupling.free, found, batches, 0))
     size = sum(tensor.numel() for tensor in model.parameters())
-    recipes = {"kl": {name: keep_kl(each) for name, each in found.items()}}
-    recipes |= {
-        f"energy {energy}": {name: keep_energy(each, energy) for name, each in found.items()}
-        for energy in (0.99, 0.95, 0.90)
-    }
-    for name, keep in recipes.items():
-        cut = compress(model, coupling, keep_last(orders, keep).kept, ((probe[:2],), {}))
-        mended, _ = compensate(program, cut.model, cut.kept, batches)
-        left = sum(tensor.numel() for tensor in mended.parameters()) / size
-        scores = [accuracy(each, *test) for each in (model, cut.model, mended)]
-        yield [name, f"{left:.0%}", *(f"{score:.1f}" for score in scores)]
+    for selection in arguments.selections:
+        orders = SELECTIONS[selection](Evidence(program, coupling.free, found, batches, seed))
+        for how in arguments.recipes:
+            keep = {one: keep_kl(each) if how == "kl" else keep_energy(each, float(how)) for one, each in found.items()}
+            cut = compress(model, coupling, keep_last(orders, keep).kept, ((probe[:2],), {}))
+            mended, _ = compensate(program, cut.model, cut.kept, batches, seed)
+            left = 100 * sum(tensor.numel() for tensor in mended.parameters()) / size
+            yield Row(name, seed, selection, how, left, *(accuracy(each, *test) for each in (model, cut.model, mended)))
+
+
+def table(found: Sequence[Row]) -> Table:
+    drawn = Table(title="Test accuracy in %: mean of the seeds, and their standard deviation")
+    for head in ("network", "seeds", "selection", "recipe", "parameters", "full", "cut", "compensated"):
+        drawn.add_column(head, justify="right")
+    groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in found:
+        groups[row.network, row.selection, row.recipe].append(row)
+    for (name, selection, recipe), rows in groups.items():
+        columns = zip(*((row.full, row.cut, row.compensated) for row in rows), strict=True)
+        left = f"{mean(row.parameters for row in rows):.0f} %"
+        drawn.add_row(name, str(len(rows)), selection, recipe, left, *(averaged(column) for column in columns))
+    return drawn
+
+
+def averaged(values: Sequence[float]) -> str:
+    return f"{mean(values):.1f}" + (f" ({stdev(values):.1f})" if len(values) > 1 else "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=["simple", "vgg16"], default=["simple", "vgg16"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights, order and patches")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--samples", type=int, default=1500, help="of the probe")
-    parser.add_argument("--selection", default="correlation")
+    parser.add_argument("--selections", nargs="+", default=["correlation"])
+    parser.add_argument("--recipes", nargs="*", default=["kl", "0.99", "0.95", "0.90"], help="kl, energies; none trains only")
     parser.add_argument("--train", type=Path, help="an .npz instead of the clean subset")
+    parser.add_argument("--models", type=Path, help="folder of trained networks; those that are there are not trained")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, nargs="+", default=[], help="files of --json; nothing is measured")
     arguments = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(arguments.threads)
+    found = [Row(**row) for path in arguments.read for row in json.loads(path.read_text())]
     data = loaded(arguments.train) if arguments.train else images("train")
-    drawn = Table(title=f"Test accuracy in %, {len(data[0]):,} training images, {arguments.selection}, {device}")
-    for head in ("network", "recipe", "parameters", "full", "cut", "compensated", "trained in"):
-        drawn.add_column(head, justify="right")
-    for name in arguments.networks:
-        torch.manual_seed(0)
-        started = time.perf_counter()
-        model = trained(network(VGG if name == "vgg16" else SIMPLE), data, arguments.epochs, device)
-        taken = f"{time.perf_counter() - started:.0f} s"
-        for row in cuts(model, data[0][: arguments.samples], images("test"), arguments.selection):
-            drawn.add_row(name, *row, taken)
-    Console(width=110).print(drawn)
+    for name in () if arguments.read else arguments.networks:
+        for seed in arguments.seeds:
+            for row in cuts(name, seed, data, arguments):
+                found.append(row)
+                print(row, flush=True)
+                if arguments.json:
+                    arguments.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
+    Console(width=110).print(table(found))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """Accuracy after a cut and its recovery, no labels, no training: `python tests/benchmarks/recovery.py --help`.
 
 The clean CIFAR-10 subset and the trained ResNets of the shared folder; counts of PFA-En, the same for every
-selection. Prints a table and, with --json, writes its rows.
+selection. Prints a table and, with --json, writes its rows; --read prints the table of rows that several such runs have
+written side by side.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -36,6 +39,7 @@ class Row:
     """One cut of one model; accuracies and agreement with the full model in percent."""
 
     depth: int
+    layers: str
     energy: float
     kept: float
     parameters: float
@@ -85,13 +89,13 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
         pixels, labels = images("test")
         full = answers(held.model, pixels)
         for name in arguments.selections:
-            for seed in range(arguments.seeds if name == "random" else 1):
+            for seed in range(arguments.seeds if name == "random" or arguments.redraw else 1):
                 started = time.process_time()
                 orders = SELECTIONS[name](Evidence(held.program, held.groups, held.spectra, held.probe, seed))
                 selecting = time.process_time() - started
                 for energy in arguments.energies:
                     measured = measure(held, orders, energy, (pixels, labels, full), seed)
-                    yield Row(depth, energy, selection=name, seed=seed, selecting=selecting, **measured)
+                    yield Row(depth, arguments.cut, energy, selection=name, seed=seed, selecting=selecting, **measured)
 
 
 def measure(
@@ -127,27 +131,26 @@ def count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def table(found: list[Row]) -> Table:
+def table(found: Sequence[Row]) -> Table:
+    """Seeds of one cut share a row: their mean, and behind it what one test of 761 images may be off by."""
     drawn = Table(title="Test accuracy in % after a cut; one standard error of 761 images behind it")
     for head in (
-        "model",
-        "energy",
-        "filters",
-        "parameters",
-        "selection",
-        "full",
-        "cut",
-        "compensated",
-        "agrees",
-        "CPU s",
-    ):
+        "model", "layers", "energy", "filters", "parameters", "selection", "full", "cut", "compensated", "spread",
+        "agrees", "CPU s",
+    ):  # fmt: skip
         drawn.add_column(head, justify="right")
+    groups: dict[tuple[int, str, float, str], list[Row]] = defaultdict(list)
     for row in found:
-        after = f"{row.compensated:.1f} ± {row.error:.1f}"
+        groups[row.depth, row.layers, row.energy, row.selection].append(row)
+    for (depth, layers, energy, selection), rows in groups.items():
+        first, after = rows[0], [row.compensated for row in rows]
         drawn.add_row(
-            f"ResNet-{row.depth}", f"{row.energy:.2f}", f"{row.kept:.0f} %", f"{row.parameters:.0f} %",
-            row.selection, f"{row.full:.1f}", f"{row.cut:.1f}", after, f"{row.agreement:.1f}",
-            f"{row.selecting:.0f} + {row.compensating:.0f}",
+            f"ResNet-{depth}", layers, f"{energy:.2f}", f"{first.kept:.0f} %", f"{first.parameters:.0f} %", selection,
+            f"{first.full:.1f}", f"{mean(row.cut for row in rows):.1f}",
+            f"{mean(after):.1f} ± {mean(row.error for row in rows):.1f}",
+            f"{stdev(after):.1f} of {len(rows)}" if len(rows) > 1 else "",
+            f"{mean(row.agreement for row in rows):.1f}",
+            f"{mean(row.selecting for row in rows):.0f} + {mean(row.compensating for row in rows):.0f}",
         )  # fmt: skip
     return drawn
 
@@ -159,18 +162,20 @@ def main() -> None:
     parser.add_argument("--selections", nargs="+", default=["l1", "correlation", "reconstruction"])
     parser.add_argument("--cut", choices=["inner", "project", "pad"], default="inner", help="what is cut: see residual")
     parser.add_argument("--samples", type=int, default=1500)
-    parser.add_argument("--seeds", type=int, default=3, help="of whatever is random")
+    parser.add_argument("--seeds", type=int, default=3, help="of the selection random")
+    parser.add_argument("--redraw", action="store_true", help="every selection with each seed, which draws the patches")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, nargs="+", default=[], help="files of --json; nothing is measured")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    found = []
-    for row in rows(arguments):
+    found = [Row(**row) for path in arguments.read for row in json.loads(path.read_text())]
+    for row in () if arguments.read else rows(arguments):
         found.append(row)
         print(row, flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
-    Console(width=130).print(table(found))
+    Console(width=150).print(table(found))
 
 
 if __name__ == "__main__":
