@@ -116,7 +116,7 @@ def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: 
 def _learnt(found: Distilled, steps: int) -> str:
     if found.before is None or found.after is None:
         return f"{steps} steps; no sample was held out"
-    gaps = f"KL from the full model's held-out answers {found.before:.3g} -> {found.after:.3g}"
+    gaps = f"squared error on held-out answers {found.before:.2%} -> {found.after:.2%}"
     return f"{steps} steps; {gaps}" + ("; undone, as it came no closer" if found.undone else "")
 
 

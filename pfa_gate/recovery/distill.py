@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import DataError
 from pfa_gate.loading.device import inputs_on, where
+from pfa_gate.recovery.answers import answer, apart, lesson
 from pfa_gate.recovery.copying import copied
 from pfa_gate.recovery.deal import Inputs, dealt, parted
 from pfa_gate.recovery.recalibrate import recalibrate
@@ -30,7 +30,6 @@ class Course:
     Attributes:
         steps: batches that are learnt from; the probe is gone through as often as that takes.
         rate: highest learning rate of Adam; a tenth of the steps rise to it, the rest fall along a cosine.
-        temperature: of the soft targets (Hinton et al. 2015).
         statistics: of batch norms while they learn: `fixed` as they are, for mild cuts; `batch`, each batch's own and
             in the end the probe's, which lets strong cuts learn faster.
         seed: of the order of samples and of the augmentation.
@@ -40,7 +39,6 @@ class Course:
 
     steps: int = 300
     rate: float = 1e-3
-    temperature: float = 4.0
     statistics: Literal["fixed", "batch"] = "fixed"
     seed: int = 0
     augment: Augment | None = None
@@ -52,8 +50,8 @@ class Distilled:
 
     Attributes:
         model: the taught model in eval mode; where the course was undone, a copy of the one that came.
-        before, after: mean KL divergence, in nats, from the full model's answers on held-out samples; None where
-            no batch had enough samples to hold any out.
+        before, after: squared error from the full model's answers on held-out samples, as a share of the square of
+            those; None where no batch had enough samples to hold any out.
         undone: whether the held-out answers came no closer, so that nothing was changed.
     """
 
@@ -72,8 +70,9 @@ def distill(
 ) -> Distilled:
     """Teach the compressed model to answer the probe as the full one does.
 
-    Samples are dealt into new batches at each reading; everything but batch norms that are told otherwise runs as in
-    evaluation. One sample in sixteen is held out: a course that brings their answers no closer is undone.
+    The loss is the squared error of the answers, and that of what the blocks make on the way. Samples are dealt into
+    new batches at each reading; everything but batch norms that are told otherwise runs as in evaluation. One sample in
+    sixteen is held out: a course that brings their answers no closer is undone.
 
     Args:
         full: the teacher, in eval mode.
@@ -104,14 +103,12 @@ def distill(
     optimiser = torch.optim.Adam(trained, lr=course.rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, course.steps))
     with torch.enable_grad():
-        for done, lesson in enumerate(_lessons(batches, course), 1):
-            args, kwargs = inputs_on(lesson, where(pupil))
+        for done, inputs in enumerate(_lessons(batches, course), 1):
+            args, kwargs = inputs_on(inputs, where(pupil))
             for norm in norms:
                 norm.train(_samples((args, kwargs)) >= ENOUGH)
-            with torch.no_grad():
-                wanted = _logits(full(*args, **kwargs))
             optimiser.zero_grad()
-            _loss(_logits(pupil(*args, **kwargs)), wanted, course.temperature).backward()  # type: ignore[no-untyped-call]
+            lesson(full, pupil, args, kwargs).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             if progress is not None:
@@ -126,17 +123,17 @@ def distill(
 
 
 def _gap(full: nn.Module, model: nn.Module, batches: Iterable[Any]) -> float | None:
-    """Mean KL divergence from the full model's answers on the held-out samples."""
-    total, count = 0.0, 0
+    """Squared error from the full model's answers on the held-out samples, as a share of those."""
+    errors, sizes = list[float](), list[float]()
     with torch.no_grad():
         for batch in batches:
             _, held = parted(inputs_of(batch))
             if held is not None:
                 args, kwargs = inputs_on(held, where(model))
-                given, wanted = _logits(model(*args, **kwargs)), _logits(full(*args, **kwargs))
-                total += float(_loss(given, wanted, 1.0)) * wanted[..., 0].numel()
-                count += wanted[..., 0].numel()
-    return total / count if count else None
+                error, size = apart(answer(model(*args, **kwargs)), answer(full(*args, **kwargs)))
+                errors.append(float(error))
+                sizes.append(float(size))
+    return sum(errors) / (sum(sizes) or 1) if errors else None
 
 
 def _rate(step: int, steps: int) -> float:
@@ -144,16 +141,6 @@ def _rate(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-def _loss(given: Tensor, wanted: Tensor, temperature: float) -> Tensor:
-    # Half precision is too coarse for what two good models differ by.
-    given, wanted = (functional.log_softmax(one.to(_wide(one)) / temperature, -1) for one in (given, wanted))
-    return functional.kl_div(given, wanted, reduction="sum", log_target=True) * temperature**2 / wanted[..., 0].numel()
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _lessons(batches: Iterable[Any], course: Course) -> Iterator[Inputs]:
@@ -181,11 +168,3 @@ def _augmented(inputs: Inputs, augment: Augment, generator: torch.Generator) -> 
 
 def _samples(inputs: Inputs) -> int:
     return next((len(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim), 0)
-
-
-def _logits(output: Any) -> Tensor:
-    named = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
-    for leaf in pytree.tree_leaves(output if named is None else named):
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
-            return leaf
-    raise DataError(f"The model's output, of type {type(output).__name__}, holds no floating tensor.")

@@ -1,0 +1,110 @@
+"""What a model answers, what its blocks make on the way, and how far two models are apart in that."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from pfa_gate.errors import DataError
+
+Made = dict[str, Tensor]
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[Made]:
+    """While it is open: what the model's blocks, the modules that hold others, made in its last run, by their names.
+
+    Example:
+        >>> net = nn.Sequential(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), nn.Linear(3, 1))
+        >>> with watched(net) as made:
+        ...     output = net(torch.ones(5, 2))
+        >>> {name: tuple(one.shape) for name, one in made.items()}
+        {'0': (5, 3)}
+    """
+    made: Made = {}
+
+    def hook(name: str) -> Any:
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            leaf = _floating(output)
+            # A block that ends in another one makes nothing of its own.
+            if leaf is not None and all(leaf is not other for other in made.values()):
+                made[name] = leaf
+
+        return keep
+
+    blocks = [(name, module) for name, module in model.named_modules() if name and next(module.children(), None)]
+    hooks = [module.register_forward_hook(hook(name)) for name, module in blocks]
+    try:
+        yield made
+    finally:
+        for each in hooks:
+            each.remove()
+
+
+def answer(output: Any) -> Tensor:
+    """The logits of what a model gave: what it names so, or its first floating tensor.
+
+    Raises:
+        DataError: there is none.
+
+    Example:
+        >>> answer((torch.tensor([1]), torch.tensor([0.5])))
+        tensor([0.5000])
+    """
+    named = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    leaf = _floating(output if named is None else named)
+    if leaf is None:
+        raise DataError(f"The model's output, of type {type(output).__name__}, holds no floating tensor.")
+    return leaf
+
+
+def apart(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed squares of the difference of two answers, and of the answer that was wanted.
+
+    Example:
+        >>> apart(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0]))
+        (tensor(1.), tensor(5.))
+    """
+    # Half precision is too coarse for what two good models differ by.
+    wide = torch.promote_types(wanted.dtype, torch.float32)
+    given, wanted = given.to(wide), wanted.to(given.device, wide)
+    return (given - wanted).square().sum(), wanted.square().sum()
+
+
+def relative(given: Tensor, wanted: Tensor) -> Tensor:
+    """The squared error as a share of what was wanted; of a silent one, as it is.
+
+    Example:
+        >>> relative(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0]))
+        tensor(0.2000)
+    """
+    error, size = apart(given, wanted)
+    return error / torch.where(size > 0, size, 1)
+
+
+def lesson(full: nn.Module, pupil: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    """What a pupil is to make small: its relative error, and the mean of those of its blocks.
+
+    Blocks count where they make the same shapes in both models; where there are none, the answer alone does.
+
+    Example:
+        >>> net = nn.Linear(2, 3)
+        >>> lesson(net, net, (torch.ones(1, 2),), {}).item()
+        0.0
+    """
+    with watched(full) as theirs, torch.no_grad():
+        wanted = answer(full(*args, **kwargs))
+    with watched(pupil) as ours:
+        loss = relative(answer(pupil(*args, **kwargs)), wanted)
+    shared = [name for name, one in ours.items() if name in theirs and one.shape == theirs[name].shape]
+    # A model may be spread over several devices.
+    hints = [relative(ours[name], theirs[name]).to(loss.device) for name in shared]
+    return loss + torch.stack(hints).mean() if hints else loss
+
+
+def _floating(output: Any) -> Tensor | None:
+    leaves = (leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point())
+    return next(leaves, None)
