@@ -60,6 +60,7 @@ def gather(flow: Flow) -> Coupling:
 class _Gathering:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
+        self._carried: dict[Node, tuple[int, Indices] | None] = {}  # the axis of a node's filters, and their roots
         for name, labels in flow.aligned.items():
             flow.aligned[name] = flow.boxed(labels)
 
@@ -194,13 +195,19 @@ class _Gathering:
 
     def _tap(self, node: Node, cluster: _Cluster) -> Tap | None:
         """A tap where the node carries every filter of the cluster."""
-        labels = self.flow.of(node)
-        axes = varying(labels)
-        if len(axes) != 1:
+        if node not in self._carried:
+            self._carried[node] = self._along_one_axis(self.flow.of(node))
+        carried = self._carried[node]
+        if carried is None:
             return None
-        filters = cluster.filters(self._roots(labels.reshape(-1)))
+        axis, roots = carried
+        filters = cluster.filters(roots)
         complete = len(np.unique(filters[filters != ELSEWHERE])) == len(cluster.roots)
-        return Tap(node.name, axes[0], filters) if complete else None
+        return Tap(node.name, axis, filters) if complete else None
+
+    def _along_one_axis(self, labels: Tensor) -> tuple[int, Indices] | None:
+        axes = varying(labels)
+        return (axes[0], self._roots(labels.reshape(-1))) if len(axes) == 1 else None
 
     # --- layers
 

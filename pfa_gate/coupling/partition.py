@@ -43,11 +43,20 @@ class Partition:
             return
         pairs = torch.unique(torch.stack([one[meets], other[meets]], 1), dim=0)
         members, places = torch.unique(pairs, return_inverse=True)
-        count, sets = _components(places, len(members))
+        count, sets = _in_pairs(places, len(members)) or _components(places, len(members))
         lowest = torch.full((count,), len(self.roots)).scatter_reduce(0, sets, members, "amin")
         renamed = torch.arange(len(self.roots))
         renamed[members] = lowest[sets]
         self.roots = renamed[self.roots]
+
+
+def _in_pairs(pairs: Tensor, count: int) -> tuple[int, Tensor] | None:
+    """The sets where no member has two partners, as where two layers meet in a sum."""
+    if count != 2 * len(pairs):
+        return None
+    sets = torch.empty(count, dtype=torch.int64)
+    sets[pairs] = torch.arange(len(pairs))[:, None]
+    return len(pairs), sets
 
 
 def _components(pairs: Tensor, count: int) -> tuple[int, Tensor]:
@@ -59,8 +68,8 @@ def _components(pairs: Tensor, count: int) -> tuple[int, Tensor]:
 
 def aligned(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Both at the shape they broadcast to."""
-    shape = torch.broadcast_shapes(one.shape, other.shape)  # type: ignore[no-untyped-call]
-    return one.expand(shape), other.expand(shape)
+    first, second = torch.broadcast_tensors(one, other)  # type: ignore[no-untyped-call]
+    return first, second
 
 
 def narrowed(labels: Tensor) -> Tensor:

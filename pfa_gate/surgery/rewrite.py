@@ -69,11 +69,12 @@ def _register_constants(module: GraphModule) -> None:
 def _own_tensors(module: GraphModule, kept: Kept) -> None:
     """Give the module its own, cut copies of the tensors that it shares with the full model so far."""
     seen: dict[int, Tensor] = {}
-    for owner in module.modules():
+    for owner_name, owner in module.named_modules():
         for table in (owner._parameters, owner._buffers):
             for attribute, tensor in table.items():
                 if tensor is not None and id(tensor) not in seen:
-                    seen[id(tensor)] = _cut(tensor, kept.get(_name_of(module, owner, attribute), {}))
+                    name = f"{owner_name}.{attribute}" if owner_name else attribute
+                    seen[id(tensor)] = _cut(tensor, kept.get(name, {}))
     for owner in module.modules():
         for table in (owner._parameters, owner._buffers):
             for attribute, tensor in table.items():
@@ -90,11 +91,6 @@ def _drop_unread(module: GraphModule) -> None:
                 counted = tensor is not None and tensor.is_floating_point()  # not the counter of a batch norm
                 if counted and (f"{owner_name}.{attribute}" if owner_name else attribute) not in read:
                     del table[attribute]
-
-
-def _name_of(root: nn.Module, owner: nn.Module, attribute: str) -> str:
-    name = next(name for name, module in root.named_modules() if module is owner)
-    return f"{name}.{attribute}" if name else attribute
 
 
 def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
