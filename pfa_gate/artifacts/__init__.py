@@ -17,6 +17,7 @@ from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
 from pfa_gate.artifacts.recipe import RECIPE, Plan, read_plan, recipe_text
 from pfa_gate.coupling import Coupling, Program
+from pfa_gate.coupling.export import uncollected
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.record import Record, Unmeasured, dumps
 from pfa_gate.report import files as reports
@@ -45,7 +46,7 @@ def write(
         ArtifactError: the disk is full, the folder cannot be written, or a link leads out of it.
     """
     folder = output / record.gate
-    with replacing(folder) as fresh:
+    with replacing(folder) as fresh, uncollected():
         if compressed is not None and coupling is not None:
             save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
             gaps = _write_programs(fresh, compressed, inputs)

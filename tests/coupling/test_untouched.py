@@ -1,6 +1,8 @@
 """The model is only borrowed: nothing of it changes, not even when something fails."""
 
 import copy
+import gc
+import logging
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from pfa_gate.surgery import operate
 
 
 def portrait(model: nn.Module) -> tuple[object, ...]:
-    """All of a model that could be altered, but for the values of its tensors."""
+    """All of a model and of the process that could be altered, but for the values of the model's tensors."""
     return (
+        [gc.isenabled(), torch.fx.config.do_not_emit_stack_traces, logging.getLogger("torch.__trace").disabled],
         [(name, module.training, len(module._forward_hooks)) for name, module in model.named_modules()],
         [(name, id(tensor), tensor.requires_grad, tensor._version) for name, tensor in model.named_parameters()],
         [(name, id(tensor), tensor._version) for name, tensor in model.named_buffers()],
