@@ -4,6 +4,7 @@
 
 Each prints what it measures; FOLDER keeps one .json for each, with versions, threads and load. All run on one thread
 and count seconds of CPU, so that other work on the machine counts little, but for `warm`, which counts seconds.
+`ranks` runs two processes of one thread each.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from rich.table import Table
 from surroundings import CONSOLE, FOLDER, Finding, described
 
-NAMES = ("numerics", "dnikit", "floor", "memory", "warm", "surgery")
+NAMES = ("numerics", "dnikit", "floor", "memory", "warm", "surgery", "ranks")
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
