@@ -140,10 +140,11 @@ class _Sum:
 
 def _mirror(lower: Matrix, step: int = 128) -> None:
     """Copy the lower triangle of a matrix onto the upper one, block by block."""
+    above = np.triu(np.ones((step, step), bool), 1)
     for start in range(0, len(lower), step):
         stop = start + step
         corner = lower[start:stop, start:stop]
-        corner[...] = np.tril(corner) + np.tril(corner, -1).T
+        np.copyto(corner, corner.T, where=above[: len(corner), : len(corner)])
         lower[start:stop, stop:] = lower[stop:, start:stop].T
 
 
