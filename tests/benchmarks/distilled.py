@@ -108,10 +108,11 @@ def main() -> None:
     parser.add_argument("--choose", action="store_true", help="learn from 3,000 images, judge on the other 805")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, nargs="+", default=[], help="files of --json; nothing is measured")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    found = list[Row]()
-    for depth in arguments.depths:
+    found = [Row(**row) for path in arguments.read for row in json.loads(path.read_text())]
+    for depth in () if arguments.read else arguments.depths:
         for energy in arguments.energies:
             for seed in arguments.seeds:
                 found.append(row(depth, energy, seed, arguments))
