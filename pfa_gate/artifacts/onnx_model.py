@@ -76,11 +76,16 @@ class _Whole(ExportedProgram):
 def _whole(exported: ExportedProgram) -> ExportedProgram:
     for node in exported.graph.nodes:
         if node.op == "call_function" and writes(node) and (_idle(node) or _alone(node.args[0], node)):
-            packet = getattr(torch.ops.aten, operator_name(node).removesuffix("_"))
-            node.target = getattr(packet, node.target._overloadname)
+            node.target = _not_writing(node.target)
     whole = copy.copy(exported)
     whole.__class__ = _Whole
     return whole
+
+
+def _not_writing(target: Any) -> Any:
+    """The operator that makes a new value of what this one writes over: `relu` for `relu_`; itself if there is none."""
+    packet = getattr(torch.ops.aten, target.overloadpacket.__name__.removesuffix("_"), None)
+    return getattr(packet, target._overloadname, target) if target.namespace == "aten" else target
 
 
 def _idle(node: Node) -> bool:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pfa_gate.artifacts.onnx_model import write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, trials
+from pfa_gate.coupling import export_model
 
 pytest.importorskip("onnxruntime", reason="not run: the extra onnx is not installed")
 
@@ -52,6 +53,21 @@ class ThroughDropout(Overwriting):
         return result
 
 
+@torch.library.custom_op("pfa_gate_tests::halve_", mutates_args=["x"])
+def halve_(x: Tensor) -> None:
+    x.mul_(0.5)
+
+
+class Foreign(Overwriting):
+    """An operator of the user's own writes in place; ATen has none of its name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x))
+        halve_(x * 2)
+        result: Tensor = self.head(x.mean((2, 3)))
+        return result
+
+
 def onnx(model: nn.Module, path: Path) -> Path:
     inputs = ((torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),), {})
     program = program_of(model.eval(), inputs)
@@ -74,6 +90,12 @@ def test_what_is_written_through_a_view_is_traced_anew(tmp_path: Path, monkeypat
     monkeypatch.setattr(ExportedProgram, "run_decompositions", lambda *args: asked.append(args) or own(*args))
     assert onnx(ThroughAView(), tmp_path / "model.onnx").exists()
     assert len(asked) == 1
+
+
+def test_an_operator_in_place_that_has_no_other_form_is_no_crash(tmp_path: Path) -> None:
+    model, inputs = Foreign().eval(), ((torch.randn(2, 3, 8, 8),), {})
+    write_onnx(export_model(model, *inputs), tmp_path / "model.onnx", model, [inputs])
+    assert (tmp_path / "model.onnx").exists()  # nobody reads what the operator has written
 
 
 def test_what_the_exporter_itself_gets_wrong_is_not_written(tmp_path: Path) -> None:
