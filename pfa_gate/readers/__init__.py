@@ -3,7 +3,7 @@
 from pfa_gate.readers.call import Call, Geometry, calls, matrix_of, weight_of
 from pfa_gate.readers.chain import Chain, chain
 from pfa_gate.readers.equations import FOLDS, Equations, Sums, errors, offset_of
-from pfa_gate.readers.patches import draw, outputs, patches, places
+from pfa_gate.readers.patches import draw, outputs, patches, places, spread
 
 __all__ = [
     "FOLDS",
@@ -21,5 +21,6 @@ __all__ = [
     "outputs",
     "patches",
     "places",
+    "spread",
     "weight_of",
 ]

@@ -1,6 +1,8 @@
 """Normal equations of a layer's reconstruction, kept in folds so that they can judge themselves.
 
-Sums are taken about the first batch's mean, so that a large mean never swallows a small spread.
+Sums are taken about the first batch's mean, so that a large mean never swallows a small spread. Rows of single or half
+precision are multiplied in float32, some at a time, and summed in float64: what rounding leaves, about 1e-7 of the
+diagonal, is less than the smallest ridge.
 """
 
 from collections.abc import Sequence
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 FOLDS = 4
+_ROWS = 2048  # multiplied at a time
+_BLOCK = 144  # columns: of a symmetric matrix only the blocks on and above the diagonal are computed
 
 
 @dataclass(frozen=True)
@@ -55,21 +59,38 @@ class Equations:
         self._cross = torch.zeros(FOLDS, groups, columns, filters, dtype=torch.float64)
         self._square = torch.zeros(FOLDS, groups, filters, dtype=torch.float64)
         self._centre: tuple[Tensor, Tensor] | None = None
+        self._mirrored = True
 
     def add(self, rows: Tensor, targets: Tensor, folds: Tensor) -> None:
         """Take rows [G, n, D] and targets [G, n, O], any floating dtype; `folds` int64 [n] says where each goes."""
+        dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
         if self._centre is None:
-            self._centre = rows.double().mean(1, keepdim=True), targets.double().mean(1, keepdim=True)
-        order, counts = folds.argsort(stable=True), folds.bincount(minlength=FOLDS).tolist()
-        read_parts = torch.split(rows[:, order].double() - self._centre[0], counts, 1)
-        made_parts = torch.split(targets[:, order].double() - self._centre[1], counts, 1)
-        for fold, (read, made) in enumerate(zip(read_parts, made_parts, strict=True)):
-            self._counts[fold] += counts[fold]
-            self._read[fold] += read.sum(1)
-            self._made[fold] += made.sum(1)
-            self._gram[fold].baddbmm_(read.transpose(1, 2), read)
-            self._cross[fold].baddbmm_(read.transpose(1, 2), made)
-            self._square[fold] += made.square().sum(1)
+            self._centre = _middle(rows, dtype), _middle(targets, dtype)
+        for fold in range(FOLDS):
+            for few in torch.split((folds == fold).nonzero().flatten(), _ROWS):
+                self._counts[fold] += len(few)
+                self._take(fold, rows.index_select(1, few).to(dtype), targets.index_select(1, few))
+
+    def _take(self, fold: int, rows: Tensor, targets: Tensor) -> None:
+        assert self._centre is not None
+        read = rows - self._centre[0].to(rows.dtype)
+        made = (targets - self._centre[1]).to(rows.dtype)
+        across = read.transpose(1, 2)
+        self._read[fold] += read.sum(1)
+        self._made[fold] += made.sum(1)
+        self._square[fold] += made.square().sum(1)
+        self._cross[fold] += across @ made
+        for start in range(0, read.shape[2], _BLOCK):
+            block = slice(start, start + _BLOCK)
+            self._gram[fold, :, block, start:] += across[:, block] @ read[:, :, start:]
+        self._mirrored = False
+
+    def _mirror(self) -> None:
+        """The blocks below the diagonal from those above it."""
+        for start in range(0, self._gram.shape[2], _BLOCK):
+            end = start + _BLOCK
+            self._gram[:, :, end:, start:end] = self._gram[:, :, start:end, end:].transpose(2, 3)
+        self._mirrored = True
 
     def total(self) -> Sums:
         """All folds together."""
@@ -77,6 +98,8 @@ class Equations:
 
     def part(self, folds: Sequence[int]) -> Sums:
         """Some of the folds together."""
+        if not self._mirrored:
+            self._mirror()
         count = sum(self._counts[fold] for fold in folds)
         read, made = (_added(sums, folds) / max(count, 1) for sums in (self._read, self._made))
         gram, cross = _added(self._gram, folds), _added(self._cross, folds)
@@ -89,6 +112,11 @@ class Equations:
             cross=cross.baddbmm_(read[:, :, None], made[:, None, :], alpha=-count),
             square=_added(self._square, folds) - count * made.square(),
         )
+
+
+def _middle(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mean of rows, float64, of as many digits as `dtype` holds: rows lose nothing of what is subtracted."""
+    return rows.mean(1, keepdim=True, dtype=torch.float64).to(dtype).double()
 
 
 def _added(sums: Tensor, folds: Sequence[int]) -> Tensor:

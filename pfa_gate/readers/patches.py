@@ -18,6 +18,17 @@ def draw(samples: int, places: int, count: int, generator: torch.Generator) -> T
     return torch.rand((samples, places), generator=generator).topk(min(count, places), dim=1).indices
 
 
+def spread(count: int) -> list[int]:
+    """The numbers below `count` in an order whose first lie evenly among them, as a probe may be sorted.
+
+    Example:
+        >>> spread(10)
+        [0, 5, 2, 7, 4, 9, 1, 6, 3, 8]
+    """
+    golden = (5**0.5 - 1) / 2
+    return sorted(range(count), key=lambda number: number * golden % 1)
+
+
 def patches(call: Call, value: Tensor, shape: tuple[int, ...], positions: Tensor) -> Tensor:
     """What the call reads to make its output at `positions`.
 

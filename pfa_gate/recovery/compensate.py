@@ -107,7 +107,7 @@ def _repair(sweep: Sweep, stage: Sequence[Pair], seed: int) -> Iterator[Repair]:
         samples = max(lesson.samples for lesson in waiting)
         for lesson in waiting:
             lesson.ready(sweep.available(samples))
-        for batch, values in enumerate(sweep.values(samples)):
+        for batch, values in sweep.values(samples):
             for lesson in waiting:
                 lesson.add(batch, values)
         waiting = [lesson for lesson in waiting if not lesson.learnt()]

@@ -15,10 +15,11 @@ from pfa_gate.recovery.refit import Fit, Layer, refit
 from pfa_gate.recovery.stream import Values
 from pfa_gate.recovery.target import Aim, aim
 
-FIRST, LAST = 16, 256  # rows for each column: where drawing begins, and beyond which it does not go
-FEWEST = 512  # samples that the rows come from, however few there are of these
-DENSEST = 16  # positions in each sample, beyond which other samples are asked before more positions
-WORTH = 0.02  # twice the rows must lower the held-out error by this share, or the next are not drawn
+FIRST, LAST = 48, 256  # rows for each column: where drawing begins, and beyond which it does not go
+FEWEST = 1024  # samples that the rows come from, however few there are of these
+SCARCE = 8  # rows for each column, for which other samples are asked from the beginning
+GAP = 0.05  # share of the held-out error that more rows might take away, up to which they are not drawn
+SAMPLES_GAP = 0.1  # the same where other samples would have to be asked, which costs far more
 
 
 @dataclass
@@ -43,11 +44,12 @@ class Lesson:
     _positions: int = 0
     _drawn: dict[int, int] = field(default_factory=dict, init=False)
     _equations: Equations = field(init=False)
-    _sample: Sample = field(default_factory=Sample, init=False)
-    _linear: list[Fit] = field(default_factory=list, init=False)
+    _sample: Sample = field(init=False)
+    _linear: Fit | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._equations = Equations(*self.layer.weights.shape)
+        self._sample = Sample(self.aim.small.scale.reshape(self.layer.offset.shape))
 
     @classmethod
     def of(cls, program: Program, full: Program, pair: Pair, samples: int, seed: int) -> "Lesson":
@@ -59,17 +61,19 @@ class Lesson:
         centred = call.bias is not None or found.small.mean is not None
         importance = found.small.scale.square().reshape(groups, filters)
         layer = Layer(weights, bias.double().reshape(groups, filters), importance, centred)
-        return cls(found, layer, FIRST * columns, places(call, shape_of(pair.whole.node)), samples, seed)
+        there = places(call, shape_of(pair.whole.node))
+        rows = min(FIRST * columns, max(SCARCE * columns, FEWEST * there))
+        return cls(found, layer, rows, there, samples, seed)
 
     @property
     def samples(self) -> int:
         """How many samples it wants to see."""
-        dense = math.ceil(self.rows / min(self.places, DENSEST))
-        return min(self.most, max(FEWEST, dense))
+        return min(self.most, max(FEWEST, math.ceil(self.rows / self.places)))
 
     def ready(self, samples: int) -> None:
         """Say how many samples there will be."""
         self._positions = max(self._positions, min(self.places, math.ceil(self.rows / samples)))
+        self.rows = max(self.rows, self._positions * samples)
 
     def add(self, batch: int, values: Sequence[Values]) -> None:
         """Draw rows from one batch of the compressed and the full stream, beside those drawn before."""
@@ -86,13 +90,11 @@ class Lesson:
             self._sample.add(rows)
 
     def learnt(self) -> bool:
-        """Whether the rows suffice: there are no more, or the last ones did not help."""
-        last = self._linear[-1].ridge if self._linear else None
-        self._linear.append(refit(self._equations, self.layer, last))
-        columns = self.layer.weights.shape[1]
-        exhausted = self.rows >= min(LAST * columns, self.places * self.most)
-        errors = [fit.after for fit in self._linear[-2:]]
-        return exhausted or (len(errors) == 2 and errors[1] > (1 - WORTH) * errors[0])
+        """Whether the rows suffice: there are no more, or more would not help."""
+        self._linear = refit(self._equations, self.layer, None if self._linear is None else self._linear.ridge)
+        exhausted = self.rows >= min(LAST * self.layer.weights.shape[1], self.places * self.most)
+        others = 2 * self.rows > self.places * self.samples
+        return exhausted or self._linear.gap <= (SAMPLES_GAP if others else GAP)
 
     def ask_more(self) -> None:
         """Want twice the rows."""
@@ -100,8 +102,8 @@ class Lesson:
 
     def fit(self) -> Fit:
         """The layer solved on the rows there are."""
-        linear = self._linear[-1]
+        linear = self._linear
+        assert linear is not None
         if not self.aim.small.rectified:
             return linear
-        scale = self.aim.small.scale.reshape(self.layer.offset.shape)
-        return rectify(self._sample, self._equations, self.layer, scale, linear)
+        return rectify(self._sample, self._equations, self.layer, linear)

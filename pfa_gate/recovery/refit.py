@@ -1,6 +1,6 @@
 """The closed form: a layer's weights solved anew, its ridge chosen on folds that the solution has not seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from pfa_gate.readers import FOLDS, Equations, Sums, errors, offset_of
 
 RIDGES = tuple(10.0 ** (step / 2) for step in range(-12, 5))
-_FIRST = 1e-2
+_FIRST = 1e-1
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Fit:
         ridge: relative to the mean diagonal of the gram matrix; None where doing nothing was no worse.
         before, after: held-out squared error, as a share of the variance of the targets.
         rows: how many rows it was solved on.
+        gap: by which share the held-out error exceeds that on the rows it was solved on.
     """
 
     weights: Tensor
@@ -46,6 +47,7 @@ class Fit:
     before: float
     after: float
     rows: int
+    gap: float = 0.0
 
 
 def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
@@ -66,48 +68,60 @@ def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
     whole = about(equations.total(), layer.centred)
     scale = float((layer.importance * whole.square).sum()) or 1.0
     nothing = _weighed(whole, layer.weights, layer.offset, layer) / scale
-    ridge, after = lowest(lambda ridge: _held_out(equations, layer, ridge) / scale, near or _FIRST)
-    weights = solve(whole, layer.weights, ridge)
-    if weights is None or not after < nothing:
+    ridge, error = lowest(lambda ridges: _held_out(equations, layer, ridges), near or _FIRST)
+    after, factor = error / scale, factored(whole.gram, ridge)
+    if factor is None:
         return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count)
-    return Fit(weights, offset_of(whole, weights), ridge, nothing, after, whole.count)
+    weights = solve(whole, layer.weights, factor)
+    offset = offset_of(whole, weights)
+    gap = 1 - _weighed(whole, weights, offset, layer) / error if error > 0 else 0.0
+    if not after < nothing:
+        return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count, gap)
+    return Fit(weights, offset, ridge, nothing, after, whole.count, gap)
 
 
-def solve(sums: Sums, start: Tensor, ridge: float) -> Tensor | None:
-    """Start + (H + r)^-1 (X'Y - H start), r = ridge x mean diagonal of H; None where H is not definite.
+def factored(gram: Tensor, ridge: float) -> Tensor | None:
+    """The Cholesky factor of H + r, r = ridge x mean diagonal of H; None where H is not definite."""
+    loaded = gram.clone()
+    diagonal = loaded.diagonal(dim1=1, dim2=2)
+    diagonal.add_((ridge * diagonal.mean(1, keepdim=True)).clamp_min(torch.finfo(torch.float64).tiny))
+    factor, info = torch.linalg.cholesky_ex(loaded)
+    sound = not bool(info.any()) and bool(factor.diagonal(dim1=1, dim2=2).isfinite().all())
+    return factor if sound else None
+
+
+def solve(sums: Sums, start: Tensor, factor: Tensor) -> Tensor:
+    """Start + (H + r)^-1 (X'Y - H start), with the factor of H + r.
 
     Example:
         >>> rows = torch.randn(50, 3, dtype=torch.float64)
         >>> equations = Equations(1, 3, 1)
         >>> equations.add(rows[None], (rows @ torch.ones(3, 1, dtype=torch.float64))[None], torch.arange(50) % FOLDS)
-        >>> solve(equations.total(), torch.zeros(1, 3, 1, dtype=torch.float64), 1e-12).round().flatten().tolist()
+        >>> sums = equations.total()
+        >>> weights = solve(sums, torch.zeros(1, 3, 1, dtype=torch.float64), factored(sums.gram, 1e-12))
+        >>> weights.round().flatten().tolist()
         [1.0, 1.0, 1.0]
     """
-    loaded = sums.gram.clone()
-    diagonal = loaded.diagonal(dim1=1, dim2=2)
-    diagonal.add_((ridge * diagonal.mean(1, keepdim=True)).clamp_min(torch.finfo(torch.float64).tiny))
-    factor, info = torch.linalg.cholesky_ex(loaded)
-    if bool(info.any()):
-        return None
-    weights = start + torch.cholesky_solve(sums.cross - sums.gram @ start, factor)
-    return weights if bool(weights.isfinite().all()) else None
+    return start + torch.cholesky_solve(sums.cross - sums.gram @ start, factor)
 
 
-def lowest(error: Callable[[float], float], near: float = _FIRST) -> tuple[float, float]:
+def lowest(errors: Callable[[Sequence[float]], Sequence[float]], near: float = _FIRST) -> tuple[float, float]:
     """The ridge of least error and that error, walking downhill on the grid.
 
     Example:
-        >>> lowest(lambda ridge: abs(ridge - 1e-3))[0] == RIDGES[6]
+        >>> lowest(lambda ridges: [abs(ridge - 1e-3) for ridge in ridges])[0] == RIDGES[6]
         True
     """
-    start = RIDGES.index(near)
-    place, best = start, error(near)
-    for step in (-1, 1):
-        while 0 <= place + step < len(RIDGES) and (tried := error(RIDGES[place + step])) < best:
-            place, best = place + step, tried
-        if place != start:
-            break
-    return RIDGES[place], best
+    place = RIDGES.index(near)
+    known = dict[int, float]()
+    while True:
+        around = [each for each in (place, place - 1, place + 1) if 0 <= each < len(RIDGES)]
+        fresh = [each for each in around if each not in known]
+        known |= zip(fresh, errors([RIDGES[each] for each in fresh]), strict=True)
+        best = min(around, key=known.__getitem__)
+        if best == place:
+            return RIDGES[place], known[place]
+        place = best
 
 
 def about(sums: Sums, centred: bool) -> Sums:
@@ -125,17 +139,21 @@ def about(sums: Sums, centred: bool) -> Sums:
     )
 
 
-def _held_out(equations: Equations, layer: Layer, ridge: float) -> float:
-    total = 0.0
+def _held_out(equations: Equations, layer: Layer, ridges: Sequence[float]) -> list[float]:
+    """Squared error of each ridge, every fold judged by the others' solution."""
+    totals = [0.0] * len(ridges)
     for fold in range(FOLDS):
-        # Added up again for each ridge: of a wide layer nine such matrices at once would be gigabytes.
+        # Added up again each time: of a wide layer all folds' matrices at once would be gigabytes.
         rest = about(equations.part([other for other in range(FOLDS) if other != fold]), layer.centred)
-        weights = solve(rest, layer.weights, ridge)
-        if weights is None:
-            return float("inf")
-        offset = offset_of(rest, weights)
-        total += _weighed(about(equations.part([fold]), layer.centred), weights, offset, layer)
-    return total
+        held = about(equations.part([fold]), layer.centred)
+        for place, ridge in enumerate(ridges):
+            factor = factored(rest.gram, ridge)
+            if factor is None:
+                totals[place] = float("inf")
+                continue
+            weights = solve(rest, layer.weights, factor)
+            totals[place] += _weighed(held, weights, offset_of(rest, weights), layer)
+    return totals
 
 
 def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: Layer) -> float:

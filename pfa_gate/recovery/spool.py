@@ -1,26 +1,24 @@
 """Where the values of many batches wait between two legs: in memory while they are few, on disk beyond."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-MEMORY = 64 * 2**20  # bytes that may wait in memory, however many batches there are
-_ALIGNED = 64
+MEMORY = 128 * 2**20  # bytes that may wait in memory, however many batches there are
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor lies in its batch's file, in bytes, and how its bytes are to be read."""
+    """The file a tensor lies in, and how its bytes are to be read."""
 
-    start: int
+    path: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
 
@@ -43,7 +41,9 @@ class Spool:
         self._held: dict[int, Any] = {}
         self._sizes: dict[int, int] = {}
         self._filed: dict[int, tuple[list[Any], pytree.TreeSpec]] = {}
+        self._lent: list[tuple[Tensor, _Place]] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._names = count()
 
     def __enter__(self) -> "Spool":
         return self
@@ -52,6 +52,7 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.clear()
+        self._lent.clear()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -60,49 +61,53 @@ class Spool:
         self._held.pop(batch, None)
         self._sizes.pop(batch, None)
         values = pytree.tree_map(_compact, values)
-        size = sum(leaf.nbytes for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
-        if sum(self._sizes.values()) + size <= self._memory:
-            self._held[batch], self._sizes[batch] = values, size
-            return
         leaves, spec = pytree.tree_flatten(values)
-        places = iter(_written(self._path(batch), [leaf for leaf in leaves if isinstance(leaf, Tensor)]))
-        self._filed[batch] = [next(places) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
+        size = sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
+        before = self._places(batch)
+        if sum(self._sizes.values()) + size <= self._memory:
+            self._held[batch], self._sizes[batch] = pytree.tree_map(self._owned, values), size
+            self._filed.pop(batch, None)
+        else:
+            self._filed[batch] = [self._placed(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
+        for place in before - self._places(batch):
+            place.path.unlink()
 
     def get(self, batch: int) -> Any:
-        """The latest values of a batch."""
+        """The latest values of a batch; to be read, not to be written into."""
         if batch in self._held:
             return self._held[batch]
         leaves, spec = self._filed[batch]
-        tensors = iter(_read(self._path(batch), [leaf for leaf in leaves if isinstance(leaf, _Place)]))
+        self._lent = [(_mapped(leaf), leaf) for leaf in leaves if isinstance(leaf, _Place)]
+        tensors = (tensor for tensor, _ in self._lent)
         return pytree.tree_unflatten([next(tensors) if isinstance(leaf, _Place) else leaf for leaf in leaves], spec)
 
-    def _path(self, batch: int) -> Path:
+    def _places(self, batch: int) -> set[_Place]:
+        leaves, _ = self._filed.get(batch, ([], None))
+        return {leaf for leaf in leaves if isinstance(leaf, _Place)}
+
+    def _owned(self, leaf: Any) -> Any:
+        """A tensor that does not lie in a file that goes."""
+        lent = any(leaf is tensor for tensor, _ in self._lent)
+        return leaf.clone() if lent else leaf
+
+    def _placed(self, tensor: Tensor) -> _Place:
+        """The file of a tensor: the one it came from, where it was not computed anew."""
+        for lent, place in self._lent:
+            if lent is tensor:
+                return place
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="pfa-gate-")
-        return Path(self._folder.name) / str(batch)
+        place = _Place(Path(self._folder.name) / str(next(self._names)), tensor.dtype, tuple(tensor.shape))
+        tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tofile(place.path)
+        return place
 
 
-def _written(path: Path, tensors: Sequence[Tensor]) -> list[_Place]:
-    """Put the bytes of tensors into a file, one behind the other."""
-    places, end = list[_Place](), 0
-    with path.open("wb") as file:
-        for tensor in tensors:
-            places.append(_Place(end, tensor.dtype, tuple(tensor.shape)))
-            tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tofile(file)
-            end += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
-            file.seek(end)
-    return places
-
-
-def _read(path: Path, places: Sequence[_Place]) -> list[Tensor]:
-    held = np.fromfile(path, dtype=np.uint8)
-    return [_tensor(held, place) for place in places]
-
-
-def _tensor(held: np.ndarray[Any, np.dtype[np.uint8]], place: _Place) -> Tensor:
+def _mapped(place: _Place) -> Tensor:
+    """A tensor that lies in its file: a page that nobody asks for is not read."""
     empty = torch.empty(place.shape, dtype=place.dtype)
-    part = held[place.start : place.start + empty.nbytes]
-    return torch.from_numpy(part).view(place.dtype).reshape(place.shape) if len(part) else empty
+    if not empty.numel():
+        return empty
+    return torch.from_file(str(place.path), shared=False, size=empty.numel(), dtype=place.dtype).reshape(place.shape)
 
 
 def _compact(leaf: Any) -> Any:

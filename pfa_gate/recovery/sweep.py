@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Program, inputs_of
+from pfa_gate.readers import spread
 from pfa_gate.recovery.pairs import Pair, stages
 from pfa_gate.recovery.spool import Spool
 from pfa_gate.recovery.stream import Stream, Values
@@ -18,7 +19,7 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 class Sweep:
     """The compressed and the full stream.
 
-    A stage that needs few samples runs only the first batches so far; the others catch up when a later stage needs
+    A stage that needs few samples runs only some of the batches so far; the others catch up when a later stage needs
     them, through layers that are solved by then, and so never wait on the way.
 
     Args:
@@ -42,6 +43,7 @@ class Sweep:
         )
         self._stage = -1
         self._sizes = [_samples(part) for part in self._inputs()] if self._stages else []
+        self._order = spread(len(self._sizes))
         self._reached = [-1] * len(self._sizes)
 
     @property
@@ -55,37 +57,41 @@ class Sweep:
             self._stage = place
             yield stage
 
-    def values(self, samples: int) -> Iterator[tuple[Values, ...]]:
-        """What both streams hold at this stage, for the first batches that have so many samples together.
+    def values(self, samples: int) -> Iterator[tuple[int, tuple[Values, ...]]]:
+        """What both streams hold at this stage, batch by batch, for batches that have so many samples together.
 
         Batches that have not come this far are run on; nothing is computed twice.
         """
-        late = self._late()
-        for batch in range(self._needed(samples)):
+        chosen = self._chosen(samples)
+        late = self._late(chosen)
+        for batch in chosen:
+            held = next(late) if self._reached[batch] < 0 else self._spool.get(batch)
             if self._reached[batch] < self._stage:
-                held = next(late) if self._reached[batch] < 0 else self._spool.get(batch)
-                self._spool.put(batch, self._run(held, self._reached[batch] + 1))
+                held = self._run(held, self._reached[batch] + 1)
+                self._spool.put(batch, held)
                 self._reached[batch] = self._stage
-            yield self._spool.get(batch)
+            yield batch, held
 
     def available(self, samples: int) -> int:
         """How many samples the batches hold that `values` gives for so many."""
-        return sum(self._sizes[: self._needed(samples)])
+        return sum(self._sizes[batch] for batch in self._chosen(samples))
 
-    def _needed(self, samples: int) -> int:
-        totals = list(accumulate(self._sizes))
-        return next((count for count, total in enumerate(totals, 1) if total >= samples), len(totals))
+    def _chosen(self, samples: int) -> list[int]:
+        """Batches from all over the probe; those for more samples are these and others."""
+        totals = list(accumulate(self._sizes[batch] for batch in self._order))
+        needed = next((count for count, total in enumerate(totals, 1) if total >= samples), len(totals))
+        return sorted(self._order[:needed])
 
     def _run(self, held: tuple[Values, ...], first: int) -> tuple[Values, ...]:
         for place in range(first, self._stage + 1):
             held = tuple(stream.run(stream.legs[place], each) for stream, each in zip(self._streams, held, strict=True))
         return held
 
-    def _late(self) -> Iterator[tuple[Values, ...]]:
-        """The first values of the batches that have not been started, in their order; read when they are needed."""
-        started = sum(reached >= 0 for reached in self._reached)
-        for batch, inputs in enumerate(self._inputs()):
-            if batch >= started:
+    def _late(self, chosen: Sequence[int]) -> Iterator[tuple[Values, ...]]:
+        """The first values of those batches that have not been started, in their order; read when they are needed."""
+        waiting = {batch for batch in chosen if self._reached[batch] < 0}
+        for batch, inputs in enumerate(self._inputs() if waiting else ()):
+            if batch in waiting:
                 yield tuple(stream.start(*inputs) for stream in self._streams)
 
     def _inputs(self) -> Iterator[Inputs]:

@@ -15,19 +15,21 @@ from torch.utils import _pytree as pytree
 from pfa_gate.coupling import Group, Program, Slice, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.coupling.program import shape_of
-from pfa_gate.readers import FOLDS, Call, Equations, calls, chain, draw, matrix_of, patches, places
+from pfa_gate.readers import Call, Equations, calls, chain, draw, matrix_of, patches, places, spread
 from pfa_gate.selection.eliminate import Elimination, Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
 
 Losses = npt.NDArray[np.float64]
 ROWS = 16  # patches for each column of a reader, as far as there are so many
+FEWEST = 768  # samples that the patches come from, however few there are of these
 
 
 def reconstruction(evidence: Evidence) -> Orders:
     """Filters by what their readers lose when they go and the others take over (optimal brain surgeon, in blocks).
 
     Each reader's outputs are weighted by the batch norm that follows. All is taken from the full model's own stream
-    in one pass without labels. A filter that no reader can be asked about goes by its index.
+    in one pass without labels over as many samples as the readers need. A filter that no reader can be asked about
+    goes by its index.
 
     Example:
         >>> from pfa_gate.coupling import export_model, trace_program
@@ -62,10 +64,10 @@ def reader_losses(evidence: Evidence) -> dict[str, Losses]:
 def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     program = evidence.program
     found = [(group, call, part) for group in evidence.groups for call, part in _readers(program, group)]
-    samples = sum(_samples(batch) for batch in evidence.batches)
     every = {call.weight: call for _, call, _ in found}.values()
+    chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
     wanted = [_Wish(call, _columns(program, call), samples) for call in every]
-    grams = _grams(program, wanted, evidence.batches, evidence.seed)
+    grams = _grams(program, wanted, evidence, chosen)
     eliminations = {}
     for group in evidence.groups:
         mine = [(call, part) for owner, call, part in found if owner is group and call.weight in grams]
@@ -103,13 +105,29 @@ def _columns(program: Program, call: Call) -> int:
     return matrix_of(call, program.tensors[call.weight]).shape[1]
 
 
+def _needed(program: Program, call: Call) -> int:
+    """Samples that hold enough patches for the columns of a call."""
+    return max(FEWEST, math.ceil(ROWS * _columns(program, call) / places(call, shape_of(call.node))))
+
+
+def _chosen(batches: Iterable[Any], samples: int) -> tuple[set[int], int]:
+    """Batches that have so many samples together, from all over the probe, and how many they have."""
+    sizes = [_samples(batch) for batch in batches]
+    chosen, total = set[int](), 0
+    for batch in spread(len(sizes)):
+        if total < samples:
+            chosen.add(batch)
+            total += sizes[batch]
+    return chosen, total
+
+
 def _samples(batch: Any) -> int:
     leaves = pytree.tree_leaves(inputs_of(batch))
     return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
 
 
-def _grams(program: Program, wanted: Iterable[_Wish], batches: Iterable[Any], seed: int) -> dict[str, Tensor]:
-    """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass."""
+def _grams(program: Program, wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
+    """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass over chosen batches."""
     sources: dict[str, list[_Wish]] = {}
     for wish in wanted:
         sources.setdefault(wish.call.source.name, []).append(wish)
@@ -117,11 +135,13 @@ def _grams(program: Program, wanted: Iterable[_Wish], batches: Iterable[Any], se
 
     def take(wish: _Wish, value: Tensor, batch: int) -> None:
         call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
-        rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(seed + batch)))
+        rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(evidence.seed + batch)))
         held = equations.setdefault(call.weight, Equations(rows.shape[0], rows.shape[2], 1))
-        held.add(rows, rows[:, :, :1], torch.arange(rows.shape[1]) % FOLDS)
+        held.add(rows, rows[:, :, :1], torch.zeros(rows.shape[1], dtype=torch.int64))
 
-    for batch, each in enumerate(batches):
+    for batch, each in enumerate(evidence.batches):
+        if batch not in chosen:
+            continue
 
         def observe(node: Node, value: Any, batch: int = batch) -> None:
             for wish in sources.get(node.name, ()):

@@ -1,19 +1,23 @@
 """Compensation by law: closed form, never worse, each model run once, any layer that reads a changed stream."""
 
 import copy
+import tempfile
 from functools import cache
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import CONNECTED, NETWORKS, network
 from torch import nn
 
 from pfa_gate.coupling import export_model, trace_program
 from pfa_gate.readers import FOLDS, Equations, calls, matrix_of, outputs, patches, places, weight_of
 from pfa_gate.recovery import compensate
-from pfa_gate.recovery.refit import Layer, refit, solve
+from pfa_gate.recovery.lesson import FEWEST
+from pfa_gate.recovery.refit import Layer, factored, refit, solve
 from pfa_gate.recovery.spool import Spool
 from pfa_gate.recovery.stream import Stream
 from pfa_gate.surgery import compress, narrow, plan
@@ -98,9 +102,32 @@ def test_solve_equals_numpy_lstsq_on_centred_rows():
     equations = Equations(1, 5, 2)
     for part in np.array_split(np.arange(200), 7):
         equations.add(torch.tensor(rows[part])[None], torch.tensor(targets[part])[None], torch.tensor(part) % FOLDS)
-    weights = solve(equations.total(), torch.zeros(1, 5, 2, dtype=torch.float64), 0.0)
+    sums = equations.total()
+    weights = solve(sums, torch.zeros(1, 5, 2, dtype=torch.float64), factored(sums.gram, 0.0))
     wanted = np.linalg.lstsq(rows - rows.mean(0), targets - targets.mean(0), rcond=None)[0]
     np.testing.assert_allclose(weights[0].numpy(), wanted, rtol=1e-8)
+
+
+@given(
+    rows=st.integers(60, 300), columns=st.sampled_from([3, 150, 310]), size=st.integers(1, 90),
+    mean=st.floats(-1e3, 1e3), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_sums_of_single_precision_equal_two_passes_in_double(rows, columns, size, mean, seed):
+    """Whatever the batches, with wide matrices of which only half the blocks are computed."""
+    draw = np.random.default_rng(seed)
+    read, made = (draw.standard_normal((rows, width)).astype(np.float32) + np.float32(mean) for width in (columns, 2))
+    equations = Equations(1, columns, 2)
+    for start in range(0, rows, size):
+        part = torch.arange(start, min(start + size, rows))
+        equations.add(torch.from_numpy(read)[None, part], torch.from_numpy(made)[None, part], part % FOLDS)
+    sums, taken = equations.part([1, 3]), np.arange(rows) % FOLDS % 2 == 1
+    x, y = (each[taken].astype(np.float64) - each[taken].mean(0, dtype=np.float64) for each in (read, made))
+    scale = np.trace(x.T @ x) / columns
+    np.testing.assert_allclose(sums.gram[0], x.T @ x, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(sums.cross[0], x.T @ y, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(sums.square[0], (y * y).sum(0), rtol=1e-6)
+    np.testing.assert_allclose(sums.read[0], read[taken].mean(0, dtype=np.float64), rtol=0, atol=1e-6 * (1 + abs(mean)))
 
 
 def test_noise_leaves_a_good_layer_alone():
@@ -186,6 +213,25 @@ def test_operators_in_place_do_not_reach_kept_values():
     assert distance(model, mended, fresh) < distance(model, narrow(model, kept), fresh)
 
 
+def test_no_more_samples_are_run_than_the_layers_need_and_they_come_from_all_over_the_probe(monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 3)).eval()
+    program = export_model(model, (torch.zeros(2, 6),), {})
+    kept = plan(trace_program(program), {"0": np.arange(7)})
+    batches = [torch.randn(64, 6) for _ in range(64)]
+    numbers = {batch.data_ptr(): number for number, batch in enumerate(batches)}
+    begun, start = [], Stream.start
+
+    def started(self, args, kwargs):
+        begun.append(numbers[args[0].data_ptr()])
+        return start(self, args, kwargs)
+
+    monkeypatch.setattr(Stream, "start", started)
+    compensate(program, narrow(model, kept), kept, batches)
+    assert len(begun) == 2 * FEWEST // 64
+    assert min(np.histogram(begun, 4, (0, 64))[0]) >= 6
+
+
 def test_the_spool_gives_the_same_from_memory_and_from_disk():
     values = {"conv": torch.randn(4, 3)[:, :2], "size": 7, "pair": [torch.ones(2), torch.zeros(1)]}
     for memory in (0, 2**20):
@@ -195,3 +241,17 @@ def test_the_spool_gives_the_same_from_memory_and_from_disk():
             got = spool.get(0)
             assert torch.equal(got["conv"], values["conv"])
             assert got["size"] == 7
+
+
+def test_the_spool_writes_a_tensor_once_and_drops_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Spool(memory=0) as spool:
+        spool.put(0, {"sum": torch.ones(2), "conv": torch.zeros(3)})
+        (folder,) = tmp_path.iterdir()
+        first = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        spool.put(0, {"sum": spool.get(0)["sum"], "relu": torch.full((4,), 5.0)})
+        second = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        assert len(first) == len(second) == 2
+        assert len(first.items() & second.items()) == 1
+        assert {name: value.tolist() for name, value in spool.get(0).items()} == {"sum": [1] * 2, "relu": [5] * 4}
+    assert list(tmp_path.iterdir()) == []
