@@ -21,7 +21,7 @@ from pfa_gate.selection.evidence import Evidence, Orders
 
 Losses = npt.NDArray[np.float64]
 ROWS = 16  # patches for each column of a reader, as far as there are so many
-FEWEST = 768  # samples that the patches come from, however few there are of these
+FEWEST = 512  # samples that the patches come from, however few there are of these
 
 
 def reconstruction(evidence: Evidence) -> Orders:
