@@ -14,7 +14,7 @@ from torch import Tensor
 from pfa_gate.readers import FOLDS, Equations, Sums, offset_of
 from pfa_gate.recovery.refit import Fit, Layer, about, factored, solve
 
-ROUNDS = 3
+ROUNDS = 2
 MOST = 2**26  # numbers kept of one layer's rows; a layer with more keeps its linear refit
 
 
