@@ -16,7 +16,7 @@ from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from pfa_gate.loading.device import meant
+from pfa_gate.loading.device import CPU, meant
 
 Observe = Callable[[Node, Any], None]
 
@@ -70,6 +70,11 @@ class Program:
 
     def _depends_on_input(self, node: Node) -> bool:
         return node.op in ("call_function", "output") and node not in self.constants
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors lie."""
+        return next((tensor.device for tensor in self.tensors.values()), CPU)
 
     @property
     def batch(self) -> int:

@@ -12,6 +12,7 @@ from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Subject
+from pfa_gate.loading.device import CPU, placed
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 from pfa_gate.recovery import compensate
 from pfa_gate.selection import Evidence, Selection, criterion, keep_last, reader_losses
@@ -126,7 +127,7 @@ def _selected(config: GateConfig, subject: Subject, now: Measured, plan: Recipe)
 def _evidence(config: GateConfig, subject: Subject, now: Measured) -> Evidence:
     spectra = now.spectra.groups
     groups = [group for group in now.coupling.groups if group.name in spectra]
-    return Evidence(now.program, groups, spectra, subject.probe, config.probe.seed)
+    return Evidence(now.program, groups, spectra, subject.probe, config.probe.seed, subject.device)
 
 
 def _again(config: GateConfig, subject: Subject, full: Measured, kept: Mapping[str, Indices], probe: Probe) -> Measured:
@@ -134,7 +135,9 @@ def _again(config: GateConfig, subject: Subject, full: Measured, kept: Mapping[s
     _, smaller = cut_exactly(config, subject, full.coupling, kept, full.spectra.inactive)
     model = smaller.model
     if "compensate" in config.recovery:
-        model, _ = compensate(full.program, model, smaller.kept, subject.probe, config.probe.seed)
+        there, here = full.program.on(subject.device), placed(model, subject.device)
+        mended, _ = compensate(there, here, smaller.kept, subject.probe, config.probe.seed)
+        model = placed(mended, CPU)
     program = export_model(model, *inputs_of(subject.example))
     coupling = trace_program(program, config.recipe.residual)
     found = probe(program, coupling)

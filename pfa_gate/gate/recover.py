@@ -82,12 +82,13 @@ def _steps(
     seed, probe = config.probe.seed, subject.probe
 
     def compensated(model: nn.Module) -> Done:
-        mended, repairs = compensate(full, model, compressed.kept, probe, seed)
-        return Done(mended, _told(repairs), tuple(_recorded(repair) for repair in repairs))
+        there, here = full.on(subject.device), placed(model, subject.device)
+        mended, repairs = compensate(there, here, compressed.kept, probe, seed)
+        return Done(placed(mended, CPU), _told(repairs), tuple(_recorded(repair) for repair in repairs))
 
     def recalibrated(model: nn.Module) -> Done:
-        fresh, count = recalibrate(model, probe)
-        return Done(fresh, f"{count} batch norms")
+        fresh, count = recalibrate(placed(model, subject.device), probe)
+        return Done(placed(fresh, CPU), f"{count} batch norms")
 
     known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated}
     for step in config.recovery:

@@ -45,7 +45,8 @@ def chain(program: Program, call: Call) -> Chain:
         ('1.running_mean', None, True)
     """
     filters = shape_of(call.node)[call.channels]
-    found = Chain(torch.ones(filters, dtype=torch.float64), torch.zeros(filters, dtype=torch.float64))
+    ones = torch.ones(filters, dtype=torch.float64, device=program.tensors[call.weight].device)
+    found = Chain(ones, torch.zeros_like(ones))
     node = call.node
     while len(node.users) == 1:
         (user,) = node.users

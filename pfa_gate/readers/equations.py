@@ -7,9 +7,12 @@ diagonal, is less than the smallest ridge.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from pfa_gate.loading.device import CPU
 
 FOLDS = 4
 _ROWS = 2048  # multiplied at a time
@@ -42,6 +45,7 @@ class Equations:
 
     Args:
         groups, columns, filters: G, D and O.
+        device: of the rows; the sums stay there.
 
     Example:
         >>> equations = Equations(1, 2, 1)
@@ -51,13 +55,14 @@ class Equations:
         40
     """
 
-    def __init__(self, groups: int, columns: int, filters: int) -> None:
+    def __init__(self, groups: int, columns: int, filters: int, device: torch.device = CPU) -> None:
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         self._counts = [0] * FOLDS
-        self._read = torch.zeros(FOLDS, groups, columns, dtype=torch.float64)
-        self._made = torch.zeros(FOLDS, groups, filters, dtype=torch.float64)
-        self._gram = torch.zeros(FOLDS, groups, columns, columns, dtype=torch.float64)
-        self._cross = torch.zeros(FOLDS, groups, columns, filters, dtype=torch.float64)
-        self._square = torch.zeros(FOLDS, groups, filters, dtype=torch.float64)
+        self._read = zeros(FOLDS, groups, columns)
+        self._made = zeros(FOLDS, groups, filters)
+        self._gram = zeros(FOLDS, groups, columns, columns)
+        self._cross = zeros(FOLDS, groups, columns, filters)
+        self._square = zeros(FOLDS, groups, filters)
         self._centre: tuple[Tensor, Tensor] | None = None
         self._mirrored = True
 
@@ -66,6 +71,7 @@ class Equations:
         dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
         if self._centre is None:
             self._centre = _middle(rows, dtype), _middle(targets, dtype)
+        folds = folds.to(rows.device)
         for fold in range(FOLDS):
             for few in torch.split((folds == fold).nonzero().flatten(), _ROWS):
                 self._counts[fold] += len(few)

@@ -46,6 +46,7 @@ def patches(call: Call, value: Tensor, shape: tuple[int, ...], positions: Tensor
         >>> patches(linear, torch.eye(3)[None], (1, 3, 5), torch.tensor([[2]])).tolist()
         [[[0.0, 0.0, 1.0]]]
     """
+    positions = positions.to(value.device)
     if call.geometry is None:
         rows = value.reshape(len(value), -1, value.shape[-1])
         return _picked(rows, positions).flatten(0, 1)[None]
@@ -67,7 +68,7 @@ def outputs(call: Call, value: Tensor, positions: Tensor) -> Tensor:
         [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     rows = value.reshape(len(value), -1, value.shape[-1]) if call.geometry is None else value.flatten(2).transpose(1, 2)
-    return _picked(rows, positions).flatten(0, 1)
+    return _picked(rows, positions.to(value.device)).flatten(0, 1)
 
 
 def places(call: Call, shape: tuple[int, ...]) -> int:
@@ -87,8 +88,8 @@ def _sources(
     geometry: Geometry, positions: Tensor, read: tuple[int, ...], made: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """For each position and tap the input it meets, flattened, and whether there is one; both [N, P, taps]."""
-    index = torch.zeros((*positions.shape, 1), dtype=torch.int64)
-    inside = torch.ones((*positions.shape, 1), dtype=torch.bool)
+    index = torch.zeros_like(positions[..., None])
+    inside = torch.ones_like(index, dtype=torch.bool)
     rest = positions
     coordinates = []
     for size in reversed(made):
@@ -103,7 +104,7 @@ def _sources(
 
 
 def _along(geometry: Geometry, axis: int, coordinate: Tensor) -> tuple[Tensor, Tensor]:
-    taps = torch.arange(geometry.kernel[axis]) * geometry.dilation[axis]
+    taps = torch.arange(geometry.kernel[axis], device=coordinate.device) * geometry.dilation[axis]
     stride, padding = geometry.stride[axis], geometry.padding[axis]
     if not geometry.transposed:
         place = coordinate * stride - padding + taps

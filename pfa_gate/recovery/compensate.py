@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pfa_gate.coupling import Program, export_model, inputs_of
+from pfa_gate.loading.device import inputs_on, where
 from pfa_gate.readers import matrix_of, weight_of
 from pfa_gate.recovery.copying import copied
 from pfa_gate.recovery.lesson import Lesson
@@ -53,7 +54,7 @@ def compensate(
 
     Args:
         full: the full model's program.
-        smaller: the compressed model; it is not changed.
+        smaller: the compressed model, on the same device; it is not changed.
         kept: what surgery left of each parameter.
         batches: of inputs, the same at each reading; labels are not used.
         seed: of the positions drawn.
@@ -75,7 +76,7 @@ def compensate(
         [('2', True)]
     """
     smaller = copied(smaller)
-    program = export_model(smaller, *inputs_of(next(iter(batches))))
+    program = export_model(smaller, *inputs_on(inputs_of(next(iter(batches))), where(smaller)))
     found = pairs(full, program, kept)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
     sound = [pair for pair in found if pair.small.layer not in faults]

@@ -48,7 +48,8 @@ class Lesson:
     _linear: Fit | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._equations = Equations(*self.layer.weights.shape)
+        groups, columns, filters = self.layer.weights.shape
+        self._equations = Equations(groups, columns, filters, self.layer.weights.device)
         self._sample = Sample(self.aim.small.scale.reshape(self.layer.offset.shape))
 
     @classmethod
@@ -57,7 +58,7 @@ class Lesson:
         found, call = aim(program, full, pair), pair.small
         weights = matrix_of(call, program.tensors[call.weight]).double()
         groups, columns, filters = weights.shape
-        bias = torch.zeros(groups * filters) if call.bias is None else program.tensors[call.bias]
+        bias = weights.new_zeros(groups * filters) if call.bias is None else program.tensors[call.bias]
         centred = call.bias is not None or found.small.mean is not None
         importance = found.small.scale.square().reshape(groups, filters)
         layer = Layer(weights, bias.double().reshape(groups, filters), importance, centred)
@@ -83,7 +84,7 @@ class Lesson:
         self._drawn[batch] = self._positions
         if not drawn.numel():
             return
-        folds = (torch.arange(samples) % FOLDS)[:, None].expand(drawn.shape).flatten()
+        folds = (torch.arange(samples) % FOLDS)[:, None].expand(drawn.shape).flatten().to(self.layer.weights.device)
         rows = self.aim.rows(values, drawn, folds)
         self._equations.add(rows.read, rows.target, folds)
         if self.aim.small.rectified:

@@ -16,11 +16,12 @@ MEMORY = 128 * 2**20  # bytes that may wait in memory, however many batches ther
 
 @dataclass(frozen=True)
 class _Place:
-    """The file a tensor lies in, and how its bytes are to be read."""
+    """The file a tensor lies in, how its bytes are to be read, and where it is to lie."""
 
     path: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
+    device: torch.device
 
 
 class Spool:
@@ -97,17 +98,20 @@ class Spool:
                 return place
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="pfa-gate-")
-        place = _Place(Path(self._folder.name) / str(next(self._names)), tensor.dtype, tuple(tensor.shape))
-        tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tofile(place.path)
+        place = _Place(
+            Path(self._folder.name) / str(next(self._names)), tensor.dtype, tuple(tensor.shape), tensor.device
+        )
+        tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(place.path)
         return place
 
 
 def _mapped(place: _Place) -> Tensor:
     """A tensor that lies in its file: a page that nobody asks for is not read."""
-    empty = torch.empty(place.shape, dtype=place.dtype)
+    empty = torch.empty(place.shape, dtype=place.dtype, device=place.device)
     if not empty.numel():
         return empty
-    return torch.from_file(str(place.path), shared=False, size=empty.numel(), dtype=place.dtype).reshape(place.shape)
+    held = torch.from_file(str(place.path), shared=False, size=empty.numel(), dtype=place.dtype)
+    return held.reshape(place.shape).to(place.device)
 
 
 def _compact(leaf: Any) -> Any:

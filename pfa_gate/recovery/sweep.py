@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Program, inputs_of
+from pfa_gate.loading.device import inputs_on
 from pfa_gate.readers import spread
 from pfa_gate.recovery.pairs import Pair, stages
 from pfa_gate.recovery.spool import Spool
@@ -92,7 +93,8 @@ class Sweep:
         waiting = {batch for batch in chosen if self._reached[batch] < 0}
         for batch, inputs in enumerate(self._inputs() if waiting else ()):
             if batch in waiting:
-                yield tuple(stream.start(*inputs) for stream in self._streams)
+                args, kwargs = inputs_on(inputs, self.programs[0].device)
+                yield tuple(stream.start(args, kwargs) for stream in self._streams)
 
     def _inputs(self) -> Iterator[Inputs]:
         """The batches, or their parts of the one size that a program with a fixed batch takes."""

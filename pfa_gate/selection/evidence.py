@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pfa_gate.coupling import Group, Program
+from pfa_gate.loading.device import CPU
 from pfa_gate.spectrum import Spectrum
 
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -23,6 +26,7 @@ class Evidence:
         spectra: group name -> spectrum, for at least these groups.
         batches: the probe's batches, the same at each reading; only `taylor` reads their labels.
         seed: of whatever is drawn.
+        device: where the model runs over the batches; the program's own tensors stay where they are.
     """
 
     program: Program
@@ -30,6 +34,12 @@ class Evidence:
     spectra: Mapping[str, Spectrum]
     batches: Iterable[Any] = field(repr=False)
     seed: int = 0
+    device: torch.device = CPU
+
+    @cached_property
+    def running(self) -> Program:
+        """The program on the device."""
+        return self.program.on(self.device)
 
 
 # For every group all its filters in the order in which they are removed, int64 [C].

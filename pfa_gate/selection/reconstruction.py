@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.coupling import Group, Program, Slice, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.coupling.program import shape_of
+from pfa_gate.loading.device import inputs_on
 from pfa_gate.readers import Call, Equations, calls, chain, draw, matrix_of, patches, places, spread
 from pfa_gate.selection.eliminate import Elimination, Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
@@ -67,7 +68,7 @@ def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     every = {call.weight: call for _, call, _ in found}.values()
     chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
     wanted = [_Wish(call, _columns(program, call), samples) for call in every]
-    grams = _grams(program, wanted, evidence, chosen)
+    grams = _grams(wanted, evidence, chosen)
     eliminations = {}
     for group in evidence.groups:
         mine = [(call, part) for owner, call, part in found if owner is group and call.weight in grams]
@@ -126,7 +127,7 @@ def _samples(batch: Any) -> int:
     return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
 
 
-def _grams(program: Program, wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
+def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
     """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass over chosen batches."""
     sources: dict[str, list[_Wish]] = {}
     for wish in wanted:
@@ -136,7 +137,7 @@ def _grams(program: Program, wanted: Iterable[_Wish], evidence: Evidence, chosen
     def take(wish: _Wish, value: Tensor, batch: int) -> None:
         call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
         rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(evidence.seed + batch)))
-        held = equations.setdefault(call.weight, Equations(rows.shape[0], rows.shape[2], 1))
+        held = equations.setdefault(call.weight, Equations(rows.shape[0], rows.shape[2], 1, rows.device))
         held.add(rows, rows[:, :, :1], torch.zeros(rows.shape[1], dtype=torch.int64))
 
     for batch, each in enumerate(evidence.batches):
@@ -148,8 +149,8 @@ def _grams(program: Program, wanted: Iterable[_Wish], evidence: Evidence, chosen
                 take(wish, value, batch)
 
         with torch.no_grad():
-            program.run(*inputs_of(each), observe)
-    return {name: each.total().gram for name, each in equations.items()}
+            evidence.running.run(*inputs_on(inputs_of(each), evidence.device), observe)
+    return {name: each.total().gram.cpu() for name, each in equations.items()}
 
 
 def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> Reading:

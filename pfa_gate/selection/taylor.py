@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.coupling import Tap, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.errors import LabelsError
+from pfa_gate.loading.device import inputs_on
 from pfa_gate.selection.evidence import Evidence, Orders
 
 
@@ -51,8 +52,8 @@ def _backward(evidence: Evidence, batch: Any, labels: Tensor) -> dict[str, Tenso
             held[node.name] = value
 
     with torch.enable_grad():
-        args, kwargs = pytree.tree_map(_differentiable, inputs_of(batch))
-        output = evidence.program.run(args, kwargs, observe)
+        args, kwargs = pytree.tree_map(_differentiable, inputs_on(inputs_of(batch), evidence.device))
+        output = evidence.running.run(args, kwargs, observe)
         named = output.get("logits") if isinstance(output, dict) else None
         logits = next(
             leaf for leaf in pytree.tree_leaves(output if named is None else named) if isinstance(leaf, Tensor)
@@ -62,7 +63,8 @@ def _backward(evidence: Evidence, batch: Any, labels: Tensor) -> dict[str, Tenso
                 f"selection: taylor needs class scores [{len(labels)}, classes]; the model gave {list(logits.shape)}.",
                 remedy="Choose another selection.",
             )
-        functional.cross_entropy(logits, labels.long(), reduction="sum").backward()  # type: ignore[no-untyped-call]
+        wanted = labels.to(logits.device).long()
+        functional.cross_entropy(logits, wanted, reduction="sum").backward()  # type: ignore[no-untyped-call]
     return held
 
 
@@ -74,6 +76,6 @@ def _differentiable(leaf: Any) -> Any:
 def _add(total: np.ndarray[Any, Any], value: Tensor, tap: Tap) -> None:
     over = [axis for axis in range(1, value.ndim) if axis != tap.axis]
     product = value.detach() * (torch.zeros_like(value) if value.grad is None else value.grad)
-    each = (product.mean(over) if over else product).abs().sum(0).double().numpy()
+    each = (product.mean(over) if over else product).abs().sum(0).double().cpu().numpy()
     inside = tap.filters != ELSEWHERE
     np.add.at(total, tap.filters[inside], each[inside])

@@ -75,7 +75,9 @@ class Basis:
         if key not in self._orders:
             groups = [group for group in self.coupling.groups if group.name in self.spectra.groups]
             first = self.config.probe.seed + seed
-            evidence = Evidence(self.program, groups, self.spectra.groups, self.subject.probe, first)
+            evidence = Evidence(
+                self.program, groups, self.spectra.groups, self.subject.probe, first, self.subject.device
+            )
             self._orders[key] = criterion(selection)(evidence)
         return self._orders[key]
 

@@ -61,6 +61,7 @@ gates:
   net:
     model: {{factory: "net.py:{factory}"{device}}}
     probe: {{data: "net.py:{probe}", batch_size: 64}}
+    selection: {selection}
     recovery: [compensate, {{distill: {{steps: 10}}}}]
     evaluation: {{data: "net.py:images"}}
     budgets: {{layers: [{{match: "*", kl: 1}}], model: {{parameters: 3 k}}, compressed: {{accuracy_drop: 100 pp}}}}
@@ -78,13 +79,14 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             sys.modules.pop(name)
 
 
-def written(factory: str = "build", device: str = "", probe: str = "images") -> str:
-    Path("pfa.yaml").write_text(YAML.format(factory=factory, device=device and f", device: {device}", probe=probe))
+def written(factory: str = "build", device: str = "", probe: str = "images", selection: str = "correlation") -> str:
+    device = device and f", device: {device}"
+    Path("pfa.yaml").write_text(YAML.format(factory=factory, device=device, probe=probe, selection=selection))
     return "pfa.yaml"
 
 
-def ran(factory: str = "build", device: str = "", probe: str = "images") -> Record:
-    return pfa_gate.run(written(factory, device, probe)).record
+def ran(factory: str = "build", device: str = "", probe: str = "images", selection: str = "correlation") -> Record:
+    return pfa_gate.run(written(factory, device, probe, selection)).record
 
 
 def test_a_spread_model_is_measured_where_it_lies() -> None:
@@ -141,6 +143,23 @@ def test_a_gpu_gives_the_numbers_of_the_cpu() -> None:
     assert there.scores is not None
     assert here.scores is not None
     assert there.scores.full == pytest.approx(here.scores.full, abs=1 / 400)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("selection", ["reconstruction", "taylor"])
+def test_a_gpu_selects_and_compensates_as_the_cpu_does(selection: str) -> None:
+    there, here = (pfa_gate.run(written(device=device, selection=selection)) for device in ("cuda", "cpu"))
+    assert there.model is not None
+    assert here.model is not None
+    assert [tensor.shape for tensor in there.model.parameters()] == [one.shape for one in here.model.parameters()]
+    assert str(there.model.kept) == str(here.model.kept)
+    assert there.record.compressed is not None
+    assert here.record.compressed is not None
+    one, two = (found.record.compressed.recovery[1] for found in (there, here))
+    assert one.step == "compensate"
+    assert [(each.layer, each.rows) for each in one.repairs] == [(each.layer, each.rows) for each in two.repairs]
+    for mine, theirs in zip(one.repairs, two.repairs, strict=True):
+        assert mine.after == pytest.approx(theirs.after, rel=1e-3)
 
 
 @pytest.mark.gpu
