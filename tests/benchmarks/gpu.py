@@ -1,6 +1,6 @@
 """A gate on a GPU beside the same gate on the CPU: `python tests/benchmarks/gpu.py [--times 3]`; needs a CUDA device.
 
-ResNet-56 on 3,805 probe and 761 evaluation images of the shared folder, recovered by 100 steps of distillation; and a
+ResNet-56 on 3,805 probe and 761 evaluation images of the shared folder, compensated and distilled in 100 steps; and a
 ResNet-50 with drawn weights on 2,304 drawn images of 96 x 96 pixels. Each runs once to warm up, then in turns on either
 device. Seconds of the clock, medians; the floor is the bare forward passes over the same batches on the GPU.
 """
@@ -38,7 +38,7 @@ gates:
 SMALL = {
     "factory": "resnets.py:resnet, arguments: {depth: 56}",
     "probe": "resnets.py:probe",
-    "more": "evaluation: {data: resnets.py:test}\n    recovery: [{distill: {steps: 100}}]",
+    "more": "evaluation: {data: resnets.py:test}\n    recovery: [compensate, {distill: {steps: 100}}]",
 }
 LARGE = {"factory": "large.py:net", "probe": "large.py:images", "more": ""}
 NET = f"""
