@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights, order and patches")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--samples", type=int, default=1500, help="of the probe")
-    parser.add_argument("--selections", nargs="+", default=["correlation"])
+    parser.add_argument("--selections", nargs="*", default=["correlation"])
     parser.add_argument("--recipes", nargs="*", default=["kl", "0.99", "0.95", "0.90"], help="kl, energies; or none")
     parser.add_argument("--train", type=Path, help="an .npz instead of the clean subset")
     parser.add_argument("--models", type=Path, help="folder of trained networks; those that are there are not trained")
