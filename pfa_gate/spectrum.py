@@ -64,6 +64,16 @@ class Spectrum:
         return len(self.eigenvalues)
 
     @property
+    def standardised(self) -> "Spectrum":
+        """The spectrum of the same filters brought to equal variance: of their correlation, blind to their scale.
+
+        Example:
+            >>> analyse([[1, 20], [2, 10], [3, 30]]).standardised.eigenvalues.round(2).tolist()
+            [0.75, 0.25]
+        """
+        return _spectrum(_pearson(self.covariance, self.inactive), self.inactive, self.samples)
+
+    @property
     def active(self) -> int:
         """How many filters vary at all."""
         return self.filters - int(self.inactive.sum())

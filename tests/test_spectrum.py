@@ -52,6 +52,17 @@ def test_against_an_independent_reference(rows):
     assert got.mean_correlation == pytest.approx(others.mean() if others.size else 0, abs=1e-12)
 
 
+@given(rows=any_responses, seed=st.integers(0, 100))
+@settings(deadline=None)
+def test_a_standardised_spectrum_is_that_of_filters_of_equal_variance_whatever_their_scale(rows, seed):
+    spread = rows.std(0)
+    levelled = np.where(spread > 1e-9, (rows - rows.mean(0)) / np.maximum(spread, 1e-9), 0.0)
+    assert_same(analyse(rows).standardised, analyse(levelled))
+    scaled = rows * np.exp(np.random.default_rng(seed).uniform(-3, 3, rows.shape[1]))
+    assert_same(analyse(scaled).standardised, analyse(rows).standardised)
+    assert analyse(rows).standardised.kl_ratio == pytest.approx(analyse(rows).kl_ratio_standardised, abs=1e-12)
+
+
 @given(rows=any_responses)
 @settings(deadline=None)
 def test_what_always_holds(rows):

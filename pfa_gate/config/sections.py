@@ -100,8 +100,10 @@ class RecipeConfig(Section):
     parameters: SizeTarget | None = Field(default=None, description="target for the compressed model")
     bytes: BytesTarget | None = Field(default=None, description="target for the compressed model")
     macs: SizeTarget | None = Field(default=None, description="target for the compressed model")
-    statistic: Literal["energy", "reconstruction"] | None = Field(
-        default=None, description="what shares a size out: the spectra (energy), or what the layers' readers lose"
+    statistic: Literal["energy", "standardised", "reconstruction"] | None = Field(
+        default=None,
+        description="what shares a size out: the spectra (energy), those of filters brought to equal variance "
+        "(standardised), or what the layers' readers lose (reconstruction)",
     )
     residual: Literal["project", "pad"] = Field(
         default="project", description="at a sum: cut all that feed it alike, or scatter what is left of each"

@@ -100,6 +100,8 @@ def planned(config: GateConfig, subject: Subject, measured: Measured, number: in
     if wanted.statistic == "reconstruction":
         losses = reader_losses(_evidence(config, subject, measured))
         return recipe_by_losses(losses, {name: each.filters for name, each in groups.items()}, size, rule)
+    if wanted.statistic == "standardised":
+        groups = {name: each.standardised for name, each in groups.items()}
     return recipe(groups, size, rule)
 
 

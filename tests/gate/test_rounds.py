@@ -43,6 +43,8 @@ GATES = {
     "one": ("{strategy: kl, rounds: 1}", "[]"),
     "thrice": ("{strategy: kl, rounds: 3}", "[compensate]"),
     "traded": ("{strategy: parameters, parameters: 50%, statistic: reconstruction}", "[]"),
+    "levelled": ("{strategy: parameters, parameters: 50%, statistic: standardised}", "[]"),
+    "plain": ("{strategy: parameters, parameters: 50%}", "[]"),
     "half": ("{strategy: parameters, parameters: 50%, rounds: 4}", "[]"),
 }
 
@@ -112,3 +114,16 @@ def test_a_size_may_be_shared_out_by_what_the_readers_lose(runs: dict[str, Run])
     assert record.recipe.energy is None
     first, second = record.recipe.keep.values()
     assert first > second  # a filter of the second layer, which two layers share, saves twice as many parameters
+
+
+def test_a_size_may_be_shared_out_blind_to_scale(runs: dict[str, Run]) -> None:
+    levelled, plain = runs["levelled"].record, runs["plain"].record
+    assert levelled.compressed is not None
+    assert levelled.recipe is not None
+    assert plain.recipe is not None
+    assert 0.4 < levelled.compressed.parameters / levelled.model.parameters <= 0.5
+    # Filters that differ much in variance look fewer than they are.
+    assert levelled.recipe.keep != plain.recipe.keep
+    assert levelled.recipe.energy is not None
+    assert plain.recipe.energy is not None
+    assert levelled.recipe.energy < plain.recipe.energy
