@@ -22,6 +22,7 @@ from pfa_gate.selection.evidence import Evidence, Orders
 
 Losses = npt.NDArray[np.float64]
 ROWS = 16  # patches for each column of a reader, as far as there are so many
+SCARCE = 8  # patches for each column, for which more samples are read
 FEWEST = 512  # samples that the patches come from, however few there are of these
 
 
@@ -108,7 +109,7 @@ def _columns(program: Program, call: Call) -> int:
 
 def _needed(program: Program, call: Call) -> int:
     """Samples that hold enough patches for the columns of a call."""
-    return max(FEWEST, math.ceil(ROWS * _columns(program, call) / places(call, shape_of(call.node))))
+    return max(FEWEST, math.ceil(SCARCE * _columns(program, call) / places(call, shape_of(call.node))))
 
 
 def _chosen(batches: Iterable[Any], samples: int) -> tuple[set[int], int]:
@@ -137,8 +138,9 @@ def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dic
     def take(wish: _Wish, value: Tensor, batch: int) -> None:
         call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
         rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(evidence.seed + batch)))
-        held = equations.setdefault(call.weight, Equations(rows.shape[0], rows.shape[2], 1, rows.device))
-        held.add(rows, rows[:, :, :1], torch.zeros(rows.shape[1], dtype=torch.int64))
+        if call.weight not in equations:
+            equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device)
+        equations[call.weight].add(rows, rows[:, :, :1], torch.zeros(rows.shape[1], dtype=torch.int64))
 
     for batch, each in enumerate(evidence.batches):
         if batch not in chosen:
