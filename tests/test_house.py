@@ -145,6 +145,20 @@ def written() -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def test_pytest_leaves_our_assertions_as_they_are(tmp_path: Path) -> None:
+    """It rewrites those of every plugin it finds, which a hot loop feels: a module that has some must refuse."""
+    trees = {path: ast.parse(path.read_text()) for path in SOURCES}
+    having = [path for path, tree in trees.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))]
+    assert len(having) > 20
+    assert [named(path) for path in having if "PYTEST_DONT_REWRITE" not in (ast.get_docstring(trees[path]) or "")] == []
+    (tmp_path / "test_marks.py").write_text(
+        "import pytest\npytest.register_assert_rewrite('pfa_gate')\n"
+        "import pfa_gate.readers.equations as ours\n"
+        "def test_it():\n    assert '@pytest_ar' in globals()\n    assert '@pytest_ar' not in vars(ours)\n"
+    )
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:pfa_gate", tmp_path], check=True, cwd=tmp_path)
+
+
 def test_no_file_names_a_place_on_somebodys_machine() -> None:
     # Written apart, so that this file does not name one either.
     places = [f"/{folder}/" for folder in ("work", "root", "home", "opt", "Users")] + [str(ROOT) + os.sep]

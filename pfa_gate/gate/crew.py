@@ -1,4 +1,7 @@
-"""Rank 0's hands where torchrun started several processes: it decides alone, and measures and scores with all."""
+"""Rank 0's hands where torchrun started several processes: it decides alone, and measures and scores with all.
+
+PYTEST_DONT_REWRITE
+"""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence

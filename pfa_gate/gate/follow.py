@@ -1,4 +1,7 @@
-"""What a rank other than 0 does: what rank 0 calls for, and nothing else."""
+"""What a rank other than 0 does: what rank 0 calls for, and nothing else.
+
+PYTEST_DONT_REWRITE
+"""
 
 import io
 import traceback

@@ -1,4 +1,7 @@
-"""One pass over the probe, and who makes it: what of a model is read, and by whose hands."""
+"""One pass over the probe, and who makes it: what of a model is read, and by whose hands.
+
+PYTEST_DONT_REWRITE
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

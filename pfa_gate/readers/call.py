@@ -1,4 +1,7 @@
-"""The calls of layers in a program: which weight meets which input, and by what geometry."""
+"""The calls of layers in a program: which weight meets which input, and by what geometry.
+
+PYTEST_DONT_REWRITE
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,7 @@
-"""What follows a layer's output: the batch norm that scales it, the residual sum it ends in, the rectifier."""
+"""What follows a layer's output: the batch norm that scales it, the residual sum it ends in, the rectifier.
+
+PYTEST_DONT_REWRITE
+"""
 
 from dataclasses import dataclass, replace
 

@@ -3,6 +3,8 @@
 Sums are taken about the first batch's mean, so that a large mean never swallows a small spread. Rows of single or half
 precision are multiplied in float32, some at a time, and summed in float64: what rounding leaves, about 1e-7 of the
 diagonal, is less than the smallest ridge.
+
+PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Sequence

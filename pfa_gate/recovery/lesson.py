@@ -1,4 +1,7 @@
-"""What one layer is to learn: rows drawn until more of them would not help, and the fit they give."""
+"""What one layer is to learn: rows drawn until more of them would not help, and the fit they give.
+
+PYTEST_DONT_REWRITE
+"""
 
 import math
 from collections.abc import Sequence

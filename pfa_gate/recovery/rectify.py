@@ -3,6 +3,8 @@
 Where the full model's value is negative, any negative value is as good. Each round takes as target what is seen
 where it is positive, and elsewhere the present value or zero, whichever is less; this majorises the error behind
 the rectifier, so that no round makes it worse on the rows it is solved on. The rounds are judged on a held-out fold.
+
+PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Iterator, Sequence

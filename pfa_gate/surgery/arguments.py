@@ -1,4 +1,7 @@
-"""Operators whose arguments hold shapes: how each of them follows what is left of its values."""
+"""Operators whose arguments hold shapes: how each of them follows what is left of its values.
+
+PYTEST_DONT_REWRITE
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any

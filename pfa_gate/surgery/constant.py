@@ -3,6 +3,8 @@
 A filter whose response never changes still reaches its reader, as the shift of a batch norm through an activation,
 say. Where a reader takes no zero padding, that is one number for each of its outputs. The model with these numbers in
 its biases and the filters silenced equals the untouched model, and this is proved before the filters are cut.
+
+PYTEST_DONT_REWRITE
 """
 
 import copy

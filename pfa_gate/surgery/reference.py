@@ -3,6 +3,8 @@
 Where all that is cut are the model's own parameters, this is the model itself with zeros in them, so that the proof
 shares nothing with the graph. Where a normalisation across channels or a folded constant is cut, it is the exported
 program, silenced, with that normalisation taken over the channels that are left: its own definition.
+
+PYTEST_DONT_REWRITE
 """
 
 import copy

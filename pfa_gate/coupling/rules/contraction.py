@@ -1,4 +1,7 @@
-"""Convolutions, linears and products: labels of the input end in the weight's columns, its rows start new ones."""
+"""Convolutions, linears and products: labels of the input end in the weight's columns, its rows start new ones.
+
+PYTEST_DONT_REWRITE
+"""
 
 import math
 from typing import Any

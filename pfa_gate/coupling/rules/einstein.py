@@ -1,4 +1,7 @@
-"""einsum of two operands: each letter is an axis; it is shared, summed, or passed on."""
+"""einsum of two operands: each letter is an axis; it is shared, summed, or passed on.
+
+PYTEST_DONT_REWRITE
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,7 @@
-"""Operators that work on each element by itself: labels pass through, or join where they meet."""
+"""Operators that work on each element by itself: labels pass through, or join where they meet.
+
+PYTEST_DONT_REWRITE
+"""
 
 import torch
 from torch import Tensor

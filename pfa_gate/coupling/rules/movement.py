@@ -1,4 +1,7 @@
-"""Operators that only move data: they run as themselves, on the labels instead of the numbers."""
+"""Operators that only move data: they run as themselves, on the labels instead of the numbers.
+
+PYTEST_DONT_REWRITE
+"""
 
 import math
 from typing import Any

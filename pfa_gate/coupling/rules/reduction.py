@@ -1,4 +1,7 @@
-"""Sums, means, maxima and softmax: free along space, not along the axis of the filters."""
+"""Sums, means, maxima and softmax: free along space, not along the axis of the filters.
+
+PYTEST_DONT_REWRITE
+"""
 
 from collections.abc import Sequence
 from typing import Any
