@@ -87,7 +87,9 @@ class Lesson:
         self._drawn[batch] = self._positions
         if not drawn.numel():
             return
-        folds = (torch.arange(samples) % FOLDS)[:, None].expand(drawn.shape).flatten().to(self.layer.weights.device)
+        # Counted over all batches: of a probe in batches of one sample, each fold has its share too.
+        folds = ((batch * samples + torch.arange(samples)) % FOLDS)[:, None].expand(drawn.shape)
+        folds = folds.flatten().to(self.layer.weights.device)
         rows = self.aim.rows(values, drawn, folds)
         self._equations.add(rows.read, rows.target, folds)
         if self.aim.small.rectified:

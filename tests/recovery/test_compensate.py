@@ -255,3 +255,19 @@ def test_the_spool_writes_a_tensor_once_and_drops_what_is_done(tmp_path, monkeyp
         assert len(first.items() & second.items()) == 1
         assert {name: value.tolist() for name, value in spool.get(0).items()} == {"sum": [1] * 2, "relu": [5] * 4}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_no_worse_for_a_probe_in_batches_of_one_sample():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, 3, padding=1), nn.ReLU(), nn.Flatten()
+    net = nn.Sequential(*layers, nn.Linear(6 * 36, 4)).eval()
+    images = torch.randn(320, 3, 6, 6)
+    full = export_model(net, (images[:2],), {})
+    kept = plan(trace_program(full), {"0": [0, 1, 2, 3, 4]})
+    gaps = []
+    for size in (1, 64):
+        mended, repairs = compensate(full, narrow(net, kept), kept, images.split(size))
+        assert all(repair.ridge is not None for repair in repairs)
+        with torch.no_grad():
+            gaps.append(float((mended(images) - net(images)).square().mean()))
+    assert gaps[0] < 1.1 * gaps[1]
