@@ -14,6 +14,7 @@ from pfa_gate.gate.stages import Progress, Stages
 from pfa_gate.gate.work import Work
 from pfa_gate.loading import Batch
 from pfa_gate.loading import load as load_subject
+from pfa_gate.loading.defaults import defaults_kept
 from pfa_gate.loading.device import exactly
 from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
@@ -52,6 +53,7 @@ class Turn:
         return number % self.of == self.shard - 1
 
 
+@defaults_kept()
 def collect(document: Document, gate: str, turn: Turn, progress: Progress | None = None) -> Part:
     """Measure one shard of a gate's probe.
 

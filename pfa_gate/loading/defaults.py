@@ -11,14 +11,14 @@ _DEFAULTS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_device, torch.set_default_device),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.is_grad_enabled, torch.set_grad_enabled),
 )
 
 
 @contextmanager
 def defaults_kept() -> Iterator[None]:
-    """Leave torch's defaults as they were before the block: tests that run after a gate must not meet a factory's.
+    """Leave torch's defaults as they were before the block: what runs after it must not meet a factory's.
 
     Example:
         >>> with defaults_kept():

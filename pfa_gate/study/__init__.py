@@ -12,6 +12,7 @@ from pfa_gate.gate import Progress, only_gate
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import load as load_subject
+from pfa_gate.loading.defaults import defaults_kept
 from pfa_gate.loading.device import exactly
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial
@@ -37,6 +38,7 @@ class Watch:
     trial: Callable[[Trial], object] = str
 
 
+@defaults_kept()
 def run(config_path: Path | str, gate: str | None, ask: Ask, watch: Watch = Watch()) -> Study:
     """Run a study of one gate's model; nothing is written.
 

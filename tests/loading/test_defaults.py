@@ -8,14 +8,18 @@ import pytest
 import torch
 
 import pfa_gate
+from pfa_gate import study
+from pfa_gate.config import load
+from pfa_gate.gate.collect import Turn, collect
 from pfa_gate.loading.defaults import defaults_kept
+from pfa_gate.study import Ask
 
 CHANGES = {
     "dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float64),
     "device": (torch.get_default_device, torch.set_default_device, torch.device("meta")),
     "threads": (torch.get_num_threads, torch.set_num_threads, 1),
     "precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
-    "determinism": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, True),
+    "determinism": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 1),
     "gradients": (torch.is_grad_enabled, torch.set_grad_enabled, False),
 }
 SETTER = """
@@ -29,12 +33,24 @@ def build():
 
 def rows():
     return torch.randn(64, 3)
+
+def labelled():
+    return torch.utils.data.TensorDataset(rows(), torch.arange(64) % 2)
 """
 CONFIG = """
 version: 1
 gates:
-  net: {model: {factory: "net:build"}, probe: {data: "net:rows"}, budgets: {layers: [{match: "*", kl: 1}]}}
+  net:
+    model: {factory: "net.py:build"}
+    probe: {data: "net.py:rows"}
+    evaluation: {data: "net.py:labelled"}
+    budgets: {layers: [{match: "*", kl: 1}]}
 """
+WORK: dict[str, Callable[[Path], Any]] = {
+    "run": pfa_gate.run,
+    "collect": lambda config: collect(load(config), "net", Turn(1, 1)),
+    "study": lambda config: study.run(config, None, Ask(("kl",))),
+}
 
 
 @pytest.fixture
@@ -56,9 +72,18 @@ def test_each_is_set_back(read: Callable[[], Any], write: Callable[[Any], Any], 
 
 
 @pytest.mark.usefixtures("_as_before")
-def test_a_factory_changes_nothing_for_later_tests(tmp_path: Path) -> None:
+def test_what_only_warned_warns_again() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with defaults_kept():
+        torch.use_deterministic_algorithms(True)
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_a_factory_changes_nothing_for_later_tests(work: Callable[[Path], Any], tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(SETTER)
     (tmp_path / "pfa.yaml").write_text(CONFIG)
-    pfa_gate.run(tmp_path / "pfa.yaml")
+    work(tmp_path / "pfa.yaml")
     assert torch.is_grad_enabled()
     assert torch.get_float32_matmul_precision() == "highest"
