@@ -9,6 +9,9 @@ pytest_plugins = ["pytester"]
 
 # As the plugin does it under --pfa: torch's threads then leave busy cores to others while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 SHARED = Path(os.environ.get("PFA_GATE_SHARED") or Path(__file__).parents[2] / "shared")
 

@@ -76,7 +76,7 @@ def test_quick_start_is_two_lines() -> None:
     example, tests = block.splitlines()
     install = "python -m pip install -c constraints.txt -e "
     assert example == f'{install}".[example]" && python -m pytest --pfa example_project'
-    assert tests == f'{install}".[dev]" && python -m pytest'
+    assert tests == f'{install}".[dev]" && python -m pytest -n auto --maxprocesses 4 --dist loadfile'
 
 
 def test_the_report_is_what_the_example_prints(copy: Path) -> None:

@@ -95,17 +95,14 @@ def _in_silence() -> Iterator[None]:
     """
     structured, tracing = logging.getLogger("torch.__trace"), torch.fx.config
     disabled, structured.disabled = structured.disabled, True
-    emitted = {name: getattr(tracing, name) for name in ("do_not_emit_stack_traces",) if hasattr(tracing, name)}
-    for name in emitted:
-        setattr(tracing, name, True)
+    emitted, tracing.do_not_emit_stack_traces = getattr(tracing, "do_not_emit_stack_traces", False), True
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         structured.disabled = disabled
-        for name, value in emitted.items():
-            setattr(tracing, name, value)
+        tracing.do_not_emit_stack_traces = emitted
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:

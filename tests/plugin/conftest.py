@@ -21,7 +21,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     # Plugins of no interest here, each slow to import in every one of these processes.
     more = os.environ.get("PYTEST_ADDOPTS", "")
     monkeypatch.setenv("PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:pytest_cov -p no:anyio {more}".strip())
-    for name in ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "PYTEST_XDIST_WORKER"):
+    of_these_tests = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
+    for name in ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", *of_these_tests):
         monkeypatch.delenv(name, raising=False)
     pytester.makefile(".yaml", pfa=config())
     pytester.makepyfile(test_one=ONE_TEST)

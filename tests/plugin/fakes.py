@@ -85,6 +85,12 @@ def _full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _interrupt() -> None:
+    # A run in the background of a shell may have been told to ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 _MISHAPS: dict[str, Callable[[], object]] = {
     "warning": _warning,
     "mistake": _mistake,
@@ -98,7 +104,7 @@ _MISHAPS: dict[str, Callable[[], object]] = {
     "leave": lambda: os._exit(0),
     "leave_in_a_thread": _leave_in_a_thread,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
+    "interrupt": _interrupt,
 }
 
 
