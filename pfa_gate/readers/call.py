@@ -176,7 +176,7 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
 
 
 def matrix_of(call: Call, weight: Tensor) -> Tensor:
-    """A layer's weight as one matrix for each group, [groups, channels x taps, filters]; channels come first.
+    """A layer's weight as one matrix for each group, [groups, taps x channels, filters]; taps come first.
 
     Example:
         >>> import torch
@@ -184,17 +184,12 @@ def matrix_of(call: Call, weight: Tensor) -> Tensor:
         >>> matrix_of(linear, torch.zeros(5, 3)).shape
         torch.Size([1, 3, 5])
     """
-    groups = call.groups
-    if call.outputs == 0:
-        return weight.reshape(groups, weight.shape[0] // groups, -1).transpose(1, 2)
-    made = weight.shape[1]
-    split = weight.reshape(groups, weight.shape[0] // groups, made, -1)
-    return split.transpose(2, 3).reshape(groups, -1, made)
+    split = weight.reshape(call.groups, weight.shape[0] // call.groups, weight.shape[1], -1)
+    return split.permute((0, 3, 2, 1) if call.outputs == 0 else (0, 3, 1, 2)).flatten(1, 2)
 
 
 def weight_of(call: Call, matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The inverse of `matrix_of`: a matrix for each group as a weight of `shape`."""
-    if call.outputs == 0:
-        return matrix.transpose(1, 2).reshape(shape)
-    groups, made = call.groups, shape[1]
-    return matrix.reshape(groups, shape[0] // groups, -1, made).transpose(2, 3).reshape(shape)
+    channels = shape[1] if call.outputs == 0 else shape[0] // call.groups
+    split = matrix.reshape(call.groups, -1, channels, matrix.shape[2])
+    return split.permute((0, 3, 2, 1) if call.outputs == 0 else (0, 2, 3, 1)).reshape(shape)

@@ -39,7 +39,7 @@ def patches(call: Call, value: Tensor, shape: tuple[int, ...], positions: Tensor
         positions: int64 [N, P] into the output's axes that are neither sample nor filter, flattened.
 
     Returns:
-        [groups, N P, C / groups x taps], channels first, zeros where a tap lies in the padding.
+        [groups, N P, taps x C / groups], taps first, zeros where a tap lies in the padding.
 
     Example:
         >>> linear = Call(None, None, "weight", None, None)
@@ -51,12 +51,9 @@ def patches(call: Call, value: Tensor, shape: tuple[int, ...], positions: Tensor
         rows = value.reshape(len(value), -1, value.shape[-1])
         return _picked(rows, positions).flatten(0, 1)[None]
     index, inside = _sources(call.geometry, positions, tuple(value.shape[2:]), shape[2:])
-    flat = value.flatten(2)
-    samples, channels, _ = flat.shape
-    wanted = index.flatten(1)[:, None].expand(samples, channels, -1)
-    read = flat.gather(2, wanted).reshape(samples, channels, *index.shape[1:]) * inside[:, None]
-    grouped = read.reshape(samples, call.groups, channels // call.groups, *index.shape[1:])
-    return grouped.permute(1, 0, 3, 2, 4).reshape(call.groups, positions.numel(), -1)
+    read = _picked(value.flatten(2).transpose(1, 2), index).mul_(inside[..., None])
+    grouped = read.reshape(positions.numel(), index.shape[2], call.groups, -1)
+    return grouped.permute(2, 0, 1, 3).reshape(call.groups, positions.numel(), -1)
 
 
 def outputs(call: Call, value: Tensor, positions: Tensor) -> Tensor:
@@ -81,7 +78,9 @@ def places(call: Call, shape: tuple[int, ...]) -> int:
 
 
 def _picked(rows: Tensor, positions: Tensor) -> Tensor:
-    return rows.gather(1, positions[:, :, None].expand(-1, -1, rows.shape[2]))
+    """Of rows [N, n, C] those at positions [N, …], [N, …, C]."""
+    samples = torch.arange(len(rows), device=rows.device).reshape(-1, *(1,) * (positions.ndim - 1))
+    return rows[samples, positions]
 
 
 def _sources(

@@ -162,5 +162,5 @@ def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> Reading
     taps = gram.shape[1] // len(part.filters)
     order = np.argsort(part.filters, kind="stable")[int((part.filters == ELSEWHERE).sum()) :]
     channels = torch.from_numpy(order).reshape(int(part.filters.max()) + 1, -1)
-    columns = (channels[:, :, None] * taps + torch.arange(taps)).flatten(1)
+    columns = (channels[:, :, None] + torch.arange(taps) * len(part.filters)).flatten(1)
     return Reading(gram, weight * scale, columns)
