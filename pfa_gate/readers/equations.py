@@ -52,7 +52,7 @@ class Equations:
     Example:
         >>> equations = Equations(1, 2, 1)
         >>> rows = torch.randn(40, 2, dtype=torch.float64)
-        >>> equations.add(rows[None], rows[None, :, :1], torch.arange(40) % FOLDS)
+        >>> read = equations.add(rows[None], rows[None, :, :1])
         >>> equations.total().count
         40
     """
@@ -68,21 +68,28 @@ class Equations:
         self._centre: tuple[Tensor, Tensor] | None = None
         self._mirrored = True
 
-    def add(self, rows: Tensor, targets: Tensor, folds: Tensor) -> None:
-        """Take rows [G, n, D] and targets [G, n, O], any floating dtype; `folds` int64 [n] says where each goes."""
+    @property
+    def centre(self) -> Tensor:
+        """What rows are taken about, float64 [groups, 1, D]."""
+        assert self._centre is not None
+        return self._centre[0]
+
+    def add(self, rows: Tensor, targets: Tensor, fold: int = 0) -> Tensor:
+        """Take rows [G, n, D] and targets [G, n, O] of one fold, any floating dtype; gives the rows about the centre.
+
+        What it gives is in float32, or in float64 where the rows are.
+        """
         dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
         if self._centre is None:
             self._centre = _middle(rows, dtype), _middle(targets, dtype)
-        folds = folds.to(rows.device)
-        for fold in range(FOLDS):
-            for few in torch.split((folds == fold).nonzero().flatten(), _ROWS):
-                self._counts[fold] += len(few)
-                self._take(fold, rows.index_select(1, few).to(dtype), targets.index_select(1, few))
+        read, made = rows.to(dtype) - self.centre.to(dtype), (targets - self._centre[1]).to(dtype)
+        self._counts[fold] += rows.shape[1]
+        for few in zip(torch.split(read, _ROWS, 1), torch.split(made, _ROWS, 1), strict=True):
+            self._take(fold, *few)
+        self._mirrored = False
+        return read
 
-    def _take(self, fold: int, rows: Tensor, targets: Tensor) -> None:
-        assert self._centre is not None
-        read = rows - self._centre[0].to(rows.dtype)
-        made = (targets - self._centre[1]).to(rows.dtype)
+    def _take(self, fold: int, read: Tensor, made: Tensor) -> None:
         across = read.transpose(1, 2)
         self._read[fold] += read.sum(1)
         self._made[fold] += made.sum(1)
@@ -91,7 +98,6 @@ class Equations:
         for start in range(0, read.shape[2], _BLOCK):
             block = slice(start, start + _BLOCK)
             self._gram[fold, :, block, start:] += across[:, block] @ read[:, :, start:]
-        self._mirrored = False
 
     def _mirror(self) -> None:
         """The blocks below the diagonal from those above it."""

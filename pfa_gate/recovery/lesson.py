@@ -5,7 +5,7 @@ PYTEST_DONT_REWRITE
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -13,7 +13,7 @@ from pfa_gate.coupling import Program
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.readers import FOLDS, Equations, draw, matrix_of, places
 from pfa_gate.recovery.pairs import Pair
-from pfa_gate.recovery.rectify import Sample, rectify
+from pfa_gate.recovery.rectify import Rows, Sample, rectify
 from pfa_gate.recovery.refit import Fit, Layer, refit
 from pfa_gate.recovery.stream import Values
 from pfa_gate.recovery.target import Aim, aim
@@ -53,7 +53,7 @@ class Lesson:
     def __post_init__(self) -> None:
         groups, columns, filters = self.layer.weights.shape
         self._equations = Equations(groups, columns, filters, self.layer.weights.device)
-        self._sample = Sample(self.aim.small.scale.reshape(self.layer.offset.shape))
+        self._sample = Sample(self.aim.small.scale.reshape(self.layer.offset.shape), self._equations)
 
     @classmethod
     def of(cls, program: Program, full: Program, pair: Pair, samples: int, seed: int) -> "Lesson":
@@ -87,13 +87,16 @@ class Lesson:
         self._drawn[batch] = self._positions
         if not drawn.numel():
             return
-        # Counted over all batches: of a probe in batches of one sample, each fold has its share too.
-        folds = ((batch * samples + torch.arange(samples)) % FOLDS)[:, None].expand(drawn.shape)
-        folds = folds.flatten().to(self.layer.weights.device)
-        rows = self.aim.rows(values, drawn, folds)
-        self._equations.add(rows.read, rows.target, folds)
+        # A fold is a run of samples, so that no row is copied; turned by the batch, as a batch may be one sample.
+        runs = [len(run) * drawn.shape[1] for run in torch.arange(samples).tensor_split(FOLDS)]
+        for place, rows in enumerate(self.aim.rows(values, drawn).split(runs)):
+            if rows.read.numel():
+                self._take(rows, (batch + place) % FOLDS)
+
+    def _take(self, rows: Rows, fold: int) -> None:
+        read = self._equations.add(rows.read, rows.target, fold)
         if self.aim.small.rectified:
-            self._sample.add(rows)
+            self._sample.add(replace(rows, read=read), held=fold == 0)
 
     def learnt(self) -> bool:
         """Whether the rows suffice: there are no more, or more would not help."""
@@ -112,4 +115,4 @@ class Lesson:
         assert linear is not None
         if not self.aim.small.rectified:
             return linear
-        return rectify(self._sample, self._equations, self.layer, linear)
+        return rectify(self._sample, self.layer, linear)

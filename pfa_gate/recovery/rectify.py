@@ -28,13 +28,16 @@ class Rows:
         read: [G, n, D], what the layer reads.
         target: [G, n, O], what it should make.
         rest: [G, n, O], what is added to its scaled output before the rectifier.
-        folds: int64 [n].
     """
 
     read: Tensor
     target: Tensor
     rest: Tensor
-    folds: Tensor
+
+    def split(self, counts: Sequence[int]) -> Iterator["Rows"]:
+        """So many rows each, one after another."""
+        parts = (torch.split(each, list(counts), 1) for each in (self.read, self.target, self.rest))
+        return (Rows(*part) for part in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Behind:
     """Rows as they are met behind the rectifier, float32.
 
     Attributes:
-        read: [G, n, D], about the sample's centre.
+        read: [G, n, D], about the centre of the equations.
         seen: [G, n, O], what should come of it, everything added; minus infinity where nothing should.
         rest: [G, n, O], what is added to the layer's scaled output.
     """
@@ -58,42 +61,36 @@ class Sample:
 
     Attributes:
         scale: float64 [G, O], what the layer's output is multiplied by.
+        equations: of the same rows.
         held, learnt: rows of the first fold, and of the others.
-        centre: of what is read: the first rows' mean, float64 [G, 1, D].
     """
 
     scale: Tensor
+    equations: Equations
     held: list[Behind] = field(default_factory=list)
     learnt: list[Behind] = field(default_factory=list)
     numbers: int = 0
-    centre: Tensor | None = None
 
     def __post_init__(self) -> None:
         size = self.scale.abs()
         self.scale = torch.where(size > 1e-6 * size.max(), self.scale, size.max().clamp_min(1e-12))
 
-    def add(self, rows: Rows) -> None:
-        """Keep these too, or none at all once there are too many."""
+    def add(self, rows: Rows, held: bool) -> None:
+        """Keep these too, read about the centre of the equations, or none at all once there are too many."""
         self.numbers += rows.read.numel() + 2 * rows.target.numel()
         if self.numbers > MOST:
             self.held, self.learnt = [], []
             return
-        if self.centre is None:
-            self.centre = rows.read.mean(1, keepdim=True, dtype=torch.float64).float().double()
-        made = (self.scale[:, None] * rows.target + rows.rest).float()
-        seen, rest = made.masked_fill_(made <= 0, -torch.inf), rows.rest.float()
-        for kept, held in ((self.held, True), (self.learnt, False)):
-            chosen = ((rows.folds == 0) == held).nonzero().flatten()
-            read = rows.read.index_select(1, chosen).float() - self.centre.float()
-            kept.append(Behind(read, seen.index_select(1, chosen), rest.index_select(1, chosen)))
+        made = (self.scale[:, None].to(rows.target.dtype) * rows.target).add_(rows.rest).float()
+        seen = made.masked_fill_(made <= 0, -torch.inf)
+        (self.held if held else self.learnt).append(Behind(rows.read.float(), seen, rows.rest.float()))
 
 
-def rectify(sample: Sample, equations: Equations, layer: Layer, fit: Fit) -> Fit:
+def rectify(sample: Sample, layer: Layer, fit: Fit) -> Fit:
     """Refine a refit so that it meets the target behind the rectifier.
 
     Args:
         sample: the rows the refit was solved on.
-        equations: of the same rows.
         layer: as it was before.
         fit: the linear refit, with its ridge.
 
@@ -104,7 +101,8 @@ def rectify(sample: Sample, equations: Equations, layer: Layer, fit: Fit) -> Fit
     """
     if fit.ridge is None or not sample.held:
         return fit
-    honest = _Task.of(sample.learnt, sample, about(equations.part(list(range(1, FOLDS))), layer.centred), layer, fit)
+    equations = sample.equations
+    honest = _Task.of(sample.learnt, sample, about(equations.part(range(1, FOLDS)), layer.centred), layer, fit)
     if honest is None:
         return fit
     trials = list(honest.rounds())
@@ -157,8 +155,7 @@ class _Task:
             cross += rows.read.transpose(1, 2) @ target
             made += target.sum(1, dtype=torch.float64)
         cross, made = cross / self.sample.scale[:, None], made / self.sample.scale
-        assert self.sample.centre is not None
-        cross += (self.sample.centre - self.sums.read[:, None]).transpose(1, 2) * made[:, None]
+        cross += (self.sample.equations.centre - self.sums.read[:, None]).transpose(1, 2) * made[:, None]
         sums = replace(self.sums, cross=cross, made=made / self.sums.count if self.layer.centred else self.sums.made)
         weights = solve(sums, self.layer.weights, self.factor)
         return weights, offset_of(sums, weights)
@@ -166,9 +163,8 @@ class _Task:
 
 def _now(sample: Sample, rows: Behind, weights: Tensor, offset: Tensor) -> Tensor:
     """What comes before the rectifier, everything added, float32 [G, n, O]."""
-    assert sample.centre is not None
     scale = sample.scale[:, None]
-    constant = (sample.centre @ weights + offset[:, None]) * scale
+    constant = (sample.equations.centre @ weights + offset[:, None]) * scale
     return torch.baddbmm(rows.rest, rows.read, (weights * scale).float()).add_(constant.float())
 
 

@@ -59,7 +59,9 @@ def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
     Example:
         >>> rows = torch.randn(80, 3, dtype=torch.float64)
         >>> equations = Equations(1, 3, 1)
-        >>> equations.add(rows[None], (rows @ torch.ones(3, 1, dtype=torch.float64))[None], torch.arange(80) % FOLDS)
+        >>> for fold in range(FOLDS):
+        ...     few = rows[None, fold::FOLDS]
+        ...     read = equations.add(few, few.sum(2, keepdim=True), fold)
         >>> zeros = torch.zeros(1, 3, 1, dtype=torch.float64)
         >>> fit = refit(equations, Layer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
         >>> fit.weights.flatten().round(decimals=3).tolist(), fit.after < fit.before
@@ -96,7 +98,7 @@ def solve(sums: Sums, start: Tensor, factor: Tensor) -> Tensor:
     Example:
         >>> rows = torch.randn(50, 3, dtype=torch.float64)
         >>> equations = Equations(1, 3, 1)
-        >>> equations.add(rows[None], (rows @ torch.ones(3, 1, dtype=torch.float64))[None], torch.arange(50) % FOLDS)
+        >>> read = equations.add(rows[None], rows[None].sum(2, keepdim=True))
         >>> sums = equations.total()
         >>> weights = solve(sums, torch.zeros(1, 3, 1, dtype=torch.float64), factored(sums.gram, 1e-12))
         >>> weights.round().flatten().tolist()

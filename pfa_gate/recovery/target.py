@@ -29,34 +29,33 @@ class Aim:
     small: Chain
     whole: Chain
 
-    def rows(self, values: Sequence[Values], positions: Tensor, folds: Tensor) -> Rows:
+    def rows(self, values: Sequence[Values], positions: Tensor) -> Rows:
         """What the layer reads and should make at some positions.
 
         Args:
             values: of the compressed and of the full stream.
             positions: int64 [N, P].
-            folds: int64 [N P].
         """
         small, whole = values
         call = self.pair.small
         output = whole[self.pair.whole.node.name]
         read = patches(call, small[call.source.name], tuple(output.shape), positions)
         made = self._left(outputs(call, output, positions))
-        added = torch.zeros((), dtype=torch.float64)
-        drift = torch.zeros((), dtype=torch.float64)
-        if self.pair.drift is not None:
-            added = self._left(outputs(call, small[self.pair.drift[0].name], positions))
-            drift = self._left(outputs(call, whole[self.pair.drift[1].name], positions)) - added
         usable = self.small.scale.abs() > 1e-6 * self.small.scale.abs().max()
         scale = torch.where(usable, self.small.scale, 1.0)
-        wanted = (made * self.whole.scale + self.whole.shift - self.small.shift + drift) / scale
-        target = torch.where(usable, wanted, made)
-        rest = (self.small.shift + added).expand_as(target)
-        return Rows(read, self._grouped(target), self._grouped(rest), folds)
+        shift = (self.whole.shift - self.small.shift).to(made.dtype)
+        wanted = made * self.whole.scale.to(made.dtype) + shift
+        rest = self.small.shift.to(made.dtype)
+        if self.pair.drift is not None:
+            added = self._left(outputs(call, small[self.pair.drift[0].name], positions))
+            wanted += self._left(outputs(call, whole[self.pair.drift[1].name], positions)) - added
+            rest = rest + added
+        target = torch.where(usable, wanted / scale.to(made.dtype), made)
+        return Rows(read, self._grouped(target), self._grouped(rest.expand_as(target)))
 
     def _left(self, flat: Tensor) -> Tensor:
-        """Of [n, filters] those filters that are left, float64 [n, filters left]."""
-        rows = flat.double()
+        """Of [n, filters] those filters that are left, [n, filters left]; in single precision where it was less."""
+        rows = flat.to(torch.promote_types(flat.dtype, torch.float32))
         filters = self.pair.filters
         return rows if filters is None or rows.shape[1] == len(filters) else rows[:, filters]
 

@@ -140,7 +140,7 @@ def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dic
         rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(evidence.seed + batch)))
         if call.weight not in equations:
             equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device)
-        equations[call.weight].add(rows, rows[:, :, :1], torch.zeros(rows.shape[1], dtype=torch.int64))
+        equations[call.weight].add(rows, rows[:, :, :1])
 
     for batch, each in enumerate(evidence.batches):
         if batch not in chosen:
