@@ -63,55 +63,62 @@ def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> E
         (True, True)
     """
     states = [_State(reading, ridge) for reading in readings]
-    alive = np.arange(width)
+    alive = list(range(width))
     order, losses = list[int](), list[float]()
-    while len(alive):
+    while alive:
         costs = np.zeros(len(alive))
         for state in states:
-            costs += state.costs(torch.from_numpy(alive)).numpy()
-        place = int(costs.argmin())
-        order.append(int(alive[place]))
+            costs += state.costs(len(alive)).numpy()
+        place = int(np.lexsort((np.array(alive), costs))[0])
         losses.append(float(costs[place]))
         for state in states:
-            state.remove(order[-1])
-        alive = np.delete(alive, place)
+            state.remove(place, len(alive))
+        alive[place], alive[-1] = alive[-1], alive[place]
+        order.append(alive.pop())
     return Elimination(np.array(order, dtype=np.int64), np.array(losses))
 
 
 class _State:
-    """Weights and inverse gram of one reader while its columns go."""
+    """Weights and inverse gram of one reader while its columns go.
+
+    The columns of no filter come first, then those of each filter, the filters still there before those that are gone:
+    what is left is a corner of the matrix, and the work shrinks with it.
+    """
 
     def __init__(self, reading: Reading, ridge: float) -> None:
-        gram = reading.gram.clone()
+        others = torch.ones(reading.gram.shape[1], dtype=torch.bool)
+        others[reading.columns] = False
+        order = torch.cat([others.nonzero().flatten(), reading.columns.flatten()])
+        gram = reading.gram[:, order[:, None], order]
         diagonal = gram.diagonal(dim1=1, dim2=2)
         load = ridge * diagonal.mean(1, keepdim=True)
         diagonal.add_(load.clamp_min(torch.finfo(torch.float64).tiny))
-        self._columns = reading.columns
-        self._weights = reading.weights.clone()
+        self._first, self._size = int(others.sum()), reading.columns.shape[1]
+        self._weights = reading.weights[:, order]
         self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
         whole = (reading.weights * (reading.gram @ reading.weights)).sum()
         self._share = 1 / float(whole) if float(whole) > 0 else 0.0
 
-    def costs(self, alive: Tensor) -> Tensor:
-        """What removing each filter would cost, float64 [alive]."""
-        columns = self._columns[alive]
-        blocks = self._inverse[:, columns[:, :, None], columns[:, None, :]]
-        weights = self._weights[:, columns]
-        lost: Tensor = (weights * torch.linalg.solve(blocks, weights)).sum((0, 2, 3))
+    def costs(self, alive: int) -> Tensor:
+        """What removing each of the first filters would cost, float64 [alive]."""
+        left, groups, size = slice(self._first, self._block(alive).start), len(self._weights), self._size
+        blocks = self._inverse[:, left, left].view(groups, alive, size, alive, size).diagonal(dim1=1, dim2=3)
+        weights = self._weights[:, left].view(groups, alive, size, -1)
+        lost: Tensor = (weights * torch.linalg.solve(blocks.movedim(3, 1), weights)).sum((0, 2, 3))
         return lost * self._share
 
-    def remove(self, filter_: int) -> None:
-        """Take a filter's columns away and let the rest take over."""
-        gone = self._columns[filter_]
-        inverse, weights = self._inverse, self._weights
-        rows = inverse[:, gone]
-        block = rows[:, :, gone]
-        step = torch.linalg.solve(block, torch.cat([weights[:, gone], rows], 2))
-        made = weights.shape[2]
-        across = inverse[:, :, gone]
-        weights.baddbmm_(across, step[:, :, :made], alpha=-1)
-        inverse.baddbmm_(across, step[:, :, made:], alpha=-1)
-        weights[:, gone] = 0
-        inverse[:, gone] = 0
-        inverse[:, :, gone] = 0
-        inverse[:, gone, gone] = 1
+    def remove(self, place: int, alive: int) -> None:
+        """Let the last of the first filters take this one's place, and the rest take over what it did."""
+        mine, gone = self._block(place), self._block(alive - 1)
+        for table in (self._weights, self._inverse, self._inverse.transpose(1, 2)):
+            table[:, mine], table[:, gone] = table[:, gone].clone(), table[:, mine].clone()
+        left = slice(0, gone.start)
+        weights, inverse, across = self._weights[:, left], self._inverse[:, left, left], self._inverse[:, left, gone]
+        asked = torch.cat([self._weights[:, gone], self._inverse[:, gone, left]], 2)
+        step = torch.linalg.solve(self._inverse[:, gone, gone], asked)
+        weights.baddbmm_(across, step[:, :, : weights.shape[2]], alpha=-1)
+        inverse.baddbmm_(across, step[:, :, weights.shape[2] :], alpha=-1)
+
+    def _block(self, place: int) -> slice:
+        start = self._first + place * self._size
+        return slice(start, start + self._size)
