@@ -10,11 +10,10 @@ from pfa_gate.config import GateConfig
 from pfa_gate.cost import Cost
 from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.gate.measure import Spectra
+from pfa_gate.gate.mend import mend
 from pfa_gate.gate.stages import Stages
 from pfa_gate.loading import Subject
-from pfa_gate.loading.device import CPU, placed
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
-from pfa_gate.recovery import compensate
 from pfa_gate.selection import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.surgery import Compressed, compress, fold_constants, removed_and_inactive
 
@@ -137,9 +136,7 @@ def _again(config: GateConfig, subject: Subject, full: Measured, kept: Mapping[s
     _, smaller = cut_exactly(config, subject, full.coupling, kept, full.spectra.inactive)
     model = smaller.model
     if "compensate" in config.recovery:
-        there, here = full.program.on(subject.device), placed(model, subject.device)
-        mended, _ = compensate(there, here, smaller.kept, subject.probe, config.probe.seed)
-        model = placed(mended, CPU)
+        model, _ = mend(subject, full.program, model, smaller.kept, config.probe.seed)
     program = export_model(model, *inputs_of(subject.example))
     coupling = trace_program(program, config.recipe.residual)
     found = probe(program, coupling)

@@ -12,13 +12,14 @@ from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.coupling import Program
 from pfa_gate.evaluation import Score
+from pfa_gate.gate.mend import mend
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
 from pfa_gate.loading.device import CPU, placed
 from pfa_gate.loading.reference import resolve
 from pfa_gate.record import RecoveryStep, Repair, finite
-from pfa_gate.recovery import Course, Distilled, compensate, distill, finetune, recalibrate
+from pfa_gate.recovery import Course, Distilled, distill, finetune, recalibrate
 from pfa_gate.recovery import Repair as LayerRepair
 from pfa_gate.surgery import Compressed
 
@@ -82,9 +83,8 @@ def _steps(
     seed, probe = config.probe.seed, subject.probe
 
     def compensated(model: nn.Module) -> Done:
-        there, here = full.on(subject.device), placed(model, subject.device)
-        mended, repairs = compensate(there, here, compressed.kept, probe, seed)
-        return Done(placed(mended, CPU), _told(repairs), tuple(_recorded(repair) for repair in repairs))
+        mended, repairs = mend(subject, full, model, compressed.kept, seed)
+        return Done(mended, _told(repairs), tuple(_recorded(repair) for repair in repairs))
 
     def recalibrated(model: nn.Module) -> Done:
         fresh, count = recalibrate(placed(model, subject.device), probe)

@@ -1,0 +1,29 @@
+"""Compensation where a gate's model runs."""
+
+from torch import nn
+
+from pfa_gate.coupling import Program
+from pfa_gate.loading import Subject
+from pfa_gate.loading.device import CPU, placed
+from pfa_gate.recovery import Repair, compensate
+from pfa_gate.surgery import Kept
+
+
+def mend(
+    subject: Subject, full: Program, smaller: nn.Module, kept: Kept, seed: int
+) -> tuple[nn.Module, tuple[Repair, ...]]:
+    """Compensate on the subject's probe and device.
+
+    Args:
+        subject: the full model and its probe.
+        full: its program.
+        smaller: the compressed model; it is not changed.
+        kept: what surgery left of each parameter.
+        seed: of the positions drawn.
+
+    Returns:
+        A new model, on the CPU, and what was done to each layer.
+    """
+    there, here = full.on(subject.device), placed(smaller, subject.device)
+    mended, repairs = compensate(there, here, kept, subject.probe, seed)
+    return placed(mended, CPU), repairs
