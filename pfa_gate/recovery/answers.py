@@ -71,7 +71,7 @@ def apart(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     # Half precision is too coarse for what two good models differ by.
     wide = torch.promote_types(wanted.dtype, torch.float32)
     given, wanted = given.to(wide), wanted.to(given.device, wide)
-    return (given - wanted).square().sum(), wanted.square().sum()
+    return _squared(given - wanted), _squared(wanted)
 
 
 def relative(given: Tensor, wanted: Tensor) -> Tensor:
@@ -103,6 +103,12 @@ def lesson(full: nn.Module, pupil: nn.Module, args: Sequence[Any], kwargs: Mappi
     # A model may be spread over several devices.
     hints = [relative(ours[name], theirs[name]).to(loss.device) for name in shared]
     return loss + torch.stack(hints).mean() if hints else loss
+
+
+def _squared(value: Tensor) -> Tensor:
+    # A norm makes no tensor of squares. It adds up in the value's own precision: fit for one sample, not for all.
+    norms: Tensor = torch.linalg.vector_norm(value, dim=tuple(range(1, value.ndim)))
+    return norms.square().sum()
 
 
 def _floating(output: Any) -> Tensor | None:
