@@ -86,7 +86,7 @@ def relative(given: Tensor, wanted: Tensor) -> Tensor:
 
 
 def lesson(full: nn.Module, pupil: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a pupil is to make small: its relative error, and the mean of those of its blocks.
+    """What a pupil is to make small: its relative error and those of its blocks, added up.
 
     Blocks count where they make the same shapes in both models; where there are none, the answer alone does.
 
@@ -102,7 +102,7 @@ def lesson(full: nn.Module, pupil: nn.Module, args: Sequence[Any], kwargs: Mappi
     shared = [name for name, one in ours.items() if name in theirs and one.shape == theirs[name].shape]
     # A model may be spread over several devices.
     hints = [relative(ours[name], theirs[name]).to(loss.device) for name in shared]
-    return loss + torch.stack(hints).mean() if hints else loss
+    return loss + torch.stack(hints).sum() if hints else loss
 
 
 def _squared(value: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def share(given: Tensor, wanted: Tensor) -> float:
     return (((given - wanted) ** 2).sum() / (wanted**2).sum()).item()
 
 
-def test_the_loss_is_the_error_of_the_answer_and_the_mean_of_those_of_the_blocks():
+def test_the_loss_is_the_errors_of_the_answer_and_of_the_blocks_added_up():
     torch.manual_seed(0)
     full, pupil, rows = Chain(), Chain(inner=4), torch.randn(7, 4)
     first, second, last = [], [], []
@@ -38,7 +38,7 @@ def test_the_loss_is_the_error_of_the_answer_and_the_mean_of_those_of_the_blocks
         # What a block has made may be written over later, as here by a rectifier.
         second.append(net.stage[1](first[-1]).relu())
         last.append(net.head(second[-1]))
-    by_hand = share(*last[::-1]) + (share(*first[::-1]) + share(*second[::-1])) / 2
+    by_hand = share(*last[::-1]) + share(*first[::-1]) + share(*second[::-1])
     assert lesson(full, pupil, (rows,), {}).item() == pytest.approx(by_hand, rel=1e-5)
 
 
