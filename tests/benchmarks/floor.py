@@ -41,6 +41,8 @@ RECOVERED = "    selection: reconstruction\n    recovery: [compensate]\n"
 # Whatever the size of the data: starting Python, following the model, writing it in two forms.
 FIXED = ("start and imports", "tracing", "writing")
 WANTED = {"plain": 1.2, "recovered": 2.5}
+# What no gate that exports a model can do without, each in a process of its own.
+IMPORTS = {"importing torch alone": "torch", "importing torch and its exporter alone": "torch, torch._dynamo"}
 
 
 def main() -> None:
@@ -108,8 +110,14 @@ def once(config: Path) -> dict[str, dict[str, float]]:
     beside = {
         "products alone": seconds(lambda: [rows.T @ rows for rows in layers]),
         "eigenvalues alone": seconds(lambda: [np.linalg.eigvalsh(each) for each in scatters]),
+        **{name: imported(modules) for name, modules in IMPORTS.items()},
     }
     return {"gate": clock.seconds | {"whole": whole}, "floor": floor, "beside": beside}
+
+
+def imported(modules: str) -> float:
+    code = f"import time, {modules}; print(time.process_time())"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
 
 
 def passed(model: nn.Module, batches: Batches) -> float:
