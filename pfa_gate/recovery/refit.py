@@ -108,22 +108,22 @@ def solve(sums: Sums, start: Tensor, factor: Tensor) -> Tensor:
 
 
 def lowest(errors: Callable[[Sequence[float]], Sequence[float]], near: float = _FIRST) -> tuple[float, float]:
-    """The ridge of least error and that error, walking downhill on the grid.
+    """The ridge of least error and that error, walking downhill on the grid from `near`.
 
     Example:
         >>> lowest(lambda ridges: [abs(ridge - 1e-3) for ridge in ridges])[0] == RIDGES[6]
         True
     """
     place = RIDGES.index(near)
-    known = dict[int, float]()
-    while True:
-        around = [each for each in (place, place - 1, place + 1) if 0 <= each < len(RIDGES)]
-        fresh = [each for each in around if each not in known]
-        known |= zip(fresh, errors([RIDGES[each] for each in fresh]), strict=True)
-        best = min(around, key=known.__getitem__)
-        if best == place:
-            return RIDGES[place], known[place]
-        place = best
+    known = dict(enumerate(errors(RIDGES[place : place + 2]), place))
+    best = min(known, key=known.__getitem__)
+    step = 1 if best > place else -1
+    while 0 <= best + step < len(RIDGES):
+        (known[best + step],) = errors([RIDGES[best + step]])
+        if not known[best + step] < known[best]:
+            break
+        best += step
+    return RIDGES[best], known[best]
 
 
 def about(sums: Sums, centred: bool) -> Sums:
@@ -148,12 +148,13 @@ def _held_out(equations: Equations, layer: Layer, ridges: Sequence[float]) -> li
         # Added up again each time: of a wide layer all folds' matrices at once would be gigabytes.
         rest = about(equations.part([other for other in range(FOLDS) if other != fold]), layer.centred)
         held = about(equations.part([fold]), layer.centred)
+        missing = rest.cross - rest.gram @ layer.weights
         for place, ridge in enumerate(ridges):
             factor = factored(rest.gram, ridge)
             if factor is None:
                 totals[place] = float("inf")
                 continue
-            weights = solve(rest, layer.weights, factor)
+            weights = layer.weights + torch.cholesky_solve(missing, factor)
             totals[place] += _weighed(held, weights, offset_of(rest, weights), layer)
     return totals
 

@@ -17,7 +17,7 @@ from pfa_gate.coupling import export_model, trace_program
 from pfa_gate.readers import FOLDS, Equations, calls, matrix_of, outputs, patches, places, weight_of
 from pfa_gate.recovery import compensate
 from pfa_gate.recovery.lesson import FEWEST
-from pfa_gate.recovery.refit import Layer, factored, refit, solve
+from pfa_gate.recovery.refit import RIDGES, Layer, factored, lowest, refit, solve
 from pfa_gate.recovery.spool import Spool
 from pfa_gate.recovery.stream import Stream
 from pfa_gate.surgery import compress, narrow, plan
@@ -128,6 +128,19 @@ def test_sums_of_single_precision_equal_two_passes_in_double(rows, columns, size
     np.testing.assert_allclose(sums.cross[0], x.T @ y, rtol=0, atol=1e-6 * scale)
     np.testing.assert_allclose(sums.square[0], (y * y).sum(0), rtol=1e-6)
     np.testing.assert_allclose(sums.read[0], read[taken].mean(0, dtype=np.float64), rtol=0, atol=1e-6 * (1 + abs(mean)))
+
+
+@given(near=st.sampled_from(RIDGES), best=st.sampled_from(RIDGES))
+@settings(max_examples=50, deadline=None)
+def test_the_walk_ends_at_the_least_error_and_asks_for_no_ridge_twice(near, best):
+    asked = list[float]()
+
+    def errors(ridges):
+        asked.extend(ridges)
+        return [abs(RIDGES.index(ridge) - RIDGES.index(best)) + 1.0 for ridge in ridges]
+
+    assert lowest(errors, near) == (best, 1.0)
+    assert len(asked) == len(set(asked))
 
 
 def test_noise_leaves_a_good_layer_alone():
