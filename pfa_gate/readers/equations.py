@@ -48,6 +48,7 @@ class Equations:
     Args:
         groups, columns, filters: G, D and O.
         device: of the rows; the sums stay there.
+        folds: that are told apart.
 
     Example:
         >>> equations = Equations(1, 2, 1)
@@ -57,14 +58,14 @@ class Equations:
         40
     """
 
-    def __init__(self, groups: int, columns: int, filters: int, device: torch.device = CPU) -> None:
+    def __init__(self, groups: int, columns: int, filters: int, device: torch.device = CPU, folds: int = FOLDS) -> None:
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
-        self._counts = [0] * FOLDS
-        self._read = zeros(FOLDS, groups, columns)
-        self._made = zeros(FOLDS, groups, filters)
-        self._gram = zeros(FOLDS, groups, columns, columns)
-        self._cross = zeros(FOLDS, groups, columns, filters)
-        self._square = zeros(FOLDS, groups, filters)
+        self._counts = [0] * folds
+        self._read = zeros(folds, groups, columns)
+        self._made = zeros(folds, groups, filters)
+        self._gram = zeros(folds, groups, columns, columns)
+        self._cross = zeros(folds, groups, columns, filters)
+        self._square = zeros(folds, groups, filters)
         self._centre: tuple[Tensor, Tensor] | None = None
         self._mirrored = True
 
@@ -108,7 +109,7 @@ class Equations:
 
     def total(self) -> Sums:
         """All folds together."""
-        return self.part(range(FOLDS))
+        return self.part(range(len(self._counts)))
 
     def part(self, folds: Sequence[int]) -> Sums:
         """Some of the folds together."""

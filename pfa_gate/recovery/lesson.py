@@ -82,8 +82,7 @@ class Lesson:
     def add(self, batch: int, values: Sequence[Values]) -> None:
         """Draw rows from one batch of the compressed and the full stream, beside those drawn before."""
         samples = len(values[0][self.aim.pair.small.source.name])
-        generator = torch.Generator().manual_seed(self.seed + batch)
-        drawn = draw(samples, self.places, self._positions, generator)[:, self._drawn.get(batch, 0) :]
+        drawn = draw(samples, self.places, self._positions, self.seed + batch)[:, self._drawn.get(batch, 0) :]
         self._drawn[batch] = self._positions
         if not drawn.numel():
             return

@@ -97,10 +97,10 @@ class _Wish:
     columns: int
     samples: int
 
-    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def draw(self, shape: tuple[int, ...], seed: int) -> Tensor:
         """Positions in an output of this shape, enough over all samples for the columns."""
         count = math.ceil(ROWS * self.columns / self.samples)
-        return draw(shape[0], places(self.call, shape), count, generator)
+        return draw(shape[0], places(self.call, shape), count, seed)
 
 
 def _columns(program: Program, call: Call) -> int:
@@ -137,9 +137,9 @@ def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dic
 
     def take(wish: _Wish, value: Tensor, batch: int) -> None:
         call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
-        rows = patches(call, value, shape, wish.draw(shape, torch.Generator().manual_seed(evidence.seed + batch)))
+        rows = patches(call, value, shape, wish.draw(shape, evidence.seed + batch))
         if call.weight not in equations:
-            equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device)
+            equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device, folds=1)
         equations[call.weight].add(rows, rows[:, :, :1])
 
     for batch, each in enumerate(evidence.batches):

@@ -55,15 +55,18 @@ def test_elimination_finds_the_best_of_all_792_subsets():
     assert found == list(best)
 
 
-def test_each_step_removes_what_a_fresh_least_squares_would():
-    draw = np.random.default_rng(1)
-    rows = draw.standard_normal((300, 12)) @ draw.standard_normal((12, 12))
-    gram, weights = rows.T @ rows, draw.standard_normal((12, 3))
-    blocks = np.arange(12).reshape(4, 3)
+@pytest.mark.parametrize("others", [0, 3])
+def test_each_step_removes_what_a_fresh_least_squares_would(others):
+    """Among columns in any order, some of which belong to no filter and stay."""
+    draw, columns = np.random.default_rng(1), 12 + others
+    rows = draw.standard_normal((300, columns)) @ draw.standard_normal((columns, columns))
+    gram, weights = rows.T @ rows, draw.standard_normal((columns, 3))
+    order = draw.permutation(columns)
+    stay, blocks = order[12:].tolist(), order[:12].reshape(4, 3)
     reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.from_numpy(blocks))
     alive = list(range(4))
     for gone in eliminate([reading], 4, ridge=1e-13).order.tolist()[:3]:
-        costs = {j: lost(gram, weights, [c for b in alive if b != j for c in blocks[b]]) for j in alive}
+        costs = {j: lost(gram, weights, [*stay, *(c for b in alive if b != j for c in blocks[b])]) for j in alive}
         assert gone == min(costs, key=costs.__getitem__)
         alive.remove(gone)
 
