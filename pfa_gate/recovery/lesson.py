@@ -19,7 +19,7 @@ from pfa_gate.recovery.stream import Values
 from pfa_gate.recovery.target import Aim, aim
 
 FIRST, LAST = 48, 256  # rows for each column: where drawing begins, and beyond which it does not go
-FEWEST = 896  # samples that the rows come from, however few there are of these
+FEWEST = 768  # samples that the rows come from, however few there are of these
 SCARCE = 8  # rows for each column, for which other samples are asked from the beginning
 GAP = 0.05  # share of the held-out error that more rows might take away, up to which they are not drawn
 SAMPLES_GAP = 0.15  # the same where other samples would have to be asked, which costs far more
