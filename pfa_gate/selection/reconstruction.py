@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pfa_gate.loading.device import inputs_on
 from pfa_gate.readers import Call, Equations, calls, chain, draw, matrix_of, patches, places, spread
 from pfa_gate.selection.eliminate import Elimination, Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
+from pfa_gate.selection.weights import l1
 
 Losses = npt.NDArray[np.float64]
 ROWS = 16  # patches for each column of a reader, as far as there are so many
@@ -30,8 +31,8 @@ def reconstruction(evidence: Evidence) -> Orders:
     """Filters by what their readers lose when they go and the others take over (optimal brain surgeon, in blocks).
 
     Each reader's outputs are weighted by the batch norm that follows. All is taken from the full model's own stream
-    in one pass without labels over as many samples as the readers need. A filter that no reader can be asked about
-    goes by its index.
+    in one pass without labels over as many samples as the readers need. A group that no reader can be asked about,
+    as in a branch of a sum that `residual: pad` fills up, goes by the L1 norm of its weights.
 
     Example:
         >>> from pfa_gate.coupling import export_model, trace_program
@@ -42,7 +43,9 @@ def reconstruction(evidence: Evidence) -> Orders:
         >>> int(reconstruction(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"][0])
         1
     """
-    return {name: found.order for name, found in _eliminations(evidence).items()}
+    found = _eliminations(evidence)
+    unread = [group for group in evidence.groups if not found[group.name].losses.any()]
+    return {name: each.order for name, each in found.items()} | dict(l1(replace(evidence, groups=unread)))
 
 
 def reader_losses(evidence: Evidence) -> dict[str, Losses]:

@@ -114,6 +114,14 @@ def test_a_filter_that_nobody_reads_goes_first(name):
     assert SELECTIONS[name](given)["0.0"][0] == 2
 
 
+def test_reconstruction_of_a_group_without_a_reader_is_by_norm():
+    """What a padded branch adds to the sum is read with all else that is in it, by no layer of its own."""
+    found = evidence("residual", "pad")
+    mine, norms = SELECTIONS["reconstruction"](found), SELECTIONS["l1"](found)
+    by_norm = {name for name in mine if mine[name].tolist() == norms[name].tolist()}
+    assert by_norm == {"conv2", "shortcut", "conv3"}
+
+
 def test_taylor_without_labels_says_so():
     _, given = two_layers()
     with pytest.raises(LabelsError, match="needs integer labels"):
