@@ -13,6 +13,7 @@ import pytest
 
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item import Plan, results
+from pfa_gate.plugin.pulse import silent
 
 _LOOKS_ONLY = ("collectonly", "showfixtures", "show_fixtures_per_test")
 
@@ -106,7 +107,7 @@ class Ledger:
         """Compare what was declared with what was found, where all else went well."""
         reason = self._not_kept()
         # A worker that has handed in everything waits to be told to go: until then it can still die.
-        gone = [f"{each.id}: its connection is closed" for each in self.workers if not each.hasreceiver()]
+        gone = [f"{each}: it no longer answers" for each in silent(self.workers)]
         self.said = "\n".join(filter(None, (reason, _died(self.dead or gone))))
         if self.said:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -54,11 +54,12 @@ import pytest
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish():
+def pytest_runtestloop():
+    result = yield
     if "PYTEST_XDIST_WORKER" not in os.environ:
         with open("going.txt", "w") as file:
             file.write(str(time.monotonic()))
-    return (yield)
+    return result
 """
 BUDGETS = {"kept": 5, "also": 4}
 PREPARE = """
@@ -144,8 +145,9 @@ def killed(folder: Path, draw: random.Random, span: float) -> Killed:
         time.sleep(max(0.0, begin + moment - time.monotonic()))
         workers = children(run.pid)
         if run.poll() is None and workers:
-            hits.append(time.monotonic())
             os.kill(draw.choice(workers), signal.SIGKILL)
+            # After it, so that whatever is noted as killed in time was.
+            hits.append(time.monotonic())
     try:
         status = run.wait(timeout=180)
     except subprocess.TimeoutExpired:

@@ -123,6 +123,31 @@ def test_a_worker_that_dies_without_a_test_in_its_hands(
     assert said in result.stdout.str() + result.stderr.str()
 
 
+STRUCK_AT_THE_END = """
+import os, pathlib, signal
+import pytest
+
+def pytest_configure(config):
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+        pathlib.Path("gw0.pid").write_text(str(os.getpid()))
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop():
+    result = yield
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.kill(int(pathlib.Path("gw0.pid").read_text()), signal.SIGKILL)
+    return result
+"""
+
+
+def test_a_worker_that_dies_with_nothing_left_to_do(project: pytest.Pytester, pfa: Pfa) -> None:
+    """It is asked for a sign of life: that its connection is closed would be noticed too late."""
+    project.makeconftest(STRUCK_AT_THE_END)
+    result = pfa("-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["ERROR: --pfa: no test failed, but a worker died*", "  gw0: it no longer answers"])
+
+
 def test_a_run_id_that_is_fixed_does_not_bring_back_an_old_verdict(project: pytest.Pytester, pfa: Pfa) -> None:
     pfa("-n2", "--testrunuid=same").assert_outcomes(passed=3)
     several(project, "{broken: [layers.kl]}")
