@@ -7,8 +7,10 @@ from torch import Tensor
 
 from pfa_gate.readers.call import Call, Geometry
 
+# Most layers of a network have as many places as another; 64 sets of so many positions take 32 MiB.
+_MOST_HELD = 2**16
 
-@lru_cache(maxsize=64)  # most layers of a network have as many places as another
+
 def draw(samples: int, places: int, count: int, seed: int) -> Tensor:
     """Positions in each sample, without repetition, int64 [samples, min(count, places)]; not to be written into.
 
@@ -18,8 +20,15 @@ def draw(samples: int, places: int, count: int, seed: int) -> Tensor:
         >>> draw(2, 3, 5, seed=0).sort(1).values.tolist()
         [[0, 1, 2], [0, 1, 2]]
     """
+    return (_drawn if samples * min(count, places) > _MOST_HELD else _held)(samples, places, count, seed)
+
+
+def _drawn(samples: int, places: int, count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand((samples, places), generator=generator).topk(min(count, places), dim=1).indices
+
+
+_held = lru_cache(maxsize=64)(_drawn)
 
 
 def spread(count: int) -> list[int]:
