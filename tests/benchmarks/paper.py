@@ -35,6 +35,7 @@ from pfa_gate.selection import SELECTIONS, Evidence, keep_last
 from pfa_gate.surgery import compress
 
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
+BATCH = 64
 SIMPLE = (96, 96, 96, 0, 192, 192, 192, 0, 192, 192)
 
 
@@ -101,15 +102,20 @@ def train(model: nn.Module, data: tuple[Tensor, Tensor], seed: int, epochs: int)
     device = next(model.parameters()).device
     pixels, labels = (part.to(device) for part in data)
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    steps = epochs * -(-len(pixels) // 128)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(pixels), generator=generator).to(device).split(128):
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    steps = epochs * -(-len(pixels) // BATCH)
+    # SGD at a rate that ResNets take leaves a VGG of so few images at one constant answer.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps)
+    for epoch in range(epochs):
+        total = torch.zeros((), device=device)
+        for chosen in torch.randperm(len(pixels), generator=generator).to(device).split(BATCH):
             optimiser.zero_grad()
-            functional.cross_entropy(model(varied(pixels[chosen], generator)), labels[chosen]).backward()
+            loss = functional.cross_entropy(model(varied(pixels[chosen], generator)), labels[chosen])
+            loss.backward()
             optimiser.step()
             schedule.step()
+            total += len(chosen) * loss.detach()
+        print(f"epoch {epoch + 1}: loss {float(total) / len(pixels):.3f}", flush=True)
     return model
 
 
