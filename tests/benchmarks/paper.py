@@ -2,7 +2,7 @@
 
 Trains on the images there are (the clean subset in the shared folder unless --train names another .npz with `images`
 uint8 [N, 32, 32, 3] and `labels`), then cuts by PFA-KL and by PFA-En, and gives the accuracy full, cut and compensated.
-Meant for a GPU; on a CPU, --epochs 3 --networks simple shows that it runs. --models keeps the trained networks, so that
+Meant for a GPU; on two cores 16 epochs of one VGG-16 take 20 minutes. --models keeps the trained networks, so that
 several runs can share out the recipes; --read prints the table of what they have written.
 """
 
