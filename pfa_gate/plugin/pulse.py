@@ -15,7 +15,7 @@ _SECONDS = 10.0
 def silent(gateways: Iterable[Any], seconds: float = _SECONDS) -> list[str]:
     """Ask processes, all at once, for a sign of life.
 
-    That a connection is closed is noticed some time after its process died; only a question is answered by the living.
+    That a connection is closed is noticed only some time after its process died; an answer proves life.
 
     Args:
         gateways: of execnet.

@@ -41,6 +41,6 @@ def test_dead_just_now_or_long_ago(gateways: list[execnet.Gateway]) -> None:
 def test_one_that_says_nothing_is_not_waited_for_without_end(gateways: list[execnet.Gateway]) -> None:
     process = _process(gateways[1])
     os.kill(process, signal.SIGSTOP)
-    assert silent(gateways, seconds=1) == ["two"]
+    assert silent(gateways, seconds=5) == ["two"]
     os.kill(process, signal.SIGCONT)
     assert silent(gateways) == []
