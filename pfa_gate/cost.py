@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pfa_gate.errors import DataError
 from pfa_gate.loading import Batch
+from pfa_gate.loading.blame import raised
 from pfa_gate.loading.device import where
 
 _WARM_UP = 3
@@ -65,20 +67,59 @@ def macs(model: nn.Module, example: Batch) -> int:
 
     Args:
         model: in eval mode; not changed.
-        example: its first sample is used.
+        example: its first sample is used; all of them where the model does not take one alone.
 
     Returns:
         Half of torch's floating-point operations. What it has no formula for (batch norm, activations,
         pooling) counts nothing.
 
+    Raises:
+        DataError: the model does not run while its operators are counted.
+
     Example:
         >>> macs(nn.Conv2d(1, 2, 3, padding=1), Batch((torch.zeros(4, 1, 8, 8),), {}))
         1152
     """
-    single = example.take(slice(1))
-    with torch.no_grad(), _in_parts(), FlopCounterMode(display=False) as counter:
-        model(*single.args, **single.kwargs)
-    return int(counter.get_total_flops()) // 2
+    # A forward may want several samples: it writes the batch into its code, or normalises over it.
+    for batch in (example.take(slice(1)), example):
+        try:
+            return _operations(model, batch) // 2 // batch.size
+        except Exception as error:  # the user's forward, or a formula that meets operands it was not written for
+            failure = error
+    raise DataError(
+        f"The multiply-accumulates of the model cannot be counted: it raised {raised(failure)}.",
+        remedy="Make the model run under torch.utils.flop_counter.FlopCounterMode, which counts its operators.",
+    ) from failure
+
+
+def _operations(model: nn.Module, batch: Batch) -> int:
+    with torch.no_grad(), _in_parts(), _Operators() as counter:
+        model(*batch.args, **batch.kwargs)
+    return int(counter.get_total_flops())
+
+
+class _Operators(FlopCounterMode):
+    """Counts operators and looks at no module.
+
+    torch's own tells modules apart by hooks on the tensors that go into them, which fail without gradients where such
+    a tensor is a view of a parameter.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.mod_tracker = _OneModule()  # type: ignore[assignment]
+
+
+class _OneModule:
+    """All operators belong to the model as a whole."""
+
+    parents = frozenset(["Global"])
+
+    def __enter__(self) -> None:
+        """Register no hook."""
+
+    def __exit__(self, *error: object) -> None:
+        """There is none to remove."""
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Costs against formulas and against what is on disk."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from pfa_gate.cost import Cost, cost, latency_ratio, macs
+from pfa_gate.errors import DataError
 from pfa_gate.loading import Batch
+from pfa_gate.loading.blame import shown
 
 BY_HAND = {
     "linear": (nn.Linear(7, 5), (3, 7), Cost(40, 160, 35)),
@@ -71,6 +74,58 @@ def test_a_layer_that_torch_would_fuse_is_counted() -> None:
     # 5 tokens: queries, keys, values and output; two linears. For the scores of its attention torch has no formula.
     assert macs(layer, Batch((torch.zeros(2, 5, 8),), {})) == 5 * (4 * 8 * 8 + 2 * 8 * 16)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Queries(nn.Module):
+    """Learnt queries, a view of a parameter by the time they enter a module, as in DETR and Perceiver."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(3, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        queries = self.queries.unsqueeze(0).expand(len(x), -1, -1)
+        return self.attention(queries, x, x, need_weights=True)[0]  # type: ignore[no-any-return]
+
+
+def test_a_view_of_a_parameter_may_enter_a_module() -> None:
+    # Queries and output of 3 positions, keys and values of 5; then scores and their product, over both heads.
+    by_hand = 2 * 3 * 8 * 8 + 2 * 5 * 8 * 8 + 2 * 3 * 5 * 8
+    assert macs(Queries().eval(), Batch((torch.zeros(2, 5, 8),), {})) == by_hand
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.view(2, -1) @ x.view(2, -1).T).view(2, 2)
+
+
+def test_a_model_that_takes_no_single_sample_is_counted_on_the_example() -> None:
+    assert macs(Pair(), Batch((torch.zeros(2, 3),), {})) == 2 * 2 * 3 // 2
+
+
+class Shy(nn.Module):
+    """Does not run while anybody looks on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.utils._python_dispatch._get_current_dispatch_mode_stack():
+            raise RuntimeError("somebody looks on")
+        return x
+
+
+def test_what_a_counter_raises_is_a_sentence() -> None:
+    with pytest.raises(DataError) as caught:
+        macs(Shy(), Batch((torch.zeros(2, 3),), {}))
+    assert str(caught.value).splitlines() == [
+        "The multiply-accumulates of the model cannot be counted: it raised RuntimeError: somebody looks on "
+        f"({shown(Path(__file__))}:{line_of(Shy.forward, 'raise')}).",
+        "  Make the model run under torch.utils.flop_counter.FlopCounterMode, which counts its operators.",
+    ]
+
+
+def line_of(function: object, text: str) -> int:
+    lines, first = inspect.getsourcelines(function)  # type: ignore[arg-type]
+    return next(first + place for place, line in enumerate(lines) if text in line)
 
 
 def test_the_model_is_left_as_it_was() -> None:
