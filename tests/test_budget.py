@@ -232,6 +232,14 @@ def test_a_drop_of_exactly_the_limit_is_kept_in_spite_of_rounding():
     assert judged(budgets, accuracy_drop=0.00501)["compressed.accuracy_drop"].outcome == "broken"
 
 
+@pytest.mark.parametrize("percent", [57, 90, 100, 110])
+def test_a_latency_of_exactly_the_limit_is_kept_in_spite_of_rounding(percent):
+    """Neither 100 x 0.57 nor 100 x 1.1 is a whole number."""
+    budgets = {"compressed": {"latency": f"{percent}%"}}
+    for more, outcome in ((0, "kept"), (1e-6, "broken"), (-1e-6, "kept")):
+        assert judged(budgets, latency=percent / 100 + more)["compressed.latency"].outcome == outcome
+
+
 def test_a_drop_as_a_plain_fraction_and_a_gain():
     budgets = {"compressed": {"accuracy_drop": 0.005}}
     finding = judged(budgets, accuracy_drop=-0.0123)["compressed.accuracy_drop"]
@@ -257,10 +265,11 @@ def test_findings_are_values():
     assert dataclasses.replace(first[1], line=9) != first[1]
 
 
-@given(st.floats(0, 1), st.floats(0, 1))
-def test_two_numbers_a_billionth_apart_never_read_alike(value, limit):
-    texts = apart(value, limit)
-    assert (texts[0] != texts[1]) or abs(value - limit) < 1e-9
+@given(st.floats(0, 1), st.floats(-9, 0), st.sampled_from([-1, 1]))
+def test_two_numbers_a_billionth_apart_never_read_alike(limit, digits, side):
+    one, other = apart(limit + side * 10**digits, limit)
+    assert one != other
+    assert (float(one) > float(other)) == (side > 0)
 
 
 @given(st.floats(1e-6, 1e14))

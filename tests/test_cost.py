@@ -65,8 +65,20 @@ def test_macs_are_those_of_one_sample(samples: int) -> None:
     assert cost(model, Batch((torch.zeros(samples, 1, 6, 6),), {})).macs == 16 * 4 * 9 + 64 * 3
 
 
+class Keywords(nn.Module):
+    """Takes its inputs by name alone, each by a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(2, 4), nn.Linear(3, 4, bias=False)
+
+    def forward(self, *, left: Tensor, right: Tensor) -> Tensor:
+        return self.left(left) + self.right(right)  # type: ignore[no-any-return]
+
+
 def test_keyword_inputs_are_counted() -> None:
-    assert cost(nn.Bilinear(2, 3, 4), Batch((), {"input1": torch.zeros(5, 2), "input2": torch.zeros(5, 3)}))
+    example = Batch((), {"right": torch.zeros(5, 3), "left": torch.zeros(5, 2)})
+    assert cost(Keywords(), example) == Cost(2 * 4 + 4 + 3 * 4, 4 * 24, 2 * 4 + 3 * 4)
 
 
 def test_a_layer_that_torch_would_fuse_is_counted() -> None:

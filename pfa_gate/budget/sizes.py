@@ -119,7 +119,8 @@ def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
     if ratio is None or math.isnan(ratio):
         return not_judged(limit.text, measurements.latency_reason)
     head = "The compressed model takes {} of the time of the full one"
-    return _share(limit, 100 * ratio, 100 * ratio <= limit.value, head)
+    percent = round(100 * ratio, 9)  # 100 * 1.1 is more than 110
+    return _share(limit, percent, percent <= limit.value, head)
 
 
 def judge_exact(exact: Exactness | None, reason: str) -> Judgement:

@@ -109,7 +109,11 @@ def test_a_decimal_and_its_unit_are_exact(mantissa: int, places: int, unit: str,
     number = Fraction(mantissa, 10**places)
     exact = number * {"k": 10**3, "M": 10**6, "G": 10**9}[unit]
     text = f"{mantissa // 10**places}.{mantissa % 10**places:0{places}d}" if places else str(mantissa)
-    if exact >= 1:
+    if exact < 1:
+        with pytest.raises(RefusalError) as refusal:
+            parse(f"{text}{space}{unit}", quantity.SIZE)
+        assert refusal.value.predicate == f"must be at least 1, not {text}{space}{unit}"
+    else:
         assert parse(f"{text}{space}{unit}", quantity.SIZE).value == float(exact)
 
 

@@ -84,14 +84,20 @@ def test_labels_and_nested_inputs_move_too() -> None:
     assert (moved.kwargs["a"][0].device, moved.kwargs["b"], moved.labels.device) == (META, "word", META)
 
 
-@pytest.mark.parametrize(
-    ("device_map", "lies"), [({"": "cpu"}, ["cpu"]), ({"first": 0, "second": "disk"}, ["cpu", "cuda:0", "disk"])]
-)
-def test_a_device_map_of_several_places_is_a_spread_model(device_map: dict[str, object], lies: list[str]) -> None:
+def test_a_device_map_of_several_places_is_a_spread_model_which_stays_where_it_lies() -> None:
     model = Tied()
-    model.hf_device_map = device_map  # type: ignore[assignment]
-    assert (homes(model), spread(model)) == (lies, len(lies) > 1)
-    assert placed(model, META) is model or not spread(model)
+    model.hf_device_map = {"first": 0, "second": "disk"}  # type: ignore[assignment]
+    assert (homes(model), spread(model)) == (["cpu", "cuda:0", "disk"], True)
+    assert placed(model, META) is model
+
+
+def test_a_device_map_of_one_place_is_a_model_like_any_other() -> None:
+    model = Tied()
+    model.hf_device_map = {"": "cpu"}  # type: ignore[assignment]
+    assert (homes(model), spread(model)) == (["cpu"], False)
+    there = placed(model, META)
+    assert {str(tensor.device) for tensor in there.state_dict().values()} == {"meta"}
+    assert where(model) == CPU
 
 
 def test_a_spread_model_is_not_moved_on_demand() -> None:

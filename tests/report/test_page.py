@@ -182,9 +182,10 @@ def test_cells_that_are_none_make_no_picture(wrong):
 def test_the_cuts_are_those_of_the_rules(decay, energy):
     layer = records.layer("stem", 48, decay)
     spectrum = spectrum_of(Moments(10_000, np.zeros(48), np.diag(layer.eigenvalues) * 9_999.0))
-    if spectrum.active == 48:
-        assert kl_cut(layer) == keep_kl(spectrum)
-        assert energy_cut(layer, energy) == keep_energy(spectrum, energy)
+    layer = dataclasses.replace(layer, inactive=48 - spectrum.active)
+    assert layer.inactive == (38 if decay == 3.0 else 0)
+    assert kl_cut(layer) == keep_kl(spectrum)
+    assert energy_cut(layer, energy) == keep_energy(spectrum, energy)
 
 
 @pytest.mark.parametrize("example", [*EXAMPLES, "deep", "bare"])

@@ -1,6 +1,7 @@
 """A study of small real models: equal parameters, shared work, domains, and errors that stop nothing."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -170,15 +171,15 @@ def test_a_trial_is_what_a_gate_finds(config: Path, study: Study, recovery: str,
 
 
 def test_the_random_baseline_is_that_of_its_trials(study: Study) -> None:
-    data = json.loads(dumps_study(study))
-    for row in data["rows"]:
-        if row["kind"].startswith("random"):
-            keys = "strategy", "selection", "recovery"
-            mine = [t for t in data["trials"] if t["counts"] == "random" and all(t[key] == row[key] for key in keys)]
-            scores = [trial["accuracy"] for trial in mine]
-            assert len(scores) == 3
-            told = sum(scores) / 3 if row["kind"] == "random mean" else max(scores)
-            assert row["accuracy"] == pytest.approx(told, abs=1e-12)
+    data, keys = json.loads(dumps_study(study)), ("strategy", "selection", "recovery")
+    rows = [row for row in data["rows"] if row["kind"].startswith("random")]
+    assert Counter(row["kind"] for row in rows) == {"random mean": 4, "random best": 4}
+    for row in rows:
+        mine = [t for t in data["trials"] if t["counts"] == "random" and all(t[key] == row[key] for key in keys)]
+        scores = [trial["accuracy"] for trial in mine]
+        assert len(scores) == 3
+        told = sum(scores) / 3 if row["kind"] == "random mean" else max(scores)
+        assert row["accuracy"] == pytest.approx(told, abs=1e-12)
 
 
 def test_a_selection_that_draws_runs_for_every_seed(study: Study) -> None:
