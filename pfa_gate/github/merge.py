@@ -87,13 +87,14 @@ def compose(sections: Sequence[Section], limit: int = LIMIT) -> str:
     return _fewest([_cut(section, 0) for section in sections], limit)
 
 
-def _laid_out(sections: Sequence[Section], absent: int = 0) -> str:
+def _laid_out(sections: Sequence[Section], absent: Sequence[Section] = ()) -> str:
     brief = all(section.outcome == "kept" and not section.text for section in sections)
-    parts = [f"{MARKER}\n{_headline(sections)}" if brief or len(sections) + absent > 1 else MARKER]
+    every = (*sections, *absent)
+    parts = [f"{MARKER}\n{_headline(every)}" if brief or len(every) > 1 else MARKER]
     gap = "\n" if brief or len(parts[0]) == len(MARKER) else "\n\n"
     parts += [written(section, shown=not brief) for section in sections]
     if absent:
-        parts.append(f"_{absent} more gates have no room here._")
+        parts.append(f"_{len(absent)} more gates have no room here._")
     return gap.join(parts)
 
 
@@ -132,7 +133,7 @@ def _fewest(sections: Sequence[Section], limit: int) -> str:
     ranked = sorted(sections, key=lambda section: (section.outcome == "kept", section.key))
 
     def room_for(count: int) -> str:
-        return _laid_out(sorted(ranked[:count], key=lambda section: section.key), len(ranked) - count)
+        return _laid_out(sorted(ranked[:count], key=lambda section: section.key), ranked[count:])
 
     most = bisect.bisect_right(range(1, len(ranked)), limit, key=lambda count: units(room_for(count)))
     return room_for(most)
