@@ -123,7 +123,56 @@ def test_a_skipped_layer_is_not_judged_and_does_not_count_as_kept():
     assert outcomes(finding) == {"conv": "kept", "head": "not judged"}
     finding = judged(rules, head)["layers.kl"]
     assert finding.outcome == "not judged"
-    assert finding.sentence == "Every layer it applies to is skipped: head (it feeds the output)."
+    assert finding.sentence == (
+        "Every layer it applies to is skipped: head (it feeds the output). "
+        "Remove the rule, or name layers that are judged."
+    )
+
+
+HEAD = layer("head", kl_ratio=0.99, skipped="it feeds the output")
+AUX = layer("aux", kl_ratio=0.2, skipped="excluded by layers.exclude")
+
+
+@pytest.mark.parametrize("match", ["head", "h*", "[ah]*"])
+def test_a_rule_that_decides_skipped_layers_alone_is_not_judged(match):
+    rules = {"layers": [{"match": "*", "kl": 1}, {"match": match, "kl": 0.000001}]}
+    finding = judged(rules, layer("conv", kl_ratio=0.1), HEAD, AUX)["layers.kl"]
+    assert finding.outcome == "not judged"
+    more = ", aux (excluded by layers.exclude)" if match == "[ah]*" else ""
+    assert finding.sentence == (
+        f"The rule for '{match}' judges nothing: every layer it decides is skipped: head (it feeds the output){more}. "
+        "Remove the rule, or name layers that are judged."
+    )
+
+
+def test_a_rule_that_judges_nothing_is_named_beside_a_broken_layer():
+    rules = {"layers": [{"match": "*", "kl": 0.05}, {"match": "head", "kl": 0.000001}]}
+    finding = judged(rules, layer("conv", kl_ratio=0.1), HEAD)["layers.kl"]
+    assert finding.outcome == "broken"
+    assert finding.notes[0].startswith("The rule for 'head' judges nothing: ")
+
+
+def test_each_key_of_a_rule_is_judged_by_itself():
+    rules = {"layers": [{"match": "head", "kl": 0.5}, {"match": "*", "inactive": 0}]}
+    found = judged(rules, layer("conv", kl_ratio=0.1, inactive=0), HEAD)
+    assert {name: each.outcome for name, each in found.items() if name != "exact"} == {
+        "layers.kl": "not judged",
+        "layers.inactive": "kept",
+    }
+
+
+def test_a_rule_that_a_later_one_passes_over_is_named():
+    rules = {"layers": [{"match": "conv", "kl": 0.01}, {"match": "*", "kl": 0.5}]}
+    finding = judged(rules, layer("conv", kl_ratio=0.1))["layers.kl"]
+    assert finding.outcome == "kept"
+    assert finding.notes == ("The rule for 'conv' decides nothing: a later rule has each of its layers.",)
+    rules = {"layers": [{"match": "*", "kl": 0.01}, {"match": "conv", "kl": 0.5}]}
+    assert judged(rules, layer("conv", kl_ratio=0.1))["layers.kl"].notes == ()
+
+
+def test_a_rule_of_which_one_layer_is_judged_is_judged():
+    rules = {"layers": [{"match": "*", "kl": 1}, {"match": "[ch]*", "kl": 0.5}]}
+    assert judged(rules, layer("conv", kl_ratio=0.1), HEAD)["layers.kl"].outcome == "kept"
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_with_its_place_and_the_nearest_names():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pfa_gate.budget.against import Asked, Context
 from pfa_gate.budget.finding import Judgement, LayerFinding, Outcome
 from pfa_gate.budget.measurements import LayerMeasure
-from pfa_gate.budget.rules import limit_for
+from pfa_gate.budget.rules import rule_for
 from pfa_gate.budget.waivers import waiver_of
 from pfa_gate.budget.wording import apart, listed, plural
 from pfa_gate.config import LayerRule, Limit, Waiver
@@ -22,11 +22,13 @@ _WORDS = {
 _ERRORS = {"kl": "kl_stderr", "peak_correlation": "peak_stderr", "mean_correlation": "mean_stderr"}
 # A bias below this share of the limit cannot turn a verdict that noise could not turn as well.
 _BIAS_SHARE = 0.1
+_INSTEAD = "Remove the rule, or name layers that are judged."
 
 
 @dataclass(frozen=True)
 class _Row:
     layer: LayerMeasure
+    rule: LayerRule
     declared: Limit
     asked: Asked
     finding: LayerFinding
@@ -55,7 +57,8 @@ def judge_layers(
     """Hold every layer to its limit for one key.
 
     A layer without a matching rule has no limit. A skipped layer is not judged. A layer whose value is
-    missing or NaN is not judged either, and then the budget as a whole cannot be kept.
+    missing or NaN is not judged either, and then the budget as a whole cannot be kept. Nor can it where a rule
+    decides skipped layers alone: nobody would notice that what it asks was never looked at.
 
     Args:
         rules: layer rules in the order of pfa.yaml.
@@ -69,19 +72,22 @@ def judge_layers(
         >>> judge_layers([rule], [LayerMeasure("stem", 16, inactive=2)], "inactive").sentence
         '1 of 1 layer has too many inactive filters: stem 2 (2 above 0).'
     """
-    limits = [(layer, limit_for(rules, layer.name, key)) for layer in layers]
-    rows = [_waived(_row(layer, limit, key, context), waivers, context) for layer, limit in limits if limit]
+    decided = [(layer, rule_for(rules, layer.name, key)) for layer in layers]
+    rows = [_waived(_row(layer, rule, key, context), waivers, context) for layer, rule in decided if rule]
     judged = [row for row in rows if row.layer.skipped is None]
     details = tuple(row.finding for row in rows)
     words = _limit_text([row.declared for row in rows])
     if not judged:
         return Judgement(words, "", "not judged", _nothing_judged(rows), details)
     worst = sorted(judged, key=lambda row: -row.excess)
-    outcome = _outcome(judged)
+    outcome, idle = _outcome(judged), _idle(rows)
+    passed = _passed_over(rules, rows, key)
     measured = [row for row in worst if row.finding.observed is not None]
     observed = _texts(measured[0])[0] if measured else ""
-    notes = (*_refused(judged), *_noise(measured), *(_bias(judged) if key == "kl" else ()))
-    return Judgement(words, observed, outcome, _verdict(outcome, worst, key), details, notes)
+    notes = (*passed, *_refused(judged), *_noise(measured), *(_bias(judged) if key == "kl" else ()))
+    if idle and outcome == "kept":
+        return Judgement(words, observed, "not judged", " ".join(idle), details, notes)
+    return Judgement(words, observed, outcome, _verdict(outcome, worst, key), details, (*idle, *notes))
 
 
 def _limit_text(limits: Sequence[Limit]) -> str:
@@ -89,7 +95,8 @@ def _limit_text(limits: Sequence[Limit]) -> str:
     return "-".join(dict.fromkeys(ends)) or "none"
 
 
-def _row(layer: LayerMeasure, declared: Limit, key: str, context: Context) -> _Row:
+def _row(layer: LayerMeasure, rule: LayerRule, key: str, context: Context) -> _Row:
+    declared: Limit = getattr(rule, key)
     value: float | None = getattr(layer, _FIELDS.get(key, key))
     if value is not None and math.isnan(value):
         value = None
@@ -97,11 +104,13 @@ def _row(layer: LayerMeasure, declared: Limit, key: str, context: Context) -> _R
     limit = None if asked.limit is None else asked.limit.value
     if layer.skipped is not None or value is None or limit is None:
         observed = None if layer.skipped is not None or value is None else float(value)
-        return _Row(layer, declared, asked, LayerFinding(layer.name, limit, observed, "not judged"))
+        return _Row(layer, rule, declared, asked, LayerFinding(layer.name, limit, observed, "not judged"))
     outcome: Outcome = "kept" if value <= limit else "broken"
     error: float = getattr(layer, _ERRORS.get(key, ""), None) or 0.0
     noisy = error > 0.0 and abs(value - limit) <= 2 * error
-    return _Row(layer, declared, asked, LayerFinding(layer.name, limit, float(value), outcome, noisy, asked.before))
+    return _Row(
+        layer, rule, declared, asked, LayerFinding(layer.name, limit, float(value), outcome, noisy, asked.before)
+    )
 
 
 def _waived(row: _Row, waivers: Sequence[Waiver], context: Context) -> _Row:
@@ -182,5 +191,30 @@ def _bias(rows: Sequence[_Row]) -> tuple[str, ...]:
 def _nothing_judged(rows: Sequence[_Row]) -> str:
     if not rows:
         return "No layer has this limit."
-    first = rows[0].layer
-    return f"Every layer it applies to is skipped: {listed([row.layer.name for row in rows])} ({first.skipped})."
+    return f"Every layer it applies to is skipped: {_skipped(rows)}. {_INSTEAD}"
+
+
+def _idle(rows: Sequence[_Row]) -> tuple[str, ...]:
+    """A sentence on each rule that decides layers of which none is judged."""
+    decided: dict[str, list[_Row]] = {}
+    for row in rows:
+        decided.setdefault(row.rule.match, []).append(row)
+    return tuple(
+        f"The rule for '{match}' judges nothing: every layer it decides is skipped: {_skipped(own)}. {_INSTEAD}"
+        for match, own in decided.items()
+        if all(row.layer.skipped is not None for row in own)
+    )
+
+
+def _passed_over(rules: Sequence[LayerRule], rows: Sequence[_Row], key: str) -> tuple[str, ...]:
+    """A sentence on each rule that decides no layer; `*` is a default, and is there to be passed over."""
+    used = {row.rule.match for row in rows} | {"*"}
+    unused = dict.fromkeys(rule.match for rule in rules if getattr(rule, key) is not None and rule.match not in used)
+    return tuple(f"The rule for '{match}' decides nothing: a later rule has each of its layers." for match in unused)
+
+
+def _skipped(rows: Sequence[_Row]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        reasons.setdefault(row.layer.skipped or "", []).append(row.layer.name)
+    return listed([f"{listed(names)} ({reason})" for reason, names in reasons.items()])

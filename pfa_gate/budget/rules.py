@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from pfa_gate.budget.wording import listed
-from pfa_gate.config import GateConfig, LayerRule, Limit, Place
+from pfa_gate.config import GateConfig, LayerRule, Place
 from pfa_gate.errors import LayerPatternError
 
 PlaceOf = Callable[[tuple[str | int, ...]], Place]
 
 
-def limit_for(rules: Sequence[LayerRule], layer: str, key: str) -> Limit | None:
-    """The limit that the last matching rule sets for one key; None if no matching rule sets it.
+def rule_for(rules: Sequence[LayerRule], layer: str, key: str) -> LayerRule | None:
+    """The rule that sets a layer's limit for one key: the last that matches and has it; None if there is none.
 
     Rules are settled key by key: a later rule that leaves a key out does not lift an earlier one's limit.
 
@@ -23,14 +23,11 @@ def limit_for(rules: Sequence[LayerRule], layer: str, key: str) -> Limit | None:
 
     Example:
         >>> rules = [{"match": "*", "kl": 0.7}, {"match": "stem", "inactive": 0}]
-        >>> limit_for([LayerRule.model_validate(rule) for rule in rules], "stem", "kl").text
-        '0.7'
+        >>> rule_for([LayerRule.model_validate(rule) for rule in rules], "stem", "kl").match
+        '*'
     """
-    for rule in reversed(rules):
-        limit: Limit | None = getattr(rule, key)
-        if limit is not None and fnmatchcase(layer, rule.match):
-            return limit
-    return None
+    matching = (rule for rule in reversed(rules) if fnmatchcase(layer, rule.match))
+    return next((rule for rule in matching if getattr(rule, key) is not None), None)
 
 
 def check_patterns(gate: GateConfig, layers: Sequence[str], place_of: PlaceOf) -> None:
