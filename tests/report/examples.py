@@ -5,6 +5,7 @@ import random
 
 import records
 
+from pfa_gate.budget import LayerFinding
 from pfa_gate.record import Compared, Correlations, RecipeRecord, Record, RecoveryStep, Repair, Unmeasured
 
 HOSTILE = {
@@ -126,3 +127,30 @@ def many(layers: int) -> Record:
     record = records.deep(layers)
     renamed = (dataclasses.replace(layer, name=f"backbone.{layer.name}") for layer in record.layers)
     return records.record(tuple(renamed), {**records.BUDGETS, "layers": records.BUDGETS["layers"][:1]})
+
+
+def everything() -> Record:
+    """A small record that has something in every place."""
+    record = changed()
+    few = tuple(layer for layer in record.layers if layer.name in ("stem", "layer2.0.conv2", "head"))
+    assert record.compressed is not None
+    assert record.baseline is not None
+    steps = tuple(dataclasses.replace(step, repairs=step.repairs[2:4]) for step in record.compressed.recovery)
+    judged = records.record(few, {**records.BUDGETS, "layers": [{"match": "*", "kl": 0.5}]})
+    first, *rest = record.budgets
+    waived = dataclasses.replace(
+        first,
+        outcome="broken",
+        details=(LayerFinding("stem", 0.3, 0.5, "broken", waived="old"), *first.details),
+        notes=("Within noise.",),
+    )
+    return dataclasses.replace(
+        record,
+        layers=judged.layers,
+        budgets=(waived, *rest),
+        versions={"pfa-gate": "0.1.0", "torch": "2.13.0"},
+        compressed=dataclasses.replace(record.compressed, recovery=steps),
+        baseline=dataclasses.replace(record.baseline, renamed={"stem": "conv0"}),
+        unmeasured=(Unmeasured("score", "there is no evaluation"),),
+        device="cuda:0 (NVIDIA H100)",
+    )

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import studies
+from foreign import PAYLOADS, assert_all_markup_is_ours, planted, shape
 from rich.cells import cell_len
 
 from pfa_gate.report.study import markdown, svg, terminal
@@ -117,3 +118,10 @@ def test_all_values_lie_on_their_axis(values):
     assert 2 <= len(ticks) <= 8
     assert ticks[0] == pytest.approx(axis.low)
     assert ticks[-1] == pytest.approx(axis.high)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_nothing_that_is_planted_in_every_field_is_markup(payload):
+    text = markdown(planted(studies.study(), PAYLOADS[payload]))
+    assert_all_markup_is_ours(text)
+    assert shape(text) == shape(markdown(planted(studies.study(), "word" if PAYLOADS[payload] else "")))

@@ -1,19 +1,30 @@
-"""Foreign text in Markdown: it is shown, and nothing in it is markup, a mention, a reference or a link."""
+"""Foreign text in Markdown: it is shown, and nothing in it is markup, a mention, a reference or a link.
+
+What is escaped has a type of its own, so that a text is known by where it comes from and never by what it looks like:
+a cell of a table or a fact in a line that nobody has escaped does not pass mypy.
+"""
 
 import re
+from collections.abc import Iterable
+from typing import NewType
 
 from pfa_gate.report.view import clean, shorten
+
+Escaped = NewType("Escaped", str)
+"""Text that a reader of Markdown shows as it is."""
 
 LONGEST_NAME = 80
 LONGEST_SENTENCE = 600
 _MARKUP = re.compile(r"([\\`*_\[\]!~|$])")
+# What opens a heading, an item, a line across or a heading's underline where it begins a line.
+_OPENING = re.compile(r"^([-+=]+(?![\w.])|\d{1,9}(?=[.)](?:\s|$)))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # A sign of no width keeps apart what the host of a comment would join to a mention, a reference or an address.
 _APART = "\u200b"
 _JOINED = re.compile(r"([@#]|:(?=//)|\bwww(?=\.)|\bGH(?=-\d))", re.IGNORECASE)
 
 
-def code(name: str, length: int = LONGEST_NAME) -> str:
+def code(name: str, length: int = LONGEST_NAME) -> Escaped:
     """A name as code: nothing in a span of code is markup, a mention or a link, in a table or outside.
 
     A vertical bar becomes a look-alike: within a table no escape of it survives every reader. The opening of a
@@ -25,23 +36,40 @@ def code(name: str, length: int = LONGEST_NAME) -> str:
     """
     text = shorten(" ".join(clean(name).split()), length).replace("|", "│").replace("<!", f"<{_APART}!")
     if not text:
-        return "(no name)"
+        return Escaped("(no name)")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     pad = " " if text[0] == "`" or text[-1] == "`" else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
+    return Escaped(f"{fence}{pad}{text}{pad}{fence}")
 
 
-def prose(text: str, length: int = LONGEST_SENTENCE) -> str:
-    r"""A sentence that may hold foreign names, as text and nothing else.
+def prose(text: str, length: int = LONGEST_SENTENCE) -> Escaped:
+    r"""A sentence that may hold foreign names, as text and nothing else, at the beginning of a line too.
 
     Example:
         >>> prose("a<b> | *c*")
         'a&lt;b&gt; \\| \\*c\\*'
-        >>> prose("@everyone")
-        '@\u200beveryone'
+        >>> prose("@everyone"), prose("- 1. x"), prose("-1.5 pp")
+        ('@\u200beveryone', '\\- 1. x', '-1.5 pp')
     """
     plain = shorten(" ".join(clean(text).split()), length)
-    return _MARKUP.sub(r"\\\1", _JOINED.sub(rf"\1{_APART}", plain.translate(_ENTITIES)))
+    escaped = _MARKUP.sub(r"\\\1", _JOINED.sub(rf"\1{_APART}", plain.translate(_ENTITIES)))
+    return Escaped(_OPENING.sub(_closed, escaped, count=1))
+
+
+def joined(facts: Iterable[Escaped], between: str) -> Escaped:
+    """Escaped texts in one line, with a sign of ours between them.
+
+    Example:
+        >>> joined([code("a"), prose("b")], " · ")
+        '`a` · b'
+    """
+    return Escaped(between.join(facts))
+
+
+def _closed(opening: re.Match[str]) -> str:
+    """The opening with a backslash where it counts: before a dash, behind a number."""
+    sign = opening[1]
+    return f"{sign}\\" if sign.isdigit() else f"\\{sign}"
 
 
 def units(text: str) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pfa_gate.record import Record
 from pfa_gate.report.baseline import signed, step
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits
-from pfa_gate.report.markdown.escape import code, prose
+from pfa_gate.report.markdown.escape import Escaped, code, prose
 from pfa_gate.report.markdown.tables import Detail, table
 from pfa_gate.report.sparkline import sparkline
 from pfa_gate.report.view import UNICODE, ratio
@@ -37,11 +37,11 @@ def _table(record: Record, told: Sequence[LayerRow], rows: Sequence[LayerRow], d
     return f"{text}\n\n<sub>Limits: {prose(bounds)}.</sub>" if bounds else text
 
 
-def _cells(record: Record, row: LayerRow) -> list[str]:
+def _cells(record: Record, row: LayerRow) -> list[Escaped]:
     layer = row.layer
     name = code(layer.name)
     if layer.skipped is not None:
-        return ["–", name, str(layer.filters), prose(layer.skipped, 120), "", "", "", ""]
+        return [prose("–"), name, prose(str(layer.filters)), prose(layer.skipped, 120), *map(prose, [""] * 4)]
     kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep}/{layer.filters}"
     error = "" if layer.kl_stderr is None else f" ±{layer.kl_stderr:.3f}"
     values = {
@@ -50,19 +50,20 @@ def _cells(record: Record, row: LayerRow) -> list[str]:
         "mean_correlation": ratio(layer.mean_correlation),
         "inactive": "" if layer.inactive is None else str(layer.inactive),
     }
-    shown = (_value(record, row, key, text) for key, text in values.items())
+    shown = [_value(record, row, key, text) for key, text in values.items()]
     bars = sparkline(layer.eigenvalues, _SPECTRUM, UNICODE.blocks).replace(" ", "\u2007")
-    return [_mark(row), name, kept, *shown, bars]
+    return [_mark(row), name, prose(kept), *shown, Escaped(bars)]
 
 
-def _mark(row: LayerRow) -> str:
+def _mark(row: LayerRow) -> Escaped:
     noise = "~" if row.noisy else ""
     if row.broken:
-        return f"❌{noise}"
-    return "❔" if row.unknown else noise
+        return Escaped(f"❌{noise}")
+    return Escaped("❔" if row.unknown else noise)
 
 
-def _value(record: Record, row: LayerRow, key: str, text: str) -> str:
+def _value(record: Record, row: LayerRow, key: str, text: str) -> Escaped:
     moved = signed(step(record, row.layer, key), key)
-    value = f"**{text or '?'}**" if key in row.broken else text or "?"
-    return f"{value} ({moved})" if moved else value
+    value = prose(text or "?")
+    value = Escaped(f"**{value}**") if key in row.broken else value
+    return Escaped(f"{value} ({prose(moved)})") if moved else value

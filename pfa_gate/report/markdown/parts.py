@@ -8,12 +8,12 @@ from pfa_gate.budget.wording import listed
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, before
-from pfa_gate.report.markdown.escape import code, prose
+from pfa_gate.report.markdown.escape import Escaped, code, joined, prose
 from pfa_gate.report.markdown.layers import changed_layers, every_layer
 from pfa_gate.report.markdown.tables import Detail, folded, table
 from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, repaired
 from pfa_gate.report.rounds import rounds_sentence
-from pfa_gate.report.view import SEVERITY, again, clean, delivery, footprint, headline
+from pfa_gate.report.view import SEVERITY, again, delivery, footprint, headline
 
 FULL = Detail()
 _SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔"}
@@ -36,7 +36,7 @@ def verdict_line(record: Record) -> Verdict:
         '❔ `digits`: not judged · no budget was judged'
     """
     outcome, words = headline(record)
-    return Verdict(outcome, f"{_SIGNS[outcome]} {code(record.gate)}: {outcome} · {words}")
+    return Verdict(outcome, f"{_SIGNS[outcome]} {code(record.gate)}: {outcome} · {prose(words)}")
 
 
 def parts(record: Record, detail: Detail) -> Iterator[str]:
@@ -62,12 +62,12 @@ def _budgets(findings: Iterable[Finding], record: Record, detail: Detail = FULL)
     based = any(before(record, finding.id) for finding in ordered)
     rows = [
         [
-            _SIGNS[finding.outcome],
+            Escaped(_SIGNS[finding.outcome]),
             code(finding.id),
             prose(finding.limit, 40),
-            prose(finding.observed, 40) or "–",
-            *([before(record, finding.id)] if based else []),
-            str(finding.line),
+            prose(finding.observed or "–", 40),
+            *([prose(before(record, finding.id))] if based else []),
+            prose(str(finding.line)),
         ]
         for finding in ordered
     ]
@@ -86,12 +86,18 @@ def _explained(record: Record, detail: Detail) -> str:
 
 
 def _sizes(record: Record) -> str:
-    rows = [[prose(row.name, 40), row.full, row.compressed, row.change, row.remark] for row in footprint(record)]
+    rows = [
+        [prose(row.name, 40), *map(prose, (row.full, row.compressed, row.change, row.remark))]
+        for row in footprint(record)
+    ]
     return table(["", "full", "compressed", "of full", ""], "lrrrl", rows, None)
 
 
 def _recovery(record: Record) -> str:
-    rows = [[prose(r.name, 40), r.score, r.change, r.seconds, prose(r.detail, 200)] for r in recovery_rows(record)]
+    rows = [
+        [prose(row.name, 40), *map(prose, (row.score, row.change, row.seconds)), prose(row.detail, 200)]
+        for row in recovery_rows(record)
+    ]
     return table(["step", "score", "change", "time", "what it did"], "lrrrl", rows, None)
 
 
@@ -117,12 +123,14 @@ def _list(title: str, sentences: Iterable[str], detail: Detail) -> str:
 
 
 def _footer(record: Record) -> str:
-    facts: Sequence[str] = (
+    samples = prose(f"{record.probe.samples:,} probe samples")
+    versions = (f"{name} {record.versions[name]}" for name in ("pfa-gate", "torch") if name in record.versions)
+    facts = (
         code(record.config),
-        f"{record.probe.samples:,} probe samples {code(record.probe.sha256[:12])}",
-        *(f"{clean(name)} {clean(record.versions[name])}" for name in ("pfa-gate", "torch") if name in record.versions),
-        *([record.device] if record.device != "cpu" else []),
-        f"{sum(record.seconds.values()):.1f} s",
-        *delivery(record),
+        joined((samples, code(record.probe.sha256[:12])), " "),
+        *map(prose, versions),
+        *([prose(record.device)] if record.device != "cpu" else []),
+        prose(f"{sum(record.seconds.values()):.1f} s"),
+        *map(prose, delivery(record)),
     )
-    return f"<sub>{' · '.join(fact if '`' in fact else prose(fact) for fact in facts)}</sub>"
+    return f"<sub>{joined(facts, ' · ')}</sub>"

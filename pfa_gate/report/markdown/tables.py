@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pfa_gate.report.markdown.escape import Escaped
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -19,17 +21,18 @@ class Detail:
     advice: bool = True
 
 
-def table(names: Sequence[str], align: str, rows: Sequence[Sequence[str]], most: int | None) -> str:
-    """A table; what it leaves out it counts. Cells are escaped already.
+def table(names: Sequence[str], align: str, rows: Sequence[Sequence[Escaped]], most: int | None) -> str:
+    """A table; what it leaves out it counts.
 
     Args:
-        names: of the columns.
+        names: of the columns, ours.
         align: one letter per column: l, r or c.
         rows: cells, all rows of one length.
         most: rows that are told; None for all.
 
     Example:
-        >>> print(table(["layer", "KL"], "lr", [["`a`", "1"], ["`b`", "2"]], 1))
+        >>> from pfa_gate.report.markdown.escape import code, prose
+        >>> print(table(["layer", "KL"], "lr", [[code("a"), prose("1")], [code("b"), prose("2")]], 1))
         | layer | KL |
         | :-- | --: |
         | `a` | 1 |

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from collections.abc import Iterator
 
 from pfa_gate.record.study import Row, Study
-from pfa_gate.report.markdown.escape import code, prose
+from pfa_gate.report.markdown.escape import Escaped, code, prose
 from pfa_gate.report.markdown.tables import table
 from pfa_gate.report.study.words import (
     Section,
@@ -31,9 +31,9 @@ def markdown(study: Study) -> str:
 
 def _parts(study: Study) -> Iterator[str]:
     yield f"# Study of {code(study.gate)}"
-    yield f"{code(study.config)}, {headline(study)}, {study.seconds:,.0f} s."
+    yield f"{code(study.config)}, {prose(headline(study))}, {study.seconds:,.0f} s."
     yield "\n".join(f"- {prose(task_words(task, study.metric))}" for task in study.tasks)
-    rows = [[code(plan.strategy), code(plan.task), *plan_words(plan, study)] for plan in study.plans]
+    rows = [[code(plan.strategy), code(plan.task), *map(prose, plan_words(plan, study))] for plan in study.plans]
     yield table(("strategy", "task", "filters", "parameters", "MACs"), "llrrr", rows, None)
     failed = [f"- {code(plan.strategy)}: {prose(plan.reason)}" for plan in study.plans if plan.reason is not None]
     if failed:
@@ -48,16 +48,16 @@ def _section(section: Section, study: Study) -> Iterator[str]:
     yield f"## {code(section.plan.strategy)}{task}"
     yield table(_COLUMNS, "llrrrrrrr", [_cells(row, study) for row in section.rows], None)
     reasons = [
-        f"- {counts(row)}, {code(method(row))}: {prose(row.reason)}" for row in section.rows if row.reason is not None
+        f"- {prose(counts(row))}, {code(method(row))}: {prose(row.reason)}"
+        for row in section.rows
+        if row.reason is not None
     ]
     if reasons:
         yield "\n".join(reasons)
 
 
-def _cells(row: Row, study: Study) -> list[str]:
-    return [
-        counts(row),
-        code(method(row)),
+def _cells(row: Row, study: Study) -> list[Escaped]:
+    numbers = (
         score(row.accuracy, study.metric),
         error(row.stderr, study.metric),
         error(row.spread, study.metric),
@@ -65,4 +65,5 @@ def _cells(row: Row, study: Study) -> list[str]:
         share(row.macs, study.model.macs),
         "" if row.seconds is None else f"{row.seconds:.1f}",
         str(row.failed) if row.failed else "",
-    ]
+    )
+    return [prose(counts(row)), code(method(row)), *map(prose, numbers)]
