@@ -95,6 +95,9 @@ def _loader(gate: object, at: Keys) -> Iterator[Objection]:
     if _at(gate, "model", "loader") == "mmap" and _at(gate, "model", "checkpoint") is None:
         remedy = "Name the weights file, or remove the loader."
         yield Objection((*at, "loader"), "the loader mmap needs model.checkpoint", remedy)
+    if _at(gate, "model", "checkpoint_key") is not None and _at(gate, "model", "checkpoint") is None:
+        remedy = "Name the weights file, or remove the key."
+        yield Objection((*at, "checkpoint_key"), "model.checkpoint_key needs model.checkpoint", remedy)
 
 
 def _energy(gate: object, at: Keys) -> Iterator[Objection]:

@@ -35,8 +35,13 @@ _NAMED = ("finetune", "distill")
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
 
-_LOADER_MAPS_A_FILE: Any = {
-    "if": {"properties": {"loader": {"const": "mmap"}}, "required": ["loader"]},
+_NEED_A_FILE: Any = {
+    "if": {
+        "anyOf": [
+            {"properties": {"loader": {"const": "mmap"}}, "required": ["loader"]},
+            {"properties": {"checkpoint_key": {"type": "string"}}, "required": ["checkpoint_key"]},
+        ]
+    },
     "then": {"required": ["checkpoint"]},
 }
 
@@ -44,13 +49,19 @@ _LOADER_MAPS_A_FILE: Any = {
 class ModelConfig(Section):
     """Where the model comes from, and where it runs."""
 
-    model_config = ConfigDict(json_schema_extra=_LOADER_MAPS_A_FILE)
+    model_config = ConfigDict(json_schema_extra=_NEED_A_FILE)
 
     factory: Reference = Field(
         description="module:callable or path/to/file.py:callable", examples=["example_project.model:build"]
     )
     arguments: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
     checkpoint: FilePath | None = Field(default=None, description="weights file, from this config's folder")
+    checkpoint_key: Text | None = Field(
+        default=None,
+        description="where in the file the weights lie, keys joined by dots; "
+        "found by itself where only one mapping fits the model",
+        examples=["state_dict_ema"],
+    )
     loader: Literal["copy", "mmap"] = Field(
         default="copy",
         description="copy the checkpoint into the model, or build it without weights and map the file in their place",

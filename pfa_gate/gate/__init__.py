@@ -113,6 +113,7 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
         unmeasured=tuple(findings.unmeasured()),
         baseline=compared(context.base, measured.layers, subject.probe.sha256, context.device),
         device=context.device,
+        weights=subject.weights,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     with stages.stage("writing"):

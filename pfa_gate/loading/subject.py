@@ -33,6 +33,7 @@ class Subject:
         evaluation: the data of the score; None where pfa.yaml has no evaluation.
         metric: `accuracy`, `top5`, or the user's callable(model, batches) -> float.
         device: where probe and scoring run.
+        weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
     """
 
     model: nn.Module
@@ -41,6 +42,7 @@ class Subject:
     evaluation: Batches | None = None
     metric: Metric = "accuracy"
     device: torch.device = CPU
+    weights: str = ""
 
 
 def load(document: Document, gate: str) -> Subject:
@@ -72,9 +74,10 @@ def load(document: Document, gate: str) -> Subject:
 
     with at("model", "factory"):
         model = build(config.model, folder, config.probe.seed)
+    weights = ""
     if config.model.checkpoint is not None:
         with at("model", "checkpoint"):
-            fill(model, folder / config.model.checkpoint)
+            weights = fill(model, folder / config.model.checkpoint, config.model.checkpoint_key)
     with at("model", "device"):
         device = device_of(config.model.device, model)
     model = model if spread(model) else model.cpu()
@@ -83,13 +86,13 @@ def load(document: Document, gate: str) -> Subject:
         example = probe.example().to(where(model))
         forward(model, example)  # data of the wrong shape is named before anything is measured
     if config.evaluation is None:
-        return Subject(model, example, probe, device=device)
+        return Subject(model, example, probe, device=device, weights=weights)
     with at("evaluation", "data") as place:
         sampling = replace(_sampling(config), samples=None)
         evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
     with at("evaluation", "metric"):
         metric = metric_of(config.evaluation.metric, folder)
-    return Subject(model, example, probe, evaluation, metric, device)
+    return Subject(model, example, probe, evaluation, metric, device, weights)
 
 
 def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:

@@ -116,12 +116,14 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
         "data": config.probe.data,
         "pooling": config.probe.pooling,
         "samples": config.probe.samples,
-        "weights": None if checkpoint is None else _digest(every_file(folder / checkpoint)),
+        "weights": None
+        if checkpoint is None
+        else _digest(every_file(folder / checkpoint), config.model.checkpoint_key),
     }
 
 
-def _digest(files: Sequence[Path]) -> str | None:
-    digest = hashlib.sha256()
+def _digest(files: Sequence[Path], key: str | None) -> str | None:
+    digest = hashlib.sha256((key or "").encode())
     try:
         for path in files:
             with path.open("rb") as file:

@@ -246,6 +246,7 @@ class Record:
             badge).
         written: when it was, in UTC, as 2026-11-20T08:30:00Z; empty if unknown.
         device: where probe and scoring ran, as `cpu` or `cuda:0 (NVIDIA H100)`.
+        weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
         schema: name and version of this layout.
     """
 
@@ -266,3 +267,4 @@ class Record:
     schema: str = SCHEMA
     written: str = field(default="", metadata=LATER)
     device: str = field(default="cpu", metadata=LATER)
+    weights: str = field(default="", metadata=LATER)

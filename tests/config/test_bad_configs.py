@@ -97,6 +97,11 @@ CASES = [
         "5:36: model.device must name a device, not be the text 'gpu'",
     ),
     ("factory: net:build", "{factory: net:build, loader: mmap}", "5:36: the loader mmap needs model.checkpoint"),
+    (
+        "factory: net:build",
+        "{factory: net:build, checkpoint_key: ema}",
+        "5:44: model.checkpoint_key needs model.checkpoint",
+    ),
     (", energy: 0.95", "", "10:24: the strategy energy needs recipe.energy"),
     ("energy: 0.95", "energy: 0", "10:40: recipe.energy must be more than 0, not 0"),
     ("energy: 0.95", "energy: 1.5", "10:40: recipe.energy must be at most 1, not 1.5"),

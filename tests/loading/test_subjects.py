@@ -130,6 +130,17 @@ def test_nothing_global_is_changed() -> None:
     assert sys.path == path
 
 
+def test_which_weights_were_taken_is_told_and_a_key_chooses_others() -> None:
+    plain, averaged = (nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Dropout(), nn.Linear(5, 3)) for _ in range(2))
+    torch.save({"state_dict": plain.state_dict(), "state_dict_ema": averaged.state_dict()}, "weights.pt")
+    subject = loaded()
+    assert subject.weights == "weights: 'state_dict' of weights.pt, where 'state_dict_ema' would fit too"
+    assert torch.equal(subject.model[1].weight, plain[1].weight)  # type: ignore[index, arg-type]
+    chosen = loaded(YAML.replace("{checkpoint}\n", "{checkpoint}\n      checkpoint_key: state_dict_ema\n"))
+    assert chosen.weights == ""
+    assert torch.equal(chosen.model[1].weight, averaged[1].weight)  # type: ignore[index, arg-type]
+
+
 BAD = {
     "factory": (
         {"factory": "tiny_net:bild"},
@@ -150,7 +161,7 @@ BAD = {
         "weights.pt does not fit the model.\n"
         "    3 of another shape: 1.bias [5] for [6], 1.weight [5, 6] for [6, 6], 3.weight [3, 5] for [3, 6]\n"
         "  at pfa.yaml:7:19\n"
-        "  Check model.arguments: the checkpoint was trained with another architecture.",
+        "  Check model.arguments: the checkpoint is of a model with other sizes.",
     ),
     "no file": (
         {"probe": "digits.npz"},

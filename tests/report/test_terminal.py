@@ -252,6 +252,12 @@ def test_hostile_names_are_harmless(name):
     assert render(record, width=80, colour=False, unicode=False).isascii()
 
 
+def test_weights_that_were_chosen_are_named():
+    chosen = "weights: 'state_dict' of w.pt, where 'state_dict_ema' would fit too"
+    text = plain(dataclasses.replace(records.kept(), weights=chosen), 120)
+    assert text.splitlines()[2] == chosen
+
+
 def test_another_device_than_the_cpu_is_named():
     text = plain(dataclasses.replace(records.kept(), device="cuda:0 (NVIDIA H100)"), 120)
     assert " probe samples · on cuda:0 (NVIDIA H100) · " in text

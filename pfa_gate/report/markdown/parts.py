@@ -130,6 +130,7 @@ def _footer(record: Record) -> str:
         joined((samples, code(record.probe.sha256[:12])), " "),
         *map(prose, versions),
         *([prose(record.device)] if record.device != "cpu" else []),
+        *([prose(record.weights)] if record.weights else []),
         prose(f"{sum(record.seconds.values()):.1f} s"),
         *map(prose, delivery(record)),
     )

@@ -98,7 +98,8 @@ def _header(record: Record, look: Look) -> list[Text]:
     seconds = sum(record.seconds.values())
     device = () if record.device == "cpu" else (f"on {record.device}",)
     facts = (record.config, f"{record.probe.samples:,} probe samples", *device, f"{seconds:.1f} s")
-    return [*lines, *look.sentence(look.glyphs.between.join(facts), 0, QUIET)]
+    told = [look.glyphs.between.join(facts), *([record.weights] if record.weights else [])]
+    return [*lines, *(line for sentence in told for line in look.sentence(sentence, 0, QUIET))]
 
 
 def _footprint(record: Record, look: Look) -> list[Text]:
