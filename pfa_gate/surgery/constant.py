@@ -25,6 +25,7 @@ from pfa_gate.surgery.cut import silence
 from pfa_gate.surgery.plan import plan
 from pfa_gate.surgery.proof import Inputs, Proof, compare
 
+_BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SPREAD = 1e-6  # a value counts as constant when it moves by less than this share of its size
 
 
@@ -58,15 +59,27 @@ def fold_constants(
         The model to cut instead, or None where no filter can be folded exactly.
     """
     values = _inputs_of_readers(coupling, inputs)
+    served = {layer.name for layer in coupling.layers if _takes_a_bias(model, layer)}
     best: Folded | None = None
     for name in sorted(inactive):
         filters = np.asarray(inactive[name], dtype=np.int64)
-        shifts = _shifts(coupling, coupling.group(name), filters, values) if len(filters) else None
+        group = coupling.group(name)
+        shifts = (
+            _shifts(coupling, group, filters, values) if len(filters) and served.issuperset(group.readers) else None
+        )
         if shifts:
             start = model if best is None else best.model
             done = {**(best.filters if best else {}), name: filters}
             best = _proved(_shifted(start, shifts), model, coupling, done, inputs) or best
     return best
+
+
+def _takes_a_bias(model: nn.Module, layer: Layer) -> bool:
+    """Whether a layer's bias is added to what it makes, as in torch's own; the packed weight of attention has none."""
+    if layer.weight != f"{layer.name}.weight":
+        return False
+    module = model.get_submodule(layer.name)
+    return isinstance(module, _BIASED) and isinstance(module.bias, Tensor | None)
 
 
 def _proved(

@@ -1,7 +1,7 @@
 """Cutting a copy of a model: parameters, buffers, and the modules' own counts of them."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from pfa_gate.coupling.group import Indices
 from pfa_gate.errors import SurgeryError
+from pfa_gate.surgery.counts import Shapes, own_tensors, recount, shapes_of
 from pfa_gate.surgery.plan import Kept
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def narrow(model: nn.Module, kept: Kept) -> nn.Module:
@@ -23,17 +21,17 @@ def narrow(model: nn.Module, kept: Kept) -> nn.Module:
     """
     smaller = copy.deepcopy(model)
     places = _places(smaller)
-    changed: set[nn.Module] = set()
+    before: dict[nn.Module, Shapes] = {}
     for name, axes in kept.items():
         tensor = _named(smaller, name)
         cut = _selected(tensor, axes)
         if id(tensor) not in places:
             raise SurgeryError(f"'{name}' is neither a parameter nor a buffer, so its module cannot be cut in place.")
         for owner, attribute in places[id(tensor)]:
+            before.setdefault(owner, shapes_of(owner))
             _replace(owner, attribute, cut)
-            changed.add(owner)
-    for module in changed:
-        _recount(module)
+    for module, shapes in before.items():
+        recount(module, shapes)
     smaller.kept = kept  # type: ignore[assignment]
     return smaller
 
@@ -86,36 +84,11 @@ def _places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
     """Every module attribute at which each tensor lives; tied tensors have several."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in model.modules():
-        for attribute, tensor in _own_tensors(module):
+        for attribute, tensor in own_tensors(module):
             places.setdefault(id(tensor), []).append((module, attribute))
     return places
-
-
-def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from ((name, tensor) for name, tensor in module._parameters.items() if tensor is not None)
-    yield from ((name, tensor) for name, tensor in module._buffers.items() if tensor is not None)
 
 
 def _replace(owner: nn.Module, attribute: str, tensor: Tensor) -> None:
     table: dict[str, Any] = owner._parameters if attribute in owner._parameters else owner._buffers
     table[attribute] = tensor
-
-
-def _recount(module: nn.Module) -> None:
-    """Make the counts that PyTorch's own modules keep agree with their tensors again."""
-    if isinstance(module, _CONVOLUTIONS):
-        if module.groups == module.in_channels and module.groups > 1:
-            module.groups = int(module.weight.shape[0] * module.groups // module.out_channels)
-        module.out_channels = module.weight.shape[0]
-        module.in_channels = module.weight.shape[1] * module.groups
-    elif isinstance(module, _TRANSPOSED):
-        module.in_channels = module.weight.shape[0]
-        module.out_channels = module.weight.shape[1] * module.groups
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.Embedding):
-        module.num_embeddings, module.embedding_dim = module.weight.shape
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = module.weight.numel()
-    elif hasattr(module, "num_features"):
-        vars(module)["num_features"] = next(len(tensor) for _, tensor in _own_tensors(module) if tensor.ndim == 1)
