@@ -282,8 +282,8 @@ def test_what_is_wrong_with_responses_on_a_device() -> None:
     there = FarShards(2, 8, torch.device("cpu"))
     with pytest.raises(DataError, match=r"A batch has 3 filters; the batches before it had 2"):
         there.add(torch.zeros(1, 3))
-    with pytest.raises(DataError, match=r"these have shape \[1, 2, 2\]"):
-        there.add(torch.zeros(1, 2, 2))
+    with pytest.raises(DataError, match=r"these have shape \[1, 1, 2, 2\]"):
+        there.add(torch.zeros(1, 1, 2, 2))
     there.add(torch.tensor([[0.0, float("nan")], [0.0, 0.0]]))
     with pytest.raises(NotFiniteError, match="1 of 2 filters gave NaN or infinity in 1 of 2 samples: filter 1"):
         there.moments()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from pfa_gate.covariance import (
     merge_by_sums,
     merge_shards,
 )
+from pfa_gate.covariance.far import FarShards
 from pfa_gate.errors import DataError, NotFiniteError
 from pfa_gate.spectrum import analyse, spectrum_of_shards
 
@@ -127,3 +129,44 @@ def in_step(tasks: list[Callable[[Callable[[Matrix], Matrix]], Any]]) -> list[An
 
     with ThreadPoolExecutor(len(tasks)) as pool:
         return list(pool.map(lambda number: tasks[number](partial(total, number)), range(len(tasks))))
+
+
+def by_hand(samples: list[np.ndarray]) -> tuple[Moments, ...]:
+    """Sample i, with all its rows, in shard i modulo 8."""
+    lanes = [np.concatenate([samples[0][:0], *samples[lane::8]]) for lane in range(8)]
+    return tuple(Moments(len(r), r.mean(0), (r - r.mean(0)).T @ (r - r.mean(0))) for r in lanes)
+
+
+@given(each=st.sampled_from([2, 5, 64, 200]), other=st.sampled_from([1, 3]), batch=st.integers(1, 40))
+@settings(deadline=None, max_examples=25)
+def test_the_responses_of_one_sample_are_in_one_shard(each: int, other: int, batch: int) -> None:
+    """However many it has, however the stream is cut, on whatever device, and where it is measured in parts."""
+    draw = np.random.default_rng(each)
+    samples = [1e3 + draw.standard_normal((m, 4)) for m in [each] * 37 + [other] * 21]
+    batches = [samples[i : min(i + batch, stop)] for a, stop in ((0, 37), (37, 58)) for i in range(a, stop, batch)]
+    starts = np.cumsum([0, *map(len, batches)]).tolist()
+    one, cut, far = Shards(4), Shards(4), FarShards(4, 8, torch.device("cpu"))
+    for part in (samples[:37], samples[37:]):
+        one.add(np.stack(part))
+    for part in batches:
+        cut.add(np.stack(part))
+        far.add(torch.from_numpy(np.stack(part)))
+    wanted = by_hand(samples)
+    assert_same_shards(one.moments(), wanted)
+    assert_same_shards(far.moments(), wanted)
+    assert all(np.array_equal(a.scatter, b.scatter) for a, b in zip(one.moments(), cut.moments(), strict=True))
+    stream = [({"conv": np.stack(part)}, {"conv": start}) for part, start in zip(batches, starts, strict=False)]
+    dealt = merge_shards([accumulate_dealt([piece], {}) for piece in stream])
+    assert_same_shards(dealt["conv"], wanted)
+
+
+def test_saying_everything_seven_times_makes_nothing_surer() -> None:
+    """Copies of a sample's response change no value and no standard error of it."""
+    rows = rows_of(200)
+    once, often = Shards(5), Shards(5)
+    once.add(rows)
+    often.add(np.repeat(rows[:, None], 7, axis=1))
+    found, again = spectrum_of_shards(once.moments()), spectrum_of_shards(often.moments())
+    assert again.samples == 7 * found.samples
+    for name in ("kl_ratio", "kl_stderr", "peak_stderr", "mean_stderr"):
+        assert getattr(again, name) == pytest.approx(getattr(found, name), rel=1e-9)

@@ -5,23 +5,88 @@ import pytest
 import torch
 from networks import NETWORKS, conditioned, coupling, network
 from torch import Tensor, nn
+from torch.fx import Node
 
-from pfa_gate.coupling import trace
+from pfa_gate.coupling import Tap, trace
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
-from pfa_gate.probe import chosen_layers, hooked_layers, pooled, respond, respond_by_hooks
+from pfa_gate.probe import Drawn, Pooled, Reading, chosen_layers, hooked_layers, pooled, respond, respond_by_hooks
 
 
-@pytest.mark.parametrize("pooling", ["max", "mean"])
+@pytest.mark.parametrize("reading", [Pooled("max"), Pooled("mean"), Drawn(3, seed=5)])
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "shared"])
-def test_responses_of_layers_equal_those_of_hooks(name: str, pooling: str) -> None:
+def test_responses_of_layers_equal_those_of_hooks(name: str, reading: Reading) -> None:
     model, example = network(name)
     batches = [torch.randn(size, *example.shape[1:]) for size in (5, 1, 3)]
     layers = coupling(name).layers
-    read = list(respond(coupling(name).program, batches, [tap for layer in layers for tap in layer.taps], pooling))
-    hooked = list(respond_by_hooks(model, batches, hooked_layers(model), pooling))
+    read = list(respond(coupling(name).program, batches, [tap for layer in layers for tap in layer.taps], reading))
+    hooked = list(respond_by_hooks(model, batches, hooked_layers(model), reading))
     for graph, hooks in zip(read, hooked, strict=True):
         for layer in layers:
             torch.testing.assert_close(graph[layer.taps[0].node], hooks[layer.name])
+
+
+def positions_by_hand(outputs: np.ndarray, axis: int, wanted: Drawn) -> np.ndarray:
+    """Sample by sample: as many different positions of its map as are wanted, or all."""
+    found = []
+    for number, output in enumerate(np.moveaxis(outputs, axis, -1)):
+        places = output.reshape(-1, output.shape[-1])
+        draw = np.random.default_rng((wanted.seed, number))
+        few = len(places) > wanted.positions
+        found.append(
+            places[draw.choice(len(places), wanted.positions, replace=False, shuffle=False)] if few else places
+        )
+    return np.stack(found)
+
+
+def samples_first(output: Tensor, axis: int) -> tuple[np.ndarray, int]:
+    """Of 13 samples, which torch's own attention has behind the tokens, or flattened with them."""
+    if len(output) == 6 * 13:
+        output, axis = output.unflatten(0, (6, 13)), axis + 1
+    batch = output.shape.index(13)
+    return output.movedim(batch, 0).numpy(), axis + (axis < batch)
+
+
+@pytest.mark.parametrize("size", [13, 5, 1])
+@pytest.mark.parametrize("name", ["residual", "sequence", "volume", "attention"])
+def test_drawn_positions_are_those_of_numpy_whatever_the_batch_size(name: str, size: int) -> None:
+    """Convolutions, tokens and sums alike."""
+    _, example = network(name)
+    data = torch.randn(13, *example.shape[1:], generator=torch.Generator().manual_seed(1))
+    found, wanted = coupling(name), Drawn(4, seed=9)
+    taps = {tap.node: tap.axis for part in (*found.layers, *found.free) for tap in part.taps}
+    outputs: dict[str, Tensor] = {}
+
+    def keep(node: Node, value: Tensor) -> None:
+        if node.name in taps:
+            outputs[node.name] = value
+
+    with torch.inference_mode():
+        found.program.run((data,), {}, keep)
+    stream = list(respond(found.program, data.split(size), [Tap(*each, np.arange(0)) for each in taps.items()], wanted))
+    assert len(stream) == -(-13 // size)
+    for node, axis in taps.items():
+        read = torch.cat([each[node] for each in stream])
+        by_hand = positions_by_hand(*samples_first(outputs[node], axis), wanted)
+        np.testing.assert_allclose(read, by_hand, rtol=1e-5, atol=1e-5)
+
+
+def test_every_position_is_drawn_as_often() -> None:
+    """Of 7 positions 3 are drawn, all different; over 4,000 maps each comes about 1,714 times (sd 31)."""
+    numbers = torch.arange(7.0).repeat(4000, 1, 1)
+    found = Drawn(3, seed=2)(numbers, 1, range(4000))[:, :, 0]
+    assert all(len(set(each)) == 3 for each in found.tolist())
+    assert np.abs(np.bincount(found.flatten().int()) - 4000 * 3 / 7).max() < 130
+    assert not torch.equal(found, Drawn(3, seed=3)(numbers, 1, range(4000))[:, :, 0])
+
+
+def test_several_maps_of_one_sample_stay_together() -> None:
+    """As windows and flattened tokens do: each is pooled, and positions are drawn from all of them."""
+    maps, samples = torch.randn(6, 5, 3, 3), range(10, 12)
+    assert torch.equal(Pooled("max")(maps, 1, samples), maps.amax((2, 3)).reshape(2, 3, 5))
+    of_each = maps.reshape(2, 3, 5, 9).transpose(1, 2).reshape(2, 5, 27)
+    assert torch.equal(Drawn(4)(maps, 1, samples), Drawn(4)(of_each, 1, samples))
+    assert Drawn(4)(maps, 1, range(4)).shape == (6, 4, 5)
+    assert Pooled("max")(maps, 1, range(4)).shape == (6, 5)
 
 
 def test_a_sum_is_read_before_its_activation() -> None:
@@ -39,7 +104,7 @@ def test_every_call_of_a_shared_layer_is_read() -> None:
     layer = next(layer for layer in coupling("shared").layers if layer.name == "twice")
     assert len(layer.taps) == 2
     hooked = next(respond_by_hooks(model, [example], [each for each in hooked_layers(model) if each.name == "twice"]))
-    assert hooked["twice"].shape == (4, 8)
+    assert hooked["twice"].shape == (2, 2, 8)
 
 
 def test_pooling_of_a_linear_over_tokens() -> None:

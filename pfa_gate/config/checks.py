@@ -49,6 +49,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from (Objection(*found) for found in outside(data, project))
     for name, gate in gates.items():
         yield from _loader(gate, ("gates", name, "model"))
+        yield from _positions(gate, ("gates", name, "probe"))
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
@@ -98,6 +99,13 @@ def _loader(gate: object, at: Keys) -> Iterator[Objection]:
     if _at(gate, "model", "checkpoint_key") is not None and _at(gate, "model", "checkpoint") is None:
         remedy = "Name the weights file, or remove the key."
         yield Objection((*at, "checkpoint_key"), "model.checkpoint_key needs model.checkpoint", remedy)
+
+
+def _positions(gate: object, at: Keys) -> Iterator[Objection]:
+    probe = _at(gate, "probe")
+    if isinstance(probe, dict) and {"pooling", "positions"} <= probe.keys():
+        remedy = "Remove pooling, to take each position as a sample, or remove positions."
+        yield Objection((*at, "pooling"), "probe.pooling and probe.positions exclude each other", remedy)
 
 
 def _energy(gate: object, at: Keys) -> Iterator[Objection]:

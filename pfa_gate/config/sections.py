@@ -72,6 +72,8 @@ class ModelConfig(Section):
 class ProbeConfig(Section):
     """The data on which responses are measured."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["pooling", "positions"]}})
+
     data: Data = Field(
         description="callable or data file, from this config's folder",
         examples=["example_project.data:probe"],
@@ -80,6 +82,9 @@ class ProbeConfig(Section):
     batch_size: int = Field(default=128, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     pooling: Literal["max", "mean"] = Field(default="max", description="how positions become one response")
+    positions: int | None = Field(
+        default=None, ge=1, description="instead of pooling: so many random positions of each map, each a sample"
+    )
 
 
 class LayersConfig(Section):

@@ -6,15 +6,15 @@ PYTEST_DONT_REWRITE
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pfa_gate.covariance.moments import Moments, merge
-from pfa_gate.covariance.rows import Responses, as_rows
+from pfa_gate.covariance.rows import Responses, as_samples
 from pfa_gate.covariance.shards import SHARDS, Shards, shards_of
 from pfa_gate.errors import DataError, PFAGateError
 
 
 class Dealt:
-    """As `Shards`, of a stream with gaps: each batch says which row of the whole stream its first row is.
+    """As `Shards`, of a stream with gaps: each batch says which sample of the whole stream its first one is.
 
-    Row i of the whole stream goes to shard i modulo 8, so parts of a stream add up to the shards of all of it.
+    Sample i of the whole stream goes to shard i modulo 8, so parts of a stream add up to the shards of all of it.
 
     Args:
         filters: C.
@@ -31,15 +31,15 @@ class Dealt:
         self._each = tuple(Shards(filters, 1) for _ in range(shards))
 
     def add(self, responses: Responses, start: int) -> None:
-        """Take rows [n, C], the first of which is row `start` of the whole stream.
+        """Take samples [n, C] or [n, m, C], the first of which is sample `start` of the whole stream.
 
         Raises:
-            DataError: not a matrix of real numbers, or of another number of filters.
+            DataError: not real numbers, of another shape, or of another number of filters.
             NotFiniteError: NaN or infinity; names the filters.
         """
-        rows = as_rows(responses)
+        samples = as_samples(responses)
         for number, shard in enumerate(self._each):
-            shard.add(rows[(number - start) % len(self._each) :: len(self._each)])
+            shard.add(samples[(number - start) % len(self._each) :: len(self._each)])
 
     def moments(self) -> tuple[Moments, ...]:
         """Moments of each shard so far; reading them changes nothing."""
@@ -54,7 +54,8 @@ def accumulate_dealt(
     """As `accumulate`, of a stream with gaps.
 
     Args:
-        stream: for each batch, place -> responses [n, C], and place -> the row of the whole stream it starts at.
+        stream: for each batch, place -> responses [n, C] or [n, m, C], and place -> the sample of the whole stream
+            it starts at.
         layers: place -> the name by which people know it, for errors.
         whole: places of which no jackknife is wanted.
 
@@ -70,10 +71,10 @@ def accumulate_dealt(
     for batch, starts in stream:
         for place, responses in batch.items():
             try:
-                rows = as_rows(responses)
+                samples = as_samples(responses)
                 if place not in dealt:
-                    dealt[place] = Dealt(rows.shape[1], shards_of(rows.shape[1], whole=place in whole))
-                dealt[place].add(rows, starts[place])
+                    dealt[place] = Dealt(samples.shape[2], shards_of(samples.shape[2], whole=place in whole))
+                dealt[place].add(samples, starts[place])
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__
     return {place: each.moments() for place, each in dealt.items()}

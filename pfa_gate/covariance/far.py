@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pfa_gate.covariance.moments import Moments
-from pfa_gate.covariance.rows import as_rows
+from pfa_gate.covariance.rows import as_samples
 from pfa_gate.errors import DataError
 
 Sums = tuple[int, Tensor, Tensor]
@@ -45,30 +45,34 @@ class FarShards:
         kind: Any = {"dtype": torch.float64, "device": device}
         zeros = torch.zeros(filters, **kind), torch.zeros(filters, filters, **kind)
         self._sums: list[Sums] = [(0, *zeros)] * shards
-        self._block = torch.empty(shards * max(128, filters // 4), filters, **kind)
-        self._waiting = 0
+        self._block = torch.empty(shards * max(128, filters // 4), 1, filters, **kind)
+        self._waiting, self._next = 0, 0
 
     def add(self, responses: Any) -> None:
-        """Take the next samples of the stream, [n, C], any real dtype.
+        """Take the next samples of the stream, [n, C] or [n, m, C], m responses of each sample; any real dtype.
 
         Raises:
-            DataError: not a matrix of real numbers, or of another number of filters.
+            DataError: not real numbers, of another shape, or of another number of filters.
             NotFiniteError: NaN or infinity in the samples that have waited; names the filters.
         """
-        if responses.ndim != 2 or responses.is_complex():
-            as_rows(responses)  # says what is wrong
-        if responses.shape[1] != self._block.shape[1]:
+        if responses.ndim not in (2, 3) or responses.is_complex():
+            as_samples(responses)  # says what is wrong
+        samples = responses if responses.ndim == 3 else responses[:, None]
+        if samples.shape[2] != self._block.shape[2]:
             raise DataError(
-                f"A batch has {responses.shape[1]} filters; the batches before it had {self._block.shape[1]}.",
+                f"A batch has {samples.shape[2]} filters; the batches before it had {self._block.shape[2]}.",
                 remedy="Give every batch of a layer the same number of filters.",
             )
-        while len(responses):
-            taken = min(len(responses), len(self._block) - self._waiting)
-            self._block[self._waiting : self._waiting + taken] = responses[:taken]
+        if samples.shape[1] != self._block.shape[1] and samples.numel():
+            self._pass_on()
+            self._make_room(samples.shape[1])
+        while samples.numel():
+            taken = min(len(samples), len(self._block) - self._waiting)
+            self._block[self._waiting : self._waiting + taken] = samples[:taken]
             self._waiting += taken
-            responses = responses[taken:]
+            samples = samples[taken:]
             if self._waiting == len(self._block):
-                self._sums, self._waiting = self._with_waiting(), 0
+                self._pass_on()
 
     def moments(self) -> tuple[Moments, ...]:
         """Moments of each shard so far, fetched; reading them changes nothing."""
@@ -77,12 +81,22 @@ class FarShards:
             for count, mean, scatter in self._with_waiting()
         )
 
+    def _make_room(self, each: int) -> None:
+        """For samples of so many responses."""
+        number, filters = len(self._sums), self._block.shape[2]
+        self._block = self._block.new_empty(number * max(1, max(128, filters // 4) // each), each, filters)
+
+    def _pass_on(self) -> None:
+        self._sums = self._with_waiting()
+        self._next, self._waiting = (self._next + self._waiting) % len(self._sums), 0
+
     def _with_waiting(self) -> list[Sums]:
-        waiting = self._block[: self._waiting]
+        waiting, number = self._block[: self._waiting], len(self._sums)
         # Asked once for a block: each answer makes the host wait for the device.
         if not bool(waiting.isfinite().all()):
-            as_rows(waiting)
-        return [_merged(sums, waiting[i :: len(self._sums)]) for i, sums in enumerate(self._sums)]
+            as_samples(waiting)
+        mine = (waiting[(i - self._next) % number :: number].flatten(0, 1) for i in range(number))
+        return [_merged(sums, rows) for sums, rows in zip(self._sums, mine, strict=True)]
 
 
 def _merged(sums: Sums, rows: Tensor) -> Sums:

@@ -37,27 +37,51 @@ def as_rows(responses: Responses) -> Matrix:
         >>> as_rows(np.array([[100], [100]], dtype=np.int8)).sum()
         np.float64(200.0)
     """
-    return as_matrix(responses).astype(np.float64, copy=False)
+    array = _array(responses)
+    if array.ndim != 2:
+        raise _no_matrix(array)
+    return _real(array).astype(np.float64, copy=False)
 
 
-def as_matrix(responses: Responses) -> npt.NDArray[np.generic]:
-    """As `as_rows`, in the dtype they came in, if that is no wider: for those who copy them into float64 of their own.
+def as_samples(responses: Responses) -> npt.NDArray[np.generic]:
+    """As `as_rows`, the responses of a sample together, and in the dtype they came in, if that is no wider.
+
+    Args:
+        responses: [n, C], or [n, m, C] with m of each sample.
+
+    Returns:
+        [n, m, C], for those who copy it into float64 of their own.
+
+    Raises:
+        DataError: not real numbers, or of another shape.
+        NotFiniteError: NaN or infinity; names the filters.
 
     Example:
-        >>> as_matrix(np.ones((2, 1), np.float32)).dtype
-        dtype('float32')
+        >>> as_samples(np.ones((4, 3))).shape, as_samples(np.ones((4, 5, 3))).shape
+        ((4, 1, 3), (4, 5, 3))
     """
     array = _array(responses)
+    if array.ndim not in (2, 3):
+        raise _no_matrix(array)
+    return _real(array if array.ndim == 3 else array[:, None])
+
+
+def _no_matrix(array: npt.NDArray[np.generic]) -> DataError:
+    return DataError(
+        f"Responses must be a matrix [samples, filters]; these have shape {list(array.shape)}.",
+        remedy="Pool every axis that is neither sample nor filter, for example by its maximum.",
+    )
+
+
+def _real(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """The same, if they are real, finite and of one filter or more."""
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"Responses must be real numbers; these are {array.dtype}.",
             remedy="Give integers or floating point numbers.",
         )
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise DataError(
-            f"Responses must be a matrix [samples, filters]; these have shape {list(array.shape)}.",
-            remedy="Pool every axis that is neither sample nor filter, for example by its maximum.",
-        )
+    if array.shape[-1] == 0:
+        raise _no_matrix(array)
     if array.dtype.itemsize > 8:  # wider than float64, in which a number of theirs may be infinite
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
@@ -86,10 +110,11 @@ def _refuse_not_finite(rows: npt.NDArray[np.generic]) -> None:
     if finite.all():
         return
     broken = ~finite
-    filters = np.flatnonzero(broken.any(axis=0))
+    filters = np.flatnonzero(broken.any(axis=tuple(range(rows.ndim - 1))))
+    samples = broken.any(axis=tuple(range(1, rows.ndim)))
     named = ", ".join(map(str, filters[:_NAMED])) + (", ..." if len(filters) > _NAMED else "")
     raise NotFiniteError(
-        f"{len(filters)} of {rows.shape[1]} filters gave NaN or infinity in "
-        f"{int(broken.any(axis=1).sum())} of {len(rows)} samples: filter {named}.",
+        f"{len(filters)} of {rows.shape[-1]} filters gave NaN or infinity in "
+        f"{int(samples.sum())} of {len(rows)} samples: filter {named}.",
         remedy="Look for NaN or infinity in the probe and the weights, or for overflow in half precision.",
     )

@@ -12,7 +12,7 @@ from scipy.linalg.blas import dsyrk
 
 from pfa_gate.covariance.far import FarShards, far_tensor
 from pfa_gate.covariance.moments import Moments
-from pfa_gate.covariance.rows import Matrix, Responses, as_matrix, as_rows
+from pfa_gate.covariance.rows import Matrix, Responses, as_samples
 from pfa_gate.errors import DataError, PFAGateError
 
 SHARDS = 8
@@ -37,7 +37,8 @@ def shards_of(filters: int, *, whole: bool = False) -> int:
 class Shards:
     """Deals samples to 8 shards and keeps the moments of each, for a jackknife over shards.
 
-    Sample i of the stream goes to shard i modulo 8. Rows wait in a block of fixed size, so the
+    Sample i of the stream goes to shard i modulo 8, with all its responses: those of one sample are alike, and a
+    jackknife that parted them would take them for independent. Samples wait in a block of fixed size, so the
     moments do not depend on how the stream was cut into batches, to the last bit. Memory is
     8 C^2 + 1032 C numbers, however many samples come.
 
@@ -53,32 +54,35 @@ class Shards:
     """
 
     def __init__(self, filters: int, shards: int = SHARDS) -> None:
+        self._filters = filters
         self._sums = tuple(_Sum(filters) for _ in range(shards))
-        # The rows of each shard wait side by side, with room for one row more.
-        self._block = np.empty((shards, _ROWS + 1, filters))
         self._waiting, self._next = 0, 0
+        self._make_room(1)
 
     def add(self, responses: Responses) -> None:
-        """Take the next samples of the stream, [n, C], any real dtype.
+        """Take the next samples of the stream, [n, C] or [n, m, C], m responses of each sample; any real dtype.
 
         Raises:
-            DataError: not a matrix of real numbers, or of another number of filters.
+            DataError: not real numbers, of another shape, or of another number of filters.
             NotFiniteError: NaN or infinity; names the filters.
 
         Example:
             >>> Shards(1).add([[True], [False]])
         """
-        rows = as_matrix(responses)  # of float64 once they are in the block
-        if rows.shape[1] != self._block.shape[2]:
+        samples = as_samples(responses)  # of float64 once they are in the block
+        if samples.shape[2] != self._filters:
             raise DataError(
-                f"A batch has {rows.shape[1]} filters; the batches before it had {self._block.shape[2]}.",
+                f"A batch has {samples.shape[2]} filters; the batches before it had {self._filters}.",
                 remedy="Give every batch of a layer the same number of filters.",
             )
-        while len(rows):
-            taken = min(len(rows), len(self._sums) * _ROWS - self._waiting)
-            self._deal(rows[:taken])
-            rows = rows[taken:]
-            if self._waiting == len(self._sums) * _ROWS:
+        if samples.shape[1] != self._each and samples.size:
+            self._pass_on()
+            self._make_room(samples.shape[1])
+        while samples.size:
+            taken = min(len(samples), self._room - self._waiting)
+            self._deal(samples[:taken])
+            samples = samples[taken:]
+            if self._waiting == self._room:
                 self._pass_on()
 
     def moments(self) -> tuple[Moments, ...]:
@@ -91,20 +95,26 @@ class Shards:
         self._pass_on()
         return tuple(each.moments() for each in self._sums)
 
-    def _deal(self, rows: npt.NDArray[np.generic]) -> None:
-        number = len(self._sums)
-        for first in range(min(number, len(rows))):
-            place, mine = self._waiting + first, rows[first::number]
-            start = place // number
-            self._block[(self._next + place) % number, start : start + len(mine)] = mine
-        self._waiting += len(rows)
+    def _make_room(self, each: int) -> None:
+        """For samples of so many responses: those of each shard wait side by side, with room for one row more."""
+        number, held = len(self._sums), max(1, _ROWS // each)
+        self._each, self._room = each, number * held
+        self._block = np.empty((number, held * each + 1, self._filters))
+
+    def _deal(self, samples: npt.NDArray[np.generic]) -> None:
+        number, each = len(self._sums), self._each
+        for first in range(min(number, len(samples))):
+            place, mine = self._waiting + first, samples[first::number]
+            start, rows = place // number * each, len(mine) * each
+            self._block[(self._next + place) % number, start : start + rows] = mine.reshape(rows, -1)
+        self._waiting += len(samples)
 
     def _pass_on(self) -> None:
         number = len(self._sums)
         # Overflow is reported once, by `covariance`.
         with np.errstate(over="ignore", invalid="ignore"):
             for first in range(min(number, self._waiting)):
-                lane, rows = (self._next + first) % number, len(range(first, self._waiting, number))
+                lane, rows = (self._next + first) % number, len(range(first, self._waiting, number)) * self._each
                 self._sums[lane].add(self._block[lane, : rows + 1])
         self._next, self._waiting = (self._next + self._waiting) % number, 0
 
@@ -154,7 +164,7 @@ def accumulate(
     """Sum up a stream of responses, for each place they are read at.
 
     Args:
-        stream: for each batch, place -> responses [n, C].
+        stream: for each batch, place -> responses [n, C], or [n, m, C] with m of each sample.
         layers: place -> the name by which people know it, for errors.
         whole: places of which no jackknife is wanted: they are kept in one shard, as those above 4,096 filters are.
 
@@ -183,7 +193,7 @@ def accumulate(
 
 def _shards(responses: Responses, *, whole: bool) -> "Shards | FarShards":
     far = far_tensor(responses)
-    if far is not None and far.ndim == 2:
-        return FarShards(far.shape[1], shards_of(far.shape[1], whole=whole), far.device)
-    filters = as_rows(responses).shape[1]
+    if far is not None and far.ndim in (2, 3):
+        return FarShards(far.shape[-1], shards_of(far.shape[-1], whole=whole), far.device)
+    filters = as_samples(responses).shape[2]
     return Shards(filters, shards_of(filters, whole=whole))

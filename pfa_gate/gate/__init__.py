@@ -104,7 +104,7 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
         versions=versions(),
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
-        probe=Probe(subject.probe.samples, subject.probe.sha256),
+        probe=Probe(subject.probe.samples, subject.probe.sha256, config.probe.positions),
         layers=findings.layer_records(),
         recipe=findings.recipe_record(),
         compressed=findings.compressed_record(),

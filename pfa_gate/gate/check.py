@@ -18,7 +18,7 @@ from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.measure import responses, spectra
 from pfa_gate.loading import Batches, Sampling, batches_of
 from pfa_gate.loading.device import exactly, named, where
-from pfa_gate.probe import chosen_layers, hooked_layers, respond, respond_by_hooks
+from pfa_gate.probe import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks
 from pfa_gate.record import Probe, Record, Size
 
 _NAME = "pfa.check"
@@ -32,13 +32,13 @@ class Question:
         limits: by key: kl, peak_correlation, mean_correlation, inactive.
         include: patterns of the layers that are judged.
         exclude: patterns of those that are not.
-        pooling: how positions become one response, max or mean.
+        positions: of each map, each a response of its own; None for the maximum over all of them.
     """
 
     limits: Mapping[str, float]
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
-    pooling: str = "max"
+    positions: int | None = None
 
     def config(self) -> GateConfig:
         """The same as a gate.
@@ -49,7 +49,7 @@ class Question:
         plain: dict[str, Any] = {
             "name": _NAME,
             "model": {"factory": "test:model"},
-            "probe": {"data": "test:batches", "pooling": self.pooling},
+            "probe": {"data": "test:batches", "positions": self.positions},
             "layers": {"include": list(self.include), "exclude": list(self.exclude)},
             "budgets": {"layers": [{"match": "*", **self.limits}]},
         }
@@ -86,7 +86,7 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
         versions=versions(),
         seconds={},
         model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
-        probe=Probe(batches.samples, batches.sha256),
+        probe=Probe(batches.samples, batches.sha256, question.positions),
         layers=records,
         budgets=tuple(each for each in found if each.id != "exact"),
         device=named(where(model)),
@@ -102,10 +102,11 @@ def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> Finding
     except TraceError:
         program, layers = None, hooked_layers(model)
     chosen = chosen_layers(model, layers, config.layers.include, config.layers.exclude)
+    reading = reading_of(config.probe)
     if program is None:
-        stream = respond_by_hooks(model, batches, chosen, config.probe.pooling)
+        stream = respond_by_hooks(model, batches, chosen, reading)
     else:
-        stream = respond(program, batches, [tap for layer in chosen for tap in layer.taps], config.probe.pooling)
+        stream = respond(program, batches, [tap for layer in chosen for tap in layer.taps], reading)
     found = spectra((), chosen, responses(chosen, (), stream))
     return Findings(config, layers, chosen, found, cost(model, example), None, "pfa.check does not compress")
 

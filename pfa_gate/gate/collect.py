@@ -135,9 +135,9 @@ def _ran(program: Program | None, samples: int) -> int:
 def _dealt(
     work: Work, batches: Iterable[Batch], mine: Callable[[int], bool], count: _Count
 ) -> Iterator[tuple[Responses, dict[str, int]]]:
-    """This shard's responses, and for each place the row at which one process would have had them.
+    """This shard's responses, and for each place the number that their first sample has in one process.
 
-    A place gives the same number of rows for every sample, so the rows before follow from the samples before.
+    Where maps stand for samples, their number follows from the samples before.
     """
     before = 0
     for batch in batches:
@@ -146,7 +146,7 @@ def _dealt(
         samples = _ran(work.program, batch.size)
         if here:
             count.samples += batch.size
-            runs = list(work.read([batch]))
+            runs = list(work.read([batch], before))
             each = samples // max(len(runs), 1)
             for number, responses in enumerate(runs):
                 first = before + number * each

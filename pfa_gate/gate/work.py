@@ -15,7 +15,7 @@ from pfa_gate.evaluation import Score, score
 from pfa_gate.gate.measure import Shards, places, responses
 from pfa_gate.loading import Batch, Subject
 from pfa_gate.loading.device import ahead, placed
-from pfa_gate.probe import Responses, respond, respond_by_hooks
+from pfa_gate.probe import Responses, reading_of, respond, respond_by_hooks
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Work:
         """Every place that is read, with its name for people; and those of which no jackknife is wanted."""
         return places(self.layers, self.groups)
 
-    def read(self, batches: Iterable[Batch]) -> Iterator[Responses]:
-        """The responses to these batches, on the subject's device."""
-        pooling = self.config.probe.pooling
+    def read(self, batches: Iterable[Batch], first: int = 0) -> Iterator[Responses]:
+        """The responses to these batches, on the subject's device; `first` is the number of the first sample."""
+        reading = reading_of(self.config.probe)
         moved = ahead(batches, self.subject.device)
         if isinstance(self._there, nn.Module):
-            return respond_by_hooks(self._there, moved, self.layers, pooling)
+            return respond_by_hooks(self._there, moved, self.layers, reading, first)
         taps = [tap for layer in self.layers for tap in layer.taps]
         taps += [tap for group in self.groups for tap in group.taps]
-        return respond(self._there, moved, taps, pooling)
+        return respond(self._there, moved, taps, reading, first)
 
     @cached_property
     def _there(self) -> Program | nn.Module:

@@ -24,13 +24,22 @@ class Checks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def check(self, model: Any, batches: Any, *, exclude: tuple[str, ...] = (), **limits: float) -> "Record":
+    def check(
+        self,
+        model: Any,
+        batches: Any,
+        *,
+        exclude: tuple[str, ...] = (),
+        positions: int | None = None,
+        **limits: float,
+    ) -> "Record":
         """Assert that a model's layers keep these limits on these batches.
 
         Args:
             model: a torch module on the CPU; it is given back as it was.
             batches: a tensor, Dataset, DataLoader or iterable of batches.
             exclude: patterns of layers that are not judged.
+            positions: so many random positions of each map are samples; its maximum is one unless given.
             limits: kl, peak_correlation, mean_correlation, inactive; one or more.
 
         Returns:
@@ -45,7 +54,7 @@ class Checks:
 
         __tracebackhide__ = True
         _refuse_unknown(limits)
-        record = check(model, batches, Question(limits, exclude=exclude))
+        record = check(model, batches, Question(limits, exclude=exclude, positions=positions))
         said = list(_words(record))
         if said:
             raise AssertionError("\n".join(said))

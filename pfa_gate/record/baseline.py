@@ -12,7 +12,7 @@ from pfa_gate.record.parts import Compared, Record
 SCHEMA = "pfa_gate.baseline/1"
 _DECIMALS = 6
 # Of another kind in one of these, and two runs cannot be compared; in one of those, they can, and it is said.
-_KIND = ("factory", "arguments", "data", "pooling", "samples")
+_KIND = ("factory", "arguments", "data", "pooling", "positions", "samples")
 _CHANGES = {"probe": "the probe's bytes", "weights": "the weights"}
 
 

@@ -115,6 +115,7 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
         "arguments": config.model.arguments,
         "data": config.probe.data,
         "pooling": config.probe.pooling,
+        "positions": config.probe.positions,
         "samples": config.probe.samples,
         "weights": None
         if checkpoint is None

@@ -23,10 +23,12 @@ class Probe:
     Attributes:
         samples: number of samples.
         sha256: digest of the input bytes.
+        positions: how many of each map are samples of their own, if it has so many; None where maps are pooled.
     """
 
     samples: int
     sha256: str
+    positions: int | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

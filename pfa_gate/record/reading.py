@@ -71,7 +71,7 @@ def read_as(kind: Any, data: object) -> Any:
     Example:
         >>> from pfa_gate.record import Probe
         >>> read_as(Probe, {"samples": 64, "sha256": "ab"})
-        Probe(samples=64, sha256='ab')
+        Probe(samples=64, sha256='ab', positions=None)
     """
     return _read(kind, data, "")
 

@@ -44,7 +44,7 @@ def plain(value: object) -> Any:
     Example:
         >>> from pfa_gate.record import Probe
         >>> plain(Probe(64, "ab"))
-        {'samples': 64, 'sha256': 'ab'}
+        {'samples': 64, 'sha256': 'ab', 'positions': None}
     """
     found = _plain(value)
     for place, number in _numbers(found, ""):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, percent, plural, significant
-from pfa_gate.record import Record, Scores
+from pfa_gate.record import Probe, Record, Scores
 
 # Sorting by severity: what must be seen first.
 SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
@@ -153,6 +153,17 @@ def moment(text: str) -> str:
         return f"{datetime.strptime(text, '%Y-%m-%dT%H:%M:%SZ'):%Y-%m-%d %H:%M} UTC"
     except ValueError:
         return text
+
+
+def looked_at(probe: Probe) -> str:
+    """What the spectra were taken from.
+
+    Example:
+        >>> looked_at(Probe(1024, "ab")), looked_at(Probe(48, "ab", 64))
+        ('1,024 probe samples', '48 probe samples, 64 positions of each map')
+    """
+    drawn = "" if probe.positions is None else f", {plural(probe.positions, 'position')} of each map"
+    return f"{probe.samples:,} probe samples{drawn}"
 
 
 def again(record: Record, budget: str = "") -> str:

@@ -143,6 +143,7 @@ def test_the_schema_agrees_on_configs_that_hold(tmp_path: Path, text: str) -> No
         ("samples: 1024", "sample: 1024"),
         ("samples: 1024", "samples: 1"),
         ("samples: 1024", "samples: null"),
+        ("samples: 1024", "positions: 8"),
         ("macs: 40 M", "macs: 40 MB"),
         ("macs: 40 M", "macs: 40%"),
         ("latency: 100%", "latency: 3 ms"),

@@ -45,11 +45,11 @@ def merged(config: Path, files: Sequence[str]) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def alone(config: Path) -> dict[str, Run]:
-    gates = ("residual", "tokens", "undecided", "strict")
+    gates = ("residual", "tokens", "positions", "undecided", "strict")
     return {gate: pfa_gate.run(config, gate, output=config.parent / "alone") for gate in gates}
 
 
-@pytest.mark.parametrize("gate", ["residual", "tokens", "undecided"])
+@pytest.mark.parametrize("gate", ["residual", "tokens", "positions", "undecided"])
 @pytest.mark.parametrize("shards", [1, 2, 3])
 def test_the_record_is_that_of_one_process(gate: str, shards: int, config: Path, alone: dict[str, Run]) -> None:
     """Layers with their standard errors, recipe, cut, recovery, scores, verdicts."""

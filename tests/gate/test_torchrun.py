@@ -54,7 +54,9 @@ GATES = {
         more=f"selection: reconstruction\n    recovery: [compensate]\n    {LABELS}",
         most=9,
     ),
-    "written": GATE.format(name="written", kind="Written", data="images", more=LABELS, most=9),
+    "written": GATE.format(name="written", kind="Written", data="images", more=LABELS, most=9).replace(
+        "batch_size: 37", "batch_size: 37, positions: 5"
+    ),
     "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more="", most=9),
     "own": GATE.format(
         name="own", kind="Tokens", data="tokens", more="evaluation: {data: net.py:tokens, metric: net.py:own}", most=9

@@ -19,7 +19,7 @@ from pfa_gate.report.baseline import baseline_sentences, before
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.html.sizes import repairs, steps, tiles
 from pfa_gate.report.rounds import round_rows, rounds_sentence
-from pfa_gate.report.view import SEVERITY, again, clean, delivery, headline, moment, shorten
+from pfa_gate.report.view import SEVERITY, again, clean, delivery, headline, looked_at, moment, shorten
 
 __all__ = ["page", "render"]
 
@@ -92,7 +92,7 @@ def _template(name: str) -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    environment.filters |= {"name": _name, "parts": _parts, "moment": moment}
+    environment.filters |= {"name": _name, "parts": _parts, "moment": moment, "looked_at": looked_at}
     return environment.from_string(_text(name))
 
 

@@ -13,7 +13,7 @@ from pfa_gate.report.markdown.layers import changed_layers, every_layer
 from pfa_gate.report.markdown.tables import Detail, folded, table
 from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, repaired
 from pfa_gate.report.rounds import rounds_sentence
-from pfa_gate.report.view import SEVERITY, again, delivery, footprint, headline
+from pfa_gate.report.view import SEVERITY, again, delivery, footprint, headline, looked_at
 
 FULL = Detail()
 _SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔"}
@@ -123,7 +123,7 @@ def _list(title: str, sentences: Iterable[str], detail: Detail) -> str:
 
 
 def _footer(record: Record) -> str:
-    samples = prose(f"{record.probe.samples:,} probe samples")
+    samples = prose(looked_at(record.probe))
     versions = (f"{name} {record.versions[name]}" for name in ("pfa-gate", "torch") if name in record.versions)
     facts = (
         code(record.config),

@@ -17,7 +17,7 @@ from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
 from pfa_gate.report.terminal.spectra import spectra_section
 from pfa_gate.report.terminal.waterfall import recovery_section
-from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline, inert
+from pfa_gate.report.view import ASCII, UNICODE, clean, delivery, footprint, headline, inert, looked_at
 
 __all__ = ["printed", "render"]
 
@@ -97,7 +97,7 @@ def _header(record: Record, look: Look) -> list[Text]:
         lines = [Text.assemble(title, "  ", words)]
     seconds = sum(record.seconds.values())
     device = () if record.device == "cpu" else (f"on {record.device}",)
-    facts = (record.config, f"{record.probe.samples:,} probe samples", *device, f"{seconds:.1f} s")
+    facts = (record.config, looked_at(record.probe), *device, f"{seconds:.1f} s")
     told = [look.glyphs.between.join(facts), *([record.weights] if record.weights else [])]
     return [*lines, *(line for sentence in told for line in look.sentence(sentence, 0, QUIET))]
 

@@ -1,9 +1,9 @@
-"""Reading responses: the model runs on the probe, and at each tap one number per filter and sample is taken."""
+"""Reading responses: the model runs on the probe, and at each tap numbers are taken of each filter and sample."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,25 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Layer, Program, Tap, inputs_of
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
+from pfa_gate.probe.batch import batch_first
+from pfa_gate.probe.response import MAX, Drawn, Pooled, Reading, joined, pooled, reading_of
 
-Pooling = Literal["max", "mean"]
+__all__ = [
+    "MAX",
+    "Drawn",
+    "Pooled",
+    "Reading",
+    "Responses",
+    "chosen_layers",
+    "hooked_layers",
+    "pooled",
+    "reading_of",
+    "respond",
+    "respond_by_hooks",
+]
+
 Responses = Mapping[str, Tensor]
+"""Place -> responses [n, C], or [n, m, C] where each of the n samples gives m."""
 
 _LAYERS = (
     nn.Conv1d,
@@ -86,37 +102,36 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def respond(
-    program: Program, batches: Iterable[Any], taps: Iterable[Tap], pooling: Pooling = "max"
+    program: Program, batches: Iterable[Any], taps: Iterable[Tap], reading: Reading = MAX, first: int = 0
 ) -> Iterator[Responses]:
     """Run the program on each batch and give the responses at each tap, by node name.
 
-    A response is the output pooled over every axis that is neither batch nor filter (paper 3.1), [n, C] in the
-    dtype of the model.
+    Responses are in the dtype of the model.
+
+    Args:
+        program: the model.
+        batches: of the probe, in its order.
+        taps: where they are read.
+        reading: how an output becomes responses.
+        first: number of the first sample in the whole probe; samples that are not run are not counted.
 
     Raises:
         DataError: a batch does not fit the model.
     """
     axes = {tap.node: tap.axis for tap in taps}
     for batch in batches:
-        for args, kwargs in _runnable(program, *inputs_of(batch)):
+        for args, kwargs, size in _runnable(program, *inputs_of(batch)):
             taken: dict[str, Tensor] = {}
+            samples = range(first, first := first + size)
 
-            def observe(node: Node, value: Any, taken: dict[str, Tensor] = taken) -> None:
+            def observe(node: Node, value: Any, taken: dict[str, Tensor] = taken, samples: range = samples) -> None:
                 if node.name in axes:
-                    taken[node.name] = pooled(*_batch_first(node, value, axes[node.name]), pooling)
+                    turned = batch_first(node, value, axes[node.name], len(samples))
+                    taken[node.name] = reading(*turned, samples)
 
             with torch.inference_mode():
                 _run(program, args, kwargs, observe)
             yield taken
-
-
-def _batch_first(node: Node, value: Tensor, axis: int) -> tuple[Tensor, int]:
-    """A value with its batch in front, as torch's own attention has it not, and where its filters are then."""
-    sizes = node.meta["val"].shape
-    batch = [place for place, size in enumerate(sizes) if not isinstance(size, int)]
-    if len(batch) != 1 or batch[0] == 0:
-        return value, axis
-    return value.movedim(batch[0], 0), axis + (axis < batch[0])
 
 
 def hooked_layers(model: nn.Module) -> tuple[Layer, ...]:
@@ -135,7 +150,7 @@ def _hooked(name: str, module: nn.Module, reason: str) -> Layer:
 
 
 def respond_by_hooks(
-    model: nn.Module, batches: Iterable[Any], layers: Sequence[Layer], pooling: Pooling = "max"
+    model: nn.Module, batches: Iterable[Any], layers: Sequence[Layer], reading: Reading = MAX, first: int = 0
 ) -> Iterator[Responses]:
     """The same responses as `respond`, by layer name, from the model itself: for models that cannot be exported.
 
@@ -145,10 +160,11 @@ def respond_by_hooks(
         LayerNotCalledError: a layer is not called by the first batch.
     """
     taken: dict[str, list[Tensor]] = {}
+    samples = range(first, first)
 
     def reader(name: str, axis: int) -> Any:
         def read(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            taken.setdefault(name, []).append(pooled(output, axis % output.ndim, pooling))
+            taken.setdefault(name, []).append(reading(output, axis % output.ndim, samples))
 
         return read
 
@@ -160,10 +176,11 @@ def respond_by_hooks(
         for batch in batches:
             taken.clear()
             args, kwargs = inputs_of(batch)
+            samples = range(samples.stop, samples.stop + _samples(args, kwargs, 1))
             with torch.inference_mode():
                 model(*args, **kwargs)
             _require_calls(layers, taken)
-            yield {name: torch.cat(parts) for name, parts in taken.items()}
+            yield {name: joined(calls) for name, calls in taken.items()}
     finally:
         for handle in handles:
             handle.remove()
@@ -195,19 +212,25 @@ def _run(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], obs
 
 def _runnable(
     program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The batch, or its parts of the one size that a program with a fixed batch takes."""
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], int]]:
+    """The batch, or its parts of the one size that a program with a fixed batch takes; each with its samples."""
     size = program.batch
-    leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim]
-    samples = leaves[0].shape[0] if leaves else size
+    samples = _samples(args, kwargs, size)
     if program.dynamic or samples == size:
-        yield args, kwargs
+        yield args, kwargs, samples
         return
     for start in islice(range(0, samples, size), samples // size):
-        yield pytree.tree_map(
+        part = pytree.tree_map(
             lambda leaf, start=start: leaf[start : start + size] if isinstance(leaf, Tensor) and leaf.ndim else leaf,
             (args, kwargs),
         )
+        yield *part, size
+
+
+def _samples(args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: int) -> int:
+    """How many samples a call has: the length of its first tensor."""
+    leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim]
+    return leaves[0].shape[0] if leaves else otherwise
 
 
 def _described(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -219,19 +242,3 @@ def _described(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         for leaf in leaves
     ]
     return ", ".join(parts) or "no inputs"
-
-
-def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
-    """Pool an output over every axis that is neither batch (0) nor filter (`axis`).
-
-    Example:
-        >>> pooled(torch.tensor([[[1.0, 5.0], [2.0, 0.0]]]), axis=1).tolist()
-        [[5.0, 2.0]]
-    """
-    over = [other for other in range(1, output.ndim) if other != axis]
-    if not over:
-        return output
-    if pooling == "max":
-        return output.amax(over)
-    # A mean of half precision would be rounded to it again.
-    return output.mean(over, dtype=torch.promote_types(output.dtype, torch.float32))

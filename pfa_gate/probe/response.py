@@ -1,0 +1,132 @@
+"""From the output of a layer to its responses: each map pooled to one, or some of its positions drawn."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pfa_gate.config.sections import ProbeConfig
+
+Pooling = Literal["max", "mean"]
+
+
+class Reading(Protocol):
+    """How responses are taken from an output [maps, …] with the filters on one axis.
+
+    The responses to one sample are given together, so that no jackknife parts them. A sample may have several maps, as
+    windows and flattened tokens are; where their number does not fit the samples, maps stand for samples.
+    """
+
+    def __call__(self, output: Tensor, axis: int, samples: range) -> Tensor:
+        """Give [samples, C], or [samples, m, C] with m of each; `samples` are their numbers in the whole probe."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One response of each map, pooled over all its positions (paper 3.1).
+
+    Example:
+        >>> Pooled()(torch.zeros(6, 5, 4, 4), 1, range(10, 12)).shape
+        torch.Size([2, 3, 5])
+    """
+
+    pooling: Pooling = "max"
+
+    def __call__(self, output: Tensor, axis: int, samples: range) -> Tensor:
+        """Give [samples, C], or [samples, m, C] where each has m maps."""
+        found = pooled(output, axis, self.pooling)
+        if len(found) == len(samples) or len(found) % len(samples):
+            return found
+        return found.unflatten(0, (len(samples), -1))
+
+
+MAX = Pooled()
+"""As the paper has it."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The responses at some positions of each sample's maps, drawn without replacement; all if it has no more.
+
+    The draw hangs on the seed, the number of the sample and how many positions it has, and on nothing else: not on the
+    batch, the device, or who measures. Layers with maps of one size are read at the same positions.
+
+    Attributes:
+        positions: of each sample.
+        seed: of the draw.
+
+    Example:
+        >>> maps = torch.arange(24.0).reshape(2, 3, 4)  # of 2 samples, 3 filters, 4 positions
+        >>> Drawn(9)(maps, 1, range(2))[0].tolist()
+        [[0.0, 4.0, 8.0], [1.0, 5.0, 9.0], [2.0, 6.0, 10.0], [3.0, 7.0, 11.0]]
+        >>> torch.equal(Drawn(2)(maps, 1, range(2))[1:], Drawn(2)(maps[1:], 1, range(1, 2)))
+        True
+    """
+
+    positions: int
+    seed: int = 0
+
+    def __call__(self, output: Tensor, axis: int, samples: range) -> Tensor:
+        """Give [samples, m, C]."""
+        maps, number = len(output), len(samples)
+        first = samples.start * maps // number
+        if maps > number and maps % number == 0:
+            output, axis, first = output.unflatten(0, (number, -1)), axis + 1, samples.start
+        flat = output.movedim(axis, 1).flatten(2) if output.ndim > 2 else output.unsqueeze(2)
+        count, _, places = flat.shape
+        if places <= self.positions:
+            return flat.transpose(1, 2)
+        chosen = _drawn(self.seed, self.positions, (first, count), places).to(flat.device)
+        return flat[torch.arange(count, device=flat.device)[:, None], :, chosen]
+
+
+@lru_cache(maxsize=4)
+def _drawn(seed: int, positions: int, samples: tuple[int, int], places: int) -> Tensor:
+    """Positions of samples (the first, how many), int64 [samples, positions]; kept for the next layer of that size."""
+    first, count = samples
+    numbers = range(first, first + count)
+    draws = [np.random.default_rng((seed, n)).choice(places, positions, replace=False, shuffle=False) for n in numbers]
+    return torch.from_numpy(np.stack(draws))
+
+
+def reading_of(probe: ProbeConfig) -> Reading:
+    """How pfa.yaml wants responses to be taken.
+
+    Example:
+        >>> reading_of(ProbeConfig(data="net:probe")), reading_of(ProbeConfig(data="net:probe", positions=8, seed=3))
+        (Pooled(pooling='max'), Drawn(positions=8, seed=3))
+    """
+    return Pooled(probe.pooling) if probe.positions is None else Drawn(probe.positions, probe.seed)
+
+
+def joined(calls: list[Tensor]) -> Tensor:
+    """The responses to several calls of a layer on the same samples, those of one sample together.
+
+    Example:
+        >>> joined([torch.zeros(4, 5), torch.zeros(4, 2, 5)]).shape
+        torch.Size([4, 3, 5])
+    """
+    if len(calls) == 1:
+        return calls[0]
+    if len({len(each) for each in calls}) > 1:
+        return torch.cat([each.flatten(0, -2) for each in calls])
+    return torch.cat([each if each.ndim == 3 else each[:, None] for each in calls], 1)
+
+
+def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
+    """Pool an output over every axis that is neither batch (0) nor filter (`axis`).
+
+    Example:
+        >>> pooled(torch.tensor([[[1.0, 5.0], [2.0, 0.0]]]), axis=1).tolist()
+        [[5.0, 2.0]]
+    """
+    over = [other for other in range(1, output.ndim) if other != axis]
+    if not over:
+        return output
+    if pooling == "max":
+        return output.amax(over)
+    # A mean of half precision would be rounded to it again.
+    return output.mean(over, dtype=torch.promote_types(output.dtype, torch.float32))
