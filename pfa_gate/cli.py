@@ -13,6 +13,7 @@ from pathlib import Path
 from pfa_gate.config import load, resolved
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
+from pfa_gate.report.lines import printable
 from pfa_gate.report.view import shows_unicode
 
 BAD_CONFIG = 2
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(chosen) or 0
     except PFAGateError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return BAD_CONFIG
 
 
@@ -76,7 +77,8 @@ def _collect(chosen: argparse.Namespace) -> None:
     turn, document = Turn.parse(chosen.shard), load(chosen.config)
     part = collect(document, document.gate(chosen.gate or only_gate(document)).name, turn)
     write_part(chosen.output, part)
-    print(f"Shard {turn.shard}/{turn.of}: {part.samples:,} of {part.probe.samples:,} samples, in {chosen.output}")
+    counts = f"{part.samples:,} of {part.probe.samples:,} samples"
+    print(printable(f"Shard {turn.shard}/{turn.of}: {counts}, in {chosen.output}"))
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +96,8 @@ def _merge(chosen: argparse.Namespace) -> int:
     record = merge(chosen.config, chosen.files, output=chosen.output, baseline=chosen.baseline).record
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size().columns
-    print(render(record, width=width, colour=colour, unicode=shows_unicode(sys.stdout.encoding)), end="")
+    shown = render(record, width=width, colour=colour, unicode=shows_unicode(sys.stdout.encoding))
+    print(printable(shown, styled=True), end="")
     return int(not record.budgets or any(finding.outcome != "kept" for finding in record.budgets))
 
 
@@ -155,7 +158,8 @@ def _report(chosen: argparse.Namespace) -> None:
     order = Order(tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size().columns
-    print(again(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose)), end="")
+    shown = again(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose))
+    print(printable(shown, styled=True), end="")
 
 
 def _add_comment(parser: argparse.ArgumentParser) -> None:
@@ -197,11 +201,11 @@ def _comment(chosen: argparse.Namespace) -> None:
         status=chosen.status,
         dry_run=chosen.dry_run,
     )
-    print(comment(order, os.environ))
+    print(printable(comment(order, os.environ)))
 
 
 def _check(chosen: argparse.Namespace) -> None:
-    print(resolved(load(chosen.config)))
+    print(printable(resolved(load(chosen.config))))
 
 
 def _init(chosen: argparse.Namespace) -> None:
@@ -211,10 +215,10 @@ def _init(chosen: argparse.Namespace) -> None:
     from pfa_gate.gate.propose import Wish, propose  # noqa: PLC0415  the one command that needs torch
 
     wish = Wish(chosen.factory, chosen.probe, chosen.checkpoint, chosen.evaluation, chosen.name)
-    print(propose(wish, path), end="")
-    print(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}")
+    print(printable(propose(wish, path)), end="")
+    print(printable(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}"))
 
 
 def _schema(chosen: argparse.Namespace) -> None:
     del chosen
-    print(text(), end="")
+    print(printable(text()), end="")

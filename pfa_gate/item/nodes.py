@@ -18,6 +18,7 @@ from pfa_gate.item.listing import listing
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS
 from pfa_gate.item.store import Verdict, across_runs
+from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Finding
@@ -58,7 +59,7 @@ class ConfigFile(pytest.File):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show a mistake in the config as its own text; only what nobody foresaw has a traceback."""
         if isinstance(excinfo.value, PFAGateError):
-            return str(excinfo.value)
+            return printable(str(excinfo.value))
         return super().repr_failure(excinfo)
 
 
@@ -165,13 +166,12 @@ class BudgetItem(pytest.Item):
 
     def _words(self, finding: "Finding") -> str:
         from pfa_gate.report.advice import advice  # noqa: PLC0415  only a failure needs it
-        from pfa_gate.report.view import clean, inert  # noqa: PLC0415
 
         record = self._gate.record
         helpful = advice(record, finding) if record is not None else ()
         notes = [f"  {note}" for note in (*finding.notes, *helpful)]
         lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"]
-        return "\n".join(inert(clean(line)) for line in lines)
+        return "\n".join(lines)
 
     def _again(self) -> str:
         """The command that judges this budget alone, by the same baseline."""
@@ -184,7 +184,7 @@ class BudgetItem(pytest.Item):
 
 
 def _failure(words: str) -> BaseException:
-    return pytest.fail.Exception(words, pytrace=False)
+    return pytest.fail.Exception(printable(words), pytrace=False)
 
 
 def _reason(result: Result) -> str:

@@ -19,6 +19,7 @@ from pfa_gate.item import Plan, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entries, entry, text
 from pfa_gate.record.before import NAME, find, git, subject
+from pfa_gate.report.lines import printable
 
 
 class Accept:
@@ -47,7 +48,7 @@ class Accept:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was written, and what was not."""
         for sentence in self.sentences:
-            terminalreporter.write_line(sentence)
+            terminalreporter.write_line(printable(sentence))
 
 
 def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[str]:

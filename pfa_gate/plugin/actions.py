@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pfa_gate.item import Plan, results
+from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
     from pfa_gate.record import Record
@@ -48,12 +49,12 @@ class Actions:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the annotations."""
         if self.unwritten:
-            terminalreporter.write_line(self.unwritten)
+            terminalreporter.write_line(printable(self.unwritten))
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from pfa_gate.report.annotations import annotations  # noqa: PLC0415  for runs in a workflow alone
 
             for line in annotations(*_found(self.plan), _in_repository):
-                terminalreporter.write_line(line)
+                terminalreporter.write_line(line)  # a command, and meant as one
 
 
 def _found(plan: Plan) -> "tuple[list[Record], list[_Failed]]":

@@ -14,6 +14,7 @@ import pytest
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item import Plan, results
 from pfa_gate.plugin.pulse import silent
+from pfa_gate.report.lines import printable
 
 _LOOKS_ONLY = ("collectonly", "showfixtures", "show_fixtures_per_test")
 
@@ -100,7 +101,8 @@ class Ledger:
         result = yield
         if status != pytest.ExitCode.OK and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = status
-            print(f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(status)}.", file=sys.stderr)
+            fact = f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(status)}."
+            print(printable(fact), file=sys.stderr)
         return result
 
     def _judge(self, session: pytest.Session) -> None:
@@ -112,13 +114,13 @@ class Ledger:
         if self.said:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             if not self.config.pluginmanager.hasplugin("terminalreporter"):
-                print(self.said, file=sys.stderr)
+                print(printable(self.said), file=sys.stderr)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say why a run in which no test failed does not end with 0."""
         if self.said:
-            terminalreporter.write_line(self.said, red=True)
+            terminalreporter.write_line(printable(self.said), red=True)
 
     def _not_kept(self) -> str:
         if self.plan.chosen or _chosen_or_only_looked(self.config):
@@ -129,7 +131,7 @@ class Ledger:
         except PFAGateError as error:
             sentences = [f"A config can no longer be read: {error}"]
         head = "ERROR: --pfa: no test failed, but not every budget was found kept, so the run does not pass."
-        remedy = "Run pytest --pfa without what left them out."
+        remedy = "Run pytest --pfa without what left them out: where tests are split over jobs, give the gate its own."
         return "\n  ".join([head, *sentences, remedy]) if sentences else ""
 
 

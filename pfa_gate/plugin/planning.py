@@ -4,8 +4,9 @@ PYTEST_DONT_REWRITE
 """
 
 import os
+import shlex
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from pfa_gate.errors import ArtifactError
 from pfa_gate.item import PLAN, Plan
 from pfa_gate.plugin.search import NAME, Request, search
+from pfa_gate.report.lines import printable
 
 SENT = "pfa_gate"
 """Key of the plan in what xdist sends to its workers."""
@@ -61,11 +63,16 @@ def require_gates(session: pytest.Session, budgets: bool) -> None:
     # A failed collection is reported as such, and fails the run by itself.
     if budgets or by_choice or session.testsfailed or plan_of(session.config).chosen:
         return
-    names = ", ".join(shown(path, session.config.rootpath) for path in plan_of(session.config).configs)
-    raise pytest.UsageError(
-        f"--pfa: no budget of {names} is left to run.\n"
-        "  They were ignored or deselected, so the gate would pass without judging anything."
-    )
+    names = [shown(path, session.config.rootpath) for path in plan_of(session.config).configs]
+    fact = f"--pfa: no budget of {', '.join(names)} is left to run."
+    why = "Something ignored or deselected them all, so the gate would pass without judging anything."
+    raise pytest.UsageError(printable(f"{fact}\n  {why}\n  {_remedy(names)}"))
+
+
+def _remedy(names: Sequence[str]) -> str:
+    """What to do where another plugin, a conftest or an option has taken the budgets away."""
+    command = shlex.join(["pytest", "--pfa", *names])
+    return f"Give the gate a run of its own, `{command}`; run the tests in others, without --pfa."
 
 
 def _made(config: pytest.Config) -> Plan:
@@ -83,7 +90,7 @@ def _shared_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="pfa_gate-"))
     except OSError as error:
         fact = f"--pfa: there is no room for a temporary folder: {error.strerror}."
-        raise pytest.UsageError(f"{fact}\n  Free some space, or point TMPDIR at another disk.") from error
+        raise pytest.UsageError(printable(f"{fact}\n  Free some space, or point TMPDIR at another disk.")) from error
 
 
 def _request(config: pytest.Config) -> Request:
@@ -101,11 +108,11 @@ def _check(request: Request, configs: Iterable[Path], chosen: bool) -> None:
     for path in configs:
         if not path.is_file():
             fact = f"--pfa: there is no file {shown(path, request.here)}."
-            raise pytest.UsageError(f"{fact}\n  Correct the path, or leave it out to search for {NAME}.")
+            raise pytest.UsageError(printable(f"{fact}\n  Correct the path, or leave it out to search for {NAME}."))
     if not configs and not chosen:
         places = ", ".join(shown(path, request.here) for path in request.paths()) or "this folder"
         fact = f"--pfa: found no {NAME} in or below {places}, nor upward to {request.root}."
-        raise pytest.UsageError(f"{fact}\n  Write one, or name another with --pfa-config.")
+        raise pytest.UsageError(printable(f"{fact}\n  Write one, or name another with --pfa-config."))
 
 
 def _output(config: pytest.Config) -> Path | None:
@@ -131,7 +138,7 @@ def _baseline(config: pytest.Config, configs: Iterable[Path]) -> str:
         try:
             find(path, asked)
         except ArtifactError as error:
-            raise pytest.UsageError(f"--pfa-baseline: {error}") from error
+            raise pytest.UsageError(printable(f"--pfa-baseline: {error}")) from error
     return asked
 
 
@@ -148,4 +155,4 @@ def _cache(config: pytest.Config) -> Path | None:
 
 def shown(path: Path, base: Path) -> str:
     """A path as people write it: below `base` from there, else whole."""
-    return Path(os.path.relpath(path, base)).as_posix() if path.is_relative_to(base) else path.as_posix()
+    return printable(Path(os.path.relpath(path, base)).as_posix() if path.is_relative_to(base) else path.as_posix())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pfa_gate.item import Watch
+from pfa_gate.report.lines import printable
 
 _PAUSE = 0.1
 _BAR = 24
@@ -58,9 +59,9 @@ class ProgressLine:
             write()
 
     def _draw(self, text: str) -> None:
-        self.reporter.rewrite(f"{text[: self.width]:<{self.width}}")
+        self.reporter.rewrite(printable(f"{text[: self.width]:<{self.width}}"))
         if not text:
-            self.reporter.rewrite("")
+            self.reporter.rewrite(printable(""))
         self.reporter.flush()
 
 

@@ -18,6 +18,7 @@ from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.planning import has_workers
 from pfa_gate.plugin.threads import choose_threads
 from pfa_gate.ranks import Seat, seat_in
+from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Context
@@ -34,7 +35,7 @@ def take_seat(config: pytest.Config) -> None:
     try:
         seat = seat_in(os.environ)
     except RankError as error:
-        raise pytest.UsageError(f"--pfa: {error}") from error
+        raise pytest.UsageError(printable(f"--pfa: {error}")) from error
     if seat is not None:
         config.pluginmanager.register(Leader(seat) if seat.rank == 0 else Follower(seat), "pfa_gate_ranks")
 
@@ -108,17 +109,17 @@ def _joined(seat: Seat) -> "Ranks":
     try:
         from pfa_gate.ranks.calls import join  # noqa: PLC0415  torch, for these runs alone
     except ImportError as error:
-        raise pytest.UsageError(f"--pfa: this torch cannot connect ranks: {error}") from error
+        raise pytest.UsageError(printable(f"--pfa: this torch cannot connect ranks: {error}")) from error
     outside = os.dup(2)  # where people read, whatever is captured later
     try:
         return join(seat, lambda words: _say(outside, words))
     except RankError as error:
-        raise pytest.UsageError(f"--pfa: {error}") from error
+        raise pytest.UsageError(printable(f"--pfa: {error}")) from error
 
 
 def _say(file: int, words: str) -> None:
     with suppress(OSError):
-        os.write(file, words.encode(errors="backslashreplace"))
+        os.write(file, printable(words).encode(errors="backslashreplace"))
 
 
 def _leading(ranks: "Ranks", root: Path) -> Analysis:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pfa_gate.item import Plan, results
+from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
     from pfa_gate.record import Record
@@ -47,14 +48,14 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
         )
         if links:
             text = linked(text, from_dict(result.record), Path.cwd())
-        reporter.write_line(text.rstrip("\n"))
+        reporter.write_line(printable(text.rstrip("\n"), styled=True))
         for line in _sections(config, from_dict(result.record)):
-            reporter.write_line(line)
+            reporter.write_line(printable(line, styled=True))
         if result.since:
             fact = f"{result.gate}: measured {result.since}; nothing that it depends on has changed since."
-            reporter.write_line(f"{fact} --pfa-no-cache measures again.")
+            reporter.write_line(printable(f"{fact} --pfa-no-cache measures again."))
         elif result.open and verbosity > 0:
-            reporter.write_line(f"{result.gate}: the next run measures again: {result.open}.")
+            reporter.write_line(printable(f"{result.gate}: the next run measures again: {result.open}."))
 
 
 def _sections(config: pytest.Config, record: "Record") -> list[str]:

@@ -13,6 +13,7 @@ from pfa_gate.errors import ArtifactError
 from pfa_gate.record.parts import SCHEMA, Record
 
 _REMEDY = "Run `pytest --pfa` again to write a fresh record."
+_LONGEST_KEY = 80
 _NAMES = {str: "a string", int: "a whole number", float: "a finite number", bool: "true or false"}
 
 
@@ -108,7 +109,7 @@ def _object(kind: Any, value: object, place: str) -> Any:
     lacking = hints.keys() - value.keys() - _later(kind)
     for verb, keys in (("lacks", lacking), ("has unknown", value.keys() - hints.keys())):
         if keys:
-            named = ", ".join(f"'{key:.80}'" for key in sorted(map(str, keys))[:5])
+            named = ", ".join(f"{key!r:.80}" for key in sorted(map(str, keys))[:5])
             raise ArtifactError(f"{place or 'The record'} {verb} keys: {named}.", remedy=_REMEDY)
     present = {key: hint for key, hint in hints.items() if key in value}
     return kind(**{key: _read(hint, value[key], f"{place}.{key}".lstrip(".")) for key, hint in present.items()})
@@ -144,7 +145,12 @@ def _tuple(kinds: tuple[Any, ...], value: object, place: str) -> Any:
 def _mapping(kind: Any, value: object, place: str) -> Any:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise _fault(place, "an object", value)
-    return {key: _read(kind, entry, f"{place}.{key}") for key, entry in value.items()}
+    return {key: _read(kind, entry, f"{place}.{_key(key)}") for key, entry in value.items()}
+
+
+def _key(key: str) -> str:
+    """A key of a stranger in a place: as it is where it is a plain name, else quoted, and never long."""
+    return key if len(key) <= _LONGEST_KEY and key.isprintable() else f"{key!r:.{_LONGEST_KEY}}"
 
 
 def _scalar(kind: Any, value: object, place: str) -> Any:

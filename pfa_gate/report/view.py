@@ -1,8 +1,6 @@
 """Words and rounding that all reports share: what a number, a name or a verdict looks like to people."""
 
-import re
 import shlex
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,11 +8,12 @@ from datetime import datetime
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, percent, plural, significant
 from pfa_gate.record import Probe, Record, Scores
+from pfa_gate.report.lines import clean as clean  # noqa: PLC0414  reports have both from here
+from pfa_gate.report.lines import inert as inert  # noqa: PLC0414
 
 # Sorting by severity: what must be seen first.
 SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
 _FRACTIONS = ("accuracy", "top5")
-_COMMAND = re.compile(r"^(\s*):(?=:)|##(?=\[)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,33 +42,6 @@ class Glyphs:
 
 UNICODE = Glyphs("✓", "✗", "?", "~", "–", "…", "±", " · ", "▁▂▃▄▅▆▇█")
 ASCII = Glyphs("+", "x", "?", "~", "-", "..", "+-", " - ", "_.:-=+*#")
-
-
-def clean(text: str) -> str:
-    r"""A foreign text on one line: control and format characters become spaces or question marks.
-
-    A layer may carry any name; none may move the cursor, break a row or turn the reading direction.
-
-    Example:
-        >>> clean("conv\n1\x1b[31m")
-        'conv 1?[31m'
-    """
-    # All but a few texts; and one of megabytes, by a stranger, must not take minutes.
-    if text.isprintable():
-        return text
-    return "".join(" " if sign.isspace() else "?" if unicodedata.category(sign)[0] == "C" else sign for sign in text)
-
-
-def inert(text: str) -> str:
-    """A text for a log: no line of it is a command to the runner of a workflow, which reads all that a step prints.
-
-    The runner takes a line that begins with two colons, and `##[` wherever it stands. A look-alike has neither.
-
-    Example:
-        >>> inert("  ::error::x"), inert("a::b ##[error]")
-        ('  ∶:error::x', 'a::b #♯[error]')
-    """
-    return _COMMAND.sub(lambda found: f"{found[1] or ''}∶" if found[0].endswith(":") else "#♯", text)
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pfa_gate.artifacts.study import write_study
 from pfa_gate.config import load
 from pfa_gate.gate import OUTPUT, only_gate
+from pfa_gate.report.lines import printable
 from pfa_gate.report.study import terminal
-from pfa_gate.report.view import clean, shows_unicode
+from pfa_gate.report.view import shows_unicode
 from pfa_gate.study import Ask, Watch, run
 from pfa_gate.study.trials import Series
 
@@ -49,20 +50,21 @@ def study(order: Order) -> int:
     document = load(order.config)
     gate = order.gate or only_gate(document)
     series = Series.of(document.gate(gate), order.ask)
-    print(_announced(gate, series, max(1, len(order.ask.domains))), file=sys.stderr, flush=True)
+    print(printable(_announced(gate, series, max(1, len(order.ask.domains)))), file=sys.stderr, flush=True)
     with _Bar() as bar:
         found = run(order.config, gate, order.ask, Watch(bar.show))
     files = write_study(order.output or document.path.parent / OUTPUT / f"{gate}.study", found)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     unicode = shows_unicode(sys.stdout.encoding)
-    print(terminal(found, width=shutil.get_terminal_size().columns, colour=colour, unicode=unicode), end="")
-    print("\nFiles: " + ", ".join(map(clean, files)))
+    shown = terminal(found, width=shutil.get_terminal_size().columns, colour=colour, unicode=unicode)
+    print(printable(shown, styled=True), end="")
+    print(printable(f"\nFiles: {', '.join(files)}"))
     return FAILED if found.failed or any(plan.reason for plan in found.plans) else 0
 
 
 def _announced(gate: str, series: Series, tasks: int) -> str:
     models, trials = series.models * tasks, series.trials * tasks
-    return f"Study of {clean(gate)}: {models:,} models to cut and recover, {trials:,} scores."
+    return f"Study of {gate}: {models:,} models to cut and recover, {trials:,} scores."
 
 
 class _Bar:

@@ -63,6 +63,10 @@ def _mistake() -> None:
     raise FactoryError("The module net does not import.", remedy=remedy, where=("pfa.yaml:5:16",))
 
 
+def _command() -> None:
+    raise FactoryError("The layer 'x\n::stop-commands::x\x1b[2J' is not there.", remedy="##[error]\u202eRename it.")
+
+
 def _memory() -> None:
     raise MemoryError
 
@@ -94,6 +98,7 @@ def _interrupt() -> None:
 _MISHAPS: dict[str, Callable[[], object]] = {
     "warning": _warning,
     "mistake": _mistake,
+    "command": _command,
     "memory": _memory,
     "full": _disk_fills_up,
     "skip": lambda: pytest.skip("no network"),

@@ -34,7 +34,12 @@ def test_budgets_that_were_collected_and_then_dropped(
         project.makeconftest(DROPS_ALL)
     result = pfa(*arguments, *more)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --pfa: no budget of pfa.yaml is left to run."])
+    told = [
+        "ERROR: --pfa: no budget of pfa.yaml is left to run.",
+        "  Something ignored or deselected them all, so the gate would pass without judging anything.",
+        "  Give the gate a run of its own, `pytest --pfa pfa.yaml`; run the tests in others, without --pfa.",
+    ]
+    result.stderr.fnmatch_lines(told, consecutive=True)
     assert runs(project) == []
 
 

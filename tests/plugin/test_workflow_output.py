@@ -74,3 +74,12 @@ def test_a_removed_report_is_written_again_without_measuring(project: pytest.Pyt
     assert len(runs(project)) == 1
     assert (place / "report.md").read_text(encoding="utf-8").startswith("<!-- pfa_gate:comment -->")
     assert json.loads((place / "badge.json").read_text(encoding="utf-8"))["message"] == "kept"
+
+
+def test_an_error_is_no_command_to_the_runner(project: pytest.Pytester, pfa: Pfa) -> None:
+    project.makefile(".yaml", pfa=config(gate("layers: [{match: '*', kl: 0.7}]", "{raises: command}")))
+    shown = pfa().stdout.str()
+    assert "The layer 'x" in shown
+    assert "∶:stop-commands::x?[2J' is not there." in shown
+    assert "#♯[error]?Rename it." in shown
+    assert not any(line.lstrip().startswith("::") for line in shown.splitlines())
