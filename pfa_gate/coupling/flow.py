@@ -46,6 +46,23 @@ class Contraction:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """One call of a layer whose filters are not followed: it is measured and never cut.
+
+    Attributes:
+        node: the call in the graph.
+        weight: the tensor's name.
+        outputs: the weight's axis of filters made.
+        reason: why they are not followed.
+    """
+
+    node: Node
+    weight: str
+    outputs: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Pin:
     """Labels that must stay, and why."""
 
@@ -65,6 +82,7 @@ class Flow:
     pins: list[Pin] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     contractions: list[Contraction] = field(default_factory=list)
+    whole: list[Whole] = field(default_factory=list)
     sums: list[Node] = field(default_factory=list)
     normalised: list[Node] = field(default_factory=list)
     heads: frozenset[Node] = frozenset()
@@ -98,8 +116,17 @@ class Flow:
         labels, shape = self.of(node), shape_of(node)
         axis %= len(shape)
         if any(other != axis for other in varying(labels)):
-            raise NoRuleError("its filters lie along another axis")
+            raise NoRuleError("reads filters that lie along another axis")
         return labels.reshape(-1).expand(shape[axis])
+
+    def calls(self) -> dict[str, list[Contraction | Whole]]:
+        """The calls of each weight, followed or not, in the order of the forward pass."""
+        order = {node: place for place, node in enumerate(self.program.nodes)}
+        found: dict[str, list[Contraction | Whole]] = {}
+        for call in sorted((*self.contractions, *self.whole), key=lambda call: order[call.node]):
+            if call.weight is not None:
+                found.setdefault(call.weight, []).append(call)
+        return found
 
     def tensor(self, node: object) -> Alias | None:
         """What held tensor a node stands for, if any."""

@@ -1,11 +1,13 @@
 """One pass of labels through a program: each operator by its rule, or pinned where it has none."""
 
+import math
+
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import RULES, Flow, Labels, NoRuleError, Residual
+from pfa_gate.coupling.flow import RULES, Contraction, Flow, Labels, NoRuleError, Residual, Whole
 from pfa_gate.coupling.partition import UNTRACKED
-from pfa_gate.coupling.program import Program, is_tensor, operator_name
+from pfa_gate.coupling.program import Program, is_tensor, operator_name, shape_of
 
 
 def follow(program: Program, residual: Residual = "project") -> Flow:
@@ -82,10 +84,10 @@ def _apply(flow: Flow, node: Node) -> None:
             return
         labels = known(flow, node)
     except NoRuleError as error:
-        _pin_inputs(flow, node, f"operator {name} {error}")
+        _left_whole(flow, node, f"operator {name} {error}")
         return
     except Exception as error:  # a rule that meets arguments it was not written for: pinning is never wrong
-        _pin_inputs(flow, node, f"operator {name} is used in an unknown way ({type(error).__name__})")
+        _left_whole(flow, node, f"operator {name} is used in an unknown way ({type(error).__name__})")
         return
     if labels is not None:
         flow.settle(node, labels)
@@ -109,6 +111,34 @@ def _may_be_cut(flow: Flow, source: Node) -> bool:
 
 def _parts(labels: Labels) -> list[Tensor]:
     return labels if isinstance(labels, list) else [labels]
+
+
+# Where the weight of an operator stands among its arguments, and along which axis of it the filters lie.
+_WEIGHTS = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "linear"), (1, 0)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul", "mm"), (1, 1)),
+    "addmm": (2, 1),
+}
+
+
+def _left_whole(flow: Flow, node: Node, reason: str) -> None:
+    """Pin what an operator touches; a layer's call is measured all the same, and its work counts."""
+    _pin_inputs(flow, node, reason)
+    place, axis = _WEIGHTS.get(operator_name(node), (0, 0))
+    alias = flow.tensor(node.args[place]) if place and len(node.args) > place else None
+    if alias is None or len(alias.axes) < 2 or not is_tensor(node):
+        return
+    flow.whole.append(Whole(node, alias.name, alias.axes[axis], reason))
+    flow.contractions.append(Contraction(node, None, work=_work(flow, node) * flow.program.tensors[alias.name].numel()))
+
+
+def _work(flow: Flow, node: Node) -> float:
+    """Multiply-adds of one sample for each element of the weight: one at each place of the output."""
+    name, shape = operator_name(node), shape_of(node)
+    if name.startswith("conv_transpose") and isinstance(node.args[0], Node):
+        shape = shape_of(node.args[0])
+    places = math.prod(shape[2:]) * shape[0] if name.startswith("conv") else math.prod(shape[:-1])
+    return places / flow.program.batch
 
 
 def _pin_inputs(flow: Flow, node: Node, reason: str) -> None:

@@ -1,6 +1,6 @@
 """From the ledger of a trace to groups: labels that touch the same axes equally often are one group."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Contraction, Flow
+from pfa_gate.coupling.flow import Contraction, Flow, Whole
 from pfa_gate.coupling.group import (
     ELSEWHERE,
     Axis,
@@ -212,13 +212,16 @@ class _Gathering:
     # --- layers
 
     def _layers(self, named: Mapping[str, _Cluster]) -> Iterator[Layer]:
-        for weight, calls in self._calls.items():
+        for weight, calls in self.flow.calls().items():
             owners = [(name, each) for name, each in named.items() if layer_of(weight) in self._makers(each)]
             reasons = [cluster.frozen for _, cluster in owners if cluster.frozen is not None]
             frozen = reasons[0] if reasons and len(reasons) == len(owners) else None
+            frozen = next((call.reason for call in calls if isinstance(call, Whole)), frozen)
             yield self._layer(weight, calls, tuple(name for name, _ in owners), frozen)
 
-    def _layer(self, weight: str, calls: list[Contraction], groups: tuple[str, ...], frozen: str | None) -> Layer:
+    def _layer(
+        self, weight: str, calls: Sequence[Contraction | Whole], groups: tuple[str, ...], frozen: str | None
+    ) -> Layer:
         first = calls[0]
         filters = shape_of(first.node)[filter_axis(first.node)]
         own = np.arange(filters)
@@ -230,7 +233,7 @@ class _Gathering:
             axis=first.outputs,
             taps=tuple(Tap(call.node.name, filter_axis(call.node), own) for call in calls),
             groups=groups,
-            frozen=frozen if groups else "its filters are not followed",
+            frozen=frozen if groups or frozen else "its filters are not followed",
         )
 
     # --- sizes

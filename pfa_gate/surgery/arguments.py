@@ -77,6 +77,17 @@ def _expand(node: Node, source: Node, remains: Remains) -> None:
     )
 
 
+def _made(node: Node, source: Node, remains: Remains) -> None:
+    """A constant that is made beside filters is as wide as what is left of them."""
+    if remains.of(source) is None:
+        return
+    place = 1 if operator_name(source).startswith("new_") else 0
+    given: Any = node.args[place]
+    new = remains.shape(source)
+    sizes = [size if isinstance(argument, int) else argument for argument, size in zip(given, new, strict=True)]
+    node.update_arg(place, sizes)
+
+
 def _unflatten(node: Node, source: Node, remains: Remains) -> None:
     axis: Any = node.args[1]
     sizes: Any = node.args[2]
@@ -191,6 +202,7 @@ _REWRITES: dict[str, Rewrite] = {
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
     **dict.fromkeys(("layer_norm", "rms_norm"), _normalised_shape),
+    **dict.fromkeys("new_zeros new_ones new_full new_empty zeros ones full empty".split(), _made),
     "unflatten": _unflatten,
     "scaled_dot_product_attention": _attention,
 }

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, rule
+from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, Whole, rule
 from pfa_gate.coupling.partition import UNTRACKED, aligned, varying
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.coupling.rules.elementwise import meet_operand
 
 _INPUT_FIXED = "its input cannot be cut"
+_MIXES = "mixes another axis than that of the filters"
 
 
 def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
@@ -111,7 +112,7 @@ def _multiplied(flow: Flow, node: Node, operands: tuple[Any, Any, Any], axes: tu
         raise NoRuleError("has a weight that is computed from the input")
     labels = flow.of(source)
     if any(axis != labels.ndim - 1 for axis in varying(labels)):
-        return _mixed_elsewhere(flow, node, operands)
+        return _mixed_elsewhere(flow, node, operands, alias.axes[axes[0]])
     channels = flow.along(source, -1)
     rows, columns = flow.matrix(alias, *axes)
     flow.meet(columns, channels, _INPUT_FIXED)
@@ -121,14 +122,16 @@ def _multiplied(flow: Flow, node: Node, operands: tuple[Any, Any, Any], axes: tu
     return flow.sets.canonical(rows).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))
 
 
-def _mixed_elsewhere(flow: Flow, node: Node, operands: tuple[Any, Any, Any]) -> Tensor:
+def _mixed_elsewhere(flow: Flow, node: Node, operands: tuple[Any, Any, Any], outputs: int) -> Tensor:
     """Filters lie along another axis than the one multiplied (token mixing): they pass, the weight stays whole."""
     source, weight, bias = operands
     for held in (weight, bias):
-        flow.pin_value(held, "mixes another axis than that of the filters")
-    work = math.prod(shape_of(node)[:-1]) / flow.program.batch
+        flow.pin_value(held, _MIXES)
+    passing = varying(flow.of(source))[0]  # one of the volume's own axes
+    work = math.prod(shape_of(node)[:-1]) / shape_of(node)[passing] / flow.program.batch
     alias = flow.tensor(weight)
     assert alias is not None
+    flow.whole.append(Whole(node, alias.name, outputs, _MIXES))
     flow.contractions.append(Contraction(node, None, work=work, axes=_volume(flow, source, shape_of(node)[-1])))
     return flow.of(source).expand((*shape_of(node)[:-1], 1))
 

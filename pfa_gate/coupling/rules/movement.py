@@ -27,10 +27,32 @@ def moved(flow: Flow, node: Node) -> Labels:
     """The operator itself, applied to labels."""
     for source in node.all_input_nodes:
         flow.start(source)
+    if operator_name(node) in ("cat", "concat"):
+        _label_constants(flow, node)
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: _operand(flow, source))
     operation: Any = _CONTIGUOUS.get(operator_name(node), node.target)
     result: Tensor | list[Tensor] | tuple[Tensor, ...] = operation(*args, **kwargs)
     return result if isinstance(result, Tensor) else list(result)
+
+
+_MADE = frozenset("new_zeros new_ones new_full new_empty zeros ones full empty".split())
+
+
+def _label_constants(flow: Flow, node: Node) -> None:
+    """Constants put beside filters, as zeros before a causal convolution, go with those they stand beside."""
+    sources: Any = node.args[0]
+    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    axis = given % len(shape_of(node))
+    beside = [flow.of(source) for source in sources if _distinct_along_another(flow.of(source), axis)]
+    for source in sources if beside else ():
+        alone = source.op == "call_function" and operator_name(source) in _MADE and list(source.users) == [node]
+        if alone and len(shape_of(source)) == beside[0].ndim:
+            flow.settle(source, beside[0])
+
+
+def _distinct_along_another(labels: Tensor, axis: int) -> bool:
+    axes = varying(labels)
+    return len(axes) == 1 and axes[0] != axis
 
 
 def _operand(flow: Flow, source: Node) -> Any:
