@@ -10,9 +10,9 @@ from pfa_gate.config import Limit
 
 CREATE = "Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."
 # Values are written to six decimals, and threads move them in the seventh.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 # Another device sums in another order, in the model's own precision.
-_ACROSS_DEVICES = 1e-4
+ACROSS_DEVICES = 1e-4
 _BYTES = "bytes"
 
 
@@ -40,6 +40,7 @@ class Base:
         probe: digest of its probe; empty if unknown.
         device: it was measured on.
         renamed: name of a layer today -> its name in the baseline.
+        earlier: what git knows of it; a value of these that it lacks was lost, and lifts no limit.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Base:
     probe: str = ""
     device: str = "cpu"
     renamed: Mapping[str, str] = field(default_factory=dict)
+    earlier: "tuple[Base, ...]" = ()
 
     def value(self, budget: str, layer: str = "") -> float | None:
         """What was measured for a budget, of a layer or of the whole; None where nothing was.
@@ -123,7 +125,7 @@ def _same(base: BaseLayer, layer: LayerMeasure) -> bool:
         "mean_correlation": layer.mean_correlation,
     }
     found = {key: value for key, value in values.items() if value is not None and key in base.values}
-    close = all(abs(value - base.values[key]) <= 2 * _ROUNDING for key, value in found.items())
+    close = all(abs(value - base.values[key]) <= 2 * ROUNDING for key, value in found.items())
     return base.filters == layer.filters and bool(found) and close
 
 
@@ -163,6 +165,8 @@ class Context:
         if self.base is not None and self.base.refusal and not self.updating:
             return Asked(None, refused=f"The baseline cannot be compared: {self.base.refusal}.")
         before = self.base.value(budget, layer) if self.base is not None else None
+        if before is None and self.base is not None and (lost := _lost(self.base, budget, layer)):
+            return Asked(None, refused=lost)
         step, ratchet = (observed, before if before is not None else observed) if self.updating else (before, before)
         if step is None or ratchet is None:
             return Asked(limit if limit.text else None, refused=self._missing(layer))
@@ -180,7 +184,7 @@ class Context:
 
     @property
     def _tolerance(self) -> float:
-        return _ROUNDING if self.base is None or self.base.device == self.device else _ACROSS_DEVICES
+        return ROUNDING if self.base is None or self.base.device == self.device else ACROSS_DEVICES
 
     def _missing(self, layer: str) -> str:
         if self.base is None:
@@ -204,6 +208,15 @@ class Asked:
     refused: str = ""
     origin: str = ""
     before: float | None = None
+
+
+def _lost(base: Base, budget: str, layer: str) -> str:
+    """A sentence on a value that is gone from a baseline, though an earlier state has it; empty where it is not."""
+    having = [each for each in base.earlier if each.value(budget, layer) is not None]
+    if not having:
+        return ""
+    what = f"{budget} of {layer}" if layer else budget
+    return f"{base.source} has no {what} any more, and {having[0].source} has: put it back, as it was."
 
 
 def _raised(value: float, increase: Limit) -> float:

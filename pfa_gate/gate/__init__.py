@@ -9,6 +9,7 @@ from torch import nn
 from pfa_gate import artifacts
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import Document, load
+from pfa_gate.config.repository import from_root
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import ConfigError
 from pfa_gate.gate.account import Findings, versions
@@ -22,7 +23,7 @@ from pfa_gate.loading.defaults import defaults_kept
 from pfa_gate.loading.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
-from pfa_gate.record.before import GIT, context_of, find
+from pfa_gate.record.before import absolute, context_of, sought
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 
@@ -61,8 +62,8 @@ def run(
     name = only_gate(document) if gate is None else gate
     context = Context(today=date.today())
     if baseline is not None:
-        asked = str(baseline) if str(baseline).startswith(GIT) else str(Path(baseline).absolute())
-        context = context_of(document, name, find(document.path, asked), updating=False)
+        found = sought(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
+        context = context_of(document, name, found, updating=False)
     return carried_out(document, name, context, output=output, progress=progress)
 
 
@@ -100,7 +101,7 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
         verdict = foreseen(judge(config, measured, lambda keys: document.place(*keys), context), findings)
     record = Record(
         gate=config.name,
-        config=_relative(document.path),
+        config=from_root(document.path),
         versions=versions(),
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
@@ -139,10 +140,3 @@ def only_gate(document: Document) -> str:
     if len(names) == 1:
         return names[0]
     raise ConfigError(f"{document.path} declares {len(names)} gates.", remedy=f"Name one of them: {', '.join(names)}.")
-
-
-def _relative(path: Path) -> str:
-    try:
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return path.as_posix()

@@ -11,7 +11,7 @@ from pfa_gate.gate import Run, concluded
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import MEASURING, Elsewhere, config_fingerprint
 from pfa_gate.gate.stages import Stages
-from pfa_gate.record.before import GIT, context_of, find
+from pfa_gate.record.before import absolute, context_of, sought
 
 _AGAIN = "Collect all shards again, with one config and one checkout."
 
@@ -41,8 +41,8 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
         )
     _require_versions(first.versions)
     elsewhere = Elsewhere(first.model, first.probe, merge_shards([part.moments for part in parts]))
-    asked = baseline if not baseline or baseline.startswith(GIT) else str(Path(baseline).absolute())
-    context = context_of(document, gate.name, find(document.path.absolute(), asked), updating=False)
+    found = sought(document.path.absolute(), absolute(baseline, Path.cwd()), gate)
+    context = context_of(document, gate.name, found, updating=False)
     return concluded(document, context, Stages(document, gate.name), output, elsewhere)
 
 

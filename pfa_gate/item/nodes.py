@@ -134,13 +134,15 @@ class BudgetItem(pytest.Item):
         return from_dict(result.record)
 
     def _verdict(self) -> Verdict:
+        from pfa_gate.config.repository import from_root  # noqa: PLC0415
         from pfa_gate.item.inputs import inputs  # noqa: PLC0415  a run without a gate needs no metadata
-        from pfa_gate.record.before import find  # noqa: PLC0415
+        from pfa_gate.record.before import sought  # noqa: PLC0415
 
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
         assert isinstance(file, ConfigFile)
-        found = find(self.path, plan.baseline)
-        facts = {**plan.context(), "baseline": found.content or "", "source": found.source}
+        found = sought(self.path, plan.baseline, file.document.gate(name))
+        called = {"called": from_root(self.path), "source": found.source}
+        facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.past)}
         verdict = across_runs(
             plan.cache, lambda: inputs(file.document, name, facts), lambda: self._analysis(file.document, found)
         )

@@ -6,19 +6,24 @@ PYTEST_DONT_REWRITE
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pfa_gate.budget.wording import plural
-from pfa_gate.config import load
+from pfa_gate.budget.wording import listed, plural
+from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item import Plan, results
 from pfa_gate.record import Record, from_dict
-from pfa_gate.record.baseline import Stamp, entries, entry, text
-from pfa_gate.record.before import NAME, find, git, subject
+from pfa_gate.record.baseline import Stamp, entry, text, whole
+from pfa_gate.record.before import find, subject
+from pfa_gate.record.git import ask
+from pfa_gate.record.lost import Old, name_in, previous, ratchets, refers_back
+from pfa_gate.record.past import NAME, past_of
+from pfa_gate.record.ratchet import Ratchets, held
 from pfa_gate.report.lines import printable
 
 
@@ -36,13 +41,18 @@ class Accept:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write one file for each config; what cannot be written fails the run."""
+        """Write one file for each config; what cannot be written, or must not, fails the run."""
         for config in self.plan.configs:
             try:
-                self.sentences += _accepted(config, session.config.rootpath, self.plan)
+                for told in _accepted(config, session.config.rootpath, self.plan):
+                    self._tell(session, told)
             except (PFAGateError, OSError) as error:
-                self.sentences.append(f"ERROR: {NAME} was not written: {error}")
-                session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+                self._tell(session, Told(f"ERROR: {NAME} was not written: {error}", refused=True))
+
+    def _tell(self, session: pytest.Session, told: "Told") -> None:
+        self.sentences.append(told.sentence)
+        if told.refused:
+            session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -51,48 +61,80 @@ class Accept:
             terminalreporter.write_line(printable(sentence))
 
 
-def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[str]:
-    gates = load(config, root).gates
+@dataclass(frozen=True)
+class Told:
+    """A sentence on an update, and whether it says that something must not be written."""
+
+    sentence: str
+    refused: bool = False
+
+
+def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[Told]:
+    document = load(config, root)
     records = {
         each.gate: from_dict(each.record)
         for each in results(plan.shared)
         if each.record is not None and each.config == str(config)
     }
-    path = config.parent / NAME
-    before, fresh = _before(config), {}
-    for name, gate in gates.items():
-        fault = _fault(records.get(name))
-        if fault:
-            yield f"{NAME}: gate '{name}' is left as it was: {fault}."
-        else:
-            stamp = Stamp(
-                str(date.today()), git(config.parent, "rev-parse", "HEAD") or "", subject(gate, config.parent)
-            )
-            fresh[name] = entry(records[name], stamp)
+    old = _old(document)
+    if old.remark:
+        yield Told(old.remark)
     # Gates that the config has no more go with the next update.
-    kept = {name: plain for name, plain in before.items() if name in gates}
-    if fresh:
-        _write(path, {**kept, **fresh})
-        yield f"{path.name}: written with {plural(len(fresh), 'gate')}; commit it."
+    gates: dict[str, Any] = {}
+    written = 0
+    for name, gate in document.gates.items():
+        today = subject(gate, config.parent)
+        # A name of another gate's past is nobody's past where no limit refers to it.
+        then = name_in(old.gates, name, document, today, old.source) if refers_back(gate) else name
+        before = old.entry(then or name)
+        plain, fault = _fresh(gate, records.get(name), before, today, config.parent)
+        if fault is not None:
+            yield fault
+        written += plain is not None
+        if kept := plain or before:
+            gates[name] = dict(kept)
+    if written:
+        _write(config.parent / NAME, gates)
+        yield Told(f"{NAME}: written with {plural(written, 'gate')}; commit it.")
 
 
-def _before(config: Path) -> Mapping[str, Any]:
-    found = find(config, "")
+def _old(document: Document) -> Old:
+    """What the update starts from; a file that cannot be read is lost to nobody where no limit refers to it."""
+    found = find(document.path, "")
+    if any(refers_back(gate) for gate in document.gates.values()):
+        return previous(found.content, found.source, past_of(document.path.parent / NAME))
     try:
-        return entries(found.content, found.source) if found.content is not None else {}
+        return Old(whole(found.content, found.source) if found.content is not None else {}, found.source)
     except PFAGateError:
-        return {}  # a file that cannot be read is what an update mends
+        return Old({}, found.source)
 
 
-def _fault(record: Record | None) -> str:
-    if record is None:
-        return "it could not be measured"
-    for finding in record.budgets:
-        if finding.outcome == "not judged":
-            return f"{finding.id} was not judged"
-        if finding.outcome == "broken" and "ratchet" in finding.limit:
-            return f"{finding.id} ratchets, and is above the old baseline"
-    return ""
+def _fresh(
+    gate: GateConfig,
+    record: Record | None,
+    before: Mapping[str, Any] | None,
+    today: Mapping[str, Any],
+    folder: Path,
+) -> tuple[dict[str, Any] | None, Told | None]:
+    """The new entry of a gate; or None, and why it is left as it was."""
+    left = f"{NAME}: gate '{gate.name}' is left as it was"
+    why = "it could not be measured" if record is None else _unjudged(record)
+    if record is None or why:
+        return None, Told(f"{left}: {why}.")
+    plain = entry(record, Stamp(str(date.today()), ask(folder, "rev-parse", "HEAD").text or "", today))
+    if before is None:
+        return plain, None
+    renamed = record.baseline.renamed if record.baseline is not None else {}
+    rules = Ratchets(renamed, lambda budget, layer: ratchets(gate, budget, layer))
+    plain, above = held(plain, before, rules)
+    if above:
+        verb = "ratchets, and is" if len(above) == 1 else "ratchet, and are"
+        return None, Told(f"{left}: {listed(above, 5)} {verb} above the old baseline.", refused=True)
+    return plain, None
+
+
+def _unjudged(record: Record) -> str:
+    return next((f"{each.id} was not judged" for each in record.budgets if each.outcome == "not judged"), "")
 
 
 def _write(path: Path, gates: Mapping[str, Any]) -> None:

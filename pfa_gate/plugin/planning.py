@@ -129,11 +129,10 @@ def _baseline(config: pytest.Config, configs: Iterable[Path]) -> str:
     asked = str(option or ini)
     if not asked:
         return ""
-    from pfa_gate.record.before import GIT, find  # noqa: PLC0415  most runs ask for none
+    from pfa_gate.record.before import absolute, find  # noqa: PLC0415  most runs ask for none
 
-    if not asked.startswith(GIT):
-        ini_folder = config.inipath.parent if config.inipath else config.rootpath
-        asked = os.path.abspath((config.invocation_params.dir if option else ini_folder) / asked)
+    ini_folder = config.inipath.parent if config.inipath else config.rootpath
+    asked = absolute(asked, config.invocation_params.dir if option else ini_folder)
     for path in configs:
         try:
             find(path, asked)

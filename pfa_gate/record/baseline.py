@@ -8,6 +8,7 @@ from typing import Any
 from pfa_gate.budget import Base, BaseLayer, LayerMeasure, Measurements, Size, layer_values, observed_values
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.parts import Compared, Record
+from pfa_gate.record.reading import LARGEST_WHOLE
 
 SCHEMA = "pfa_gate.baseline/1"
 _DECIMALS = 6
@@ -76,12 +77,34 @@ def entries(content: str, source: str) -> dict[str, Any]:
           Restore it, or write it anew: pytest --pfa --pfa-update-baseline.
     """
     try:
-        plain = json.loads(content)
+        plain = json.loads(content, object_pairs_hook=_once, parse_constant=_finite)
+    except _RefusedError as error:
+        raise unreadable(source, str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise _unreadable(source, "it is not JSON") from error
+        raise unreadable(source, _why(content)) from error
     if not isinstance(plain, dict) or plain.get("schema") != SCHEMA or not isinstance(plain.get("gates"), dict):
-        raise _unreadable(source, f"it has not the schema '{SCHEMA}'")
+        raise unreadable(source, f"it has not the schema '{SCHEMA}'")
     return dict(plain["gates"])
+
+
+def whole(content: str, source: str) -> dict[str, Any]:
+    """The gates of a baseline, each of them one that can be compared with.
+
+    Args:
+        content: of the file.
+        source: how people know it.
+
+    Raises:
+        ArtifactError: it is none, or an entry is not what `entry` writes.
+
+    Example:
+        >>> whole(text({}), "pfa.baseline.json")
+        {}
+    """
+    gates = entries(content, source)
+    for gate in gates:
+        base(gates, gate, source, {})
+    return gates
 
 
 def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str, Any]) -> Base | None:
@@ -100,12 +123,12 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
         return None
     try:
         found = gates[gate]
-        layers = {name: _layer(plain) for name, plain in found["layers"].items()}
-        values = {str(name): float(value) for name, value in found["budgets"].items()}
+        layers = {name: _layer(name, plain) for name, plain in found["layers"].items()}
+        values = {str(name): _number(value, name) for name, value in found["budgets"].items()}
         before = dict(found["subject"])
-        written, commit = str(found["written"]), str(found["commit"])
+        written, commit = _text(found["written"], "written"), _text(found["commit"], "commit")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable(source, f"gate '{gate}' lacks or mistakes {error}") from error
+        raise unreadable(source, f"gate '{gate}' lacks or mistakes {error}") from error
     weights = before.get("weights") != subject.get("weights")
     return Base(
         source,
@@ -149,9 +172,52 @@ def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str, devi
     )
 
 
-def _layer(plain: Mapping[str, Any]) -> BaseLayer:
-    values = {key: float(value) for key, value in plain.items() if key not in ("kind", "filters")}
-    return BaseLayer(str(plain["kind"]), int(plain["filters"]), values)
+def _layer(name: str, plain: Mapping[str, Any]) -> BaseLayer:
+    values = {key: _number(value, f"{name}.{key}") for key, value in plain.items() if key not in ("kind", "filters")}
+    filters = plain["filters"]
+    if type(filters) is not int or not 0 <= filters <= LARGEST_WHOLE:
+        raise ValueError(f"{name}.filters, which is {_brief(filters)}")
+    return BaseLayer(_text(plain["kind"], f"{name}.kind"), filters, values)
+
+
+def _number(value: object, name: str) -> float:
+    """A value that a limit may refer to: finite, and no truth value."""
+    fits = type(value) in (int, float) and abs(value) <= LARGEST_WHOLE  # type: ignore[operator]
+    if not fits:  # NaN compares as false
+        raise ValueError(f"{name}, which is {_brief(value)}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}, which is {_brief(value)}")
+    return value
+
+
+def _brief(value: object) -> str:
+    return f"{value!r:.40}"
+
+
+class _RefusedError(ValueError):
+    """What Python reads as JSON, and a baseline cannot hold."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RefusedError(f"it has the key {_brief(key)} twice")
+        found[key] = value
+    return found
+
+
+def _finite(name: str) -> float:
+    raise _RefusedError(f"it holds {name}, and only finite numbers can be compared")
+
+
+def _why(content: str) -> str:
+    marks = sum(content.startswith(mark) or f"\n{mark}" in content for mark in ("<<<<<<<", "=======", ">>>>>>>"))
+    return "it holds the marks of a merge conflict" if marks > 1 else "it is not JSON"
 
 
 def _refusal(before: Mapping[str, Any], today: Mapping[str, Any]) -> str:
@@ -182,6 +248,23 @@ def _rounded(value: float) -> float:
     return value if isinstance(value, int) else round(value, _DECIMALS)
 
 
-def _unreadable(source: str, why: str) -> ArtifactError:
+def same_kind(plain: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
+    """Whether an entry is of the same factory, arguments and kind of probe.
+
+    Example:
+        >>> same_kind({"subject": {"factory": "net:build"}}, {"factory": "net:build"})
+        True
+    """
+    subject = plain.get("subject") if isinstance(plain, dict) else None
+    return isinstance(subject, dict) and not _refusal(subject, today)
+
+
+def unreadable(source: str, why: str) -> ArtifactError:
+    """The error to raise for a baseline that cannot be read.
+
+    Example:
+        >>> unreadable("b", "it is not JSON").fact
+        'The baseline b cannot be read: it is not JSON.'
+    """
     remedy = "Restore it, or write it anew: pytest --pfa --pfa-update-baseline."
     return ArtifactError(f"The baseline {source} cannot be read: {why}.", remedy=remedy)

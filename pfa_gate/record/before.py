@@ -5,32 +5,51 @@ PYTEST_DONT_REWRITE
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfa_gate.budget import Context
+from pfa_gate.budget import Base, Context
+from pfa_gate.config.repository import from_root
 from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import base, entries
+from pfa_gate.record.git import Answer, ask
+from pfa_gate.record.lost import known_of, name_in, previous, refers_back, refuse_gone, refuse_lost
+from pfa_gate.record.past import NAME, Past, in_tree, past_of
 
 if TYPE_CHECKING:
     from pfa_gate.config import Document, GateConfig
 
-NAME = "pfa.baseline.json"
 GIT = "git:"
-_PATIENCE = 30
+NONE = "none"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A baseline's text, and how people know it; the text is None where there is none yet."""
+    """A baseline's text, and how people know it.
+
+    Attributes:
+        content: its text; None where there is none yet.
+        source: its path from the repository's root, or the revision in git.
+        past: what git knows of the file; asked where a limit of the gate refers to it.
+    """
 
     content: str | None
     source: str
+    past: Past = field(default_factory=Past)
+
+
+def absolute(asked: str, folder: Path) -> str:
+    """What is asked for, whatever the current folder is by then.
+
+    Example:
+        >>> absolute("git:main", Path("/p")), absolute("old.json", Path("/p")), absolute("", Path("/p"))
+        ('git:main', '/p/old.json', '')
+    """
+    return asked if asked in ("", NONE) or asked.startswith(GIT) else os.path.abspath(folder / asked)
 
 
 def find(config: Path, asked: str) -> Found:
@@ -38,73 +57,122 @@ def find(config: Path, asked: str) -> Found:
 
     Args:
         config: path of the config; absolute.
-        asked: an absolute path or `git:REF`; empty for the file beside the config.
+        asked: an absolute path, `git:REF`, or `none` where it is known that there is none yet; empty for the file
+            beside the config.
 
     Raises:
         ArtifactError: the file cannot be read; git does not know the revision.
     """
+    if asked == NONE:
+        return Found(None, "no baseline")
     if asked.startswith(GIT):
         return _from_git(config.parent, asked.removeprefix(GIT))
     path = Path(asked) if asked else config.parent / NAME
     try:
-        return Found(path.read_text(encoding="utf-8"), _shown(path))
+        return Found(path.read_text(encoding="utf-8"), from_root(path))
     except FileNotFoundError as error:
         if not asked:
-            return Found(None, _shown(path))
+            return Found(None, from_root(path))
         raise _missing(_shown(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or ("it is not UTF-8" if path.name.isprintable() else "no such name")
         raise ArtifactError(f"The baseline {_shown(path)} cannot be read: {reason}.") from error
+
+
+def sought(config: Path, asked: str, gate: "GateConfig") -> Found:
+    """Read the baseline of a gate, with what git knows of the file where a limit refers to it.
+
+    Args:
+        config: path of the config; absolute.
+        asked: as for `find`.
+        gate: whose limits are to be judged.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    found = find(config, asked)
+    if asked == NONE or asked.startswith(GIT) or not refers_back(gate):
+        return found
+    return replace(found, past=past_of(Path(asked) if asked else config.parent / NAME))
 
 
 def _from_git(folder: Path, reference: str) -> Found:
     """The file as it was where the branch left REF: what happened on REF since then is not this change's doing."""
-    if not reference or reference.startswith("-"):
-        raise ArtifactError(f"'{GIT}{reference}' names no revision.", remedy="Write for example git:origin/main.")
-    revision = git(folder, "merge-base", "HEAD", f"{reference}^{{commit}}")
-    if revision is None and git(folder, "rev-parse", "--git-dir") is None:
-        remedy = "Install git or run in a checkout, or name a file: --pfa-baseline PATH."
-        raise ArtifactError(f"There is no git, or no repository, at {folder.as_posix()}.", remedy=remedy)
-    if revision is None:
-        remedy = f"Fetch it first, with its history: git fetch origin {reference.removeprefix('origin/')}."
-        raise ArtifactError(f"git finds no common ancestor of HEAD and {reference}.", remedy=remedy)
-    source = f"{NAME} at {revision[:10]}, the merge base with {reference}"
-    # A colon and a dot: the path is taken from this folder, wherever it lies in the repository.
-    return Found(git(folder, "show", f"{revision}:./{NAME}", strip=False), source)
+    if not reference or reference.startswith("-") or not reference.isprintable():
+        shown = "".join(letter if letter.isprintable() else "?" for letter in reference)
+        raise ArtifactError(f"'{GIT}{shown}' names no revision.", remedy="Write for example git:origin/main.")
+    answer = ask(folder, "merge-base", "HEAD", f"{reference}^{{commit}}")
+    if not answer.text:
+        raise _no_base(folder, reference, answer)
+    source = f"{from_root(folder / NAME)} at {answer.text[:10]}, the merge base with {reference}"
+    return Found(in_tree(folder / NAME, answer.text), source)
 
 
-def git(folder: Path, *arguments: str, strip: bool = True) -> str | None:
-    """What git prints, or None where it fails or is not there."""
-    # A hook or an alias of the caller's repository must not lead to another one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=environment, capture_output=True, timeout=_PATIENCE, check=False
-        )
-        text = done.stdout.decode("utf-8")
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return None
-    if done.returncode:
-        return None
-    return text.strip() if strip else text
+def _no_base(folder: Path, reference: str, answer: Answer) -> ArtifactError:
+    inside = ask(folder, "rev-parse", "--git-dir")
+    if inside.text is None:
+        fact = f"git gives no baseline at {folder.as_posix()}: {inside.words}."
+        remedy = "Run in a checkout that git reads, or name a file: --pfa-baseline=PATH."
+        return ArtifactError(fact, remedy=remedy)
+    shallow = ask(folder, "rev-parse", "--is-shallow-repository").text == "true"
+    words = f": {answer.words}" if "git says" in answer.words else ""
+    branch = reference.removeprefix("origin/")
+    fetch = "git fetch --unshallow origin, or fetch-depth: 0 in CI" if shallow else f"git fetch origin {branch}"
+    fact = f"git finds no common ancestor of HEAD and {reference}{words}{'; this clone is shallow' * shallow}."
+    return ArtifactError(fact, remedy=f"Fetch it first, with its history: {fetch}.")
 
 
 def context_of(document: "Document", gate: str, found: Found, updating: bool) -> Context:
     """What a gate's verdict depends on beside limits and measurements: its baseline, and today.
 
     Raises:
-        ArtifactError: the baseline is torn, unless this run writes it anew.
+        ArtifactError: the baseline is torn, unless this run writes it anew; or it is lost, or has lost this gate,
+            and a limit refers to it.
     """
-    if found.content is None:
+    config = document.gate(gate)
+    today = subject(config, document.path.parent)
+    if refers_back(config):
+        base_of = _accepted if updating else _compared
+        return Context(base_of(document, gate, found, today), date.today(), updating)
+    if found.content is None or updating:
         return Context(None, date.today(), updating)
-    try:
-        before = entries(found.content, found.source)
-        today = subject(document.gate(gate), document.path.parent)
-        return Context(base(before, gate, found.source, today), date.today(), updating)
-    except ArtifactError:
-        if updating:
-            return Context(None, date.today(), updating)
-        raise
+    return Context(base(entries(found.content, found.source), gate, found.source, today), date.today(), updating)
+
+
+def _compared(document: "Document", gate: str, found: Found, today: Mapping[str, Any]) -> Base | None:
+    """The baseline that the limits of a gate refer to; None where there never was one."""
+    if found.content is None:
+        refuse_gone(found.source, found.past, gate, today)
+        return None
+    gates = entries(found.content, found.source)
+    name = name_in(gates, gate, document, today, found.source)
+    if name is None:
+        refuse_lost(found.source, found.past, gate)
+        return None
+    known = known_of((*found.past.versions, *found.past.began), found.source)
+    earlier = (base(each, name, source, today) for source, each in known)
+    return _of(gates, (gate, name), found.source, today, tuple(each for each in earlier if each is not None))
+
+
+def _accepted(document: "Document", gate: str, found: Found, today: Mapping[str, Any]) -> Base | None:
+    """What an update must not exceed: the file, or else what git knows of it, the tighter of two sides."""
+    old = previous(found.content, found.source, found.past)
+    name = name_in(old.gates, gate, document, today, found.source) or gate
+    entry = old.entry(name)
+    return None if entry is None else _of({name: entry}, (gate, name), old.source, today)
+
+
+def _of(
+    gates: Mapping[str, Any],
+    names: tuple[str, str],
+    source: str,
+    today: Mapping[str, Any],
+    earlier: tuple[Base, ...] = (),
+) -> Base | None:
+    """The baseline of a gate by its (name today, name then); another name then is said."""
+    plain, renamed = base(gates, names[1], source, today), names[0] != names[1]
+    words = (f"the gate's name ({names[1]} then)",) if renamed else ()
+    return None if plain is None else replace(plain, changed=(*words, *plain.changed), earlier=earlier)
 
 
 def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
@@ -141,4 +209,5 @@ def _missing(shown: str) -> ArtifactError:
 
 def _shown(path: Path) -> str:
     here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+    shown = (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)

@@ -12,6 +12,9 @@ from typing import Any
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.parts import SCHEMA, Record
 
+LARGEST_WHOLE = 2**63 - 1
+"""What a whole number of a record may be at most, either way: more is no count of anything."""
+
 _REMEDY = "Run `pytest --pfa` again to write a fresh record."
 _LONGEST_KEY = 80
 _NAMES = {str: "a string", int: "a whole number", float: "a finite number", bool: "true or false"}
@@ -160,6 +163,8 @@ def _scalar(kind: Any, value: object, place: str) -> Any:
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
         raise _fault(place, _NAMES[kind], value)
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise _fault(place, "below 2**63", value)
     return value
 
 

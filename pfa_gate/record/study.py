@@ -200,7 +200,8 @@ def loads_study(text: str) -> Study:
     """
     try:
         data: Any = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # A number of thousands of digits is a ValueError as well.
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"The study is not JSON: {error}.", remedy=REMEDY) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema is None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfa_gate.artifacts.folder import shown
 from pfa_gate.config import load
+from pfa_gate.config.repository import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.gate import Progress, only_gate
 from pfa_gate.gate.account import versions
@@ -76,7 +76,7 @@ def run(config_path: Path | str, gate: str | None, ask: Ask, watch: Watch = Watc
     full = found[0].full
     return Study(
         gate=config.name,
-        config=shown(document.path),
+        config=from_root(document.path),
         metric=config.evaluation.metric,
         seed=config.probe.seed,
         draws=ask.random,

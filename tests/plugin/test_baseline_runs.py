@@ -84,6 +84,13 @@ def test_a_limit_that_needs_a_baseline_is_an_error_without_one(project: pytest.P
     assert CREATE in said(first)
     assert run(project, "--pfa-update-baseline", "-n2").ret == 0
     assert run(project, "-n2").ret == 0
+    whole = baseline(project).read_text()
+    torn = f"<<<<<<< ours\n{whole}=======\n{whole}>>>>>>> theirs\n"
+    baseline(project).write_text(torn)
+    refused = run(project, "--pfa-update-baseline")
+    assert refused.ret != 0
+    assert "it holds the marks of a merge conflict; and git has no other state of it." in said(refused)
+    assert baseline(project).read_text() == torn
 
 
 def test_another_factory_is_not_compared(project: pytest.Pytester) -> None:
@@ -109,7 +116,7 @@ def test_a_corrupt_baseline_is_an_error_of_every_budget(project: pytest.Pytester
     ("asked", "fact"),
     [
         ("no.json", "There is no baseline no.json."),
-        ("git:no-such-branch", "There is no git, or no repository, at "),
+        ("git:no-such-branch", "git gives no baseline at "),
         ("git:", "'git:' names no revision."),
     ],
 )
@@ -132,7 +139,8 @@ def test_against_the_merge_base(project: pytest.Pytester) -> None:
     assert "the merge base with main" in said(result)
     unknown = run(project, "--pfa-baseline=git:origin/main")
     assert unknown.ret == pytest.ExitCode.USAGE_ERROR
-    assert "git finds no common ancestor of HEAD and origin/main. Fetch it first" in said(unknown)
+    assert "git finds no common ancestor of HEAD and origin/main: git says: fatal: " in said(unknown)
+    assert "Fetch it first, with its history: git fetch origin main." in said(unknown)
 
 
 def test_what_could_not_be_judged_is_not_written(project: pytest.Pytester) -> None:
