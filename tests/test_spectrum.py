@@ -307,3 +307,17 @@ def test_moments_given_as_covariance():
     moments = update(Moments.empty(6), rows)
     same = Moments(moments.count, moments.mean, covariance(moments) * (moments.count - 1))
     assert_same(spectrum(same), spectrum(moments))
+
+
+@pytest.mark.parametrize(
+    ("deviation", "mean", "constant"),
+    [
+        (4.0, 4.001e6, True),
+        (4.0, 3.999e6, False),
+        (4.0, -4.001e6, True),
+    ],
+)
+def test_a_filter_is_constant_up_to_a_millionth_of_its_own_mean(deviation: float, mean: float, constant: bool) -> None:
+    """Design 5: sd_j <= 1e-6 * max(|mean_j|, max_k sd_k); the other filter has a deviation of 1."""
+    found = spectrum(Moments(5, np.array([0.0, mean]), np.diag([1.0, deviation**2]) * 4))
+    assert found.inactive.tolist() == [False, constant]

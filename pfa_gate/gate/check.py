@@ -15,6 +15,7 @@ from pfa_gate.cost import cost
 from pfa_gate.coupling import export_model, inputs_of, trace_program
 from pfa_gate.errors import TraceError
 from pfa_gate.gate.account import Findings, versions
+from pfa_gate.gate.enough import Supply
 from pfa_gate.gate.measure import responses, spectra
 from pfa_gate.loading import Batches, Sampling, batches_of
 from pfa_gate.loading.device import exactly, named, where
@@ -46,10 +47,11 @@ class Question:
         Raises:
             ValueError: a limit is unknown or out of range.
         """
+        drawn = {} if self.positions is None else {"positions": self.positions}
         plain: dict[str, Any] = {
             "name": _NAME,
             "model": {"factory": "test:model"},
-            "probe": {"data": "test:batches", "positions": self.positions},
+            "probe": {"data": "test:batches", **drawn},
             "layers": {"include": list(self.include), "exclude": list(self.exclude)},
             "budgets": {"layers": [{"match": "*", **self.limits}]},
         }
@@ -107,7 +109,9 @@ def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> Finding
         stream = respond_by_hooks(model, batches, chosen, reading)
     else:
         stream = respond(program, batches, [tap for layer in chosen for tap in layer.taps], reading)
-    found = spectra((), chosen, responses(chosen, (), stream))
+    moments = responses(chosen, (), stream)
+    supply = Supply(batches.samples, batches.samples, config.probe.positions, setting="positions={}")
+    found = spectra((), chosen, moments, supply)
     return Findings(config, layers, chosen, found, cost(model, example), None, "pfa.check does not compress")
 
 

@@ -10,6 +10,7 @@ from pfa_gate.errors import TraceError
 from pfa_gate.evaluation import Score
 from pfa_gate.gate.account import Cut, Findings
 from pfa_gate.gate.decide import Measured, cut_exactly, decide
+from pfa_gate.gate.enough import Supply
 from pfa_gate.gate.measure import Spectra, spectra
 from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
@@ -56,7 +57,7 @@ def probed(
     with stages.stage("probing", "probe", "data"):
         moments = hands.moments(Work(config, subject, layers, traced), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
-        return layers, full, spectra(coupling.groups, layers, moments)
+        return layers, full, spectra(coupling.groups, layers, moments, Supply.of(config, subject.probe))
 
 
 def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason: str, hands: Hands) -> Findings:
@@ -65,7 +66,7 @@ def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason:
     with stages.stage("probing", "probe", "data"):
         moments = hands.moments(Work(config, subject, layers, None), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
-        found = spectra((), layers, moments)
+        found = spectra((), layers, moments, Supply.of(config, subject.probe))
     return Findings(config, every, layers, found, full, None, reason)
 
 
@@ -90,7 +91,8 @@ def _cut(work: Work, measured: Measured, stages: Stages, hands: Hands) -> Cut:
     def again(program: Program, coupling: Coupling) -> Spectra:
         same = [layer for layer in coupling.layers if layer.name in names]
         smaller = replace(work, layers=same, traced=(program, coupling))
-        return spectra(coupling.groups, same, smaller.moments(subject.probe))
+        supply = Supply.of(config, subject.probe)
+        return spectra(coupling.groups, same, smaller.moments(subject.probe), supply)
 
     decision = decide(config, subject, measured, again, stages)
     with stages.stage("cutting and proving", "recipe"):

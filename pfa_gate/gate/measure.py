@@ -9,7 +9,8 @@ import numpy.typing as npt
 from pfa_gate.coupling import Group, Layer
 from pfa_gate.coupling.group import Indices
 from pfa_gate.covariance import Moments, accumulate, merge, merge_all, subset
-from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
+from pfa_gate.errors import InactiveModelError, PFAGateError
+from pfa_gate.gate.enough import UNKNOWN, Supply, require_enough, short_layers
 from pfa_gate.probe import Responses
 from pfa_gate.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 
@@ -54,24 +55,21 @@ def places(layers: Sequence[Layer], groups: Sequence[Group]) -> tuple[dict[str, 
     return sums | calls, set(sums) - set(calls)
 
 
-def spectra(groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards]) -> Spectra:
+def spectra(
+    groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards], supply: Supply = UNKNOWN
+) -> Spectra:
     """Spectra of the chosen layers and of the free groups that only these layers make.
 
     Raises:
-        TooFewSamplesError: a layer that can be cut has as many filters as there are samples, or more.
+        TooFewSamplesError: a layer that can be cut has as many filters as there are samples, or more; of several, the
+            one that needs most is named.
         InactiveModelError: no filter of any layer responds.
     """
     whole = dict(_whole(groups, {layer.name for layer in layers}))
-    found: dict[str, Spectrum] = {}
-    unmeasured: dict[str, str] = {}
-    for layer in layers:
-        try:
-            found[layer.name] = _layer_spectrum(layer, moments)
-        except TooFewSamplesError as error:
-            if layer.frozen is None:
-                error.at(f"layer '{layer.name}'")
-                raise
-            unmeasured[layer.name] = error.fact
+    short = list(short_layers(layers, moments, supply))
+    require_enough(short, supply)
+    unmeasured = {each.layer.name: each.fact for each in short}
+    found = {layer.name: _layer_spectrum(layer, moments) for layer in layers if layer.name not in unmeasured}
     if found and not any(each.active for each in found.values()):
         raise InactiveModelError(
             "No filter of any layer responds to the probe.",

@@ -27,6 +27,7 @@ class Batches:
         source: begins a pass.
         seed: of the user's random numbers.
         where: the place in pfa.yaml, for errors while reading.
+        total: how many samples the data has, those left out by the sampling too; None where it has no length.
 
     Raises (while iterating):
         DataError: the user's code raises, or gives what is no batch.
@@ -43,6 +44,7 @@ class Batches:
     source: Callable[[], Iterator[Batch]]
     seed: int = 0
     where: tuple[str, ...] = ()
+    total: int | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         course = Randomness(self.seed)

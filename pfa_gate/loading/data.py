@@ -97,7 +97,7 @@ def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
     # A one-shot iterator is read here: it too draws from the seed.
     with reading(name), Randomness(sampling.seed).borrowed():
         source = _source(data, sampling)
-    batches = Batches(name, source, sampling.seed)
+    batches = Batches(name, source, sampling.seed, total=_total(data))
     if next(iter(batches), None) is None:
         raise DataError(f"'{name}' gives no samples.", remedy="Point it at more data.")
     return batches
@@ -118,6 +118,13 @@ def _source(data: Any, sampling: Sampling) -> Source:
         f"The data is an object of type {type(data).__name__}.",
         remedy="Give a Dataset, a DataLoader, tensors, or an iterable of batches.",
     )
+
+
+def _total(data: Any) -> int | None:
+    """How many samples there are, where that is known without reading them."""
+    if isinstance(data, Batch) or _is_whole(data):
+        return data.size if isinstance(data, Batch) else batch_of(data).size
+    return len(data) if isinstance(data, Dataset) and hasattr(data, "__len__") else None
 
 
 def _is_whole(data: Any) -> bool:

@@ -17,7 +17,10 @@ import pfa_gate
 from pfa_gate.artifacts.moments import Part, read_part, write_part
 from pfa_gate.cli import main
 from pfa_gate.coupling import Program, export_model
+from pfa_gate.errors import ArtifactError
 from pfa_gate.gate import Run
+from pfa_gate.gate.merge import joinable
+from pfa_gate.record import Probe
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,22 @@ def refused(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str
     said = capsys.readouterr()
     assert said.out == ""
     return said.err
+
+
+def test_samples_that_no_shard_or_two_shards_have() -> None:
+    """Each shard is there once, and all belong together: only the count tells that samples are missing."""
+
+    def part(shard: int, samples: int) -> tuple[str, Part]:
+        return f"shard-{shard}", Part("a", shard, 2, samples, Probe(1008, "ab"), "c", "m", {}, {})
+
+    for second in (503, 505):
+        with pytest.raises(ArtifactError) as caught:
+            joinable([part(1, 504), part(2, second)])
+        assert str(caught.value) == (
+            f"The shards hold {504 + second:,} samples, and the probe has 1,008.\n"
+            "  Collect all shards again, with one config and one checkout."
+        )
+    assert [each.shard for each in joinable([part(2, 504), part(1, 504)])] == [1, 2]
 
 
 class TestRefusals:
