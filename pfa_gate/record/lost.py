@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfa_gate.budget.rules import limit_for
+from pfa_gate.budget.rules import rule_for
 from pfa_gate.budget.wording import listed
 from pfa_gate.config import GateConfig, Limit
 from pfa_gate.errors import ArtifactError
@@ -77,7 +77,7 @@ def ratchets(gate: GateConfig, budget: str, layer: str) -> bool:
     """
     area, _, key = budget.partition(".")
     if layer:
-        limit = limit_for(gate.budgets.layers, layer, key)
+        limit = getattr(rule_for(gate.budgets.layers, layer, key), key, None)
     else:
         limit = getattr(getattr(gate.budgets, area, None), key, None)
     return isinstance(limit, Limit) and limit.ratchet
