@@ -15,6 +15,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling.program import Alias, Program, held_names, operator_name, sizes_of
+from pfa_gate.coupling.refusal import hopeless, refused
 from pfa_gate.errors import TraceError
 from pfa_gate.loading.device import homes, spread
 
@@ -118,7 +119,9 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
             return attempt()
         except Exception as error:  # a user's forward and the exporter may raise anything; the first is reported
             failures.append(error)
-    raise _refused(failures[0]) from failures[0]
+            if hopeless(error):
+                break
+    raise refused(failures[0]) from failures[0]
 
 
 def _dynamic(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -140,14 +143,6 @@ def _drop_assertions(exported: ExportedProgram) -> None:
         exported.graph.erase_node(node)
     if spent:
         exported.graph_module.recompile()
-
-
-def _refused(cause: Exception) -> TraceError:
-    reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    return TraceError(
-        f"The model cannot be exported: {type(cause).__name__}: {reason[:300]}",
-        remedy="Only models that torch.export(strict=False) accepts can be followed and compressed.",
-    )
 
 
 def _at_least_two(inputs: Any) -> Any:

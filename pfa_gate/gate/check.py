@@ -19,6 +19,7 @@ from pfa_gate.gate.enough import Supply
 from pfa_gate.gate.measure import responses, spectra
 from pfa_gate.loading import Batches, Sampling, batches_of
 from pfa_gate.loading.device import exactly, named, where
+from pfa_gate.loading.wrappers import unwrapped
 from pfa_gate.probe import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks
 from pfa_gate.record import Probe, Record, Size
 
@@ -67,10 +68,10 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
         question: the limits.
 
     Raises:
-        PFAGateError: what could not be measured.
+        PFAGateError: what could not be measured; a ScriptModule.
         ValueError: a limit is unknown or out of range.
     """
-    config = question.config()
+    config, model = question.config(), unwrapped(model)
     batches = batches_of(data, "batches", Sampling(None, config.probe.batch_size, config.probe.seed))
     with _evaluating(model), exactly(where(model)):
         findings = _measured(model, batches, config)

@@ -37,7 +37,7 @@ def examine(config: GateConfig, subject: Subject, stages: Stages, hands: Hands =
             program = export_model(subject.model, *inputs_of(subject.example))
             coupling = trace_program(program, config.recipe.residual)
     except TraceError as error:
-        return _only_measured(config, subject, stages, error.fact, hands)
+        return _only_measured(config, subject, stages, f"{error.fact} {error.remedy}".strip(), hands)
     layers, full, found = probed(config, subject, stages, (program, coupling), hands)
     work = Work(config, subject, layers, (program, coupling))
     cut = _cut(work, Measured(program, coupling, found, full), stages, hands)

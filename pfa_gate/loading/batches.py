@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.loading.batch import Batch, joined
-from pfa_gate.loading.blame import raised
+from pfa_gate.loading.blame import about_devices, raised
 from pfa_gate.loading.device import CPU, ahead
 from pfa_gate.loading.seeds import Randomness
 
@@ -28,6 +28,7 @@ class Batches:
         seed: of the user's random numbers.
         where: the place in pfa.yaml, for errors while reading.
         total: how many samples the data has, those left out by the sampling too; None where it has no length.
+        taken: how a list of tensors was understood, for errors; empty for data that can mean one thing only.
 
     Raises (while iterating):
         DataError: the user's code raises, or gives what is no batch.
@@ -45,6 +46,7 @@ class Batches:
     seed: int = 0
     where: tuple[str, ...] = ()
     total: int | None = None
+    taken: str = ""
 
     def __iter__(self) -> Iterator[Batch]:
         course = Randomness(self.seed)
@@ -133,7 +135,8 @@ def reading(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        raise DataError(f"Reading '{name}' raised {raised(error)}.", where=where) from error
+        fact = f"Reading '{name}' raised {raised(error)}."
+        raise DataError(fact, remedy=about_devices(error), where=where) from error
 
 
 class Fingerprint:

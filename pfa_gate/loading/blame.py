@@ -34,6 +34,33 @@ def raised(error: BaseException) -> str:
     return f"{text} ({place})" if place else text
 
 
+# What torch says where a device is not there, or where tensors lie on several.
+_ABOUT_DEVICES = (
+    "not compiled with CUDA",
+    "not linked with support for",
+    "no NVIDIA driver",
+    "No CUDA GPUs are available",
+    "no CUDA-capable device",
+    "on the same device",
+    "deserialize object on a CUDA device",
+)
+
+
+def about_devices(error: BaseException) -> str:
+    """The remedy where user code chose a device that is not there, or not the model's; else nothing.
+
+    Example:
+        >>> about_devices(AssertionError("Torch not compiled with CUDA enabled"))[:36]
+        'Leave out .cuda() and device="cuda":'
+    """
+    if not any(words in str(error) for words in _ABOUT_DEVICES):
+        return ""
+    return (
+        'Leave out .cuda() and device="cuda": the gate moves model and data itself (model.device). Inside forward '
+        'write device=x.device; load files with map_location="cpu".'
+    )
+
+
 def origin(error: BaseException) -> str | None:
     """Give `file:line` of the deepest frame in the user's files, or None where there is none.
 

@@ -97,7 +97,7 @@ def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
     # A one-shot iterator is read here: it too draws from the seed.
     with reading(name), Randomness(sampling.seed).borrowed():
         source = _source(data, sampling)
-    batches = Batches(name, source, sampling.seed, total=_total(data))
+    batches = Batches(name, source, sampling.seed, total=_total(data), taken=_taken(data))
     if next(iter(batches), None) is None:
         raise DataError(f"'{name}' gives no samples.", remedy="Point it at more data.")
     return batches
@@ -107,7 +107,7 @@ def _source(data: Any, sampling: Sampling) -> Source:
     if isinstance(data, Batch):
         return _from_whole(data, sampling)
     if _is_whole(data):
-        return _from_whole(batch_of(data), sampling)
+        return _from_whole(batch_of(data), sampling, _taken(data))
     if isinstance(data, DataLoader) and data.batch_size is not None:
         return partial(_first, data, sampling.samples)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
@@ -138,17 +138,28 @@ def _is_whole(data: Any) -> bool:
     return isinstance(data, tuple) or not _alike(data)
 
 
+def _taken(data: Any) -> str:
+    """How a list of tensors is understood; nothing for data that can mean one thing only."""
+    if not isinstance(data, list) or len(data) < 2 or not all(isinstance(value, Tensor | np.ndarray) for value in data):
+        return ""
+    kind = f"The list of {len(data)} tensors was taken as"
+    if _is_whole(data):
+        inputs = f"{len(data) - 1} inputs" if len(data) > 2 else "the inputs"
+        return f"{kind} one call, {inputs} and then the labels. If they are samples, give torch.stack of them."
+    return f"{kind} {len(data)} batches. If they are samples, give torch.stack of them."
+
+
 def _alike(tensors: list[Any]) -> bool:
     kinds = {(value.ndim, str(value.dtype)) for value in tensors}
     return len(kinds) == 1 and tensors[0].ndim > 1 and "float" in str(tensors[0].dtype)
 
 
-def _from_whole(whole: Batch, sampling: Sampling) -> Source:
+def _from_whole(whole: Batch, sampling: Sampling, taken: str = "") -> Source:
     length = whole.size
     labelled = [whole.labels] if isinstance(whole.labels, Tensor) and whole.labels.ndim else []
     lengths = [len(tensor) for tensor in (*whole.tensors(), *labelled) if tensor.ndim]
     if len(set(lengths)) > 1:
-        raise DataError(f"Its arrays are of different lengths: {', '.join(map(str, lengths))}.")
+        raise DataError(f"Its arrays are of different lengths: {', '.join(map(str, lengths))}.", remedy=taken)
 
     def source() -> Iterator[Batch]:
         return (whole.take(rows) for rows in torch.split(sampling.rows(length), sampling.batch_size))

@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 
 from pfa_gate.errors import ConfigError
 from pfa_gate.loading.batch import Batch
+from pfa_gate.loading.wrappers import uncompiled
 
 CPU = torch.device("cpu")
 
@@ -185,9 +186,13 @@ def _arrived(batch: Batch, arrival: torch.cuda.Event) -> Batch:
 
 @contextmanager
 def exactly(device: torch.device) -> Iterator[None]:
-    """Compute on a device as the CPU does anyway: in full precision, and the same again each time where it can."""
+    """Compute on a device as the CPU does anyway: in full precision, and the same again each time where it can.
+
+    What is compiled runs as it was written.
+    """
     if device.type != "cuda":
-        yield
+        with uncompiled():
+            yield
         return
     precision, certain = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -195,6 +200,7 @@ def exactly(device: torch.device) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with (
+            uncompiled(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
             warnings.catch_warnings(),
         ):

@@ -4,9 +4,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any
 
 import pluggy
 
-from pfa_gate.config.paths import importable, package_base, search_path
+from pfa_gate.config.paths import importable, package_base
 from pfa_gate.errors import FactoryError, PFAGateError
 from pfa_gate.hooks import installed
-from pfa_gate.loading.blame import raised, shown
+from pfa_gate.loading.absent import import_failed, listed, nearest, no_module
+from pfa_gate.loading.blame import about_devices, raised, shown
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,59 @@ class Reference:
             pfa_gate.errors.FactoryError: 'math:sqrt' raised ValueError: ...
         """
         with importable(self.folder):
-            self._check_arguments(positional, named)
+            self.check_arguments(positional, named)
             try:
                 return self.function(*positional, **named)
             # A skip or an exit is no measurement either: only the user's own Ctrl-C passes.
             except (KeyboardInterrupt, PFAGateError):
                 raise
             except BaseException as error:
-                raise FactoryError(f"'{self.name}' raised {raised(error)}.") from error
+                raise FactoryError(f"'{self.name}' raised {raised(error)}.", remedy=about_devices(error)) from error
 
-    def _check_arguments(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        try:
-            signature = inspect.signature(self.function)
-        except (TypeError, ValueError):
-            return  # Some built-ins have no signature to check against.
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """List the keyword arguments that the callable does not have.
+
+        Example:
+            >>> resolve("shutil:copy", Path()).unknown(["src", "dest"])
+            ['dest']
+        """
+        signature = self._signature()
+        if signature is None or any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values()):
+            return []
+        return [name for name in names if name not in signature.parameters]
+
+    def check_arguments(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Compare arguments with the signature, before anything runs.
+
+        Raises:
+            FactoryError: one is unknown, missing, or one too many.
+
+        Example:
+            >>> resolve("shutil:copy", Path()).check_arguments((), {"src": "a", "dest": "b"})
+            Traceback (most recent call last):
+            pfa_gate.errors.FactoryError: 'shutil:copy' has no argument 'dest'.
+              Did you mean 'dst'? Its signature is copy(src, dst, *, follow_symlinks=True).
+        """
+        signature = self._signature()
+        if signature is None:
+            return
+        written = signature.replace(return_annotation=inspect.Signature.empty)
+        remedy = f"Its signature is {self.name.rpartition(':')[2]}{written}."
+        for name in self.unknown(named):
+            near = nearest(name, [known for known in signature.parameters if known not in named])
+            raise FactoryError(
+                f"'{self.name}' has no argument '{name}'.", remedy=f"{near} {remedy}" if near else remedy
+            )
         try:
             signature.bind(*positional, **named)
         except TypeError as error:
-            written = signature.replace(return_annotation=inspect.Signature.empty)
-            raise FactoryError(
-                f"'{self.name}' cannot be called so: {error}.",
-                remedy=f"Its signature is {self.name.rpartition(':')[2]}{written}.",
-            ) from error
+            raise FactoryError(f"'{self.name}' cannot be called so: {error}.", remedy=remedy) from error
+
+    def _signature(self) -> inspect.Signature | None:
+        try:
+            return inspect.signature(self.function)
+        except (TypeError, ValueError):
+            return None  # Some built-ins have no signature to check against.
 
 
 def resolve(name: str, folder: Path) -> Reference:
@@ -144,12 +175,12 @@ def _module(name: str, folder: Path) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise _no_module(error.name, folder) from error
-        raise _import_failed(name, error) from error
+            raise no_module(error.name, name, folder) from error
+        raise import_failed(name, error) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _import_failed(name, error) from error
+        raise import_failed(name, error) from error
 
 
 def _check_not_shadowed(name: str) -> None:
@@ -172,7 +203,7 @@ def _file(path: Path) -> ModuleType:
         beside = sorted(file.name for file in path.parent.glob("*.py"))
         raise FactoryError(
             f"There is no file {shown(path)}.",
-            remedy=_nearest(path.name, beside) or "Paths start at the folder of pfa.yaml.",
+            remedy=nearest(path.name, beside) or "Paths start at the folder of pfa.yaml.",
         )
     base = package_base(path.parent)
     if base != path.parent.resolve():
@@ -200,7 +231,7 @@ def _lone_file(path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise _import_failed(shown(path), error) from error
+        raise import_failed(shown(path), error) from error
     return module
 
 
@@ -210,33 +241,5 @@ def _attribute(owner: Any, name: str, module: str) -> Any:
     except AttributeError as error:
         public = [other for other in dir(owner) if not other.startswith("_")]
         own = [other for other in public if callable(getattr(owner, other, None))]
-        remedy = _nearest(name, own) or _listed(own)
+        remedy = nearest(name, own) or listed(own)
         raise FactoryError(f"'{module}' has no '{name}'.", remedy=remedy) from error
-
-
-def _no_module(name: str, folder: Path) -> FactoryError:
-    searched = ", ".join(str(path) for path in search_path(folder))
-    parent, _, last = name.rpartition(".")
-    siblings = [file.stem for path in search_path(folder) for file in (path / parent.replace(".", "/")).glob("*.py")]
-    return FactoryError(
-        f"There is no module '{name}'.",
-        remedy=_nearest(last, sorted(set(siblings))) or f"Searched {searched}, then sys.path.",
-    )
-
-
-def _import_failed(name: str, error: BaseException) -> FactoryError:
-    return FactoryError(
-        f"Importing '{name}' raised {raised(error)}.",
-        remedy="Try the import by itself in the environment that runs pytest.",
-    )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"Did you mean '{near[0]}'?" if near else ""
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    if not names:
-        return "It defines nothing that can be called."
-    return f"It has {', '.join(names[:most])}{', …' if len(names) > most else ''}."

@@ -1,23 +1,25 @@
 """All that a gate measures, loaded: the model, its data, the metric."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from pfa_gate.config import Document, GateConfig, ModelConfig
-from pfa_gate.errors import FactoryError, PFAGateError
+from pfa_gate.errors import DataError, FactoryError, PFAGateError
 from pfa_gate.loading.batch import Batch
 from pfa_gate.loading.batches import Batches
 from pfa_gate.loading.checkpoint import fill
 from pfa_gate.loading.data import Sampling, open_data
 from pfa_gate.loading.device import CPU, device_of, spread, where
 from pfa_gate.loading.forward import forward
-from pfa_gate.loading.reference import resolve_or_ask
+from pfa_gate.loading.reference import Reference, resolve_or_ask
 from pfa_gate.loading.seeds import Randomness
+from pfa_gate.loading.wrappers import unwrap_inside, unwrapped
 
 Metric = str | Callable[[nn.Module, Batches], float]
 
@@ -73,6 +75,10 @@ def load(document: Document, gate: str) -> Subject:
             raise
 
     with at("model", "factory"):
+        factory = _factory(config.model, folder)
+    with at("model", *_doubtful(factory, config.model.arguments)):
+        factory.check_arguments((), config.model.arguments)
+    with at("model", "factory"):
         model = build(config.model, folder, config.probe.seed)
     weights = ""
     if config.model.checkpoint is not None:
@@ -83,8 +89,7 @@ def load(document: Document, gate: str) -> Subject:
     model = model if spread(model) else model.cpu()
     with at("probe", "data") as place:
         probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
-        example = probe.example().to(where(model))
-        forward(model, example)  # data of the wrong shape is named before anything is measured
+        example = _example(probe, model)
     if config.evaluation is None:
         return Subject(model, example, probe, device=device, weights=weights)
     with at("evaluation", "data") as place:
@@ -111,9 +116,7 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
         >>> build(config, Path(), seed=0)
         Linear(in_features=2, out_features=3, bias=True)
     """
-    factory = resolve_or_ask(
-        config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
-    )
+    factory = _factory(config, folder)
     # On the meta device nothing is allocated and nothing is drawn.
     with Randomness(seed).borrowed(), torch.device("meta") if config.loader == "mmap" else nullcontext():
         model = factory(**config.arguments)
@@ -122,6 +125,8 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
             f"'{config.factory}' gave an object of type {type(model).__name__}, not a torch.nn.Module.",
             remedy="Return the model itself.",
         )
+    model = unwrapped(model)
+    unwrap_inside(model)
     without = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     if without and config.checkpoint is None and not spread(model):
         raise FactoryError(
@@ -129,6 +134,29 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
             remedy="Build it on the CPU, or name the file of its weights: model.checkpoint.",
         )
     return model.eval()
+
+
+def _factory(config: ModelConfig, folder: Path) -> Reference:
+    return resolve_or_ask(
+        config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
+    )
+
+
+def _doubtful(factory: Reference, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where in `model` an error of its arguments is."""
+    return ("arguments", *factory.unknown(arguments)[:1]) if arguments else ("factory",)
+
+
+def _example(probe: Batches, model: nn.Module) -> Batch:
+    """Two samples that the model takes: data of the wrong shape is named before anything is measured."""
+    try:
+        example = probe.example().to(where(model))
+        forward(model, example)
+    except DataError as error:
+        if probe.taken:
+            error.remedy = f"{probe.taken} {error.remedy}"
+        raise
+    return example
 
 
 def metric_of(name: str, folder: Path) -> Metric:

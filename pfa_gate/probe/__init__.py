@@ -61,6 +61,11 @@ def chosen_layers(
     """
     called = {layer.name: layer for layer in layers if layer.kind != "embedding"}
     silent = _uncalled(model, called)
+    if not called and not silent:
+        raise LayerPatternError(
+            f"The model ({type(model).__name__}) has no convolution and no linear module that could be measured.",
+            remedy="Build it of torch.nn's layers.",
+        )
     for pattern in (*include, *exclude):
         if not any(fnmatchcase(name, pattern) for name in (*called, *silent)):
             raise LayerPatternError(

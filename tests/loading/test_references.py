@@ -25,6 +25,12 @@ class Family:
 def leave():
     raise SystemExit(3)
 
+def wide(width):
+    return width
+
+def elsewhere():
+    raise AssertionError("Torch not compiled with CUDA enabled")
+
 def skip():
     import pytest
     pytest.skip("no data here")
@@ -50,6 +56,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "shop/wrong.py": "def build(:\n",
         "shop/boom.py": "import math\nmath.sqrt(-1)\n",
         "shop/gates/lone.py": MODULE,
+        "shop/gates/src/hidden/__init__.py": "",
+        "shop/gates/src/hidden/net.py": MODULE,
+        "shop/gates/python/alone.py": MODULE,
         "shop/gates/broken.py": "import not_installed_anywhere\n",
     }
     for name, text in files.items():
@@ -108,13 +117,30 @@ UNRESOLVED = [
     ("shop.net:", "'shop.net:' names no callable.\n  Write module:callable or path/to/file.py:callable."),
     ("shop.nett:build", "There is no module 'shop.nett'.\n  Did you mean 'net'?"),
     ("zzz:build", "There is no module 'zzz'.\n  Searched {here}/shop/gates, {here}, then sys.path."),
+    (
+        "hidden.net:build",
+        "There is no module 'hidden'; shop/gates/src/hidden/net.py is there, in a folder that Python does not search.\n"
+        "  Install the project (python -m pip install -e .), or name the file: src/hidden/net.py:callable.",
+    ),
+    (
+        "hidden:build",
+        "There is no module 'hidden'; shop/gates/src/hidden/__init__.py is there, in a folder that Python does not "
+        "search.\n  Install the project (python -m pip install -e .), or name the file: "
+        "src/hidden/__init__.py:callable.",
+    ),
+    (
+        "alone:build",
+        "There is no module 'alone'; shop/gates/python/alone.py is there, in a folder that Python does not search.\n"
+        "  Install the project (python -m pip install -e .), or name the file: python/alone.py:callable.",
+    ),
+    ("hidden.nett:build", "There is no module 'hidden'.\n  Searched {here}/shop/gates, {here}, then sys.path."),
     ("lon.py:build", "There is no file shop/gates/lon.py.\n  Did you mean 'lone.py'?"),
     (
         "far/away.py:build",
         "There is no file shop/gates/far/away.py.\n  Paths start at the folder of pfa.yaml.",
     ),
     ("shop.net:bild", "'shop.net' has no 'bild'.\n  Did you mean 'build'?"),
-    ("shop.net:zzz", "'shop.net' has no 'zzz'.\n  It has Family, build, leave, skip."),
+    ("shop.net:zzz", "'shop.net' has no 'zzz'.\n  It has Family, build, elsewhere, leave, skip, wide."),
     ("shop:zzz", "'shop' has no 'zzz'.\n  It defines nothing that can be called."),
     ("shop.net:WIDTH", "'shop.net:WIDTH' is not callable: it is of type int.\n  Name a function or a class."),
     (
@@ -154,12 +180,34 @@ def test_what_does_not_resolve(project: Path, name: str, message: str) -> None:
 RAISING = [
     ("build", {"width": 0}, "'shop.net:build' raised ValueError: width must be positive (shop/net.py:5)."),
     ("leave", {}, "'shop.net:leave' raised SystemExit: 3 (shop/net.py:14)."),
-    ("skip", {}, "'shop.net:skip' raised Skipped: no data here (shop/net.py:18)."),
+    ("skip", {}, "'shop.net:skip' raised Skipped: no data here (shop/net.py:24)."),
     (
         "build",
         {"widht": 8},
-        "'shop.net:build' cannot be called so: got an unexpected keyword argument 'widht'.\n"
-        "  Its signature is build(width=32, *, depth: int = 2).",
+        "'shop.net:build' has no argument 'widht'.\n"
+        "  Did you mean 'width'? Its signature is build(width=32, *, depth: int = 2).",
+    ),
+    (
+        "wide",
+        {"widht": 8},
+        "'shop.net:wide' has no argument 'widht'.\n  Did you mean 'width'? Its signature is wide(width).",
+    ),
+    (
+        "wide",
+        {"zzz": 8, "width": 3},
+        "'shop.net:wide' has no argument 'zzz'.\n  Its signature is wide(width).",
+    ),
+    (
+        "wide",
+        {},
+        "'shop.net:wide' cannot be called so: missing a required argument: 'width'.\n  Its signature is wide(width).",
+    ),
+    (
+        "elsewhere",
+        {},
+        "'shop.net:elsewhere' raised AssertionError: Torch not compiled with CUDA enabled (shop/net.py:20).\n"
+        '  Leave out .cuda() and device="cuda": the gate moves model and data itself (model.device). Inside forward '
+        'write device=x.device; load files with map_location="cpu".',
     ),
 ]
 
@@ -169,7 +217,7 @@ def test_what_raises(project: Path, name: str, arguments: dict[str, object], mes
     with pytest.raises(FactoryError) as caught:
         resolve(f"shop.net:{name}", project)(**arguments)
     assert str(caught.value) == message
-    assert caught.value.__cause__ is not None
+    assert (caught.value.__cause__ is None) == ("has no argument" in message)
 
 
 def test_ctrl_c_passes(tmp_path: Path) -> None:

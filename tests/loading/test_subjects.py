@@ -46,6 +46,31 @@ def single():
 def fickle():
     yield torch.rand(2, 2, 3)
     raise OSError("disk full")
+
+def needy(width, depth=2):
+    return build(width)
+
+class Elsewhere(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+    def forward(self, x):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+def script():
+    return torch.jit.script(build())
+
+def flat_samples():
+    return [torch.rand(6) for _ in range(30)]
+
+def samples():
+    return [torch.rand(2, 3) for _ in range(30)]
+
+def ragged():
+    return [torch.arange(4), torch.arange(5), torch.arange(6)]
+
+def pixels():
+    return {"pixels": torch.rand(50, 2, 3)}
 """
 YAML = """\
 version: 1
@@ -83,6 +108,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Path("tiny_net.py").write_text(NET)
     trained = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Dropout(), nn.Linear(5, 3))
     torch.save(trained.state_dict(), "weights.pt")
+    torch.save({"inner.weight": torch.zeros(2, 3), "inner.bias": torch.zeros(2)}, "elsewhere.pt")
     yield
     sys.modules.pop("tiny_net", None)
 
@@ -148,8 +174,52 @@ BAD = {
     ),
     "arguments": (
         {"arguments": "{wide: 5}"},
-        "'tiny_net:build' cannot be called so: got an unexpected keyword argument 'wide'.\n"
-        "  at pfa.yaml:5:16\n  Its signature is build(width=4).",
+        "'tiny_net:build' has no argument 'wide'.\n"
+        "  at pfa.yaml:6:25\n  Did you mean 'width'? Its signature is build(width=4).",
+    ),
+    "an argument that is missing": (
+        {"factory": "tiny_net:needy", "arguments": "{depth: 5}"},
+        "'tiny_net:needy' cannot be called so: missing a required argument: 'width'.\n"
+        "  at pfa.yaml:6:7\n  Its signature is needy(width, depth=2).",
+    ),
+    "a script": (
+        {"factory": "tiny_net:script", "arguments": "{}"},
+        "The model is a ScriptModule: its layers are compiled code, which cannot be measured or cut.\n"
+        "  at pfa.yaml:5:16\n"
+        "  Give the nn.Module that it was made from; torch.jit.load(path).state_dict() holds its weights.",
+    ),
+    "another device in forward": (
+        {"factory": "tiny_net:Elsewhere", "arguments": "{}", "checkpoint": "elsewhere.pt"},
+        "The model's forward raised AssertionError: Torch not compiled with CUDA enabled (tiny_net.py:41).\n"
+        "  at pfa.yaml:9:13\n"
+        '  Leave out .cuda() and device="cuda": the gate moves model and data itself (model.device). Inside forward '
+        'write device=x.device; load files with map_location="cpu".',
+    ),
+    "a list of samples, flat": (
+        {"probe": "tiny_net:flat_samples"},
+        "The data gives 29 inputs a call, and the model's forward takes (input): too many positional arguments.\n"
+        "  at pfa.yaml:9:13\n"
+        "  The list of 30 tensors was taken as one call, 29 inputs and then the labels. If they are samples, give "
+        "torch.stack of them. Give one tensor with all samples for each argument, then the labels.",
+    ),
+    "a list of samples": (
+        {"probe": "tiny_net:samples"},
+        "The model does not take float32 [2, 3]: it raised RuntimeError: "
+        "mat1 and mat2 shapes cannot be multiplied (2x3 and 6x5).\n  at pfa.yaml:9:13\n"
+        "  The list of 30 tensors was taken as 30 batches. If they are samples, give torch.stack of them. "
+        "Give the data in the shape and type that the model was trained on.",
+    ),
+    "a list of samples of several lengths": (
+        {"probe": "tiny_net:ragged"},
+        "Its arrays are of different lengths: 4, 5, 6.\n  at pfa.yaml:9:13\n"
+        "  The list of 3 tensors was taken as one call, 2 inputs and then the labels. If they are samples, give "
+        "torch.stack of them.",
+    ),
+    "names that forward does not know": (
+        {"probe": "tiny_net:pixels"},
+        "The data gives the entries pixels, and the model's forward takes (input): "
+        "missing a required argument: 'input'.\n  at pfa.yaml:9:13\n"
+        "  Each entry of a mapping is an argument of forward, by its name; `labels` is kept apart.",
     ),
     "no model": (
         {"factory": "tiny_net:words", "arguments": "{}"},
@@ -185,7 +255,7 @@ BAD = {
     "metric": (
         {"metric": "tiny_net:loss"},
         "'tiny_net' has no 'loss'.\n  at pfa.yaml:15:15\n"
-        "  It has build, fickle, fraction, hollow, probe, single, test, wide, ….",
+        "  It has Elsewhere, build, fickle, flat_samples, fraction, hollow, needy, pixels, ….",
     ),
 }
 

@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from elsewhere import Elsewhere
 from judging import ZOO, judge
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+from pfa_gate.coupling import trace
+from pfa_gate.errors import TraceError
 
 # Every second one, so that both halves have every kind.
 ORDER = sorted(ZOO)
@@ -44,3 +49,18 @@ def test_the_zoo_is_large_and_few_of_it_stay_large() -> None:
     assert len(ZOO) >= 50
     assert len(LITTLE) <= len(ZOO) // 25
     assert set(LITTLE) <= set(ZOO)
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+def test_a_published_model_is_followed_once_its_cache_is_switched_off() -> None:
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    widths = {"d_model": 8, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "vocab_size": 9, "num_mel_bins": 4}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = WhisperConfig(max_source_positions=4, **sizes, **widths, **tokens)
+    model = WhisperForConditionalGeneration(config)
+    example = {"input_features": torch.randn(2, 4, 8), "decoder_input_ids": torch.ones(2, 3, dtype=torch.long)}
+    with pytest.raises(TraceError, match=r"a cache of keys and values \(EncoderDecoderCache\)"):
+        trace(model, example)
+    model.config.use_cache = False
+    assert any(group.frozen is None for group in trace(model, example).groups)
