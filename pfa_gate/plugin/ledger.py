@@ -64,8 +64,10 @@ def gaps(plan: Plan, root: Path) -> Iterator[Gap]:
 
 def _gaps_of(path: Path, gate: str, budgets: Iterable[tuple[str, str]]) -> Iterator[Gap]:
     listing = list(budgets)
-    for outcome in ("broken", "not judged"):
-        names = tuple(name for name, found in listing if found == outcome)
+    broken = tuple(name for name, found in listing if found == "broken")
+    # Whatever else is not kept: an outcome of no known name is no reason to pass.
+    others = tuple(name for name, found in listing if found not in ("kept", "broken"))
+    for names, outcome in ((broken, "broken"), (others, "not judged")):
         if names:
             yield Gap(path, gate, names, outcome)
 

@@ -1,5 +1,6 @@
 """A plan crosses processes as plain data."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,9 +8,21 @@ import pytest
 
 from pfa_gate.item import Plan
 
+TWO = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
 
-@pytest.mark.parametrize("output", [None, Path("/out")])
-@pytest.mark.parametrize("chosen", [True, False])
-def test_what_is_sent_is_received(output: Path | None, chosen: bool) -> None:
-    plan = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"), output, chosen)
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"configs": ()},
+        {"output": Path("/out")},
+        {"chosen": True},
+        {"cache": Path("/cache")},
+        {"baseline": "git:main"},
+        {"updating": True},
+    ],
+)
+def test_what_is_sent_is_received(change: dict[str, object]) -> None:
+    plan = dataclasses.replace(TWO, **change)  # type: ignore[arg-type]
     assert Plan.received(json.loads(json.dumps(plan.sent()))) == plan
