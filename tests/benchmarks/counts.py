@@ -1,8 +1,9 @@
 """Which counts serve best at equal parameters, and why: `python tests/benchmarks/counts.py --help`.
 
 The inner convolutions of a trained CIFAR ResNet, cut by L1 norm to counts of different makes, before and after
-compensation on 1,500 images. Judged on the 2,305 training images that are left, by the divergence from the full model's
-answers: it tells recipes apart that accuracy on 761 images cannot. Beside PFA, uniform and random counts stand
+compensation. Spectra and compensation see 1,500 training images; judged on the 2,305 others, by the divergence from the
+full model's answers: it tells recipes apart that accuracy on 761 images cannot. (The network itself was trained on all
+of them.) Beside PFA, uniform and random counts stand
 
 - `standardised`: PFA-En on responses of unit variance, which leaves correlation and takes scale away,
 - `as read`: PFA-En on what the reader reads, position by position behind batch norm and rectifier, not on the maxima,
@@ -148,7 +149,7 @@ def rows(depth: int, arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 def table(found: list[Row]) -> Table:
-    drawn = Table(title="KL from the full model's answers, in nats, on 2,305 images that nothing was fitted on")
+    drawn = Table(title="KL from the full model's answers, in nats, on 2,305 images that no recipe and no recovery saw")
     for head in ("model", "size of", "counts", "parameters", "cut", "compensated", "same answer", "filters kept"):
         drawn.add_column(head, justify="right")
     for row in found:
