@@ -197,13 +197,36 @@ def test_within_two_standard_errors_is_marked_on_either_side(value, noisy):
     assert finding.notes == (("Within two standard errors of the limit: a.",) if noisy else ())
 
 
-def test_a_bias_above_a_tenth_of_the_limit_is_noted():
+BIAS = 0.08 * math.log(16)
+
+
+@pytest.mark.parametrize(
+    ("value", "bias", "told"),
+    [
+        (0.75, BIAS, True),
+        (0.1, BIAS, False),  # kept: without the bias it is lower still
+        (0.79, BIAS, False),  # broken, and without the bias it still is
+        (0.75, 0.06 * math.log(16), False),  # less than a tenth of the limit
+    ],
+)
+def test_a_bias_is_told_where_it_may_be_all_that_breaks_a_limit(value, bias, told):
     rules = {"layers": [{"match": "*", "kl": 0.7}]}
-    edge = 0.07 * math.log(16)
-    layers = [layer("a", kl_ratio=0.1, kl_bias=edge + 1e-9), layer("b", kl_ratio=0.1, kl_bias=edge - 1e-9)]
-    finding = judged(rules, *layers)["layers.kl"]
-    assert finding.outcome == "kept"
-    assert finding.notes == ("Few samples raise KL by more than a tenth of the limit in a: raise probe.samples.",)
+    finding = judged(rules, layer("a", kl_ratio=value, kl_bias=bias), layer("b", kl_ratio=0.1))["layers.kl"]
+    note = "Few samples raise KL by more than it is above the limit in a: raise probe.samples."
+    assert finding.notes == ((note,) if told else ())
+
+
+def test_noise_is_not_told_where_another_layer_settles_the_verdict():
+    rules = {"layers": [{"match": "*", "kl": 0.7}]}
+    grazing = layer("a", kl_ratio=0.71, kl_stderr=0.01, kl_bias=BIAS)
+    finding = judged(rules, grazing, layer("b", kl_ratio=0.95, kl_stderr=0.01))["layers.kl"]
+    assert (finding.outcome, finding.notes) == ("broken", ())
+    assert [detail.within_noise for detail in finding.details] == [True, False], "the layer keeps its mark"
+    alone = judged(rules, grazing, layer("b", kl_ratio=0.69, kl_stderr=0.01))["layers.kl"]
+    assert alone.notes == (
+        "Within two standard errors of the limit: a.",
+        "Few samples raise KL by more than it is above the limit in a: raise probe.samples.",
+    )
 
 
 def test_a_layer_of_one_filter_has_no_bias():
@@ -341,6 +364,11 @@ def drop_notes(drop: float, interval: tuple[float, float] | None, limit: str = "
     measured = Measurements((), Size(1, 1, 1), accuracy_drop=drop, accuracy_interval=interval, accuracy_samples=398)
     config = records.gate(budgets={"compressed": {"accuracy_drop": limit}})
     return judge(config, measured, records.place_of)[1].notes
+
+
+@pytest.mark.parametrize(("drop", "interval"), [(0.67, (0.64, 0.70)), (-0.02, (-0.03, -0.01))])
+def test_the_size_of_the_evaluation_is_not_told_where_it_could_not_turn_the_verdict(drop, interval) -> None:
+    assert drop_notes(drop, interval) == ()
 
 
 def test_an_evaluation_too_small_for_its_limit_says_which_size_would_do() -> None:

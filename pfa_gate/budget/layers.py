@@ -1,7 +1,7 @@
 """Verdicts on layer budgets: a limit that every layer has to keep."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pfa_gate.budget.against import Asked, Context
@@ -84,7 +84,7 @@ def judge_layers(
     passed = _passed_over(rules, rows, key)
     measured = [row for row in worst if row.finding.observed is not None]
     observed = _texts(measured[0])[0] if measured else ""
-    notes = (*passed, *_refused(judged), *_noise(measured), *(_bias(judged) if key == "kl" else ()))
+    notes = (*passed, *_refused(judged), *_doubts(judged, outcome, key))
     if idle and outcome == "kept":
         return Judgement(words, observed, "not judged", " ".join(idle), details, notes)
     return Judgement(words, observed, outcome, _verdict(outcome, worst, key), details, (*idle, *notes))
@@ -177,15 +177,27 @@ def _texts(row: _Row) -> tuple[str, str]:
     return apart(row.finding.observed or 0.0, row.bound)
 
 
-def _noise(rows: Sequence[_Row]) -> tuple[str, ...]:
-    noisy = [row.layer.name for row in rows if row.finding.within_noise]
-    return (f"Within two standard errors of the limit: {listed(noisy)}.",) if noisy else ()
+def _doubts(judged: Sequence[_Row], outcome: Outcome, key: str) -> Iterator[str]:
+    """Noise and bias, told only where they could turn the verdict on the budget.
+
+    A single layer that is broken beyond doubt settles it. A bias is upward, so what is kept is kept without it too.
+    """
+    told = sorted((row for row in judged if row.finding.observed is not None), key=lambda row: -row.excess)
+    deciding = [row for row in told if row.broken] if outcome == "broken" else told
+    if outcome == "broken" and not all(row.finding.within_noise or _biased(row, key) for row in deciding):
+        return
+    noisy = [row.layer.name for row in deciding if row.finding.within_noise and not row.finding.waived]
+    if noisy:
+        yield f"Within two standard errors of the limit: {listed(noisy)}."
+    biased = [row.layer.name for row in deciding if row.broken and _biased(row, key)]
+    if biased:
+        yield f"Few samples raise KL by more than it is above the limit in {listed(biased)}: raise probe.samples."
 
 
-def _bias(rows: Sequence[_Row]) -> tuple[str, ...]:
-    biased = [row.layer.name for row in rows if _bias_ratio(row.layer) > _BIAS_SHARE * row.bound]
-    fault = "Few samples raise KL by more than a tenth of the limit"
-    return (f"{fault} in {listed(biased)}: raise probe.samples.",) if biased else ()
+def _biased(row: _Row, key: str) -> bool:
+    """Whether the bias of few samples counts beside the limit, and is as much as the value is above it."""
+    bias = _bias_ratio(row.layer)
+    return key == "kl" and bias > _BIAS_SHARE * row.bound and row.excess <= bias
 
 
 def _nothing_judged(rows: Sequence[_Row]) -> str:

@@ -89,13 +89,14 @@ def judge_drop(limit: Limit, measurements: Measurements) -> Judgement:
 
 
 def _resolution(measurements: Measurements, allowed: float) -> Iterator[str]:
-    """Whether the evaluation is large enough for its limit, and for its verdict."""
+    """Where noise could turn the verdict: how far, and how large an evaluation would settle it."""
     if measurements.accuracy_interval is None:
         return
     low, high = measurements.accuracy_interval
     samples, half = measurements.accuracy_samples, (high - low) / 2
-    if low <= allowed <= high:
-        yield f"Within noise: the drop lies between {_points(low)} and {_points(high)} pp (95 %)."
+    if not low <= allowed <= high:
+        return
+    yield f"Within noise: the drop lies between {_points(low)} and {_points(high)} pp (95 %)."
     if half > allowed > 0:
         # The interval narrows with the root of the samples; adjusted ones included, as the interval counts them.
         enough = math.ceil((samples + 2) * (half / allowed) ** 2)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pfa_gate.budget import Finding
 from pfa_gate.budget.wording import amount, percent
 from pfa_gate.gate.account import Findings
-from pfa_gate.report.advice import fewest_cut
+from pfa_gate.report.cuts import fewest_cut
 
 
 def foreseen(verdict: tuple[Finding, ...], findings: Findings) -> tuple[Finding, ...]:
@@ -29,8 +29,16 @@ def _size_of_remedy(finding: Finding, findings: Findings) -> Iterator[str]:
     after = findings.cut.coupling.footprint(keep)
     sizes = (amount(after.parameters), amount(after.bytes, "B"), amount(after.macs))
     share = percent(after.parameters / findings.full.parameters)
-    yield "Cut so far that these layers keep it, the model would have {} parameters ({}), {} and {} MACs.".format(
-        sizes[0], share, *sizes[1:]
+    layers = "those layers keep it that can be cut" if _some_stay(finding, findings, keep) else "these layers keep it"
+    yield "Cut so far that {}, the model would have {} parameters ({}), {} and {} MACs.".format(
+        layers, sizes[0], share, *sizes[1:]
+    )
+
+
+def _some_stay(finding: Finding, findings: Findings, keep: dict[str, int]) -> bool:
+    groups = {layer.name: layer.group for layer in findings.layer_records()}
+    return any(
+        groups[each.layer] not in keep for each in finding.details if each.outcome == "broken" and not each.waived
     )
 
 

@@ -171,7 +171,7 @@ class BudgetItem(pytest.Item):
 
         record = self._gate.record
         helpful = advice(record, finding) if record is not None else ()
-        notes = [f"  {note}" for note in (*finding.notes, *helpful)]
+        notes = [f"  {note}" for note in (*helpful, *finding.notes)]
         lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"]
         return "\n".join(lines)
 

@@ -96,4 +96,4 @@ def _words(record: "Record") -> Iterator[str]:
     for finding in record.budgets:
         if finding.outcome != "kept":
             yield f"{finding.id.removeprefix('layers.')} is {finding.outcome}: {finding.sentence}"
-            yield from (f"  {note}" for note in (*finding.notes, *advice(record, finding)))
+            yield from (f"  {note}" for note in (*advice(record, finding), *finding.notes))

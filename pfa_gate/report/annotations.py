@@ -49,7 +49,7 @@ def _findings(records: Sequence[Record], file: Callable[[str], str]) -> Iterator
 
 
 def _sentences(record: Record, finding: Finding) -> Iterator[str]:
-    for sentence in (finding.sentence, *finding.notes, *advice(record, finding)):
+    for sentence in (finding.sentence, *advice(record, finding), *finding.notes):
         yield _told(sentence)
     yield f"Again: {_told(again(record, finding.id))}"
 

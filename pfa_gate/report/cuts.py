@@ -1,6 +1,7 @@
 """Where each rule would cut a layer's spectrum, read off the record: marks for a picture, nothing is cut by them."""
 
 import math
+from collections.abc import Sequence
 from itertools import accumulate
 
 from pfa_gate.record import LayerRecord
@@ -36,3 +37,31 @@ def energy_cut(layer: LayerRecord, energy: float | None) -> int | None:
 
 def _clamped(count: int, layer: LayerRecord) -> int:
     return max(1, min(count, layer.filters - (layer.inactive or 0)))
+
+
+def fewest_cut(eigenvalues: Sequence[float], limit: float) -> int | None:
+    """The most directions that can stay so that the KL ratio of what stays is within a limit.
+
+    Args:
+        eigenvalues: descending.
+        limit: largest kl_ratio.
+
+    Returns:
+        How many stay; None where not even two do.
+
+    Example:
+        >>> fewest_cut([0.4, 0.4, 0.1, 0.1, 0.0], 0.05)
+        2
+    """
+    for keep in range(len(eigenvalues), 1, -1):
+        if _kl_ratio(eigenvalues[:keep]) <= limit:
+            return keep
+    return None
+
+
+def _kl_ratio(eigenvalues: Sequence[float]) -> float:
+    total = sum(eigenvalues)
+    if total <= 0:
+        return 1.0
+    shares = [value / total for value in eigenvalues if value > 0]
+    return sum(share * math.log(share * len(eigenvalues)) for share in shares) / math.log(len(eigenvalues))

@@ -13,7 +13,7 @@ from pfa_gate.config import load
 from pfa_gate.record import Record
 from pfa_gate.record.baseline import Stamp, entry, text
 from pfa_gate.record.before import subject
-from pfa_gate.report.advice import fewest_cut
+from pfa_gate.report.cuts import fewest_cut
 
 NET = """
 import torch

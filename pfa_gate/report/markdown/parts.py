@@ -80,7 +80,7 @@ def _explained(record: Record, detail: Detail) -> str:
     lines = []
     for finding in findings[: detail.rows]:
         lines.append(f"- {code(finding.id)}: {prose(finding.sentence)}")
-        told = (*finding.notes, *advice(record, finding)) if detail.advice else ()
+        told = (*advice(record, finding), *finding.notes) if detail.advice else ()
         lines += [f"  - {prose(sentence)}" for sentence in told]
     return "\n".join(lines)
 

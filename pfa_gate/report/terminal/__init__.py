@@ -131,7 +131,7 @@ def _budgets(record: Record, look: Look) -> list[Text]:
     lines = _budget_table(findings, look)
     out = [*look.heading("Budgets"), lines[0]]
     for line, finding in zip(lines[1:], findings, strict=True):
-        out += [line, *_explanation(finding, look), *_help(record, finding, look)]
+        out += [line, *_explanation(record, finding, look)]
     return out
 
 
@@ -160,11 +160,12 @@ def _budget_cells(finding: Finding, look: Look) -> list[Text]:
     ]
 
 
-def _explanation(finding: Finding, look: Look) -> list[Text]:
+def _explanation(record: Record, finding: Finding, look: Look) -> list[Text]:
     lines = [line for note in finding.notes for line in look.sentence(note, 3, STYLES["not judged"])]
     if finding.outcome == "kept" and look.verbosity <= 0:
         return lines
-    return [*look.sentence(finding.sentence, 3, QUIET if finding.outcome == "kept" else ""), *lines]
+    fact = look.sentence(finding.sentence, 3, QUIET if finding.outcome == "kept" else "")
+    return [*fact, *_help(record, finding, look), *lines]
 
 
 def _baseline(record: Record, look: Look) -> list[Text]:
