@@ -1,20 +1,20 @@
 """What a model costs: parameters, bytes, multiply-accumulates, and time as a ratio."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pfa_gate.errors import DataError
 from pfa_gate.loading import Batch
 from pfa_gate.loading.blame import raised
 from pfa_gate.loading.device import where
+from pfa_gate.loading.stored import stored
 
 _WARM_UP = 3
 _SHORTEST = 2e-3
@@ -25,7 +25,7 @@ class Cost:
     """What a model costs.
 
     Args:
-        parameters: number of elements, trainable or frozen; shared ones once.
+        parameters: elements of its weights: trainable, frozen or quantized; shared ones once.
         bytes: of the stored weights: parameters and persistent buffers, shared ones once.
         macs: multiply-accumulates of one sample, in convolutions and matrix products.
     """
@@ -35,31 +35,20 @@ class Cost:
     macs: int
 
 
-def cost(model: nn.Module, example: Batch) -> Cost:
+def cost(model: nn.Module, example: Batch, unpacked: Collection[str] = ()) -> Cost:
     """Count what a model costs.
 
     Args:
         model: in eval mode; not changed.
         example: at least one sample.
+        unpacked: names of integer buffers that hold weights, which the forward pass unpacks.
 
     Example:
         >>> cost(nn.Linear(3, 5), Batch((torch.zeros(2, 3),), {}))
         Cost(parameters=20, bytes=80, macs=15)
     """
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(parameters, _stored_bytes(model), macs(model, example))
-
-
-def _stored_bytes(model: nn.Module) -> int:
-    stored: dict[tuple[Any, ...], int] = {}
-    for tensor in model.state_dict(keep_vars=True).values():
-        # Not every entry of a state dict is a tensor: modules may add a state of their own.
-        if isinstance(tensor, Tensor) and tensor.numel():
-            # Weights that are fetched when they are needed have no place in memory yet.
-            place = id(tensor) if tensor.is_meta else tensor.data_ptr()
-            key = (place, tuple(tensor.shape), tensor.stride(), tensor.dtype)
-            stored[key] = tensor.numel() * tensor.element_size()
-    return sum(stored.values())
+    held = stored(model, unpacked)
+    return Cost(held.parameters, held.bytes, macs(model, example))
 
 
 def macs(model: nn.Module, example: Batch) -> int:

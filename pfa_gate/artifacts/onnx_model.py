@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.program import ExportFailedError, check, quiet, reason_of
 from pfa_gate.coupling import Program
-from pfa_gate.coupling.export import writes
+from pfa_gate.coupling.constants import writes
 from pfa_gate.coupling.program import operator_name
 from pfa_gate.surgery.proof import Inputs
 

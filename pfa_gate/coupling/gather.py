@@ -11,9 +11,7 @@ from torch.fx import Node
 from pfa_gate.coupling.flow import Contraction, Flow, Whole
 from pfa_gate.coupling.group import (
     ELSEWHERE,
-    Axis,
     Coupling,
-    Footprint,
     Group,
     Indices,
     Layer,
@@ -23,6 +21,7 @@ from pfa_gate.coupling.group import (
 )
 from pfa_gate.coupling.partition import UNTRACKED, narrowed, varying
 from pfa_gate.coupling.program import operator_name, shape_of
+from pfa_gate.coupling.sizes import Sizes
 
 _KINDS = {"linear": "linear", "addmm": "linear", "matmul": "linear", "mm": "linear", "embedding": "embedding"}
 
@@ -71,7 +70,7 @@ class _Gathering:
             groups=groups,
             layers=tuple(self._layers(named)),
             unknown=tuple(sorted(self.flow.unknown)),
-            volumes=tuple(self._volumes(named)),
+            volumes=tuple(self._sizes(named)),
             program=self.flow.program,
             scattered=tuple(node.name for node in self.flow.scattered),
             normalised=tuple(node.name for node in self.flow.normalised),
@@ -238,49 +237,14 @@ class _Gathering:
 
     # --- sizes
 
-    def _volumes(self, named: Mapping[str, _Cluster]) -> Iterator[Volume]:
+    def _sizes(self, named: Mapping[str, _Cluster]) -> Iterator[Volume]:
         owner = {int(root): (name, len(each.roots)) for name, each in named.items() for root in each.roots}
-        stored = self._stored()
-        for name, size in stored.items():
-            yield Volume(self._axes(name, owner), parameters=size.parameters, bytes=size.bytes, macs=size.macs)
-        for call in self.flow.contractions:
-            if call.weight is None:
-                yield Volume(tuple(_axis(self._roots(axis), owner) for axis in call.axes), macs=call.work)
-            elif call.weight not in stored:
-                yield Volume(self._axes(call.weight, owner), macs=call.work)
-
-    def _stored(self) -> dict[str, Footprint]:
-        """What one element of each stored tensor costs; tied tensors count once, under the name the graph reads."""
-        exported = self.flow.program.exported
-        trained = set(exported.graph_signature.parameters)
-        work = {weight: sum(call.work for call in calls) for weight, calls in self._calls.items()}
-        names: dict[tuple[int, int], str] = {}
-        for name, tensor in exported.state_dict.items():
-            names.setdefault((tensor.data_ptr(), tensor.numel()) if tensor.numel() else (id(tensor), 0), name)
-        return {
-            name: Footprint(int(name in trained), exported.state_dict[name].element_size(), work.get(name, 0))  # type: ignore[arg-type]
-            for name in names.values()
-        }
-
-    def _axes(self, name: str, owner: Mapping[int, tuple[str, int]]) -> tuple[Axis, ...]:
-        touched = {touch.axis: touch.roots for touch in self._touches if touch.parameter == name}
-        tensors = {**self.flow.program.exported.state_dict, **self.flow.program.tensors}
-        shape = tensors[name].shape
-        return tuple(
-            _axis(touched[axis], owner) if axis in touched else Axis(int(size), {}) for axis, size in enumerate(shape)
-        )
-
-
-def _axis(roots: Indices, owner: Mapping[int, tuple[str, int]]) -> Axis:
-    values, counts = np.unique(roots, return_counts=True)
-    fixed, shares = 0, dict[str, float]()
-    for root, count in zip(values.tolist(), counts.tolist(), strict=True):
-        if root in owner:
-            name, width = owner[root]
-            shares[name] = shares.get(name, 0.0) + count / width
-        else:
-            fixed += count
-    return Axis(fixed, shares)
+        touched: dict[str, dict[int, Indices]] = {}
+        for touch in self._touches:
+            if touch.parameter is not None:
+                touched.setdefault(touch.parameter, {})[touch.axis] = touch.roots
+        free = {name for name, cluster in named.items() if cluster.frozen is None}
+        return Sizes(self.flow, touched, owner, free).volumes()
 
 
 def layer_of(weight: str) -> str:

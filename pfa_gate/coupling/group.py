@@ -1,6 +1,6 @@
 """What a trace gives: groups of filters that live or die together, and what a network of them costs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -85,15 +85,28 @@ class Axis:
 
 @dataclass(frozen=True)
 class Volume:
-    """A product of axis lengths, times a weight for parameters, bytes or multiply-adds."""
+    """A product of axis lengths, times a weight for parameters, bytes or multiply-adds.
+
+    Attributes:
+        axes: the lengths.
+        parameters, bytes, macs: of one element.
+        once_cut: counts only where one of these groups is cut; none: always.
+        until_cut: counts no more where in each of these sets a group is cut; none: always.
+    """
 
     axes: tuple[Axis, ...]
     parameters: int = 0
     bytes: int = 0
     macs: float = 0.0
+    once_cut: frozenset[str] = frozenset()
+    until_cut: tuple[frozenset[str], ...] = ()
 
-    def size(self, keep: Mapping[str, int]) -> float:
-        """Elements left."""
+    def size(self, keep: Mapping[str, int], cut: Collection[str] = ()) -> float:
+        """Elements left when each group keeps so many filters, and these groups are cut."""
+        if self.once_cut and self.once_cut.isdisjoint(cut):
+            return 0.0
+        if self.until_cut and not any(groups.isdisjoint(cut) for groups in self.until_cut):
+            return 0.0
         result = 1.0
         for axis in self.axes:
             result *= axis.length(keep)
@@ -166,8 +179,10 @@ class Coupling:
 
     def footprint(self, keep: Mapping[str, int] | None = None) -> Footprint:
         """Exact size of the network when each group keeps `keep[group]` filters; groups not named stay whole."""
-        widths = {group.name: group.width for group in self.groups} | dict(keep or {})
-        sizes = [(volume, volume.size(widths)) for volume in self.volumes]
+        whole = {group.name: group.width for group in self.groups}
+        widths = whole | dict(keep or {})
+        cut = {name for name, width in whole.items() if widths[name] < width}
+        sizes = [(volume, volume.size(widths, cut)) for volume in self.volumes]
         return Footprint(
             parameters=round(sum(volume.parameters * size for volume, size in sizes)),
             bytes=round(sum(volume.bytes * size for volume, size in sizes)),

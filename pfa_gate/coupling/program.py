@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Graph, Node
@@ -40,6 +40,9 @@ class Program:
         constants: values of the nodes that depend on parameters alone, computed once.
         dynamic: whether it runs at any batch size.
         instead: dtypes and devices that the graph's arguments name, and what is meant by them now.
+        stored: the model whose program this is, where the one that was given computes some of its weights: in its
+            place a module that stores them; else None.
+        unpacked: names of the given model's integer buffers that hold weights.
     """
 
     exported: ExportedProgram
@@ -48,6 +51,8 @@ class Program:
     constants: Mapping[Node, Any] = field(repr=False)
     dynamic: bool = True
     instead: Mapping[Any, Any] = field(default_factory=dict)
+    stored: nn.Module | None = field(default=None, repr=False)
+    unpacked: frozenset[str] = frozenset()
 
     def on(self, device: torch.device) -> "Program":
         """The same program with its tensors on a device; itself if they are there."""

@@ -1,6 +1,6 @@
 """From a loaded model to all that can be found out about it: spectra, and a smaller model where one can be proved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from pfa_gate.config import GateConfig
@@ -52,8 +52,8 @@ def probed(
     hands: Hands = ALONE,
 ) -> tuple[tuple[Layer, ...], Cost, Spectra]:
     """The layers that pfa.yaml chooses, what the full model costs, and the spectra, from one pass over the probe."""
-    _, coupling = traced
-    layers, full = _chosen(config, subject, stages, coupling.layers)
+    program, coupling = traced
+    layers, full = _chosen(config, subject, stages, coupling.layers, program.unpacked)
     with stages.stage("probing", "probe", "data"):
         moments = hands.moments(Work(config, subject, layers, traced), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
@@ -71,11 +71,11 @@ def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason:
 
 
 def _chosen(
-    config: GateConfig, subject: Subject, stages: Stages, layers: Sequence[Layer]
+    config: GateConfig, subject: Subject, stages: Stages, layers: Sequence[Layer], unpacked: Collection[str] = ()
 ) -> tuple[tuple[Layer, ...], Cost]:
     with stages.stage("choosing layers", "layers"):
         chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude)
-        return chosen, cost(subject.model, subject.example)
+        return chosen, cost(subject.model, subject.example, unpacked)
 
 
 def _counted(config: GateConfig, subject: Subject, stages: Stages) -> Iterator[Batch]:

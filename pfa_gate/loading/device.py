@@ -1,6 +1,5 @@
 """Where a model runs: the device that pfa.yaml names, and what it takes to be measured there as on the CPU."""
 
-import copy
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from torch.fx import GraphModule
 
 from pfa_gate.errors import ConfigError
 from pfa_gate.loading.batch import Batch
+from pfa_gate.loading.copying import deep_copy
 from pfa_gate.loading.wrappers import uncompiled
 
 CPU = torch.device("cpu")
@@ -112,9 +112,7 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
     for tensor in _tensors(model):
         sent = tensor.detach().to(device)
         moved[id(tensor)] = nn.Parameter(sent, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else sent
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
-        there = copy.deepcopy(model, moved)
+    there = deep_copy(model, moved)
     retell(there, {where(model): device})
     return there
 

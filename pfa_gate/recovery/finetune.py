@@ -8,7 +8,7 @@ from torch import nn
 
 from pfa_gate.errors import FactoryError
 from pfa_gate.loading.blame import raised
-from pfa_gate.recovery.copying import copied
+from pfa_gate.loading.copying import copied
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]
 

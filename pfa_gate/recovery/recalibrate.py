@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pfa_gate.coupling import inputs_of
+from pfa_gate.loading.copying import copied
 from pfa_gate.loading.device import inputs_on, where
-from pfa_gate.recovery.copying import copied
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, int]:

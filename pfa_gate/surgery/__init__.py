@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from pfa_gate.coupling import inputs_of, trace
@@ -14,7 +15,7 @@ from pfa_gate.errors import SurgeryError
 from pfa_gate.surgery.constant import Folded, fold_constants, removed_and_inactive
 from pfa_gate.surgery.cut import narrow
 from pfa_gate.surgery.plan import Kept, plan
-from pfa_gate.surgery.proof import Inputs, Proof, floating, prove
+from pfa_gate.surgery.proof import TOLERANCE, Inputs, Proof, difference, floating, prove
 from pfa_gate.surgery.reference import Silenced
 from pfa_gate.surgery.remains import Remains
 from pfa_gate.surgery.rewrite import rewrite
@@ -86,14 +87,28 @@ def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
 
 
 def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -> Compressed:
-    """Cut every group in `keep` whose cut can be proved; put the others back and say why."""
+    """Cut every group in `keep` whose cut can be proved; put the others back and say why.
+
+    A model that computes its weights in each forward pass is cut as its program, in which they are stored.
+    """
     with borrowed(model):
+        _require_same(model, coupling, inputs)
         trial = _Trial(model, coupling, dict(keep), inputs)
         good, reasons = _provable(trial, sorted(keep))
         attempt = trial.attempt(good)
     if isinstance(attempt, str):
         raise SurgeryError(f"No cut of this model can be proved exact: {attempt}.")
     return replace(attempt, put_back=reasons)
+
+
+def _require_same(model: nn.Module, coupling: Coupling, inputs: Inputs) -> None:
+    """Where the model computes its weights: the one that stores them, and is cut in its place, equals it."""
+    stored = coupling.program.stored
+    if stored is None or stored is model:
+        return
+    error = difference(stored, model, inputs)
+    if not error <= TOLERANCE[torch.float32]:
+        raise SurgeryError(f"With its computed weights stored, the model is off by {error:.1e}.")
 
 
 @dataclass(frozen=True)
@@ -114,8 +129,11 @@ class _Trial:
     def _attempt(self, names: tuple[str, ...]) -> "Compressed | str":
         keep = {name: self.keep[name] for name in names}
         kept = plan(self.coupling, keep)
-        silenced = Silenced(self.model, self.coupling, kept, Remains(self.coupling, keep))
-        in_place = self._proved("module", lambda: narrow(self.model, kept).eval(), silenced)
+        stored = self.coupling.program.stored
+        silenced = Silenced(stored or self.model, self.coupling, kept, Remains(self.coupling, keep))
+        in_place: Compressed | str = "it computes its weights"
+        if stored is None:
+            in_place = self._proved("module", lambda: narrow(self.model, kept).eval(), silenced)
         if isinstance(in_place, Compressed):
             return in_place
         by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remains, kept), silenced)

@@ -7,7 +7,6 @@ its biases and the filters silenced equals the untouched model, and this is prov
 PYTEST_DONT_REWRITE
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from torch.fx import Node
 from pfa_gate.coupling.group import Coupling, Group, Indices, Layer
 from pfa_gate.coupling.program import operator_name
 from pfa_gate.errors import SurgeryError
+from pfa_gate.loading.copying import copied
 from pfa_gate.surgery.cut import silence
 from pfa_gate.surgery.plan import plan
 from pfa_gate.surgery.proof import Inputs, Proof, compare
@@ -58,6 +58,7 @@ def fold_constants(
     Returns:
         The model to cut instead, or None where no filter can be folded exactly.
     """
+    model = coupling.program.stored or model
     values = _inputs_of_readers(coupling, inputs)
     served = {layer.name for layer in coupling.layers if _takes_a_bias(model, layer)}
     best: Folded | None = None
@@ -89,7 +90,7 @@ def _proved(
     if any(not len(left) for left in keep.values()):
         return None
     try:
-        proof = compare(silence(copy.deepcopy(shifted), plan(coupling, keep)), model, inputs)
+        proof = compare(silence(copied(shifted), plan(coupling, keep)), model, inputs)
     except SurgeryError:
         return None
     return Folded(shifted, filters, proof) if proof.passed else None
@@ -192,7 +193,7 @@ def _pads(call: Node) -> bool:
 
 
 def _shifted(model: nn.Module, shifts: Mapping[str, Tensor]) -> nn.Module:
-    shifted = copy.deepcopy(model)
+    shifted = copied(model)
     with torch.no_grad():
         for name, gain in shifts.items():
             layer: Any = shifted.get_submodule(name)

@@ -1,8 +1,6 @@
 """The proof: on the example and on random inputs, the compressed model equals the silenced one."""
 
-import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling.program import halves
 from pfa_gate.errors import SurgeryError
+from pfa_gate.loading.copying import copied
 from pfa_gate.loading.device import retell
 from pfa_gate.surgery.reference import Forward, Silenced
 
@@ -69,7 +68,26 @@ def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
         SurgeryError: one of them does not run.
     """
     dtype = torch.float32
-    return _proof(smaller, _outputs(lambda: _duplicate(reference).to(dtype), inputs, dtype), inputs, dtype)
+    return _proof(smaller, _outputs(lambda: copied(reference).to(dtype), inputs, dtype), inputs, dtype)
+
+
+def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
+    """Largest difference of two models' outputs on `inputs` and random inputs like them, as they are, relative.
+
+    Raises:
+        SurgeryError: one of them does not run.
+
+    Example:
+        >>> difference(nn.ReLU(), nn.ReLU(), ((torch.randn(2, 3),), {}))
+        0.0
+    """
+    outputs, reference = (_outputs(lambda model=model: model, inputs, None) for model in (one, other))
+    for found in (outputs, reference):
+        if isinstance(found, Exception):
+            raise SurgeryError(f"The model does not run on its own example: {_first_line(found)}") from found
+    assert not isinstance(outputs, Exception)
+    assert not isinstance(reference, Exception)
+    return max(_distance(first, second) for first, second in zip(outputs, reference, strict=True))
 
 
 def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs: Inputs, dtype: torch.dtype) -> Proof:
@@ -77,17 +95,11 @@ def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs
         raise SurgeryError(
             f"The silenced model does not run on its own example: {_first_line(reference)}"
         ) from reference
-    outputs = _outputs(lambda: _wide(_duplicate(smaller), dtype), inputs, dtype)
+    outputs = _outputs(lambda: _wide(copied(smaller), dtype), inputs, dtype)
     if isinstance(outputs, Exception):
         raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
     error = max(_distance(one, other) for one, other in zip(outputs, reference, strict=True))
     return Proof(error, TOLERANCE[dtype], str(dtype).removeprefix("torch."), 1 + RANDOM_INPUTS)
-
-
-def _duplicate(model: nn.Module) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
-        return copy.deepcopy(model)
 
 
 def _wide(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -96,8 +108,8 @@ def _wide(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model.to(dtype)
 
 
-def _outputs(build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype) -> list[list[Tensor]] | Exception:
-    """Floating outputs on each input; an exception is a value here, for the caller to judge."""
+def _outputs(build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype | None) -> list[list[Tensor]] | Exception:
+    """Floating outputs on each input, in `dtype` if one is given; an exception is a value, for the caller to judge."""
     try:
         forward = build()
         with torch.no_grad():
@@ -113,9 +125,9 @@ def floating(outputs: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def _variants(inputs: Inputs, dtype: torch.dtype) -> Iterator[Inputs]:
+def _variants(inputs: Inputs, dtype: torch.dtype | None) -> Iterator[Inputs]:
     generator = torch.Generator().manual_seed(0)
-    yield _mapped(inputs, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf)
+    yield _mapped(inputs, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() and dtype else leaf)
     for _ in range(RANDOM_INPUTS):
         yield _mapped(inputs, lambda leaf: _random_like(leaf, dtype, generator))
 
@@ -125,12 +137,12 @@ def _mapped(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     return mapped
 
 
-def _random_like(leaf: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+def _random_like(leaf: Tensor, dtype: torch.dtype | None, generator: torch.Generator) -> Tensor:
     """Noise of the example's own mean and spread; integers are drawn from the example's own values."""
     if leaf.is_floating_point():
         noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
         spread = leaf.double().std() if leaf.numel() > 1 else torch.tensor(1.0)
-        return (noise * (spread + 1e-3) + leaf.double().mean()).to(dtype)
+        return (noise * (spread + 1e-3) + leaf.double().mean()).to(dtype or leaf.dtype)
     if leaf.dtype == torch.bool or not leaf.numel():
         return leaf
     return leaf.reshape(-1)[torch.randint(leaf.numel(), leaf.shape, generator=generator)]

@@ -7,7 +7,6 @@ program, silenced, with that normalisation taken over the channels that are left
 PYTEST_DONT_REWRITE
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from pfa_gate.coupling.constants import FOLDED
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import Program, operator_name
+from pfa_gate.loading.copying import copied
 from pfa_gate.loading.device import meant
 from pfa_gate.surgery.cut import silence, zeroed
 from pfa_gate.surgery.plan import Kept
@@ -38,12 +39,12 @@ class Silenced:
     @property
     def by_graph(self) -> bool:
         """Whether the exported program must stand for the model."""
-        return any(name.startswith("folded:") for name in self.kept) or bool(self._redefined())
+        return any(name.startswith(FOLDED) for name in self.kept) or bool(self._redefined())
 
     def forward(self, dtype: torch.dtype) -> Forward:
         """The silenced model as a function, its floating tensors in `dtype`."""
         if not self.by_graph:
-            return silence(copy.deepcopy(self.model).eval(), self.kept).to(dtype)
+            return silence(copied(self.model), self.kept).to(dtype)
         program = _silent_program(self.coupling.program, self.kept, dtype)
         instead = self._redefined()
         return lambda *args, **kwargs: program.run(args, kwargs, instead=instead)
@@ -106,7 +107,7 @@ def _constants(program: Program, kept: Kept, dtype: torch.dtype) -> dict[Node, A
     }
     constants: dict[Node, Any] = {}
     for node, value in program.constants.items():
-        axes = kept.get(f"folded:{node.name}")
+        axes = kept.get(f"{FOLDED}{node.name}")
         if axes is not None:
             constants[node] = _at(zeroed(value, axes), dtype)
         else:

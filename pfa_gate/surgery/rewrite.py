@@ -4,14 +4,15 @@ A forward that writes widths into its code (`view(B, 2, C // 2, …)`) cannot ru
 can, once every operator's shape arguments follow what is left of its values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.coupling.export import origin, writes
+from pfa_gate.coupling.computed import drop_dead, drop_unread, sources_of, unlifted
+from pfa_gate.coupling.constants import FOLDED, origin, writes
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.surgery.arguments import rewrite_node, stored
@@ -33,11 +34,8 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
         SurgeryError: an operator's arguments cannot follow.
     """
     program = coupling.program
-    origin = program.exported.module(check_guards=False)
-    graph = origin.graph  # the exporter's own copy
-    graph._tracer_cls = None  # the exporter's tracer takes part in no unpickling: another rank could not read the model
-    smaller = GraphModule(origin, graph)
-    _register_constants(smaller)
+    smaller = unlifted(program)
+    graph = smaller.graph
     _own_tensors(smaller, kept)
     sources = {node.name: node for node in program.exported.graph.nodes}
     for node in list(graph.nodes):
@@ -46,24 +44,13 @@ def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
             if node.name in coupling.scattered:
                 _scatter_operands(node, sources[node.name], remains)
     _bake_constants(smaller, coupling, kept)
+    drop_dead(smaller, {node.name for node in program.constants})
     graph.eliminate_dead_code()
-    _drop_unread(smaller)
+    drop_unread(smaller)
     graph.lint()
     smaller.recompile()
     vars(smaller)["kept"] = kept
     return smaller
-
-
-def _register_constants(module: GraphModule) -> None:
-    """Tensors that the model keeps as plain attributes become buffers, so that they are cut, moved and stored too."""
-    for node in module.graph.nodes:
-        if node.op != "get_attr":
-            continue
-        owner_name, _, attribute = str(node.target).rpartition(".")
-        owner = module.get_submodule(owner_name)
-        if isinstance(vars(owner).get(attribute), Tensor):
-            tensor = vars(owner).pop(attribute)
-            owner.register_buffer(attribute, tensor, persistent=True)
 
 
 def _own_tensors(module: GraphModule, kept: Kept) -> None:
@@ -82,17 +69,6 @@ def _own_tensors(module: GraphModule, kept: Kept) -> None:
                     table[attribute] = seen[id(tensor)]  # type: ignore[assignment]
 
 
-def _drop_unread(module: GraphModule) -> None:
-    """Tensors that no node reads any more, such as a table whose looked-up rows are stored now."""
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for owner_name, owner in module.named_modules():
-        for table in (owner._parameters, owner._buffers):
-            for attribute, tensor in list(table.items()):
-                counted = tensor is not None and tensor.is_floating_point()  # not the counter of a batch norm
-                if counted and (f"{owner_name}.{attribute}" if owner_name else attribute) not in read:
-                    del table[attribute]
-
-
 def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
     fresh = tensor.detach().clone()
     for axis, indices in axes.items():
@@ -104,7 +80,7 @@ def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
 
 def _drop_writers(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
     """What was written into a constant in place is in its stored value already."""
-    baked = {node for node in coupling.program.constants if f"folded:{node.name}" in kept}
+    baked = {node for node in coupling.program.constants if f"{FOLDED}{node.name}" in kept}
     writers = {node.name for node in coupling.program.constants if writes(node) and origin(node) in baked}
     for node in reversed(list(module.graph.nodes)):
         if node.name in writers and not node.users:
@@ -116,16 +92,25 @@ def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None
     _drop_writers(module, coupling, kept)
     values = {node.name: value for node, value in coupling.program.constants.items()}
     for node in list(module.graph.nodes):
-        axes = kept.get(f"folded:{node.name}")
+        axes = kept.get(f"{FOLDED}{node.name}")
         if axes is None:
             continue
         name = f"constant_{node.name}"
-        module.register_buffer(name, _cut(values[node.name], axes))
+        _register_constant(module, name, _cut(values[node.name], axes), sources_of(coupling.program, node.name))
         with module.graph.inserting_before(node):
             stored = module.graph.get_attr(name)
         stored.meta = dict(node.meta)
         node.replace_all_uses_with(stored)
         module.graph.erase_node(node)
+
+
+def _register_constant(module: GraphModule, name: str, value: Tensor, sources: Sequence[str]) -> None:
+    """What was computed from parameters is a parameter; from stored buffers, one of these; else nothing to store."""
+    trained = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    if value.is_floating_point() and not trained.isdisjoint(sources):
+        module.register_parameter(name, nn.Parameter(value))
+    else:
+        module.register_buffer(name, value, persistent=bool(sources))
 
 
 def _scatter_operands(node: Node, source: Node, remains: Remains) -> None:

@@ -1,0 +1,128 @@
+"""What each stored tensor and each product costs, as products of axis lengths that groups of filters share."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.coupling.computed import held_nodes, sources_of
+from pfa_gate.coupling.constants import FOLDED
+from pfa_gate.coupling.flow import Flow
+from pfa_gate.coupling.group import Axis, Footprint, Indices, Volume
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a traced network stores and computes.
+
+    Attributes:
+        flow: the finished trace.
+        touched: for each tensor and axis that carries filters, the root of each index.
+        owner: root -> the group it belongs to, and that group's width.
+        free: the groups that may be cut.
+    """
+
+    flow: Flow
+    touched: Mapping[str, Mapping[int, Indices]]
+    owner: Mapping[int, tuple[str, int]]
+    free: Collection[str]
+
+    def volumes(self) -> Iterator[Volume]:
+        """The terms of the footprint."""
+        stored = self._stored()
+        for name, size in stored.items():
+            until = self._replaced.get(name, ())
+            yield Volume(self._axes(name), size.parameters, size.bytes, size.macs, until_cut=until)
+        for name, groups in self._computed.items():
+            size = self._computed_size(name)
+            yield Volume(self._axes(name), size.parameters, size.bytes, once_cut=groups)
+        for call in self.flow.contractions:
+            if call.weight is None:
+                axes = tuple(self._axis(self.flow.sets.canonical(axis).numpy()) for axis in call.axes)
+                yield Volume(axes, macs=call.work)
+            elif call.weight not in stored:
+                yield Volume(self._axes(call.weight), macs=call.work)
+
+    def _stored(self) -> dict[str, Footprint]:
+        """What one element of each stored tensor costs; tied tensors count once, under the name the graph reads."""
+        exported = self.flow.program.exported
+        trained = set(exported.graph_signature.parameters)
+        work: dict[str | None, float] = {}
+        for call in self.flow.contractions:
+            work[call.weight] = work.get(call.weight, 0.0) + call.work
+        names: dict[tuple[int, int], str] = {}
+        for name, tensor in exported.state_dict.items():
+            names.setdefault((tensor.data_ptr(), tensor.numel()) if tensor.numel() else (id(tensor), 0), name)
+        return {
+            name: Footprint(int(name in trained), exported.state_dict[name].element_size(), work.get(name, 0))  # type: ignore[arg-type]
+            for name in names.values()
+        }
+
+    # --- constants that are stored, in place of what they are computed from, once they are cut
+
+    @cached_property
+    def _computed(self) -> dict[str, frozenset[str]]:
+        """Constants along which filters run that may be cut, and the groups of these filters."""
+        found = {name: self._groups(name) for name in self.touched if name.startswith(FOLDED)}
+        return {name: groups for name, groups in found.items() if groups}
+
+    def _groups(self, name: str) -> frozenset[str]:
+        roots = {int(root) for axis in self.touched[name].values() for root in np.unique(axis)}
+        return frozenset(self.owner[root][0] for root in roots if root in self.owner) & frozenset(self.free)
+
+    def _computed_size(self, name: str) -> Footprint:
+        program = self.flow.program
+        sources = sources_of(program, name.removeprefix(FOLDED))
+        trained = any(source in program.exported.graph_signature.parameters for source in sources)
+        return Footprint(int(trained), program.tensors[name].element_size() if sources else 0, 0)
+
+    @cached_property
+    def _replaced(self) -> dict[str, tuple[frozenset[str], ...]]:
+        """Stored tensors that nothing but such constants is computed from, and when each of them is cut."""
+        program = self.flow.program
+        computed = {name.removeprefix(FOLDED): groups for name, groups in self._computed.items()}
+        found: dict[str, tuple[frozenset[str], ...]] = {}
+        for node, name in held_nodes(program).items():
+            readers = _readers(node, computed, program.constants)
+            if readers and None not in readers:
+                found[name] = tuple(computed[reader] for reader in sorted(filter(None, readers)))
+        return found
+
+    # --- lengths
+
+    def _axes(self, name: str) -> tuple[Axis, ...]:
+        tensors: Mapping[str, Tensor] = {**self.flow.program.exported.state_dict, **self.flow.program.tensors}
+        axes = self.touched.get(name, {})
+        return tuple(
+            self._axis(axes[axis]) if axis in axes else Axis(int(size), {})
+            for axis, size in enumerate(tensors[name].shape)
+        )
+
+    def _axis(self, roots: Indices) -> Axis:
+        values, counts = np.unique(roots, return_counts=True)
+        fixed, shares = 0, dict[str, float]()
+        for root, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if root in self.owner:
+                name, width = self.owner[root]
+                shares[name] = shares.get(name, 0.0) + count / width
+            else:
+                fixed += count
+        return Axis(fixed, shares)
+
+
+def _readers(node: Node, computed: Collection[str], constants: Collection[Node]) -> set[str | None]:
+    """The first of these constants on each way from a stored tensor; None where a way leads past them."""
+    found: set[str | None] = set()
+    waiting = list(node.users)
+    while waiting:
+        user = waiting.pop()
+        if user.name in computed:
+            found.add(user.name)
+        elif user in constants:
+            waiting.extend(user.users)
+        else:
+            found.add(None)
+    return found
