@@ -132,7 +132,8 @@ def drop_dead(module: GraphModule, names: Collection[str]) -> None:
     while late := [node for node in writers if node not in live and _memory(node) in live]:
         live |= _above(late)
     for node in reversed(nodes):
-        if node.name in names and node not in live:
+        gone = node.op == "get_attr" and not node.users
+        if gone or (node.name in names and node not in live):
             module.graph.erase_node(node)
 
 
