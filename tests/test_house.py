@@ -22,6 +22,7 @@ SOURCES = sorted((ROOT / "pfa_gate").rglob("*.py"))
 MODULES = ["pfa_gate", *(module.name for module in pkgutil.walk_packages(pfa_gate.__path__, "pfa_gate."))]
 LIGHT = (
     "errors",
+    "files",
     "config",
     "ranks",
     "budget",

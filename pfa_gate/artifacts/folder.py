@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import sweep, unfinished_folder
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of `folder` when all went well, and vanishes when not.
+
+    What a run that was killed has left beside it is removed once all went well.
 
     Raises:
         ArtifactError: the disk is full, or the folder cannot be written.
@@ -23,10 +25,11 @@ def replacing(folder: Path) -> Iterator[Path]:
     fresh = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        fresh = unfinished_folder(f".{folder.name}", folder.parent)
         yield fresh
         _open_to_readers(fresh)
         _swap(fresh, folder)
+        sweep(folder.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(
@@ -70,7 +73,7 @@ def _swap(fresh: Path, folder: Path) -> None:
     if not folder.exists():
         os.replace(fresh, folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    old = unfinished_folder(f".{folder.name}-old", folder.parent)
     os.replace(folder, old / folder.name)
     try:
         os.replace(fresh, folder)

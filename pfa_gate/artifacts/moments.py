@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors.numpy import save_file
 
 from pfa_gate.covariance import Moments
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import replacing_file, sweep
 from pfa_gate.record import Probe
 
 _HEAD, _VERSION = "pfa_gate.moments", 1
@@ -59,18 +58,13 @@ def write_part(path: Path, part: Part) -> None:
     head = {key: value for key, value in vars(part).items() if key != "moments"}
     head |= {"version": _VERSION, "probe": vars(part.probe), "versions": dict(part.versions)}
     metadata = {_HEAD: json.dumps(head | {"seal": _seal(head, arrays)}, sort_keys=True)}
-    unfinished = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-        unfinished = Path(name)
-        save_file(arrays, unfinished, metadata)
-        unfinished.chmod(0o644)
-        os.replace(unfinished, path)
+        with replacing_file(path) as fresh:
+            save_file(arrays, fresh, metadata)
+            fresh.chmod(0o644)
+        sweep(path.parent)
     except (OSError, SafetensorError) as error:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         remedy = "Free some space, or name another file with --output."
         raise ArtifactError(f"The moments cannot be written to {path}: {reason}.", remedy=remedy) from error

@@ -1,11 +1,12 @@
 """The files of a study: its record, its tables and its plot."""
 
 import os
-import tempfile
+import shutil
 from pathlib import Path
 
 from pfa_gate.artifacts.folder import shown
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.record.study import Study, dumps_study
 from pfa_gate.report.study import markdown, svg
 
@@ -26,11 +27,15 @@ def write_study(folder: Path, study: Study) -> tuple[str, ...]:
     texts = {"study.json": dumps_study(study), "study.md": markdown(study), "study.svg": svg(study)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".study-", dir=folder) as fresh:
+        fresh = unfinished_folder(".study", folder)
+        try:
             for name, text in texts.items():
-                (Path(fresh) / name).write_text(text, encoding="utf-8", newline="\n")
+                (fresh / name).write_text(text, encoding="utf-8", newline="\n")
             for name in texts:
-                os.replace(Path(fresh) / name, folder / name)
+                os.replace(fresh / name, folder / name)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        sweep(folder)
     except OSError as error:
         raise ArtifactError(
             f"The study cannot be written to {folder}: {error.strerror or error}.",

@@ -19,11 +19,12 @@ _CODES = {"utf-16": "UTF-16", "utf-8-sig": "UTF-8"}
 
 @dataclass(frozen=True)
 class Document:
-    """A config that holds: its gates by name, and where each value stands in the file."""
+    """A config that holds: its gates by name, where each value stands in the file, and the bytes that were read."""
 
     path: Path
     gates: dict[str, GateConfig]
     reading: Reading
+    content: bytes = b""
 
     def place(self, *keys: str | int) -> Place:
         """Place of a path, or of its nearest ancestor that exists.
@@ -66,12 +67,13 @@ def load(path: Path | str, root: Path | None = None) -> Document:
           Write one, or name another with --pfa-config.
     """
     file = Path(path).absolute()
-    text = _decoded(file, _bytes(file, str(path)))
+    content = _bytes(file, str(path))
+    text = _decoded(file, content)
     reading = read(text)
     gates, complaints = ({}, reading.complaints) if reading.data is None else validate(reading, project_of(file, root))
     if complaints:
         raise config_error(file, source_lines(text), complaints)
-    return Document(file, gates, reading)
+    return Document(file, gates, reading, content)
 
 
 def _bytes(file: Path, shown: str) -> bytes:

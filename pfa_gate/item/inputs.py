@@ -1,4 +1,4 @@
-"""All that a gate's verdict depends on, as one digest: the same digest, the same verdict.
+"""What a gate's verdict is known to depend on before its code is loaded, as one digest.
 
 PYTEST_DONT_REWRITE
 """
@@ -7,17 +7,21 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.machinery import PathFinder
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from pfa_gate.config import Document, GateConfig
+from pfa_gate.config.paths import importable
 from pfa_gate.config.sections import SELECTIONS, DistillStep, FinetuneStep, Step
 from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ConfigError
-from pfa_gate.item.sources import Sources, sources
+from pfa_gate.item.code import Code
+from pfa_gate.item.imports import state
 
 _VERSIONS = ("pfa-gate", "torch", "numpy")
 _ARRAYS = (".npy", ".npz", ".safetensors")
@@ -26,19 +30,21 @@ _HERE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a verdict depends on.
+    """What a verdict is known to depend on before anything is loaded.
 
     Attributes:
-        digest: of every input that is a file or a version; empty where one cannot be read.
-        open: why the verdict may depend on more than that, so that it holds for one run only; empty if not.
+        digest: of every such input; empty where one cannot be read.
+        open: why the verdict may depend on more than files, so that it holds for one run only; empty if not.
+        stamps: what the system says of each file; the same twice means that nobody wrote it in between.
     """
 
     digest: str
     open: str = ""
+    stamps: tuple[tuple[int, ...], ...] = ()
 
 
 def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
-    """Digest the inputs of a gate.
+    """Digest the inputs of a gate that are known beforehand; of the config, the bytes that `document` was read from.
 
     Args:
         document: the config.
@@ -49,24 +55,30 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
         ConfigError: a glob under `watch` matches no file.
     """
     config, folder = document.gate(gate), document.path.parent
-    # The whole config: a verdict names lines of it.
-    files = [document.path, *_named(config, folder), *_watched(document, config, folder)]
-    code = sources(_references(config), folder)
     facts = {
-        "gate": [str(document.path), gate, os.getcwd()],
+        # The whole config: a verdict names lines of it.
+        "gate": [str(document.path), hashlib.sha256(document.content).hexdigest(), gate, os.getcwd()],
         "context": dict(context),
         "ended": [waiver.until < date.today() for waiver in config.allow],
-        "versions": _versions(code),
+        "versions": _versions(),
         "devices": _devices(),
         "plugins": _plugins(),
     }
-    try:
-        hashes = {str(path): _digest(path) for path in sorted({*files, *code.files})}
-    except OSError as error:
-        return Inputs("", f"{error.filename} cannot be read")
+    states = {str(path): state(path) for path in sorted({*_named(config, folder), *watched(document, gate)})}
+    hashes = {path: found.sha256 for path, found in states.items() if found is not None}
+    if len(hashes) < len(states):
+        missing = next(path for path, found in states.items() if found is None)
+        return Inputs("", f"{missing} cannot be read")
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return Inputs(digest, _open(config) or _elsewhere(config, code))
+    stamps = tuple(found.stamp for found in states.values() if found is not None)
+    return Inputs(digest, _open(config) or _elsewhere(config, folder), stamps)
+
+
+def code(document: Document, gate: str) -> Code:
+    """What is to be known of the code of a gate."""
+    config = document.gate(gate)
+    return Code(_references(config), document.path.parent, document.content, tuple(watched(document, gate)))
 
 
 def _devices() -> list[str]:
@@ -76,10 +88,19 @@ def _devices() -> list[str]:
     return [os.environ.get("CUDA_VISIBLE_DEVICES", "all"), *names]
 
 
-def _elsewhere(config: GateConfig, code: Sources) -> str:
+def _elsewhere(config: GateConfig, folder: Path) -> str:
     """Which reference only another package's hook can answer; empty for none."""
-    strange = [name for name in _references(config) if code.packages.get(name.partition(":")[0], _HERE) is None]
+    with importable(folder):
+        strange = [name for name in _references(config) if not _findable(name.rpartition(":")[0])]
     return f"{strange[0]} comes from another package" if strange else ""
+
+
+def _findable(module: str) -> bool:
+    top = module.partition(".")[0]
+    try:
+        return module.endswith(".py") or top in sys.modules or PathFinder.find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _plugins() -> list[str]:
@@ -108,12 +129,17 @@ def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
         yield from every_file(folder / config.model.checkpoint)
 
 
-def _watched(document: Document, config: GateConfig, folder: Path) -> Iterator[Path]:
-    for index, pattern in enumerate(config.watch or ()):
-        found = [path for path in sorted(_glob(folder, pattern)) if path.is_file()]
+def watched(document: Document, gate: str) -> Iterator[Path]:
+    """The files under `watch`.
+
+    Raises:
+        ConfigError: a glob matches none.
+    """
+    for index, pattern in enumerate(document.gate(gate).watch or ()):
+        found = [path for path in sorted(_glob(document.path.parent, pattern)) if path.is_file()]
         if not found:
             error = ConfigError(f"The pattern '{pattern}' under watch matches no file.", remedy="Correct or remove it.")
-            raise error.at(str(document.place("gates", config.name, "watch", index)))
+            raise error.at(str(document.place("gates", gate, "watch", index)))
         yield from found
 
 
@@ -150,35 +176,22 @@ def _is_array(name: str) -> bool:
     return name.lower().endswith(_ARRAYS)
 
 
-def _versions(code: Sources) -> dict[str, str]:
-    known = {name: version(name) for name in _VERSIONS}
-    imported = {name: _version(name, path) for name, path in code.packages.items()}
+def _versions() -> dict[str, str]:
     return {
-        **imported,
-        **known,
+        **{name: version(name) for name in _VERSIONS},
         "pfa_gate": _own_code(),
         "python": platform.python_version(),
         "on": platform.platform(),
     }
 
 
-def _version(name: str, path: Path | None) -> str:
-    try:
-        return version(name)
-    except (PackageNotFoundError, ValueError):
-        return _stamp([path] if path else [])
-
-
 def _own_code() -> str:
-    # A checkout that is worked on keeps its version while its code changes.
-    return _stamp(sorted(_HERE.rglob("*.py")))
-
-
-def _stamp(paths: Sequence[Path]) -> str:
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return hashlib.sha256(repr(states).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The text of pfa_gate itself: a checkout that is worked on keeps its version while its code changes."""
+    record = _HERE.parent / f"pfa_gate-{version('pfa-gate')}.dist-info" / "RECORD"
+    if (found := state(record)) is not None:
+        return found.sha256  # it has the digest of every file
+    digest = hashlib.sha256()
+    for path in sorted(_HERE.rglob("*.py")):
+        digest.update(f"{path.relative_to(_HERE).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

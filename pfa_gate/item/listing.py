@@ -8,11 +8,11 @@ PYTEST_DONT_REWRITE
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from pfa_gate.files import replacing_file, sweep
 
 _READER = Path(__file__).parents[1] / "config"
 
@@ -79,10 +79,9 @@ def _remember(place: Path, gates: Listing) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         for old in sorted(place.parent.glob("*.json"), key=lambda each: each.stat().st_mtime)[:-_MOST]:
             old.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", dir=place.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(gates, file)
-        os.replace(name, place)
+        with replacing_file(place) as fresh:
+            fresh.write_text(json.dumps(gates), encoding="utf-8")
+        sweep(place.parent)
 
 
 _MOST = 64

@@ -135,7 +135,7 @@ class BudgetItem(pytest.Item):
 
     def _verdict(self) -> Verdict:
         from pfa_gate.config.repository import from_root  # noqa: PLC0415
-        from pfa_gate.item.inputs import inputs  # noqa: PLC0415  a run without a gate needs no metadata
+        from pfa_gate.item.inputs import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.record.before import sought  # noqa: PLC0415
 
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
@@ -144,7 +144,10 @@ class BudgetItem(pytest.Item):
         called = {"called": from_root(self.path), "source": found.source}
         facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.past)}
         verdict = across_runs(
-            plan.cache, lambda: inputs(file.document, name, facts), lambda: self._analysis(file.document, found)
+            plan.cache,
+            lambda: inputs(file.document, name, facts),
+            code(file.document, name),
+            lambda: self._analysis(file.document, found),
         )
         if verdict.since:
             from pfa_gate.archive.writing import restore  # noqa: PLC0415  a listing restores nothing

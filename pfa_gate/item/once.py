@@ -28,6 +28,7 @@ class Result:
         test: id of the test that ran the analysis, and so shows the traceback of a crash.
         since: when an earlier run made the record; empty if this one did.
         open: why later runs cannot use the record; empty if they can.
+        again: what everybody is to know of why it was measured, or will be.
     """
 
     config: str
@@ -38,6 +39,7 @@ class Result:
     test: str = ""
     since: str = ""
     open: str = ""
+    again: str = ""
 
 
 def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -> Result:

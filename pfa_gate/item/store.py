@@ -6,24 +6,25 @@ PYTEST_DONT_REWRITE
 import hashlib
 import json
 import os
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pfa_gate.errors import PfaWarning
+from pfa_gate.files import replacing_file, sweep
 from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:
     from pfa_gate.item.inputs import Inputs
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_FILES = 64
 _MOST_BYTES = 64 * 2**20
+_DAY = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,38 @@ class Verdict:
         record: as plain data.
         since: when it was measured, if an earlier run did; empty if this one.
         open: why it holds for this run only; empty if later runs may use it.
+        again: what everybody is to know of why it was measured, or will be: files are gone, or changed meanwhile.
     """
 
     record: dict[str, Any]
     since: str = ""
     open: str = ""
+    again: str = ""
 
 
-def across_runs(folder: Path | None, look: "Callable[[], Inputs]", measure: Callable[[], dict[str, Any]]) -> Verdict:
+class Evidence(Protocol):
+    """What is to be known of the code of a gate; see `item.code.Code`."""
+
+    def begin(self) -> None:
+        """Look at what is loaded before the gate's code is."""
+
+    def end(self) -> tuple[dict[str, Any], str]:
+        """Give plain data on what was loaded; or none, and why it cannot be told."""
+
+    def holds(self, evidence: Mapping[str, Any]) -> bool:
+        """Whether the same would be loaded now."""
+
+
+def across_runs(
+    folder: Path | None, look: "Callable[[], Inputs]", code: Evidence, measure: Callable[[], dict[str, Any]]
+) -> Verdict:
     """Give a gate's record: that of an earlier run if nothing it depends on has changed, else a new one.
 
     Args:
         folder: that of the cache; None for none.
-        look: digests what the record depends on.
+        look: digests what the record is known to depend on.
+        code: tells whether the code that it came from is the same.
         measure: makes the record.
-
-    Example:
-        >>> across_runs(None, lambda: None, lambda: {"schema": "x"}).record
-        {'schema': 'x'}
     """
     if folder is None:
         return Verdict(measure())
@@ -59,14 +74,17 @@ def across_runs(folder: Path | None, look: "Callable[[], Inputs]", measure: Call
     if before.open or not before.digest:
         return Verdict(measure(), open=before.open)
     with alone(folder, before.digest):
-        found = fetch(folder, before.digest)
+        found, gone = fetch(folder, before.digest, code)
         if found is not None:
-            return Verdict(*found)
+            return found
+        code.begin()
         record = measure()
+        evidence, why = code.end()
         # What changed while it was measured belongs to neither digest.
-        if look() == before:
-            keep(folder, before.digest, record)
-        return Verdict(record)
+        why = why or ("" if look() == before else "a file that it depends on was written while it was measured")
+        if not why:
+            keep(folder, before.digest, record, evidence)
+        return Verdict(record, again=f"not kept for later runs: {why}" if why else gone)
 
 
 @contextmanager
@@ -87,86 +105,121 @@ def alone(folder: Path, digest: str) -> Iterator[None]:
         lock.release()
 
 
-def fetch(folder: Path, digest: str) -> tuple[dict[str, Any], str] | None:
-    """Give the record stored under a digest, and when it was stored; None where none can be trusted.
+def fetch(folder: Path, digest: str, code: Evidence) -> tuple[Verdict | None, str]:
+    """Give the newest verdict that is stored under a digest and came from the same code.
 
-    A record whose files have since been removed or changed is not given: they would be missing from the run.
+    Returns:
+        It, or None where none can be trusted; and of one that could be, but for files of its model, which are gone.
     """
-    path = folder / f"{digest[:32]}.json"
+    gone = ""
+    for path in sorted(folder.glob(f"{digest[:32]}-*.json"), key=_time, reverse=True):
+        entry = _entry(path, digest)
+        if entry is None or not code.holds(entry["code"]):
+            continue
+        missing = next((name for name, found in entry["files"].items() if not _same(Path(name), found)), "")
+        if not missing:
+            os.utime(path)
+            return Verdict(entry["record"], since=entry["stored"]), ""
+        state = "has changed" if os.path.exists(missing) else "is gone"
+        gone = f"measured again: nothing that it depends on has changed, but {missing} {state}"
+    return None, gone
+
+
+def _entry(path: Path, digest: str) -> dict[str, Any] | None:
+    """What a file of the cache holds, or None where it is not whole."""
     try:
         entry = json.loads(path.read_bytes())
-        record: dict[str, Any] = entry["record"]
-        whole = entry["format"] == _FORMAT and entry["digest"] == digest and entry["seal"] == _seal(record)
-        if not whole or entry["files"] != states(record):
-            return None
-        os.utime(path)
-        return record, str(entry["stored"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        seal = entry.pop("seal")
+        whole = entry["format"] == _FORMAT and entry["digest"] == digest and seal == _seal(entry)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    return entry if whole else None
 
 
-def keep(folder: Path, digest: str, record: dict[str, Any]) -> None:
+def keep(folder: Path, digest: str, record: dict[str, Any], code: dict[str, Any]) -> None:
     """Store a record whole or not at all, and drop the oldest ones beyond 64 files or 64 MiB.
+
+    Args:
+        folder: that of the cache.
+        digest: of what the record is known to depend on.
+        record: as plain data.
+        code: what was loaded.
 
     Warns:
         PfaWarning: it cannot be written; the next run will measure again.
     """
     stored = time.strftime("%Y-%m-%d %H:%M")
-    entry = {"format": _FORMAT, "digest": digest, "seal": _seal(record), "stored": stored}
-    text = json.dumps({**entry, "files": states(record), "record": record})
     try:
-        handle, name = tempfile.mkstemp(prefix=".", dir=folder)
-        _written(handle, Path(name), text, folder / f"{digest[:32]}.json")
+        entry = {"format": _FORMAT, "digest": digest, "stored": stored, "files": model_files(record), "code": code}
+        text = json.dumps({**entry, "record": record, "seal": _seal({**entry, "record": record})})
+        part = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:16]
+        with replacing_file(folder / f"{digest[:32]}-{part}.json") as fresh:
+            fresh.write_text(text, encoding="utf-8")
+        sweep(folder)
         _bound(folder)
     except OSError as error:
         fact = f"The verdict cannot be cached in {folder.as_posix()}: {error.strerror or error}."
         warnings.warn(PfaWarning(fact), stacklevel=2)
 
 
-def _written(handle: int, unfinished: Path, text: str, path: Path) -> None:
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+def model_files(record: dict[str, Any]) -> dict[str, list[int | str]]:
+    """Size, time and SHA-256 of each file that holds a model; others can be written again from the record alone.
 
-
-def states(record: dict[str, Any]) -> dict[str, list[int] | None]:
-    """Size and time of each file that a record names; None for one that is not there.
-
-    Reports are left out: they can be written again from the record alone.
+    Raises:
+        OSError: one cannot be read.
 
     Example:
-        >>> states({"files": {"record": "no/such/record.json"}})
-        {'record': None}
+        >>> model_files({"files": {"record": "no/such/record.json"}})
+        {}
     """
-    rendered = reports.KEYS.values()
-    return {name: _state(Path(path)) for name, path in record["files"].items() if name not in rendered}
+    written = {"record", *reports.KEYS.values()}
+    names = [name for key, name in record["files"].items() if key not in written]
+    return {name: [*_state(Path(name)), _sha256(Path(name))] for name in names}
 
 
-def _state(path: Path) -> list[int] | None:
+def _same(path: Path, known: Sequence[int | str]) -> bool:
+    """Whether a file is what it was; its content is read only where size and time do not say so."""
     try:
-        found = path.stat()
+        size, changed, sha256 = known
+        found = _state(path)
+        return found[0] == size and (found[1] == changed or _sha256(path) == sha256)
     except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns]
+        return False
 
 
-def _seal(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seal(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+
+
+def _time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _bound(folder: Path) -> None:
-    """Drop what was used longest ago."""
+    """Drop what was used longest ago, and locks that no verdict is stored under and nobody has taken for a day."""
     found = sorted(((path.stat(), path) for path in folder.glob("*.json")), key=_used)
     total = sum(state.st_size for state, _ in found)
     while found and (len(found) > _MOST_FILES or total > _MOST_BYTES):
         state, path = found.pop(0)
         total -= state.st_size
         path.unlink(missing_ok=True)
-        path.with_suffix(".lock").unlink(missing_ok=True)
+    held = {path.stem[:32] for _, path in found}
+    for lock in folder.glob("*.lock"):
+        if lock.stem not in held and time.time() - _time(lock) > _DAY:
+            lock.unlink(missing_ok=True)
 
 
 def _used(entry: tuple[os.stat_result, Path]) -> tuple[int, str]:

@@ -78,9 +78,15 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(GateHooks)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Take this process's seat where torchrun started several, under --pfa alone."""
-    if early_config.known_args_namespace.pfa and os.environ.get("WORLD_SIZE", "1") != "1":
+    """Under --pfa alone: watch what is imported, and take this process's seat where torchrun started several."""
+    if not early_config.known_args_namespace.pfa:
+        return
+    from pfa_gate.item.imports import IMPORTS  # noqa: PLC0415  the price is paid only by those who use it
+
+    IMPORTS.start()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         from pfa_gate.plugin.ranks import take_seat  # noqa: PLC0415  the price is paid only by those who use it
 
         take_seat(early_config)

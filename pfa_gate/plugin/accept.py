@@ -3,8 +3,6 @@
 PYTEST_DONT_REWRITE
 """
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +14,7 @@ import pytest
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.errors import PFAGateError
+from pfa_gate.files import replacing_file, sweep
 from pfa_gate.item import Plan, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entry, text, whole
@@ -138,13 +137,7 @@ def _unjudged(record: Record) -> str:
 
 
 def _write(path: Path, gates: Mapping[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    unfinished = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text(gates))
-        unfinished.chmod(0o644)
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with replacing_file(path) as fresh:
+        fresh.write_text(text(gates), encoding="utf-8", newline="\n")
+        fresh.chmod(0o644)
+    sweep(path.parent)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.item import PLAN, Plan
 from pfa_gate.plugin.search import NAME, Request, search
 from pfa_gate.report.lines import printable
@@ -86,8 +87,10 @@ def _made(config: pytest.Config) -> Plan:
 
 
 def _shared_folder() -> Path:
+    place = Path(tempfile.gettempdir())
+    sweep(place)
     try:
-        return Path(tempfile.mkdtemp(prefix="pfa_gate-"))
+        return unfinished_folder("pfa_gate", place)
     except OSError as error:
         fact = f"--pfa: there is no room for a temporary folder: {error.strerror}."
         raise pytest.UsageError(printable(f"{fact}\n  Free some space, or point TMPDIR at another disk.")) from error

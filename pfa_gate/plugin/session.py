@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile
+from pfa_gate.item.imports import IMPORTS
 from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.ledger import Ledger
 from pfa_gate.plugin.planning import collects_elsewhere, has_workers, is_worker, plan_of, require_gates, shown
@@ -21,6 +22,7 @@ from pfa_gate.plugin.threads import choose_threads
 
 def start(config: pytest.Config) -> None:
     """Register what --pfa turns on."""
+    IMPORTS.start()
     if not has_workers(config):  # they choose for themselves
         choose_threads(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
@@ -88,6 +90,7 @@ class GateSession:
 
     def pytest_unconfigure(self) -> None:
         """Remove what the processes of this run shared."""
+        IMPORTS.stop()
         if self.allow_exits is not None:
             self.allow_exits()
         plan = self.config.stash.get(PLAN, None)

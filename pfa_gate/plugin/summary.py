@@ -54,6 +54,8 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
         if result.since:
             fact = f"{result.gate}: measured {result.since}; nothing that it depends on has changed since."
             reporter.write_line(printable(f"{fact} --pfa-no-cache measures again."))
+        elif result.again:
+            reporter.write_line(printable(f"{result.gate}: {result.again}."))
         elif result.open and verbosity > 0:
             reporter.write_line(printable(f"{result.gate}: the next run measures again: {result.open}."))
 

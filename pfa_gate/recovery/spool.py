@@ -1,5 +1,6 @@
 """Where the values of many batches wait between two legs: in memory while they are few, on disk beyond."""
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from itertools import count
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+from pfa_gate.files import unfinished_folder
 
 MEMORY = 128 * 2**20  # bytes that may wait in memory, however many batches there are
 
@@ -43,7 +46,7 @@ class Spool:
         self._sizes: dict[int, int] = {}
         self._filed: dict[int, tuple[list[Any], pytree.TreeSpec]] = {}
         self._lent: list[tuple[Tensor, _Place]] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._names = count()
 
     def __enter__(self) -> "Spool":
@@ -55,7 +58,7 @@ class Spool:
         self._held.clear()
         self._lent.clear()
         if self._folder is not None:
-            self._folder.cleanup()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def put(self, batch: int, values: Any) -> None:
         """Keep the values of a batch in place of its earlier ones; tensors and numbers, nested at will."""
@@ -97,10 +100,8 @@ class Spool:
             if lent is tensor:
                 return place
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="pfa-gate-")
-        place = _Place(
-            Path(self._folder.name) / str(next(self._names)), tensor.dtype, tuple(tensor.shape), tensor.device
-        )
+            self._folder = unfinished_folder("pfa_gate", Path(tempfile.gettempdir()))
+        place = _Place(self._folder / str(next(self._names)), tensor.dtype, tuple(tensor.shape), tensor.device)
         tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(place.path)
         return place
 

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from pfa_gate.config import load
 from pfa_gate.errors import ConfigError, PfaWarning
 from pfa_gate.item import store
 from pfa_gate.item.inputs import Inputs, inputs
-from pfa_gate.item.store import across_runs, fetch, keep
+from pfa_gate.item.store import Verdict, across_runs, fetch, keep
 
 CONFIG = """\
 version: 1
@@ -25,10 +27,6 @@ gates:
     watch: ["raw/**/*.csv"]
 """
 FILES = {
-    "net.py": "import layers",
-    "layers.py": "",
-    "data.py": "",
-    "metric.py": "",
     "raw/a/x.csv": "1",
     "w.safetensors": "w",
     "probe.npy": "p",
@@ -40,7 +38,7 @@ DIGEST = "ab" * 32
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "raw" / "a").mkdir(parents=True)
-    for name, content in FILES.items():
+    for name, content in {**FILES, "net.py": "", "metric.py": ""}.items():
         (tmp_path / name).write_text(content)
     (tmp_path / "pfa.yaml").write_text(CONFIG)
     return tmp_path
@@ -48,6 +46,31 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def look(project: Path, **context: str) -> Inputs:
     return inputs(load(project / "pfa.yaml"), "digits", context)
+
+
+@dataclass
+class Known:
+    """Code that is what it was, or whatever a test says of it."""
+
+    evidence: str = "same"
+    why: str = ""
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> tuple[dict[str, Any], str]:
+        return {"evidence": self.evidence}, self.why
+
+    def holds(self, evidence: Any) -> bool:
+        return bool(evidence == {"evidence": self.evidence})
+
+
+CODE = {"evidence": "same"}
+
+
+def fetched(folder: Path, digest: str = DIGEST) -> dict[str, Any] | None:
+    found, _ = fetch(folder, digest, Known())
+    return None if found is None else found.record
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -59,7 +82,7 @@ def test_every_file_counts(project: Path, name: str) -> None:
     before = look(project)
     assert before == look(project)
     path = project / name
-    path.write_text(path.read_text() + "\n")
+    path.write_bytes(path.read_bytes() + b"\n")
     assert look(project).digest != before.digest
 
 
@@ -73,6 +96,26 @@ def test_more_files_versions_and_context_count(project: Path, monkeypatch: pytes
     assert look(project).digest != grown.digest
 
 
+def test_the_day_on_which_a_waiver_ends_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiver = "    allow: [{budget: model.parameters, until: 2030-03-01, reason: a sprint}]\n"
+    (project / "pfa.yaml").write_text(CONFIG + waiver)
+
+    def on(day: date) -> str:
+        monkeypatch.setattr("pfa_gate.item.inputs.date", type("Day", (date,), {"today": staticmethod(lambda: day)}))
+        return look(project).digest
+
+    last = date(2030, 3, 1)
+    assert on(last) == on(last - timedelta(days=1))
+    assert on(last + timedelta(days=1)) != on(last)
+
+
+def test_a_config_counts_as_it_was_read(project: Path) -> None:
+    document = load(project / "pfa.yaml")
+    before = inputs(document, "digits", {}).digest
+    (project / "pfa.yaml").write_text(CONFIG.replace("9 k", "1"))
+    assert inputs(document, "digits", {}).digest == before != look(project).digest
+
+
 def test_what_auto_may_mean_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = look(project)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
@@ -81,8 +124,8 @@ def test_what_auto_may_mean_counts(project: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_file_that_time_alone_touched_counts_as_unchanged(project: Path) -> None:
     before = look(project)
-    os.utime(project / "net.py", (1, 1))
-    assert look(project) == before
+    os.utime(project / "probe.npy", (1, 1))
+    assert look(project).digest == before.digest
 
 
 @pytest.mark.parametrize(
@@ -125,12 +168,19 @@ def test_every_file_of_a_sharded_checkpoint_counts(project: Path) -> None:
 
 
 def test_what_was_kept_is_fetched(tmp_path: Path) -> None:
-    keep(tmp_path, DIGEST, record(value=0.1))
-    found = fetch(tmp_path, DIGEST)
-    assert found is not None
-    assert found[0] == record(value=0.1)
-    assert fetch(tmp_path, "cd" * 32) is None
-    assert [path.name for path in tmp_path.iterdir()] == [f"{DIGEST[:32]}.json"]
+    keep(tmp_path, DIGEST, record(value=0.1), CODE)
+    assert fetched(tmp_path) == record(value=0.1)
+    assert fetched(tmp_path, "cd" * 32) is None
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith(f"{DIGEST[:32]}-")
+
+
+def test_each_state_of_the_code_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    codes = [Known("a"), Known("b")]
+    for code in codes:
+        across_runs(tmp_path, lambda: Inputs(DIGEST), code, lambda code=code: record(value=code.evidence))
+    found = [fetch(tmp_path, DIGEST, code)[0] for code in (*codes, Known("c"))]
+    assert [each and each.record["value"] for each in found] == ["a", "b", None]
 
 
 @pytest.mark.parametrize(
@@ -142,39 +192,63 @@ def test_what_was_kept_is_fetched(tmp_path: Path) -> None:
         lambda text: "null",
         lambda text: text.replace("0.1", "0.2"),
         lambda text: text.replace(DIGEST, "cd" * 32),
-        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: text.replace('"format": 2', '"format": 3'),
+        lambda text: text.replace("same", "name"),
         lambda text: '{"a":' * 100_000,
     ],
 )
 def test_a_damaged_verdict_is_not_served(tmp_path: Path, damage: Any) -> None:
-    keep(tmp_path, DIGEST, record(value=0.1))
+    keep(tmp_path, DIGEST, record(value=0.1), CODE)
     (path,) = tmp_path.glob("*.json")
     path.write_text(damage(path.read_text()))
-    assert fetch(tmp_path, DIGEST) is None
-    assert across_runs(tmp_path, lambda: Inputs(DIGEST), lambda: record(value=0.3)).record["value"] == 0.3
-    assert fetch(tmp_path, DIGEST) is not None
+    assert fetched(tmp_path) is None
+    assert across_runs(tmp_path, lambda: Inputs(DIGEST), Known(), lambda: record(value=0.3)).record["value"] == 0.3
+    assert fetched(tmp_path) is not None
 
 
-def test_a_verdict_whose_files_are_gone_is_not_served(tmp_path: Path) -> None:
+def test_a_verdict_whose_model_is_gone_is_measured_again_and_told(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.write_text("1")
-    keep(tmp_path, DIGEST, record(files={"weights": str(weights)}))
-    assert fetch(tmp_path, DIGEST) is not None
-    weights.write_text("12")
-    assert fetch(tmp_path, DIGEST) is None
+    made = record(files={"weights": str(weights), "record": str(tmp_path / "record.json")})
+
+    def asked() -> Verdict:
+        return across_runs(tmp_path / "cache", lambda: Inputs(DIGEST), Known(), lambda: made)
+
+    assert (asked().since, asked().since[:2]) == ("", "20")
+    os.utime(weights, (1, 1))
+    assert asked().since != ""  # restored from an archive: the same bytes
+    weights.write_text("2")
+    told = "measured again: nothing that it depends on has changed, but {} {}"
+    assert asked() == Verdict(made, again=told.format(weights, "has changed"))
     weights.unlink()
-    assert fetch(tmp_path, DIGEST) is None
+    assert fetch(tmp_path / "cache", DIGEST, Known()) == (None, told.format(weights, "is gone"))
 
 
-def test_inputs_that_change_while_they_are_measured_are_not_kept(tmp_path: Path) -> None:
-    looks = iter([Inputs(DIGEST), Inputs("cd" * 32)])
-    across_runs(tmp_path, lambda: next(looks), record)
+@pytest.mark.parametrize(
+    ("second", "why", "told"),
+    [
+        (Inputs("cd" * 32), "", "not kept for later runs: a file that it depends on was written while it was measured"),
+        # Written to and fro: the same bytes, which may not be those that were read.
+        (
+            Inputs(DIGEST, stamps=((2,),)),
+            "",
+            "not kept for later runs: a file that it depends on was written while it was measured",
+        ),
+        (Inputs(DIGEST, stamps=((1,),)), "net.py changed", "not kept for later runs: net.py changed"),
+    ],
+)
+def test_what_may_have_changed_while_it_was_measured_is_not_kept(
+    tmp_path: Path, second: Inputs, why: str, told: str
+) -> None:
+    looks = iter([Inputs(DIGEST, stamps=((1,),)), second])
+    verdict = across_runs(tmp_path, lambda: next(looks), Known(why=why), record)
+    assert verdict == Verdict(record(), again=told)
     assert list(tmp_path.glob("*.json")) == []
 
 
 def test_an_open_verdict_is_measured_each_time(tmp_path: Path) -> None:
     for value in (1, 2):
-        found = across_runs(tmp_path, lambda: Inputs(DIGEST, "why"), lambda value=value: record(value=value))
+        found = across_runs(tmp_path, lambda: Inputs(DIGEST, "why"), Known(), lambda value=value: record(value=value))
         assert (found.record["value"], found.open, found.since) == (value, "why", "")
 
 
@@ -182,12 +256,14 @@ def test_the_oldest_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(store, "_MOST_FILES", 3)
     digests = [f"{index}" * 64 for index in range(5)]
     for age, digest in enumerate(digests):
-        keep(tmp_path, digest, record())
-        os.utime(tmp_path / f"{digest[:32]}.json", (age, age))
-    keep(tmp_path, DIGEST, record())
-    assert [bool(fetch(tmp_path, digest)) for digest in (*digests, DIGEST)] == [False, False, False, True, True, True]
+        keep(tmp_path, digest, record(), CODE)
+        (path,) = tmp_path.glob(f"{digest[:32]}-*.json")
+        os.utime(path, (age, age))
+    keep(tmp_path, DIGEST, record(), CODE)
+    found = [bool(fetched(tmp_path, digest)) for digest in (*digests, DIGEST)]
+    assert found == [False, False, False, True, True, True]
     monkeypatch.setattr(store, "_MOST_BYTES", 300)
-    keep(tmp_path, DIGEST, record())
+    keep(tmp_path, DIGEST, record(), CODE)
     assert sum(path.stat().st_size for path in tmp_path.glob("*.json")) <= 300
 
 
@@ -195,11 +271,19 @@ def test_a_full_disk_costs_a_warning_and_no_verdict(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "replace", full)
+    monkeypatch.setattr("pfa_gate.files.os.replace", full)
     with pytest.warns(PfaWarning, match="cannot be cached in .*: No space left on device"):
-        found = across_runs(tmp_path, lambda: Inputs(DIGEST), record)
+        found = across_runs(tmp_path, lambda: Inputs(DIGEST), Known(), record)
     assert found.record == record()
     assert [path.suffix for path in tmp_path.iterdir()] in ([".lock"], [])
+
+
+def test_locks_that_nobody_took_for_a_day_are_removed(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.lock").write_text("")
+    os.utime(tmp_path / "old.lock", (1, 1))
+    keep(tmp_path, DIGEST, record(), CODE)
+    assert [path.name for path in tmp_path.glob("*.lock")] == ["new.lock"]
 
 
 def counted(folder: Path) -> dict[str, Any]:
@@ -209,7 +293,7 @@ def counted(folder: Path) -> dict[str, Any]:
 
 
 def ask(folder: Path) -> str:
-    return json.dumps(across_runs(folder, lambda: Inputs(DIGEST), lambda: counted(folder)).record)
+    return json.dumps(across_runs(folder, lambda: Inputs(DIGEST), Known(), lambda: counted(folder)).record)
 
 
 def test_runs_at_the_same_time_measure_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Stands in for `pfa_gate.gate` in the processes of a test: `-p fakes` on the comm
 """
 
 import errno
+import importlib.util
 import os
 import signal
 import sys
@@ -42,10 +43,20 @@ def carried_out(
         for stage, done, total in [("loading", 0, 1), ("probing", 1, 4), ("probing", 4, 4), ("writing", 1, 1)]:
             progress(stage, done, total)
             time.sleep(0.12)  # longer than the pause between two writes
+    _import_from(document.path.parent / document.gate(gate).model.factory.rpartition(":")[0])
     arguments = document.gate(gate).model.arguments
     time.sleep(arguments.get("seconds", 0))
     _raise(arguments.get("raises"))
     return Run(_record(document, gate, arguments))
+
+
+def _import_from(path: Path) -> None:
+    """As the gate does with the factory's file, where there is one: what was imported is what a verdict is kept by."""
+    name = f"_pfa_gate_{path.stem}"
+    if path.is_file() and name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
 
 
 def _raise(kind: str | None) -> None:
@@ -128,6 +139,10 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
     files = {"record": f".pfa/{gate}/record.json"}
     if arguments.get("reports"):
         files |= {"markdown": f".pfa/{gate}/report.md", "badge": f".pfa/{gate}/badge.json"}
+    if arguments.get("model"):
+        files["weights"] = f".pfa/{gate}/weights.safetensors"
+        Path(files["weights"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(files["weights"]).write_text("weights")
     sizes, probe = Size(9, 36, 81), Probe(64, "ab")
     return Record(gate, "pfa.yaml", {}, {}, sizes, probe, (), budgets=tuple(findings), files=files)
 

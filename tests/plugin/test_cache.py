@@ -49,6 +49,90 @@ def test_a_change_is_measured(project: pytest.Pytester, pfa: Pfa, name: str) -> 
     assert len(runs(project)) == 2
 
 
+EDITS_ITSELF = """
+from pathlib import Path
+
+if not Path("edited").exists():
+    Path("edited").touch()
+    Path(__file__).write_text("# what an editor saved while the gate ran")
+"""
+TWO_RUNS = """
+import sys
+from pathlib import Path
+
+import pytest
+
+run = ["-p", "fakes", "--pfa", "pfa.yaml"]
+pytest.main(run)
+Path("net.py").write_text("# another text")
+sys.exit(pytest.main(run))
+"""
+CHANGED = "digits: not kept for later runs: net.py may have changed since it was imported."
+
+
+def test_a_file_that_is_saved_while_the_gate_runs_is_measured_again(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project)
+    (project.path / "net.py").write_text(EDITS_ITSELF)
+    for times, told in enumerate(
+        [[CHANGED], [], ["digits: measured 20* *:*; nothing that it depends on has changed*"]]
+    ):
+        result = pfa()
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines(told)
+        assert len(runs(project)) == min(times + 1, 2)
+
+
+def test_a_second_run_of_one_process_does_not_keep_what_the_first_has_imported(
+    project: pytest.Pytester, pfa: Pfa
+) -> None:
+    files(project)
+    result = project.run(sys.executable, "-c", TWO_RUNS)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([CHANGED])
+    pfa().assert_outcomes(passed=3)
+    assert len(runs(project)) == 3
+
+
+def test_reports_that_are_gone_are_written_from_the_cache(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project, "{reports: true, broken: [layers.kl]}")
+    folder = project.path / ".pfa" / "digits"
+    assert [pfa().ret, folder.exists(), pfa().ret] == [1, False, 1]
+    written = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(written) == {"record.json", "report.md", "badge.json"}
+    # Those of another run are replaced, whatever they look like.
+    (folder / "record.json").write_bytes(written["record.json"].replace(b'"broken"', b'"kept"'))
+    (folder / "report.md").write_text("all is kept")
+    (folder / "badge.json").unlink()
+    assert pfa().ret == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
+    assert len(runs(project)) == 1
+
+
+def test_a_model_that_is_gone_is_measured_again_and_told(project: pytest.Pytester, pfa: Pfa) -> None:
+    files(project, "{model: true}")
+    pfa().assert_outcomes(passed=3)
+    pfa().assert_outcomes(passed=3)
+    assert len(runs(project)) == 1
+    (project.path / ".pfa" / "digits" / "weights.safetensors").unlink()
+    fact = "nothing that it depends on has changed, but .pfa/digits/weights.safetensors is gone."
+    pfa().stdout.fnmatch_lines([f"digits: measured again: {fact}"])
+    assert len(runs(project)) == 2
+
+
+def test_the_next_run_removes_what_a_killed_one_has_left(
+    project: pytest.Pytester, pfa: Pfa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = project.mkdir("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    left = lambda: [path.name for path in temporary.iterdir() if path.name.startswith("pfa_gate-")]  # noqa: E731
+    project.makefile(".yaml", pfa=config(gate(arguments="{raises: kill}")))
+    pfa()
+    assert len(left()) == 1
+    project.makefile(".yaml", pfa=config())
+    pfa().assert_outcomes(passed=3)
+    assert left() == []
+
+
 @pytest.mark.parametrize(
     "arguments", [["--pfa-no-cache"], ["-o", "pfa_no_cache=true"], ["-p", "no:cacheprovider"], ["--cache-clear"]]
 )

@@ -1,0 +1,114 @@
+"""Files that are written whole or not at all, and what a process that was stopped has left of one.
+
+An unfinished file or folder bears the machine and the number of the process that writes it in its name, so that a later
+run can tell what nobody will finish.
+
+PYTEST_DONT_REWRITE
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_NAME = re.compile(r"(?:\..+|pfa_gate)-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)-[a-z0-9_]{8}")
+_DAY = 24 * 60 * 60
+
+
+def unfinished_folder(name: str, folder: Path) -> Path:
+    """Make an empty folder that is to be renamed or removed; `name` begins with a dot, or is `pfa_gate`.
+
+    Raises:
+        OSError: it cannot be made.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = unfinished_folder(".digits", Path(place))
+        ...     folder.is_dir(), _NAME.fullmatch(folder.name) is not None
+        (True, True)
+    """
+    return Path(tempfile.mkdtemp(prefix=_prefix(name), dir=folder))
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A new, empty file that takes the place of `path` when all went well, and vanishes when not.
+
+    Raises:
+        OSError: it cannot be written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with replacing_file(Path(place) / "a.txt") as fresh:
+        ...         _ = fresh.write_text("whole")
+        ...     (Path(place) / "a.txt").read_text(), len(os.listdir(place))
+        ('whole', 1)
+    """
+    handle, name = tempfile.mkstemp(prefix=_prefix(f".{path.name}"), dir=path.parent)
+    os.close(handle)
+    fresh = Path(name)
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are gone have left unfinished in a folder; of another machine's, what is a day old.
+
+    Example:
+        >>> sweep(Path("no/such/folder"))
+    """
+    with suppress(OSError):
+        found = [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
+        for path in found:
+            _remove_if_left(path)
+
+
+def _remove_if_left(path: Path) -> None:
+    match = _NAME.fullmatch(path.name)
+    # Another run may remove or finish it meanwhile, and what belongs to another user stays.
+    with suppress(OSError):
+        if match is None or not _is_left(path, match["machine"], int(match["process"])):
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _is_left(path: Path, machine: str, process: int) -> bool:
+    found = path.lstat()
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        return False
+    if time.time() - found.st_mtime > _DAY:
+        return machine != _machine() or not _alive(process)
+    return machine == _machine() and not _alive(process)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # there, asking by a signal would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _prefix(name: str) -> str:
+    return f"{name}-{_machine()}-{os.getpid()}-"
+
+
+def _machine() -> str:
+    """The machine, and in a container the container: a process has a number of its own in each."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]

@@ -1,0 +1,179 @@
+"""The code that a verdict came from: what Python really loaded, and whether the next process would load the same.
+
+PYTEST_DONT_REWRITE
+"""
+
+import os
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pfa_gate.config.paths import importable
+from pfa_gate.item.imports import IMPORTS, Imports, State, file_of, installed, state, untouched
+from pfa_gate.item.modules import Loaded, counted, is_conftest, loaded, text_of, words_of
+from pfa_gate.item.packages import changed_since, packages
+
+
+@dataclass
+class Code:
+    """What a gate's code is made of.
+
+    Attributes:
+        references: `module:callable` and `path/to/file.py:callable` of the config.
+        folder: of pfa.yaml; absolute.
+        text: the config, which names modules.
+        watched: files under `watch`, which code may have read whenever it was loaded, and which may name modules.
+        imports: what this process has noted.
+
+    Example:
+        >>> nothing = {"files": {}, "packages": {}, "places": [], "lookups": []}
+        >>> Code(["net.py:build"], Path("/")).holds(nothing)
+        True
+    """
+
+    references: Sequence[str]
+    folder: Path
+    text: bytes = b""
+    watched: Sequence[Path] = ()
+    imports: Imports = IMPORTS
+
+    def begin(self) -> None:
+        """Note what is there before the gate's code is loaded."""
+        self._before = dict(sys.modules)
+        self._noted = set(self.imports.files)
+        there = {each.path for each in loaded().values()}
+        for path in self._lone_files():
+            if str(path) in self.imports.files or str(path) not in there:
+                self.imports.note(str(path))
+
+    def end(self) -> tuple[dict[str, Any], str]:
+        """Give what the next process is to compare, or say why it cannot be told what was loaded.
+
+        Returns:
+            Plain data for `holds`, and an empty text; or no data, and the reason.
+        """
+        fresh = {name for name, module in list(sys.modules.items()) if self._before.get(name) is not module}
+        used = self._used(fresh)
+        files = {each.path for each in used.values() if each.path} | (set(self.imports.files) - self._noted)
+        states = {path: state(path) for path in sorted(files)}
+        found = packages(sys.modules)
+        lookups = list(self._lookups(used))
+        reasons = [
+            self._unloaded(used),
+            *(self._doubt(path, now) for path, now in states.items()),
+            self._written_since(name for name, each in used.items() if name not in fresh and not is_conftest(each)),
+            changed_since(self.imports.began, found),
+            *(self._too_late(name, paths) for name, _, paths in lookups),
+        ]
+        why = next(filter(None, reasons), "")
+        known = {path: now.sha256 for path, now in states.items() if now is not None}
+        evidence = {"files": known, "packages": found, "places": list(self.imports.places), "lookups": lookups}
+        return ({}, why) if why else (evidence, "")
+
+    def holds(self, evidence: Mapping[str, Any]) -> bool:
+        """Whether this process would load the same code, told without loading any."""
+        for path, sha256 in (*evidence["files"].items(), *evidence["packages"].items()):
+            if _sha256(path) != sha256:
+                return False
+        with importable(self.folder):
+            path = self._path(evidence["places"])
+            return all(
+                _found(name, path if folders is None else folders) == found
+                for name, folders, found in evidence["lookups"]
+            )
+
+    def _used(self, fresh: set[str]) -> dict[str, Loaded]:
+        held, lone = loaded(), {str(path) for path in self._lone_files()}
+        sure = fresh | {name for name, each in held.items() if each.path in lone}
+        texts = (self.text, *map(str.encode, self.references), *chain.from_iterable(map(text_of, self.watched)))
+        return counted(held, sure, set().union(*map(words_of, texts)))
+
+    def _lookups(self, used: Mapping[str, Loaded]) -> Iterator[tuple[str, Sequence[str] | None, list[str]]]:
+        """What each name means now, and those that meant nothing: another file may come to be found before it."""
+        asked = {name: each.folders for name, each in used.items()} | self.imports.missing
+        with importable(self.folder):
+            path = self._path(self.imports.places)
+            for name, folders in sorted(asked.items()):
+                yield name, folders, _found(name, path if folders is None else folders)
+
+    def _lone_files(self) -> Iterator[Path]:
+        lefts = (reference.rpartition(":")[0] for reference in self.references)
+        yield from ((self.folder / left).resolve() for left in lefts if left.endswith(".py"))
+
+    def _path(self, places: Iterable[str]) -> list[str]:
+        """The folders in which a top-level module would be looked for, and those in which one was."""
+        beside = [str(path.parent) for path in self._lone_files()]
+        return list(dict.fromkeys(os.path.realpath(each) for each in (*sys.path, *beside, *places)))
+
+    def _unloaded(self, used: Mapping[str, Loaded]) -> str:
+        """Which reference's module this process does not hold; empty for none."""
+        files = {os.path.realpath(each.path) for each in used.values()}
+        for reference in self.references:
+            left = reference.rpartition(":")[0]
+            there = str((self.folder / left).resolve()) in files if left.endswith(".py") else left in used
+            if not there and not _of_a_package(left):
+                return f"the code of {reference} is not loaded any more"
+        return ""
+
+    def _doubt(self, path: str, now: State | None) -> str:
+        """Why a file may not be what was loaded from it; empty where it is."""
+        if now is None:
+            return f"{_shown(path)} cannot be read"
+        same = self.imports.files[path] == now if path in self.imports.files else untouched(now)
+        return "" if same and not _stale(path) else f"{_shown(path)} may have changed since it was imported"
+
+    def _too_late(self, name: str, paths: Sequence[str]) -> str:
+        late = name in self.imports.missing and paths and name not in sys.modules
+        return f"the module {name} was asked for before it was there" if late else ""
+
+    def _written_since(self, early: Iterable[str]) -> str:
+        """Which watched file may have been read in an earlier state, by modules that were there before the gate."""
+        for path in self.watched if any(True for _ in early) else ():
+            found = state(path)
+            if found is None or not untouched(found):
+                return f"{_shown(str(path))} may have changed since the code that reads it was loaded"
+        return ""
+
+
+def _shown(path: str) -> str:
+    return os.path.relpath(path)
+
+
+def _of_a_package(module: str) -> bool:
+    path = file_of(sys.modules.get(module))
+    return module in sys.modules and (not path or installed(path))
+
+
+def _found(name: str, folders: Sequence[str]) -> list[str]:
+    """Everything in these folders that a name could mean, in their order."""
+    finders = (pkgutil.get_importer(folder) for folder in folders)
+    specs = (finder.find_spec(name) for finder in finders if finder is not None)
+    return [spec.origin or f"{(spec.submodule_search_locations or [''])[0]}{os.sep}" for spec in specs if spec]
+
+
+def _sha256(path: str) -> str:
+    found = state(path)
+    return found.sha256 if found else ""
+
+
+class _Bytecode(SourceFileLoader):
+    """Reads what Python has written beside a source, and writes nothing."""
+
+    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:  # type: ignore[override]
+        """Leave it."""
+
+
+def _stale(path: str) -> bool:
+    """Whether Python runs bytecode of another text: it goes by the size and the second of the last change."""
+    if not path.endswith(".py"):
+        return False
+    loader = _Bytecode("_", path)
+    try:
+        return loader.get_code("_") != loader.source_to_code(loader.get_data(path), path)
+    except (OSError, SyntaxError, ValueError):
+        return False  # such a file cannot be imported at all
