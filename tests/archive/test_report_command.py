@@ -126,6 +126,7 @@ def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> Non
     files = {"record": "record.json", "html": "report.html", "markdown": "report.md", "badge": "badge.json"}
     record = dataclasses.replace(records.kept(), files={key: f".pfa/digits/{name}" for key, name in files.items()})
     place = folder / ".pfa/digits"
+    (place / "record.json").write_text(dumps(record), encoding="utf-8")
     (place / "badge.json").write_text("mine")
     restore(to_dict(record))
     assert (place / "report.html").read_text(encoding="utf-8") == render(record)
@@ -136,5 +137,6 @@ def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> Non
 
 def test_a_report_that_cannot_be_restored_is_a_warning(folder: Path) -> None:
     record = dataclasses.replace(records.kept(), files={"badge": "gone/badge.json"})
+    (folder / "gone").write_text("a file where a folder should be")
     with pytest.warns(PfaWarning, match=r"The report gone/badge.json cannot be written"):
         restore(to_dict(record))
