@@ -3,12 +3,15 @@
 PYTEST_DONT_REWRITE
 """
 
+import os
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +23,8 @@ from pfa_gate.item.store import Verdict
 if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
+
+_IN_FILE = re.compile(r"(.+):(\d{1,9}):(\d{1,9})")
 
 
 def analyse(
@@ -60,30 +65,45 @@ class Attempt:
         config: path of the config.
         gate: name of the gate.
         test: id of the test that attempts it.
+        line: of the gate in the config.
     """
 
-    def __init__(self, config: Path, gate: str, test: str) -> None:
+    def __init__(self, config: Path, gate: str, test: str, line: int = 1) -> None:
         self.config = config
         self.gate = gate
         self.test = test
+        self.line = line
         self.exception: BaseException | None = None
 
     def result(self, verdict_of: Callable[[], Verdict]) -> Result:
         """Turn what `verdict_of` gives or raises into a result."""
         try:
             with _warnings_reported():
-                return Result(str(self.config), self.gate, test=self.test, **vars(verdict_of()))
+                return self._result(**vars(verdict_of()))
         except PFAGateError as error:
-            return Result(str(self.config), self.gate, error=str(error), test=self.test)
+            line, column = _place(error, self.config) or (self.line, 0)
+            return replace(self._result(error=str(error)), line=line, column=column)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             escapes = isinstance(error, pytest.xfail.Exception | pytest.exit.Exception)
             if escapes or not isinstance(error, Exception | pytest.fail.Exception):
-                return Result(str(self.config), self.gate, error=_escaped(error), test=self.test)
+                return self._result(error=_escaped(error))
             self.exception = error
-            words = "".join(traceback.format_exception_only(error)).strip()
-            return Result(str(self.config), self.gate, crash=words, test=self.test)
+            return self._result(crash="".join(traceback.format_exception_only(error)).strip())
+
+    def _result(self, **found: Any) -> Result:
+        return Result(str(self.config), self.gate, test=self.test, line=self.line, **found)
+
+
+def _place(error: PFAGateError, config: Path) -> tuple[int, int] | None:
+    """Line and column of the innermost place in the config that an error names; None where it names none."""
+    for where in error.where:
+        found = _IN_FILE.fullmatch(where)
+        path = Path(os.path.abspath(found[1])) if found else None
+        if found and path is not None and (path == config or config.as_posix().endswith(f"/{found[1]}")):
+            return int(found[2]), int(found[3])
+    return None
 
 
 def _escaped(error: BaseException) -> str:

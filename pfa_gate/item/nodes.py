@@ -121,7 +121,7 @@ class BudgetItem(pytest.Item):
     def _shared_record(self) -> "Record":
         from pfa_gate.record import from_dict  # noqa: PLC0415
 
-        attempt = Attempt(self.path, self._gate.name, self.nodeid)
+        attempt = Attempt(self.path, self._gate.name, self.nodeid, min(self._gate.lines.values()))
         shared = self.config.stash[PLAN].shared
         try:
             result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._verdict))
@@ -130,7 +130,7 @@ class BudgetItem(pytest.Item):
         if attempt.exception is not None:
             raise attempt.exception
         if result.record is None:
-            raise _failure(_reason(result))
+            raise _failure(_reason(result, self.nodeid))
         return from_dict(result.record)
 
     def _verdict(self) -> Verdict:
@@ -173,10 +173,23 @@ class BudgetItem(pytest.Item):
         from pfa_gate.report.advice import advice  # noqa: PLC0415  only a failure needs it
 
         record = self._gate.record
+        elsewhere = self._told_by(finding)
+        if elsewhere:
+            return f"Not judged: {elsewhere.nodeid} says why."
         helpful = advice(record, finding) if record is not None else ()
         notes = [f"  {note}" for note in (*helpful, *finding.notes)]
         lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"]
         return "\n".join(lines)
+
+    def _told_by(self, finding: "Finding") -> "BudgetItem | None":
+        """The budget of this run that says the same first: a reason why nothing was measured is told once a gate."""
+        record = self._gate.record
+        if record is None or finding.outcome != "not judged":
+            return None
+        same = {each.id for each in record.budgets if (each.outcome, each.sentence) == ("not judged", finding.sentence)}
+        items = (each for each in self.session.items if isinstance(each, BudgetItem) and each.parent is self.parent)
+        first = next((each for each in items if each.name in same), self)
+        return None if first is self else first
 
     def _again(self) -> str:
         """The command that judges this budget alone, by the same baseline."""
@@ -192,9 +205,11 @@ def _failure(words: str) -> BaseException:
     return pytest.fail.Exception(printable(words), pytrace=False)
 
 
-def _reason(result: Result) -> str:
+def _reason(result: Result, test: str) -> str:
+    """Why there is no verdict: whole where the gate was analysed, and for its other budgets where that is told."""
     if result.error is not None:
-        return result.error
+        told = f"Not measured: {result.test} says why."
+        return told if result.test not in ("", test) else result.error
     return f"{result.crash}\n  The analysis of gate '{result.gate}' stopped; {result.test} shows its traceback."
 
 

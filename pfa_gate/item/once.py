@@ -29,6 +29,8 @@ class Result:
         since: when an earlier run made the record; empty if this one did.
         open: why later runs cannot use the record; empty if they can.
         again: what everybody is to know of why it was measured, or will be.
+        line: of the config that an error points at, else of the gate; from 1.
+        column: of the same; 0 where only the line is known.
     """
 
     config: str
@@ -40,6 +42,8 @@ class Result:
     since: str = ""
     open: str = ""
     again: str = ""
+    line: int = 1
+    column: int = 0
 
 
 def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -> Result:

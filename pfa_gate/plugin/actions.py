@@ -15,10 +15,10 @@ from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
     from pfa_gate.record import Record
+    from pfa_gate.report.annotations import Failed
 
 # The runner refuses a summary above one mebibyte; a unit of UTF-16 takes at most three bytes in UTF-8.
 _SUMMARY_LIMIT = 300_000
-_Failed = tuple[str, str, str]
 
 
 class Actions:
@@ -57,19 +57,24 @@ class Actions:
                 terminalreporter.write_line(line)  # a command, and meant as one
 
 
-def _found(plan: Plan) -> "tuple[list[Record], list[_Failed]]":
+def _found(plan: Plan) -> "tuple[list[Record], list[Failed]]":
     from pfa_gate.record import from_dict  # noqa: PLC0415
+    from pfa_gate.report.annotations import Failed  # noqa: PLC0415
 
     found = sorted(results(plan.shared), key=lambda each: (each.config, each.gate))
     records = [from_dict(each.record) for each in found if each.record is not None]
-    failed = [(each.config, each.gate, each.error or each.crash or "") for each in found if each.record is None]
+    failed = [
+        Failed(each.config, each.gate, each.error or each.crash or "", each.line, each.column)
+        for each in found
+        if each.record is None
+    ]
     return records, failed
 
 
-def _summary(records: "Sequence[Record]", failed: Sequence[_Failed]) -> str:
+def _summary(records: "Sequence[Record]", failed: "Sequence[Failed]") -> str:
     from pfa_gate.report.markdown import comment, not_measured  # noqa: PLC0415
 
-    told = [not_measured(_in_repository(config), gate, reason) for config, gate, reason in failed]
+    told = [not_measured(_in_repository(each.config), each.gate, each.reason) for each in failed]
     return "\n".join([*told, *([comment(records, _SUMMARY_LIMIT)] if records else [])])
 
 

@@ -1,6 +1,7 @@
 """Workflow commands: broken budgets as annotations on their line of pfa.yaml."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from pfa_gate.budget import Finding
 from pfa_gate.budget.wording import plural
@@ -13,31 +14,52 @@ _MOST = 9
 _LONGEST = 1000
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A gate that could not be measured.
+
+    Attributes:
+        config: path of its pfa.yaml.
+        gate: its name.
+        reason: what is the case, in words.
+        line: of the config, from 1.
+        column: of the same; 0 where only the line is known.
+    """
+
+    config: str
+    gate: str
+    reason: str
+    line: int = 1
+    column: int = 0
+
+
 def annotations(
     records: Sequence[Record],
-    failed: Sequence[tuple[str, str, str]] = (),
+    failed: Sequence[Failed] = (),
     file: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
     """One command for each gate without a record and each budget that is not kept: the worst nine, and a count.
 
     Args:
         records: one for each gate.
-        failed: (config, gate, reason) of gates that could not be measured.
+        failed: gates that could not be measured.
         file: the path of a config as the repository has it.
 
     Example:
-        >>> annotations([], [("pfa.yaml", "digits", "No data."), ])
-        ('::error file=pfa.yaml,line=1,title=pfa_gate digits%3A not measured::No data.',)
+        >>> annotations([], [Failed("pfa.yaml", "digits", "No data.", 4, 22)])
+        ('::error file=pfa.yaml,line=4,col=22,title=pfa_gate digits%3A not measured::No data.',)
     """
-    told = [*(_unmeasured(*each, file) for each in failed), *_findings(records, file)]
+    told = [*(_unmeasured(each, file) for each in failed), *_findings(records, file)]
     left = len(told) - _MOST
     more = [_command({"title": "pfa_gate"}, f"and {plural(left, 'more budget')} not kept; the report has them all")]
     return (*told[:_MOST], *(more if left > 0 else []))
 
 
-def _unmeasured(config: str, gate: str, reason: str, file: Callable[[str], str]) -> str:
-    title = f"pfa_gate {_name(gate)}: not measured"
-    return _command({"file": file(config), "line": "1", "title": title}, _told(reason))
+def _unmeasured(failed: Failed, file: Callable[[str], str]) -> str:
+    title = f"pfa_gate {_name(failed.gate)}: not measured"
+    column = {"col": str(failed.column)} if failed.column > 0 else {}
+    place = {"file": file(failed.config), "line": str(max(1, failed.line)), **column}
+    return _command({**place, "title": title}, _told(failed.reason))
 
 
 def _findings(records: Sequence[Record], file: Callable[[str], str]) -> Iterator[str]:

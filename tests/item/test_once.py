@@ -9,6 +9,7 @@ import pytest
 from pfa_gate.errors import FactoryError
 from pfa_gate.item.analysis import Attempt
 from pfa_gate.item.once import Result, once, results
+from pfa_gate.item.store import Verdict
 
 CONFIG = Path("/project/pfa.yaml")
 
@@ -69,6 +70,27 @@ def test_a_mistake_is_kept_as_text_and_a_bug_as_itself() -> None:
     attempt = Attempt(CONFIG, "digits", "a")
     expected = "The module does not import.\n  at pfa.yaml:5:16\n  Install it."
     assert attempt.result(mistaken).error == expected
+    found = attempt.result(mistaken)
+    assert (found.line, found.column) == (5, 16)
     assert attempt.exception is None
     assert attempt.result(faulty).crash == "ZeroDivisionError: by zero"
     assert isinstance(attempt.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        (("net.py:7:1", "pfa.yaml:4:22", "in gate 'digits'"), (4, 22)),
+        (("net.py:7:1",), (9, 0)),
+        (("other/pfa.yaml:4:22",), (9, 0)),
+        ((), (9, 0)),
+    ],
+)
+def test_an_error_has_the_place_in_its_config_or_that_of_its_gate(
+    where: tuple[str, ...], place: tuple[int, int]
+) -> None:
+    def mistaken() -> Verdict:
+        raise FactoryError("No.", where=where)
+
+    found = Attempt(CONFIG, "digits", "a", 9).result(mistaken)
+    assert (found.line, found.column) == place

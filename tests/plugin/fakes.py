@@ -132,7 +132,8 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
     for declared in document.gate(gate).budgets_declared():
         broken, unknown = arguments.get("broken", []), arguments.get("unknown", [])
         outcome = "broken" if declared.name in broken else "not judged" if declared.name in unknown else "kept"
-        sentence = f"The sentence of {declared.name}."
+        alike = arguments.get("alike") and outcome == "not judged"
+        sentence = "Nothing could be cut." if alike else f"The sentence of {declared.name}."
         line = document.line(*declared.keys)
         findings.append(Finding(declared.name, "0.7", "0.5", outcome, sentence, line))
     findings = [each for each in findings if each.id not in arguments.get("absent", [])]

@@ -65,7 +65,26 @@ def test_a_mistake_of_the_user_is_told_without_traceback_and_found_once(project:
     assert runs(project) == ["digits main None"]
     result.stdout.fnmatch_lines(["The module net does not import.", "  at pfa.yaml:5:16", "  Correct the name."])
     result.stdout.no_fnmatch_line("*fakes.py*")
-    result.stdout.fnmatch_lines(["ERROR pfa.yaml::digits::exact - Failed: The module net does not import.*"])
+    pointer = "Not measured: pfa.yaml::digits::exact says why."
+    result.stdout.fnmatch_lines(
+        [
+            pointer,
+            "ERROR pfa.yaml::digits::exact - Failed: The module net does not import.*",
+            "ERROR pfa.yaml::digits::layers.kl - Failed: Not measured: *",
+        ]
+    )
+    assert result.stdout.str().count("\nThe module net does not import.") == 1
+
+
+def test_a_reason_that_several_budgets_share_is_told_once(project: pytest.Pytester, pfa: Pfa) -> None:
+    write(project, gate(TWO, "{unknown: [exact, layers.inactive], alike: true}"))
+    result = pfa()
+    result.assert_outcomes(passed=3, errors=2)
+    pointer = "Not judged: pfa.yaml::digits::exact says why."
+    result.stdout.fnmatch_lines(["Nothing could be cut.", "  at pfa.yaml:*", "  Again: *", pointer])
+    alone = pfa("-k", "inactive", "--pfa-no-cache")
+    alone.stdout.fnmatch_lines(["Nothing could be cut."])
+    alone.stdout.no_fnmatch_line("Not judged: *")
 
 
 def test_an_exception_that_nobody_foresaw_shows_its_traceback_once(project: pytest.Pytester, pfa: Pfa) -> None:

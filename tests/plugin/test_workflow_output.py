@@ -28,7 +28,7 @@ def test_a_broken_budget_is_annotated_and_summed_up(
     lines = [line for line in result.outlines if line.startswith("::")]
     place = f"{project.path.name}/pfa.yaml"
     assert [line.partition("::The ")[0] for line in lines] == [
-        f"::error file={place},line=1,title=pfa_gate bad%3A not measured",
+        f"::error file={place},line=5,col=16,title=pfa_gate bad%3A not measured",
         f"::error file={place},line=6,title=pfa_gate digits%3A layers.kl broken",
     ]
     assert "The module net does not import.%0A" in lines[0]

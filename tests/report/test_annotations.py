@@ -7,7 +7,7 @@ import pytest
 import records
 from examples import HOSTILE, named
 
-from pfa_gate.report.annotations import annotations
+from pfa_gate.report.annotations import Failed, annotations
 
 COMMAND = re.compile(r"::error (?P<properties>[^:]*)::(?P<message>.*)")
 
@@ -41,12 +41,19 @@ def test_a_broken_budget_is_told_on_its_line() -> None:
 
 def test_the_worst_nine_and_a_count() -> None:
     crowd = [dataclasses.replace(records.not_judged(), gate="b"), records.broken()]
-    lines = annotations(crowd, [("pfa.yaml", "a", "There is no data.")])
+    lines = annotations(crowd, [Failed("pfa.yaml", "a", "There is no data.")])
     assert len(lines) == 10
     titles = [parsed(line)[0]["title"] for line in lines[:9]]
     assert titles[0] == "pfa_gate a: not measured"
     assert [title.rsplit(" ", 1)[1] for title in titles[1:6]] == ["broken"] * 5
     assert parsed(lines[9])[1] == "and 6 more budgets not kept; the report has them all"
+
+
+def test_a_gate_that_could_not_be_measured_is_told_where_its_error_points() -> None:
+    failed = [Failed("pfa.yaml", "a", "No data.", 4, 22), Failed("pfa.yaml", "b", "A bug.", 9)]
+    first, second = (parsed(line)[0] for line in annotations([], failed))
+    assert (first["line"], first["col"]) == ("4", "22")
+    assert second == {"file": "pfa.yaml", "line": "9", "title": "pfa_gate b: not measured"}
 
 
 def test_what_is_kept_is_not_annotated() -> None:
@@ -60,11 +67,11 @@ def test_the_path_is_that_of_the_repository() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_name_gives_neither_a_command_nor_a_property(name: str) -> None:
-    lines = annotations([named(name)], [(name, name, name)])
+    lines = annotations([named(name)], [Failed(name, name, name, 3, 4)])
     assert len(lines) == 2
     for line in lines:
         assert len(line.splitlines()) == 1
         properties, _ = parsed(line)
-        assert set(properties) == {"file", "line", "title"}
+        assert set(properties) - {"col"} == {"file", "line", "title"}
         assert not re.search("[\x00-\x1f\u202a-\u202e\u2066-\u2069]", line)
         line.encode("utf-8")
