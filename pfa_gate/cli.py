@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pfa_gate.config import load, resolved
+from pfa_gate.config.first import Wish, trial
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
 from pfa_gate.report.lines import printable
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="measure a model and write a first config that it keeps")
     init.add_argument("factory", help="module:callable or path/to/file.py:callable that builds the model")
     init.add_argument("probe", help="callable or data file: the samples on which responses are measured")
+    init.add_argument("--arguments", default="", metavar="YAML", help="of the factory, such as 'width: 32, depth: 2'")
     init.add_argument("--checkpoint", default="", help="weights file, from the config's folder")
     init.add_argument("--evaluation", default="", metavar="DATA", help="labelled data, for the accuracy")
     init.add_argument("--name", default="model", help="of the gate")
@@ -212,9 +214,10 @@ def _init(chosen: argparse.Namespace) -> None:
     path: Path = chosen.config.absolute()
     if path.exists():
         raise ConfigError(f"{chosen.config} is there already.", remedy="Remove it, or name another with --config.")
-    from pfa_gate.gate.propose import Wish, propose  # noqa: PLC0415  the one command that needs torch
+    wish = Wish(chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name)
+    trial(wish, path)  # what is wrong with a path is said before torch is imported
+    from pfa_gate.gate.propose import propose  # noqa: PLC0415  needs torch
 
-    wish = Wish(chosen.factory, chosen.probe, chosen.checkpoint, chosen.evaluation, chosen.name)
     print(printable(propose(wish, path)), end="")
     print(printable(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}"))
 

@@ -74,9 +74,19 @@ import torch
 from torch import nn
 
 
-def build():
+def build(width=16, twins=False):
+    if width < 1:
+        raise ValueError("width must be positive")
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    model = nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 3))
+    if twins:
+        with torch.no_grad():
+            model[0].weight[1], model[0].bias[1] = model[0].weight[0], model[0].bias[0]
+    return model
+
+
+def none():
+    return iter(())
 
 
 def probe():
@@ -103,9 +113,83 @@ def test_init_writes_a_config_that_the_model_keeps(tmp_path: Path, capsys: pytes
     assert "is there already" in capsys.readouterr().err
 
 
-def test_init_of_a_model_that_cannot_be_measured_writes_nothing(
+def test_init_passes_arguments_on_and_writes_no_limit_that_cannot_break(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["init", "gone.py:build", "gone.py:probe", "--config", str(tmp_path / "pfa.yaml")]) == 2
-    assert "There is no file" in capsys.readouterr().err
+    (tmp_path / "net.py").write_text(NET)
+    config = tmp_path / "pfa.yaml"
+    asked = ["--arguments", "width: 12, twins: true", "--config", str(config)]
+    assert main(["init", "net.py:build", "net.py:probe", *asked]) == 0
+    capsys.readouterr()
+    text = config.read_text()
+    assert "      arguments: {width: 12, twins: true}\n" in text
+    assert "        # No limit of peak_correlation: it is 1 in some layer today, and no value lies above 1.\n" in text
+    (rule,) = load(config).gate("model").budgets.layers
+    assert rule.peak_correlation is None
+    assert rule.kl is not None
+    record = run(config).record
+    assert record.config.endswith("pfa.yaml")
+    assert {each.outcome for each in record.budgets} == {"kept"}
+
+
+WRONG = {
+    "a file that is not there": (
+        ["nett.py:build", "net.py:probe"],
+        "There is no file nett.py.\n  at argument FACTORY\n  Did you mean 'net.py'?\n",
+    ),
+    "data that is not there": (
+        ["net.py:build", "data/probe.npy"],
+        "There is no file data/probe.npy.\n  at argument PROBE\n  Paths start at the folder of the config.\n",
+    ),
+    "weights that are not there": (
+        ["net.py:build", "net.py:probe", "--checkpoint", "w.pt"],
+        "There is no file w.pt.\n  at argument --checkpoint\n  Paths start at the folder of the config.\n",
+    ),
+    "no callable": (
+        ["net.py", "net.py:probe"],
+        "model.factory must name a callable, not be the text 'net.py'\n"
+        "          factory: net.py\n                   ^\n"
+        "  Write module:callable, or path/to/file.py:callable.\n",
+    ),
+    "an argument that the factory does not have": (
+        ["net.py:build", "net.py:probe", "--arguments", "{widht: 8}"],
+        "'net.py:build' has no argument 'widht'.\n  at argument --arguments\n"
+        "  Did you mean 'width'? Its signature is build(width=16, twins=False).\n",
+    ),
+    "a factory that raises": (
+        ["net.py:build", "net.py:probe", "--arguments", "width: -1"],
+        "'net.py:build' raised ValueError: width must be positive (net.py:8).\n  at argument FACTORY\n",
+    ),
+    "data that is empty": (
+        ["net.py:build", "net.py:none"],
+        "'net.py:none' gives no samples.\n  at argument PROBE\n  Point it at more data.\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
+def test_init_says_which_argument_is_wrong_and_writes_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    assert main(["init", *arguments]) == 2
+    assert capsys.readouterr().err == message
+    assert {path.name for path in tmp_path.iterdir()} <= {"net.py", "__pycache__"}
+
+
+def test_init_misses_a_file_before_it_imports_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pfa_gate.cli import main; status = main(['init', 'gone.py:build', 'gone.py:probe']); "
+        "assert not {'torch', 'numpy'} & set(sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "There is no file gone.py.\n  at argument FACTORY\n  Paths start at the folder of the config.\n",
+    )
     assert list(tmp_path.iterdir()) == []

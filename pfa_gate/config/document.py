@@ -3,7 +3,7 @@
 PYTEST_DONT_REWRITE
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pfa_gate.config.complaints import Complaint, Place, config_error, nearest, source_lines
@@ -68,12 +68,31 @@ def load(path: Path | str, root: Path | None = None) -> Document:
     """
     file = Path(path).absolute()
     content = _bytes(file, str(path))
-    text = _decoded(file, content)
+    return replace(parsed(_decoded(file, content), file, root), content=content)
+
+
+def parsed(text: str, file: Path, root: Path | None = None) -> Document:
+    """Check the text of a config.
+
+    Args:
+        text: all of it.
+        file: absolute path, where it lies or will lie.
+        root: as for `load`.
+
+    Raises:
+        ConfigError: it does not hold; lists all mistakes, by line.
+
+    Example:
+        >>> parsed("version: 2", Path("/pfa.yaml"))
+        Traceback (most recent call last):
+        pfa_gate.errors.ConfigError: /pfa.yaml:1:1: missing gates
+        ...
+    """
     reading = read(text)
     gates, complaints = ({}, reading.complaints) if reading.data is None else validate(reading, project_of(file, root))
     if complaints:
         raise config_error(file, source_lines(text), complaints)
-    return Document(file, gates, reading, content)
+    return Document(file, gates, reading, text.encode(errors="surrogatepass"))
 
 
 def _bytes(file: Path, shown: str) -> bytes:

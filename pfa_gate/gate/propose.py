@@ -2,38 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
+from pfa_gate.budget import Context
 from pfa_gate.config import load
-from pfa_gate.gate import run
-from pfa_gate.record import Record
+from pfa_gate.config.first import Wish, head, of_arguments, trial
+from pfa_gate.gate import carried_out
+from pfa_gate.record import LayerRecord, Record
 
 _STEP = 0.05
-_BOUNDS = """\
-    budgets:
-      layers:
-        - {match: "*", kl: 1}
-"""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a first config is about.
-
-    Attributes:
-        factory: module:callable.
-        probe: callable or data file.
-        checkpoint: weights file, from the config's folder; empty for none.
-        evaluation: callable or data file with labels; empty for none.
-        name: of the gate.
-    """
-
-    factory: str
-    probe: str
-    checkpoint: str = ""
-    evaluation: str = ""
-    name: str = "model"
 
 
 def propose(wish: Wish, path: Path) -> str:
@@ -44,57 +22,64 @@ def propose(wish: Wish, path: Path) -> str:
         path: of the config; it must not exist, and its folder holds the results after.
 
     Raises:
-        PFAGateError: the model could not be measured.
+        PFAGateError: the model could not be measured; its places are arguments of the command line.
     """
-    head = "".join(_head(wish))
-    trial = path.with_name(f".{path.name}.trial.yaml")
-    try:
-        trial.write_text(head + _BOUNDS, encoding="utf-8")
-        record = run(trial, wish.name, output=path.parent / ".pfa").record
-    finally:
-        trial.unlink(missing_ok=True)
-    text = head + "".join(_budgets(record))
+    document = trial(wish, path)
+    with of_arguments(document):
+        record = carried_out(document, wish.name, Context(today=date.today()), output=path.parent / ".pfa").record
+    text = head(wish) + "".join(_budgets(record))
     path.write_text(text, encoding="utf-8")
     load(path)
     return text
 
 
-def _head(wish: Wish) -> Iterator[str]:
-    yield "# Budgets hold what the model measured when this file was written, plus a margin: tighten them.\n"
-    yield f"version: 1\ngates:\n  {wish.name}:\n    model:\n      factory: {wish.factory}\n"
-    if wish.checkpoint:
-        yield f"      checkpoint: {wish.checkpoint}\n"
-    yield f"    probe:\n      data: {wish.probe}\n"
-    yield "    recipe: {strategy: energy, energy: 0.95}\n    recovery: [compensate]\n"
-    if wish.evaluation:
-        yield f"    evaluation:\n      data: {wish.evaluation}\n      metric: accuracy\n"
-
-
 def _budgets(record: Record) -> Iterator[str]:
+    yield "    budgets:\n"
     judged = [layer for layer in record.layers if layer.skipped is None and layer.kl_ratio is not None]
-    rule = {
-        "kl": _above(max((layer.kl_ratio or 0.0 for layer in judged), default=1.0)),
-        "peak_correlation": _above(max((layer.peak_correlation or 0.0 for layer in judged), default=1.0)),
-        "inactive": max((layer.inactive or 0 for layer in judged), default=0),
-    }
-    written = ", ".join(f"{key}: {value}" for key, value in rule.items())
-    yield f'    budgets:\n      layers:\n        - {{match: "*", {written}}}\n'
+    if judged:
+        yield from _layers(judged)
     yield f"      model: {{parameters: {_grown(record.model.parameters)}, macs: {_grown(record.model.macs)}}}\n"
-    if record.compressed is not None:
-        share = math.ceil(100 * record.compressed.parameters / record.model.parameters)
-        drop = record.scores.drop if record.scores else None
-        more = "" if drop is None else f", accuracy_drop: {math.ceil(100 * max(drop, 0.0) + 1)} pp"
-        yield f"      compressed: {{parameters: {min(100, share + 5)}%{more}}}\n"
+    compressed = ", ".join(_compressed(record))
+    if compressed:
+        yield f"      compressed: {{{compressed}}}\n"
 
 
-def _above(value: float) -> float:
-    """The next twentieth that leaves a margin of at least a fiftieth.
+def _layers(judged: list[LayerRecord]) -> Iterator[str]:
+    limits = {
+        "kl": _above(max(layer.kl_ratio or 0.0 for layer in judged)),
+        "peak_correlation": _above(max(layer.peak_correlation or 0.0 for layer in judged)),
+        "inactive": max(layer.inactive or 0 for layer in judged),
+    }
+    written = ", ".join(f"{key}: {value}" for key, value in limits.items() if value is not None)
+    yield f'      layers:\n        - {{match: "*", {written}}}\n'
+    for key in (key for key, value in limits.items() if value is None):
+        yield f"        # No limit of {key}: it is 1 in some layer today, and no value lies above 1.\n"
+
+
+def _compressed(record: Record) -> Iterator[str]:
+    """The limits that a compressed model could break: of a size below the full one's, of a drop below the score."""
+    if record.compressed is None:
+        return
+    share = _above(record.compressed.parameters / record.model.parameters)
+    if share is not None:
+        yield f"parameters: {round(100 * share, 1):g}%"
+    scores = record.scores
+    if scores is not None and scores.drop is not None and scores.full is not None:
+        limit = math.ceil(100 * max(scores.drop, 0.0) + 1)
+        if limit < 100 * scores.full:
+            yield f"accuracy_drop: {limit} pp"
+
+
+def _above(value: float) -> float | None:
+    """The next twentieth that leaves a margin of at least a fiftieth; near 1 half the way there, and at 1 nothing.
 
     Example:
-        >>> _above(0.61), _above(0.64), _above(0.99)
-        (0.65, 0.7, 1.0)
+        >>> _above(0.61), _above(0.64), _above(0.99), _above(1.0)
+        (0.65, 0.7, 0.995, None)
     """
-    return min(1.0, round(math.ceil((value + 0.02) / _STEP - 1e-9) * _STEP, 2))
+    limit = round(math.ceil((value + 0.02) / _STEP - 1e-9) * _STEP, 2)
+    near = limit if limit < 1 else math.ceil(1000 * (value + 1) / 2 - 1e-9) / 1000
+    return near if near < 1 else None
 
 
 def _grown(count: int) -> int:

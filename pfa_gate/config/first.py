@@ -1,0 +1,157 @@
+"""A first config, as the command line names its model and data: what is wrong with it is said of the arguments.
+
+PYTEST_DONT_REWRITE
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from pfa_gate.config.document import Document, parsed
+from pfa_gate.config.sections import GateConfig
+from pfa_gate.errors import ConfigError, DataError, PFAGateError
+
+_BOUNDS = """\
+    budgets:
+      layers:
+        - {match: "*", kl: 1}
+"""
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*(:[\w.-]+)?")
+_ALL = "this command"
+_WORDS_OF_YAML = {"null", "true", "false"}
+_ARGUMENTS = {
+    ("model", "factory"): "FACTORY",
+    ("model", "arguments"): "--arguments",
+    ("model", "checkpoint"): "--checkpoint",
+    ("probe", "data"): "PROBE",
+    ("evaluation", "data"): "--evaluation",
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a first config is about.
+
+    Attributes:
+        factory: module:callable.
+        probe: callable or data file.
+        arguments: keyword arguments of the factory, as YAML, with or without braces; empty for none.
+        checkpoint: weights file, from the config's folder; empty for none.
+        evaluation: callable or data file with labels; empty for none.
+        name: of the gate.
+    """
+
+    factory: str
+    probe: str
+    arguments: str = ""
+    checkpoint: str = ""
+    evaluation: str = ""
+    name: str = "model"
+
+
+def head(wish: Wish) -> str:
+    """The config without its budgets.
+
+    Example:
+        >>> print(head(Wish("net:build", "probe.npy", arguments="width: 8")).splitlines()[5])
+              arguments: {width: 8}
+    """
+    return "".join(_head(wish))
+
+
+def _head(wish: Wish) -> Iterator[str]:
+    yield "# Budgets hold what the model measured when this file was written, plus a margin: tighten them.\n"
+    yield f"version: 1\ngates:\n  {_scalar(wish.name)}:\n    model:\n      factory: {_scalar(wish.factory)}\n"
+    if wish.arguments:
+        text = " ".join(wish.arguments.split())
+        yield f"      arguments: {text if text.startswith('{') else f'{{{text}}}'}\n"
+    if wish.checkpoint:
+        yield f"      checkpoint: {_scalar(wish.checkpoint)}\n"
+    yield f"    probe:\n      data: {_scalar(wish.probe)}\n"
+    yield "    recipe: {strategy: energy, energy: 0.95}\n    recovery: [compensate]\n"
+    if wish.evaluation:
+        yield f"    evaluation:\n      data: {_scalar(wish.evaluation)}\n      metric: accuracy\n"
+
+
+def _scalar(text: str) -> str:
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_YAML
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def trial(wish: Wish, path: Path) -> Document:
+    """The config with a budget that any model keeps, checked as far as that goes without the model.
+
+    Args:
+        wish: what the config is about.
+        path: of the config; nothing is written there.
+
+    Raises:
+        ConfigError: an argument does not hold.
+        DataError: a file that an argument names is not there.
+    """
+    try:
+        document = parsed(head(wish) + _BOUNDS, path)
+    except ConfigError as error:
+        places = re.compile(rf"^\S*{re.escape(path.name)}:\d+:\d+: ", re.MULTILINE)
+        raise ConfigError(places.sub("", error.fact)) from error
+    with of_arguments(document):
+        _check_files(document)
+    return document
+
+
+def _check_files(document: Document) -> None:
+    """Miss a file now: the import of torch, which comes next, takes seconds."""
+    (gate,) = document.gates.values()
+    named = {
+        ("model", "factory"): gate.model.factory,
+        ("model", "checkpoint"): gate.model.checkpoint,
+        ("probe", "data"): gate.probe.data,
+        ("evaluation", "data"): gate.evaluation.data if gate.evaluation else None,
+    }
+    for keys, text in named.items():
+        source, colon, _ = (text or "").rpartition(":")
+        source = source if colon else text or ""
+        file = document.path.parent / source
+        if source and (source.endswith(".py") or not colon) and not file.is_file():
+            raise _no_file(source, file).at(str(document.place("gates", gate.name, *keys)))
+
+
+def _no_file(source: str, file: Path) -> DataError:
+    beside = sorted(each.name for each in file.parent.glob(f"*{file.suffix}"))
+    near = get_close_matches(file.name, beside, n=1)
+    remedy = f"Did you mean '{near[0]}'?" if near else "Paths start at the folder of the config."
+    return DataError(f"There is no file {source}.", remedy=remedy)
+
+
+@contextmanager
+def of_arguments(document: Document) -> Iterator[None]:
+    """Say of an error in the block to which argument it belongs, and not where in a file that is not there."""
+    (gate,) = document.gates.values()
+    keys = [*_ARGUMENTS, *(("model", "arguments", name) for name in gate.model.arguments)]
+    words = {document.place("gates", gate.name, *each): _ARGUMENTS[each[:2]] for each in keys if _has(gate, *each)}
+    places = {str(place): word for place, word in words.items()}
+    file = re.escape(str(document.place()).rpartition(":")[0].rpartition(":")[0])
+    try:
+        yield
+    except PFAGateError as error:
+        told = tuple(dict.fromkeys(_told(place, places, file) for place in error.where))
+        error.where = tuple(each for each in told if not each.startswith(_ALL)) or told
+        raise
+
+
+def _has(gate: GateConfig, section: str, key: str, *_: str) -> bool:
+    return bool(getattr(getattr(gate, section), key, None))
+
+
+def _told(place: str, places: dict[str, str], file: str) -> str:
+    """A place in the config by the argument it came from; any other as it is."""
+    found = re.match(rf"({file}:\d+:\d+)(?:, )?(.*)", place)
+    if found is None:
+        return place
+    stage = found[2].rpartition("while ")[2]
+    subject = f"argument {places[found[1]]}" if found[1] in places else _ALL
+    return f"{subject}, while {stage}" if stage else subject
