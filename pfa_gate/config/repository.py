@@ -13,7 +13,7 @@ def repository_of(folder: Path) -> Path | None:
     """Find the root of the repository that holds a folder; that of the outer one where it is a submodule.
 
     Args:
-        folder: absolute; it need not exist.
+        folder: absolute; a file does as well, and neither need exist.
 
     Example:
         >>> repository_of(Path("/no/such/folder")) is None
@@ -58,7 +58,7 @@ def from_root(path: Path) -> str:
     real = Path(os.path.realpath(plain.parent)) / plain.name
     workspace = os.environ.get("GITHUB_WORKSPACE")
     for place in (plain, real):
-        for root in (Path(workspace) if workspace else None, repository_of(place.parent)):
+        for root in (Path(workspace) if workspace else None, repository_of(place)):
             if root is not None and place.is_relative_to(root):
                 return place.relative_to(root).as_posix()
     for root in (Path.cwd(), Path(os.path.realpath(Path.cwd()))):

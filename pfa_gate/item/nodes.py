@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pfa_gate.errors import ArtifactError, ConfigError, PFAGateError
+from pfa_gate.errors import ArtifactError, PFAGateError
 from pfa_gate.item.analysis import Attempt, analyse
+from pfa_gate.item.folders import FOLDERS, Folders
 from pfa_gate.item.listing import listing
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pfa_gate.config import Document
     from pfa_gate.record import Record
     from pfa_gate.record.before import Found
-
-_FOLDERS = pytest.StashKey[dict[Path, Path]]()
 
 
 class ConfigFile(pytest.File):
@@ -45,16 +44,11 @@ class ConfigFile(pytest.File):
         Raises:
             ConfigError: the config does not hold, or two configs of this run would write to one folder.
         """
-        for name, lines in listing(self.path, self.config.rootpath, self.config.stash[PLAN].cache).items():
-            self._claim(name)
-            yield GateCollector.from_parent(self, name=name, lines=lines)
-
-    def _claim(self, gate: str) -> None:
-        folder = (self.config.stash[PLAN].output or self.path.parent / ".pfa") / gate
-        owners = self.session.stash.setdefault(_FOLDERS, {})
-        if owners.setdefault(folder, self.path) != self.path:
-            fact = f"Gate '{gate}' of {_shown(self.path)} writes to {_shown(folder)}, as {_shown(owners[folder])} does."
-            raise ConfigError(fact, remedy="Run one config at a time, or rename one of the two gates.")
+        root, plan = self.config.rootpath, self.config.stash[PLAN]
+        folders = self.session.stash.setdefault(FOLDERS, Folders(plan, lambda path: listing(path, root, plan.cache)))
+        for name, lines in listing(self.path, root, plan.cache).items():
+            output = folders.claim(self.path, name)
+            yield GateCollector.from_parent(self, name=name, lines=lines, output=output)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show a mistake in the config as its own text; only what nobody foresaw has a traceback."""
@@ -66,9 +60,10 @@ class ConfigFile(pytest.File):
 class GateCollector(pytest.Collector):
     """A gate; its budgets are what it collects."""
 
-    def __init__(self, *, lines: Mapping[str, int], **rest: Any) -> None:
+    def __init__(self, *, lines: Mapping[str, int], output: Path | None, **rest: Any) -> None:
         super().__init__(**rest)
         self.lines = lines
+        self.output = output
         self.record: Record | None = None
 
     def collect(self) -> Iterable["BudgetItem"]:
@@ -142,6 +137,7 @@ class BudgetItem(pytest.Item):
         assert isinstance(file, ConfigFile)
         found = sought(self.path, plan.baseline, file.document.gate(name))
         called = {"called": from_root(self.path), "source": found.source}
+        called["output"] = str(self._gate.output or "")
         facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.past)}
         verdict = across_runs(
             plan.cache,
@@ -161,7 +157,7 @@ class BudgetItem(pytest.Item):
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
         context = context_of(document, name, found, plan.updating)
         run = self.config.stash.get(ANALYSIS, analyse)
-        return run(document, name, plan.output, context, watch(name) if watch else None)
+        return run(document, name, self._gate.output, context, watch(name) if watch else None)
 
     def _report(self, finding: "Finding", record: "Record") -> None:
         """Hand the verdict to JUnit and to other plugins."""

@@ -5,11 +5,13 @@ PYTEST_DONT_REWRITE
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pfa_gate.config.repository import from_root
 from pfa_gate.item import Plan, results
 from pfa_gate.report.lines import printable
 
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from pfa_gate.record import Record
     from pfa_gate.report.annotations import Failed
 
-# The runner refuses a summary above one mebibyte; a unit of UTF-16 takes at most three bytes in UTF-8.
-_SUMMARY_LIMIT = 300_000
+# The runner drops a summary above one mebibyte whole, what others have written in this step included.
+_LARGEST = 2**20
+# UTF-16 units of the whole, from what is wanted to what still says something; a unit takes at most three bytes.
+_LIMITS = (300_000, 65_000, 16_000, 4_000, 1_000)
 
 
 class Actions:
@@ -40,8 +44,7 @@ class Actions:
         if not path or not (records or failed):
             return
         try:
-            with Path(path).open("a", encoding="utf-8", newline="\n") as file:
-                file.write(_summary(records, failed))
+            self.unwritten = _added(Path(path), records, failed)
         except OSError as error:
             self.unwritten = f"pfa_gate: the summary of the job cannot be written: {error}"
 
@@ -53,7 +56,7 @@ class Actions:
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from pfa_gate.report.annotations import annotations  # noqa: PLC0415  for runs in a workflow alone
 
-            for line in annotations(*_found(self.plan), _in_repository):
+            for line in annotations(*_found(self.plan)):
                 terminalreporter.write_line(line)  # a command, and meant as one
 
 
@@ -62,24 +65,39 @@ def _found(plan: Plan) -> "tuple[list[Record], list[Failed]]":
     from pfa_gate.report.annotations import Failed  # noqa: PLC0415
 
     found = sorted(results(plan.shared), key=lambda each: (each.config, each.gate))
-    records = [from_dict(each.record) for each in found if each.record is not None]
+    named = [(from_root(Path(each.config)), each) for each in found]
+    records = [replace(from_dict(each.record), config=name) for name, each in named if each.record is not None]
     failed = [
-        Failed(each.config, each.gate, each.error or each.crash or "", each.line, each.column)
-        for each in found
+        Failed(name, each.gate, each.error or each.crash or "", each.line, each.column)
+        for name, each in named
         if each.record is None
     ]
     return records, failed
 
 
-def _summary(records: "Sequence[Record]", failed: "Sequence[Failed]") -> str:
+def _added(path: Path, records: "Sequence[Record]", failed: "Sequence[Failed]") -> str:
+    """Write as much as there is room for; give a sentence where there is none."""
+    there = path.read_bytes() if path.exists() else b""
+    begun = b"\n" if there and not there.endswith(b"\n") else b""
+    for limit in _LIMITS:
+        text = begun + _summary(records, failed, limit).encode("utf-8", "replace")
+        if len(there) + len(text) <= _LARGEST:
+            with path.open("ab") as file:
+                file.write(text)
+            return ""
+    fact = f"pfa_gate: the summary of the job has no room: {len(there):,} of {_LARGEST:,} bytes are taken"
+    return f"{fact}, and GitHub drops one that is larger. The report is in report.md."
+
+
+def _summary(records: "Sequence[Record]", failed: "Sequence[Failed]", limit: int) -> str:
     from pfa_gate.report.markdown import comment, not_measured  # noqa: PLC0415
 
-    told = [not_measured(_in_repository(each.config), each.gate, each.reason) for each in failed]
-    return "\n".join([*told, *([comment(records, _SUMMARY_LIMIT)] if records else [])])
-
-
-def _in_repository(config: str) -> str:
-    """A config's path from the root of the checkout, which is what annotations are placed by."""
-    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
-    path = Path(os.path.abspath(config))
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    told: list[str] = []
+    for each in failed:
+        text = not_measured(each.config, each.gate, each.reason)
+        limit -= len(text)
+        if told and limit < _LIMITS[-1]:
+            told.append(f"and {len(failed) - len(told):,} more gates were not measured; the log has them all.\n")
+            break
+        told.append(text)
+    return "\n".join([*told, *([comment(records, max(limit, _LIMITS[-1]))] if records else [])])

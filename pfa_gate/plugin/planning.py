@@ -14,6 +14,7 @@ import pytest
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.item import PLAN, Plan
+from pfa_gate.plugin.rootdir import require_own_root
 from pfa_gate.plugin.search import NAME, Request, search
 from pfa_gate.report.lines import printable
 
@@ -81,6 +82,7 @@ def _made(config: pytest.Config) -> Plan:
     configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
     chosen = request.names_only_tests()
     _check(request, configs, chosen)
+    require_own_root(config, configs)
     asked = _baseline(config, configs)
     updating = bool(config.getoption("pfa_update_baseline"))
     return Plan(configs, _shared_folder(), _output(config), chosen, _cache(config), asked, updating)

@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import records
 from projects import Pfa, config, gate, runs
+
+from pfa_gate.plugin.actions import _added
+from pfa_gate.report.annotations import Failed
 
 
 @pytest.fixture
@@ -83,3 +87,45 @@ def test_an_error_is_no_command_to_the_runner(project: pytest.Pytester, pfa: Pfa
     assert "∶:stop-commands::x?[2J' is not there." in shown
     assert "#♯[error]?Rename it." in shown
     assert not any(line.lstrip().startswith("::") for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(("room", "told"), [(200_000, "whole"), (3_000, "cut"), (10, "no room")])
+def test_a_summary_that_is_nearly_full_is_filled_and_not_dropped(tmp_path: Path, room: int, told: str) -> None:
+    """GitHub drops a whole summary above one mebibyte, what other steps of the run have said in it included."""
+    path = tmp_path / "summary.md"
+    path.write_bytes(b"\xc3\xa9" * ((2**20 - room) // 2))
+    sentence = _added(
+        path, [records.broken()], [Failed("pfa.yaml", f"gate {number}", "No data. " * 9) for number in range(40)]
+    )
+    text = path.read_bytes().decode("utf-8").replace("\xe9", "")
+    assert path.stat().st_size <= 2**20
+    if told == "no room":
+        assert text == ""
+        assert sentence == (
+            "pfa_gate: the summary of the job has no room: 1,048,566 of 1,048,576 bytes are taken, and GitHub drops "
+            "one that is larger. The report is in report.md."
+        )
+        return
+    assert sentence == ""
+    assert text.startswith("\n### ❔ `gate 0`: not measured\n")
+    assert "## ❌ pfa_gate: `digits` broken" in text
+    assert ("more gates were not measured" in text) == (told == "cut")
+
+
+def test_two_services_with_a_gate_of_one_name_are_told_apart(
+    project: pytest.Pytester, pfa: Pfa, summary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path))
+    (project.path / "pfa.yaml").unlink()
+    for name in ("a", "b"):
+        (project.path / "services" / name).mkdir(parents=True)
+        (project.path / "services" / name / "pfa.yaml").write_text(config(gate(arguments="{broken: [layers.kl]}")))
+    output = project.path / "reports"
+    result = pfa(f"--pfa-output={output}", "-n2")
+    result.assert_outcomes(passed=3, failed=2)
+    places = [line.partition(",")[0] for line in result.outlines if line.startswith("::")]
+    assert places == ["::error file=services/a/pfa.yaml", "::error file=services/b/pfa.yaml"]
+    for name in ("a", "b"):
+        assert [line.split()[-1] for line in runs(project, f"services/{name}")] == [str(output / "services" / name)]
+    assert summary.read_text(encoding="utf-8").count("`digits`") >= 2
