@@ -83,10 +83,9 @@ def parsed(text: str, file: Path, root: Path | None = None) -> Document:
         ConfigError: it does not hold; lists all mistakes, by line.
 
     Example:
-        >>> parsed("version: 2", Path("/pfa.yaml"))
+        >>> parsed("[]", Path("/pfa.yaml"))
         Traceback (most recent call last):
-        pfa_gate.errors.ConfigError: /pfa.yaml:1:1: missing gates
-        ...
+        pfa_gate.errors.ConfigError: /pfa.yaml:1:1: ...
     """
     reading = read(text)
     gates, complaints = ({}, reading.complaints) if reading.data is None else validate(reading, project_of(file, root))

@@ -57,8 +57,8 @@ def head(wish: Wish) -> str:
     """The config without its budgets.
 
     Example:
-        >>> print(head(Wish("net:build", "probe.npy", arguments="width: 8")).splitlines()[5])
-              arguments: {width: 8}
+        >>> print(head(Wish("net:build", "probe.npy", arguments="width: 8")).splitlines()[6].strip())
+        arguments: {width: 8}
     """
     return "".join(_head(wish))
 

@@ -19,6 +19,7 @@ from pfa_gate.config.section import (
     FilePath,
     Globs,
     Metric,
+    MostBytes,
     Patterns,
     Reference,
     Section,
@@ -84,6 +85,9 @@ class ProbeConfig(Section):
     pooling: Literal["max", "mean"] = Field(default="max", description="how positions become one response")
     positions: int | None = Field(
         default=None, ge=1, description="instead of pooling: so many random positions of each map, each a sample"
+    )
+    max_bytes: MostBytes | None = Field(
+        default=None, description="most bytes that a data file may take in memory, of evaluation too; 2 GB if left out"
     )
 
 

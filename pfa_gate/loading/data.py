@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from pfa_gate.errors import DataError
 from pfa_gate.loading.batch import Batch, batch_of
 from pfa_gate.loading.batches import Batches, reading
-from pfa_gate.loading.files import SUFFIXES, read_file
+from pfa_gate.loading.files import MOST_BYTES, SUFFIXES, read_file
 from pfa_gate.loading.reference import resolve
 from pfa_gate.loading.seeds import Randomness
 
@@ -31,11 +31,13 @@ class Sampling:
             replacement, in the order of the data; of a stream, the first.
         batch_size: for data that does not come in batches.
         seed: of the draw, and of the user's random numbers.
+        max_bytes: most that a data file may take in memory.
     """
 
     samples: int | None = None
     batch_size: int = 128
     seed: int = 0
+    max_bytes: int = MOST_BYTES
 
     def rows(self, length: int) -> Tensor:
         """Give the rows to read of data with a length: sorted int64 [at most samples].
@@ -68,7 +70,7 @@ def open_data(name: str, folder: Path, sampling: Sampling) -> Batches:
         pfa_gate.errors.FactoryError: 'torch:eye' raised TypeError: ...
     """
     if name.endswith(SUFFIXES):
-        return batches_of(read_file(folder / name), name, sampling)
+        return batches_of(read_file(folder / name, sampling.max_bytes), name, sampling)
     function = resolve(name, folder)
     with Randomness(sampling.seed).borrowed():
         data = function()

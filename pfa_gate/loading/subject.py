@@ -16,6 +16,7 @@ from pfa_gate.loading.batches import Batches
 from pfa_gate.loading.checkpoint import fill
 from pfa_gate.loading.data import Sampling, open_data
 from pfa_gate.loading.device import CPU, device_of, spread, where
+from pfa_gate.loading.files import MOST_BYTES
 from pfa_gate.loading.forward import forward
 from pfa_gate.loading.reference import Reference, resolve_or_ask
 from pfa_gate.loading.seeds import Randomness
@@ -179,4 +180,5 @@ def metric_of(name: str, folder: Path) -> Metric:
 
 
 def _sampling(config: GateConfig) -> Sampling:
-    return Sampling(config.probe.samples, config.probe.batch_size, config.probe.seed)
+    most = MOST_BYTES if config.probe.max_bytes is None else int(config.probe.max_bytes.value)
+    return Sampling(config.probe.samples, config.probe.batch_size, config.probe.seed, most)

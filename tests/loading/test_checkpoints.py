@@ -301,9 +301,30 @@ UNFIT = {
         lambda: written(b"[]", "w.safetensors.index.json"),
         "w.safetensors.index.json is no index of weights: it has no weight_map.",
     ),
+    "an index nested too deep": (
+        lambda: written(b"[" * 500_000, "w.safetensors.index.json"),
+        "w.safetensors.index.json is no index of weights: it has no weight_map.",
+    ),
+    "index of a name with a NUL": (
+        lambda: written(b'{"weight_map": {"0.bias": "w\\u0000.safetensors"}}', "w.safetensors.index.json"),
+        "w.safetensors.index.json names 'w\\x00.safetensors', which is no .safetensors file beside it.\n"
+        "  Keep the index and its files in one folder.",
+    ),
+    "index of a name that is too long": (
+        lambda: written(
+            json.dumps({"weight_map": {"0.bias": "w" * 300 + ".safetensors"}}).encode(), "w.safetensors.index.json"
+        ),
+        f"w.safetensors.index.json names '{'w' * 59}…', which is no .safetensors file beside it.\n"
+        "  Keep the index and its files in one folder.",
+    ),
+    "index of a link out of the folder": (
+        lambda: linked(net()),
+        "w.safetensors.index.json names 'a.safetensors', which is a link to a file elsewhere.\n"
+        "  Copy the file itself into the folder of the index.",
+    ),
     "index of files elsewhere": (
         lambda: written(b'{"weight_map": {"0.bias": "../w.safetensors"}}', "w.safetensors.index.json"),
-        "w.safetensors.index.json names ../w.safetensors, which is no .safetensors file beside it.\n"
+        "w.safetensors.index.json names '../w.safetensors', which is no .safetensors file beside it.\n"
         "  Keep the index and its files in one folder.",
     ),
     "lfs": (
@@ -311,6 +332,16 @@ UNFIT = {
         "w.safetensors is a Git LFS pointer, not the weights.\n  Run git lfs pull.",
     ),
 }
+
+
+def linked(model: nn.Module) -> Path:
+    """An index, one of whose files is a link out of its folder."""
+    folder = Path("weights")
+    folder.mkdir()
+    save_file(model.state_dict(), "elsewhere.safetensors")
+    (folder / "a.safetensors").symlink_to("../elsewhere.safetensors")
+    places = dict.fromkeys(model.state_dict(), "a.safetensors")
+    return written(json.dumps({"weight_map": places}).encode(), "weights/w.safetensors.index.json")
 
 
 def written(content: bytes, name: str) -> Path:

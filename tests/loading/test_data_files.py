@@ -1,8 +1,11 @@
 """Arrays in files."""
 
+import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -116,6 +119,65 @@ def test_bad_files_are_named(name: str, write: Write, message: str) -> None:
     with pytest.raises(DataError) as caught:
         open_data(name, Path(), Sampling())
     assert str(caught.value) == message
+
+
+def packed(shape: tuple[int, ...]) -> None:
+    """An .npz of zeros, packed; written a row at a time."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with ZipFile("d.npz", "w", ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+        file.write(header.getvalue())
+        for _ in range(shape[0]):
+            file.write(bytes(math.prod(shape[1:])))
+
+
+def lying(name: str) -> None:
+    """A few bytes whose header promises an array of a million gigabytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**14,)})
+    if name == "d.npy":
+        Path(name).write_bytes(header.getvalue() + bytes(80))
+        return
+    with ZipFile(name, "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(80))
+
+
+FEWER = "Give fewer samples, or raise probe.max_bytes."
+
+
+def test_a_packed_file_says_its_size_before_it_is_read_and_a_higher_bound_lifts_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed((20, 1000, 100))
+    disk = Path("d.npz").stat().st_size
+    with monkeypatch.context() as context:
+        context.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
+        with pytest.raises(DataError) as caught:
+            open_data("d.npz", Path(), Sampling(max_bytes=1_500_000))
+    assert str(caught.value) == (
+        f"d.npz would take 2.0 MB in memory ({disk / 1000:.1f} kB on disk); "
+        f"data files of more than 1.5 MB are not read.\n  {FEWER}"
+    )
+    assert open_data("d.npz", Path(), Sampling(max_bytes=2_100_000)).samples == 20
+
+
+@pytest.mark.parametrize("name", ["d.npy", "d.npz"])
+def test_a_header_that_promises_more_than_there_is_room_for_is_refused(name: str) -> None:
+    lying(name)
+    with pytest.raises(DataError) as caught:
+        open_data(name, Path(), Sampling())
+    assert caught.value.fact.startswith(f"{name} would take 800,000.0 GB in memory (")
+    assert caught.value.remedy == FEWER
+
+
+def test_a_locked_archive_is_named() -> None:
+    np.savez("d.npz", x=IMAGES)
+    content = bytearray(Path("d.npz").read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + at] |= 1  # the flag of an encrypted entry
+    Path("d.npz").write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"d\.npz cannot be read: RuntimeError: File .* is encrypted"):
+        read_file(Path("d.npz"))
 
 
 @pytest.mark.parametrize("name", ["d.npy", "d.npz", "d.safetensors"])
