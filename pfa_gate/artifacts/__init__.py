@@ -31,23 +31,28 @@ _KEYS = {RECORD: "record", **reports.KEYS, RECIPE: "recipe", WEIGHTS: "weights",
 
 
 def write(
-    output: Path, record: Record, compressed: Compressed | None, coupling: Coupling | None, inputs: Inputs = ((), {})
+    output: Path,
+    record: Record,
+    cut: tuple[Compressed, Coupling] | None,
+    inputs: Inputs = ((), {}),
+    finish: Callable[[Record], Record] = lambda record: record,
 ) -> Record:
     """Write a gate's folder in one step and return the record with the paths of its files.
 
     Args:
         output: folder of all gates; the gate's own is `output / record.gate`.
         record: what was found.
-        compressed: the proved smaller model, or None.
-        coupling: the groups it was cut by; None without a model.
+        cut: the proved smaller model, and the groups it was cut by; None without a model.
         inputs: an example for the model; its values are not stored.
+        finish: adds to the record what is known only after the model's files are written: the time it took.
 
     Raises:
         ArtifactError: the disk is full, the folder cannot be written, or a link leads out of it.
     """
     folder = output / record.gate
     with replacing(folder) as fresh, uncollected():
-        if compressed is not None and coupling is not None:
+        if cut is not None:
+            compressed, coupling = cut
             save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
             gaps = _write_programs(fresh, compressed, inputs)
             files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
@@ -56,10 +61,17 @@ def write(
         made = (RECORD, *reports.KEYS)
         names = [name for name in _KEYS if name in made or (fresh / name).exists()]
         record = replace(record, files={_KEYS[name]: shown(folder / name) for name in names})
+        # Made twice: the first time takes nearly all of it, imports and templates, and so is in the time that is told.
+        _reports(record)
+        record = finish(record)
         (fresh / RECORD).write_text(dumps(record), encoding="utf-8")
-        for name in reports.KEYS:
-            (fresh / name).write_text(reports.text(record, name), encoding="utf-8", newline="\n")
+        for name, text in _reports(record).items():
+            (fresh / name).write_text(text, encoding="utf-8", newline="\n")
     return record
+
+
+def _reports(record: Record) -> dict[str, str]:
+    return {name: reports.text(record, name) for name in reports.KEYS}
 
 
 def _write_programs(fresh: Path, compressed: Compressed, inputs: Inputs) -> list[Unmeasured]:

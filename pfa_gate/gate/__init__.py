@@ -15,7 +15,7 @@ from pfa_gate.errors import ConfigError
 from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.examine import examine
 from pfa_gate.gate.foresee import foreseen
-from pfa_gate.gate.stages import Progress, Stages
+from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.loading import Subject
 from pfa_gate.loading import load as load_subject
@@ -24,6 +24,7 @@ from pfa_gate.loading.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 from pfa_gate.record.before import absolute, context_of, sought
+from pfa_gate.record.wait import Progress, Wait
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 
@@ -58,13 +59,14 @@ def run(
     Raises:
         PFAGateError: what could not be measured, with its place in the config. Nothing is written then.
     """
+    wait = Wait(progress)
     document = load(config_path)
     name = only_gate(document) if gate is None else gate
     context = Context(today=date.today())
     if baseline is not None:
         found = sought(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
         context = context_of(document, name, found, updating=False)
-    return carried_out(document, name, context, output=output, progress=progress)
+    return carried_out(document, name, context, output=output, wait=wait)
 
 
 def carried_out(
@@ -73,7 +75,7 @@ def carried_out(
     context: Context,
     *,
     output: Path | str | None = None,
-    progress: Progress | None = None,
+    wait: Wait,
 ) -> Run:
     """Run one gate of a config that is read already; as `run`, which says the rest.
 
@@ -82,9 +84,9 @@ def carried_out(
         gate: the gate's name.
         context: the baseline to compare with, and the day on which waivers are judged.
         output: folder for the results; `.pfa` beside the config unless given.
-        progress: called as (stage, done, total) while it runs.
+        wait: since when somebody waits, and who is told how far it is.
     """
-    return concluded(document, context, Stages(document, gate, progress), output, ALONE)
+    return concluded(document, context, Stages(document, gate, wait.progress, wait.since), output, ALONE)
 
 
 @defaults_kept()
@@ -96,38 +98,40 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
     with exactly(subject.device):
         findings = examine(config, subject, stages, hands)
     with stages.stage("judging", "budgets"):
-        measured = findings.measurements()
-        context = replace(context, device=named(subject.device))
-        verdict = foreseen(judge(config, measured, lambda keys: document.place(*keys), context), findings)
-    record = Record(
+        record = _judged(document, subject, findings, replace(context, device=named(subject.device)))
+    with stages.stage("writing"):
+        folder = Path(output) if output is not None else document.path.parent / OUTPUT
+        cut = (findings.cut.compressed, findings.cut.coupling) if findings.cut else None
+
+        def timed(made: Record) -> Record:
+            return replace(made, seconds=stages.seconds("writing"))
+
+        record = artifacts.write(folder, record, cut, inputs_of(subject.example), timed)
+    return Run(record, findings.cut.compressed.model if findings.cut else None)
+
+
+def _judged(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:
+    """The record, but for its seconds and files."""
+    config, measured = findings.config, findings.measurements()
+    verdict = judge(config, measured, lambda keys: document.place(*keys), context)
+    return Record(
         gate=config.name,
         config=from_root(document.path),
         versions=versions(),
-        seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+        seconds={},
         model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
         probe=Probe(subject.probe.samples, subject.probe.sha256, config.probe.positions),
         layers=findings.layer_records(),
         recipe=findings.recipe_record(),
         compressed=findings.compressed_record(),
         scores=findings.scores_record(),
-        budgets=verdict,
+        budgets=foreseen(verdict, findings),
         unmeasured=tuple(findings.unmeasured()),
         baseline=compared(context.base, measured.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
-    with stages.stage("writing"):
-        folder = Path(output) if output is not None else document.path.parent / OUTPUT
-        record = _written(folder, record, findings, subject)
-    return Run(record, findings.cut.compressed.model if findings.cut else None)
-
-
-def _written(folder: Path, record: Record, findings: Findings, subject: Subject) -> Record:
-    if findings.cut is None:
-        return artifacts.write(folder, record, None, None, inputs_of(subject.example))
-    compressed, coupling = findings.cut.compressed, findings.cut.coupling
-    return artifacts.write(folder, record, compressed, coupling, inputs_of(subject.example))
 
 
 def only_gate(document: Document) -> str:

@@ -10,7 +10,7 @@ from pfa_gate.covariance import Moments, accumulate_dealt
 from pfa_gate.errors import ConfigError, DataError, TraceError
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
-from pfa_gate.gate.stages import Progress, Stages
+from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
 from pfa_gate.loading import Batch
 from pfa_gate.loading import load as load_subject
@@ -18,6 +18,7 @@ from pfa_gate.loading.defaults import defaults_kept
 from pfa_gate.loading.device import exactly
 from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
+from pfa_gate.record.wait import Progress
 
 
 @dataclass(frozen=True)

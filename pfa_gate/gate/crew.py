@@ -21,19 +21,18 @@ from pfa_gate.gate import concluded
 from pfa_gate.gate.collect import Shard, dealt
 from pfa_gate.gate.elsewhere import identity
 from pfa_gate.gate.measure import Shards
-from pfa_gate.gate.stages import Progress, Stages
+from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Hands, Work
 from pfa_gate.loading import Batch, Subject
 from pfa_gate.loading.device import placed
 from pfa_gate.ranks.calls import Facts, Ranks
 from pfa_gate.record import Record
+from pfa_gate.record.wait import Wait
 
 _ALIKE = "Give all ranks the same checkout, data and packages."
 
 
-def lead(
-    ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: Path | None, progress: Progress | None
-) -> Record:
+def lead(ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: Path | None, wait: Wait) -> Record:
     """Run a gate with all ranks.
 
     Args:
@@ -41,7 +40,7 @@ def lead(
         root: pytest's rootdir; the config lies at the same place in that of the others.
         task: the config, the gate's name, and the context of the verdict.
         output: folder for the results; `.pfa` beside the config if None.
-        progress: called as (stage, done, total) while it runs.
+        wait: since when somebody waits, and who is told how far it is.
 
     Raises:
         RankError: another rank is gone, or measures something else.
@@ -49,8 +48,9 @@ def lead(
     """
     document, gate, context = task
     path = document.path.relative_to(root) if document.path.is_relative_to(root) else document.path
+    stages = Stages(document, gate, wait.progress, wait.since)
     ranks.call("measure", config=path.as_posix(), gate=gate)  # the others load and trace while this one does
-    return concluded(document, context, Stages(document, gate, progress), output, Crew(ranks)).record
+    return concluded(document, context, stages, output, Crew(ranks)).record
 
 
 class Crew(Hands):

@@ -56,21 +56,26 @@ def recover(
     if not config.recovery:
         return compressed, (), None
     model = compressed.model
-    score = _scored(hands, subject, model)
+    score = _scored(hands, subject, model, stages)
     found = [RecoveryStep("cut", _value(score), 0.0)]
     for name, step in _steps(config, subject, full, compressed, stages):
         started = time.perf_counter()
         with stages.stage(name, "recovery"):
             done = step(model)
         taken, model = time.perf_counter() - started, done.model
-        score = _scored(hands, subject, model, in_parts=len(found) == len(config.recovery))
+        score = _scored(hands, subject, model, stages, in_parts=len(found) == len(config.recovery))
         found.append(RecoveryStep(name, _value(score), round(taken, 3), done.detail, done.repairs))
     model.kept = compressed.kept  # type: ignore[assignment]
     return replace(compressed, model=model), tuple(found), score
 
 
-def _scored(hands: Hands, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score | None:
-    return None if subject.evaluation is None else hands.score(subject, model, in_parts=in_parts)
+def _scored(
+    hands: Hands, subject: Subject, model: nn.Module, stages: Stages, *, in_parts: bool = False
+) -> Score | None:
+    if subject.evaluation is None:
+        return None
+    with stages.stage("scoring", "evaluation", "metric"):
+        return hands.score(subject, model, in_parts=in_parts)
 
 
 def _value(score: Score | None) -> float | None:

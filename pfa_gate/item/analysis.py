@@ -17,18 +17,18 @@ import pytest
 
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item.once import Result
-from pfa_gate.item.plan import Watch
 from pfa_gate.item.store import Verdict
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
+    from pfa_gate.record.wait import Wait
 
 _IN_FILE = re.compile(r"(.+):(\d{1,9}):(\d{1,9})")
 
 
 def analyse(
-    document: "Document", gate: str, output: Path | None, context: "Context", watch: Watch | None
+    document: "Document", gate: str, output: Path | None, context: "Context", wait: "Wait"
 ) -> dict[str, object]:
     """Run a gate and give its record as plain data. This imports torch.
 
@@ -37,15 +37,17 @@ def analyse(
         gate: name of the gate.
         output: folder for the results of all gates; None for `.pfa` beside the config.
         context: the baseline, and the day on which waivers are judged.
-        watch: is told how far the analysis is.
+        wait: since when it is waited for, and who is told how far it is.
 
     Raises:
         PFAGateError: what could not be measured.
     """
+    if wait.progress is not None:
+        wait.progress("importing", 0, 1)
     from pfa_gate.gate import carried_out  # noqa: PLC0415  the one import of torch on the light side
     from pfa_gate.record import to_dict  # noqa: PLC0415
 
-    return to_dict(carried_out(document, gate, context, output=output, progress=watch).record)
+    return to_dict(carried_out(document, gate, context, output=output, wait=wait).record)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 import functools
 import os
 import shlex
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,7 @@ class BudgetItem(pytest.Item):
         from pfa_gate.item.inputs import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.record.before import sought  # noqa: PLC0415
 
+        since = time.perf_counter()
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
         assert isinstance(file, ConfigFile)
         found = sought(self.path, plan.baseline, file.document.gate(name))
@@ -143,7 +145,7 @@ class BudgetItem(pytest.Item):
             plan.cache,
             lambda: inputs(file.document, name, facts),
             code(file.document, name),
-            lambda: self._analysis(file.document, found),
+            lambda: self._analysis(file.document, found, since),
         )
         if verdict.since:
             from pfa_gate.archive.writing import restore  # noqa: PLC0415  a listing restores nothing
@@ -151,13 +153,14 @@ class BudgetItem(pytest.Item):
             restore(verdict.record)
         return verdict
 
-    def _analysis(self, document: "Document", found: "Found") -> dict[str, object]:
+    def _analysis(self, document: "Document", found: "Found", since: float) -> dict[str, object]:
         from pfa_gate.record.before import context_of  # noqa: PLC0415
+        from pfa_gate.record.wait import Wait  # noqa: PLC0415
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
         context = context_of(document, name, found, plan.updating)
         run = self.config.stash.get(ANALYSIS, analyse)
-        return run(document, name, self._gate.output, context, watch(name) if watch else None)
+        return run(document, name, self._gate.output, context, Wait(watch(name) if watch else None, since))
 
     def _report(self, finding: "Finding", record: "Record") -> None:
         """Hand the verdict to JUnit and to other plugins."""

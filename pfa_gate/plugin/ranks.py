@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pfa_gate.errors import RankError
-from pfa_gate.item import ANALYSIS, Analysis, Watch
+from pfa_gate.item import ANALYSIS, Analysis
 from pfa_gate.plugin.exits import refuse_success
 from pfa_gate.plugin.planning import has_workers
 from pfa_gate.plugin.threads import choose_threads
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
     from pfa_gate.ranks.calls import Ranks
+    from pfa_gate.record.wait import Wait
 
 
 def take_seat(config: pytest.Config) -> None:
@@ -124,12 +125,12 @@ def _say(file: int, words: str) -> None:
 
 def _leading(ranks: "Ranks", root: Path) -> Analysis:
     def analyse(
-        document: "Document", gate: str, output: Path | None, context: "Context", watch: Watch | None
+        document: "Document", gate: str, output: Path | None, context: "Context", wait: "Wait"
     ) -> dict[str, object]:
         from pfa_gate.gate.crew import lead  # noqa: PLC0415  torch, for a gate that is measured alone
         from pfa_gate.record import to_dict  # noqa: PLC0415
 
-        return to_dict(lead(ranks, root, (document, gate, context), output, watch))
+        return to_dict(lead(ranks, root, (document, gate, context), output, wait))
 
     return analyse
 

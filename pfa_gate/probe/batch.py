@@ -32,7 +32,7 @@ def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Ten
         return value.movedim(place, 0), axis + (axis < place)
     before = _before_the_batch(node)
     if before > 1 and len(value) % (before * samples) == 0:
-        value = value.unflatten(0, (before, samples, -1)).movedim(1, 0).flatten(0, 2)
+        value = value.reshape(before, samples, -1, *value.shape[1:]).movedim(1, 0).flatten(0, 2)
     return value, axis
 
 

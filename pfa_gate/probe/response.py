@@ -40,7 +40,7 @@ class Pooled:
         found = pooled(output, axis, self.pooling)
         if len(found) == len(samples) or len(found) % len(samples):
             return found
-        return found.unflatten(0, (len(samples), -1))
+        return found.reshape(len(samples), -1, found.shape[-1])
 
 
 MAX = Pooled()
@@ -74,7 +74,7 @@ class Drawn:
         maps, number = len(output), len(samples)
         first = samples.start * maps // number
         if maps > number and maps % number == 0:
-            output, axis, first = output.unflatten(0, (number, -1)), axis + 1, samples.start
+            output, axis, first = output.reshape(number, -1, *output.shape[1:]), axis + 1, samples.start
         flat = output.movedim(axis, 1).flatten(2) if output.ndim > 2 else output.unsqueeze(2)
         count, _, places = flat.shape
         if places <= self.positions:

@@ -234,7 +234,7 @@ class Record:
         gate: the gate's name.
         config: path of its pfa.yaml, with forward slashes, relative where possible.
         versions: version of each package that took part.
-        seconds: time of each stage, in the order they ran.
+        seconds: time of each stage, in the order they ran; together all that was waited for, imports and writing too.
         model: size of the full model.
         probe: the data it was measured on.
         layers: every layer in model order, skipped ones included.

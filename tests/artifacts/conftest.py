@@ -34,7 +34,7 @@ def written(name: str, output: Path) -> tuple[Record, nn.Module]:
     """The record and the compressed model of a folder just written."""
     compressed = halved(name)
     inputs = ((network(name)[1],), {})
-    record = artifacts.write(output, blank(name, compressed), compressed, coupling(name), inputs)
+    record = artifacts.write(output, blank(name, compressed), (compressed, coupling(name)), inputs)
     return record, compressed.model
 
 

@@ -194,7 +194,7 @@ def test_a_batch_fixed_by_the_code_is_reported(tmp_path: Path, monkeypatch: pyte
     groups = pfa_gate.trace(model, example)
     cut = compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
     plain = blank("residual", halved("residual"))
-    record = artifacts.write(tmp_path, plain, cut, groups, ((example,), {}))
+    record = artifacts.write(tmp_path, plain, (cut, groups), ((example,), {}))
     fixed = "the model's forward fixes the batch: it runs at 2 samples only"
     assert {gap.reason for gap in record.unmeasured} == {fixed}
     assert "program" in record.files
@@ -224,7 +224,7 @@ def test_an_operator_of_another_package_is_not_exported(tmp_path: Path) -> None:
     model, example = Foreign().eval(), torch.randn(2, 4)
     groups = pfa_gate.trace(model, example)
     cut = compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
-    record = artifacts.write(tmp_path, blank("residual", halved("residual")), cut, groups, ((example,), {}))
+    record = artifacts.write(tmp_path, blank("residual", halved("residual")), (cut, groups), ((example,), {}))
     reason = "operator 'pfa_gate_tests.twice.default' comes from a package of its own, not from torch"
     assert {gap.reason for gap in record.unmeasured} == {f"not written: {reason}"}
     assert set(record.files) == {*REPORTS, "record", "recipe", "weights"}
@@ -238,6 +238,6 @@ def test_without_the_extra_there_is_no_onnx_and_no_complaint(tmp_path: Path, mon
 
 
 def test_nothing_is_said_of_a_model_that_was_not_compressed(tmp_path: Path) -> None:
-    record = artifacts.write(tmp_path, blank("residual", halved("residual")), None, None)
+    record = artifacts.write(tmp_path, blank("residual", halved("residual")), None)
     assert set(record.files) == {*REPORTS, "record"}
     assert coupling("residual").free

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from pfa_gate.errors import FactoryError
+from pfa_gate.record.wait import Wait
 
 MODULES_AT_END = "MODULES_AT_END"
 
@@ -35,13 +36,13 @@ def carried_out(
     context: Any,
     *,
     output: Path | None,
-    progress: Callable[[str, int, int], None] | None,
+    wait: Wait,
 ) -> Run:
     with (document.path.parent / "runs.log").open("a") as log:
         log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
-    if progress is not None:
+    if wait.progress is not None:
         for stage, done, total in [("loading", 0, 1), ("probing", 1, 4), ("probing", 4, 4), ("writing", 1, 1)]:
-            progress(stage, done, total)
+            wait.progress(stage, done, total)
             time.sleep(0.12)  # longer than the pause between two writes
     _import_from(document.path.parent / document.gate(gate).model.factory.rpartition(":")[0])
     arguments = document.gate(gate).model.arguments

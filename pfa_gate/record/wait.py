@@ -1,0 +1,24 @@
+"""Who waits for a gate, and since when.
+
+PYTEST_DONT_REWRITE
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Progress = Callable[[str, int, int], None]
+"""Is told (stage, done, total) while a gate runs."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A wait for a gate, which the seconds of its record add up to.
+
+    Attributes:
+        progress: told how far the gate is; None to stay silent.
+        since: `time.perf_counter()` of when it began.
+    """
+
+    progress: Progress | None = None
+    since: float = field(default_factory=time.perf_counter)
