@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pfa_gate.record import Record
 from pfa_gate.report.baseline import signed, step
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits
-from pfa_gate.report.markdown.escape import Escaped, code, prose
+from pfa_gate.report.markdown.escape import LONGEST_NAME, Escaped, code, prose
 from pfa_gate.report.markdown.tables import Detail, table
+from pfa_gate.report.names import distinct
 from pfa_gate.report.sparkline import sparkline
-from pfa_gate.report.view import UNICODE, ratio
+from pfa_gate.report.view import UNICODE, clean, ratio
 
 _SPECTRUM = 8
 _NAMES = ["", "layer", "kept", "KL ratio", "peak r", "mean r", "inactive", "spectrum"]
@@ -32,14 +33,15 @@ def _table(record: Record, told: Sequence[LayerRow], rows: Sequence[LayerRow], d
     if not told:
         return ""
     words = limits(rows)
-    text = table(_NAMES, _ALIGN, [_cells(record, row) for row in told], detail.rows)
+    names = distinct((clean(row.layer.name) for row in rows), LONGEST_NAME)
+    text = table(_NAMES, _ALIGN, [_cells(record, row, names[clean(row.layer.name)]) for row in told], detail.rows)
     bounds = ", ".join(f"{name} {words[key]}" for key, name in zip(KEYS, _NAMES[3:7], strict=True) if key in words)
     return f"{text}\n\n<sub>Limits: {prose(bounds)}.</sub>" if bounds else text
 
 
-def _cells(record: Record, row: LayerRow) -> list[Escaped]:
+def _cells(record: Record, row: LayerRow, shown: str) -> list[Escaped]:
     layer = row.layer
-    name = code(layer.name)
+    name = code(shown)
     if layer.skipped is not None:
         return [prose("–"), name, prose(str(layer.filters)), prose(layer.skipped, 120), *map(prose, [""] * 4)]
     kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep}/{layer.filters}"
@@ -50,9 +52,9 @@ def _cells(record: Record, row: LayerRow) -> list[Escaped]:
         "mean_correlation": ratio(layer.mean_correlation),
         "inactive": "" if layer.inactive is None else str(layer.inactive),
     }
-    shown = [_value(record, row, key, text) for key, text in values.items()]
+    told = [_value(record, row, key, text) for key, text in values.items()]
     bars = sparkline(layer.eigenvalues, _SPECTRUM, UNICODE.blocks).replace(" ", "\u2007")
-    return [_mark(row), name, prose(kept), *shown, Escaped(bars)]
+    return [_mark(row), name, prose(kept), *told, Escaped(bars)]
 
 
 def _mark(row: LayerRow) -> Escaped:

@@ -1,11 +1,12 @@
 """Text in columns, by rich: no cell is ever wrapped, names too long lose their middle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 from rich.text import Text
 
 GAP = 2
+_LINES = 3  # of one word
 
 
 def shorten(text: str, width: int, dots: str) -> str:
@@ -71,7 +72,7 @@ def _line(row: Sequence[Text], columns: Sequence[int], align: str) -> Text:
 def wrapped(text: str, width: int, indent: int, dots: str) -> list[str]:
     """A sentence broken between words into lines of at most `width` cells, each behind an indent.
 
-    A word too long for a line is shortened in the middle.
+    A word too long for a line is broken; one too long for three lines is shortened in the middle.
 
     Example:
         >>> wrapped("two layers are too redundant", 16, 2, "…")
@@ -79,10 +80,19 @@ def wrapped(text: str, width: int, indent: int, dots: str) -> list[str]:
     """
     room = max(1, width - indent)
     lines = [""]
-    for word in (shorten(word, room, dots) for word in text.split()):
+    words = (shorten(word, _LINES * room, dots) for word in text.split())
+    for word in (piece for whole in words for piece in _pieces(whole, room)):
         longer = f"{lines[-1]} {word}".lstrip()
         if cell_len(longer) <= room:
             lines[-1] = longer
         else:
             lines.append(word)
     return [" " * indent + line for line in lines if line]
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    while cell_len(word) > room:
+        piece = _head(word, room) or word[0]
+        yield piece
+        word = word[len(piece) :]
+    yield word

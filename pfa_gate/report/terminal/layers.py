@@ -10,6 +10,7 @@ from pfa_gate.budget.wording import plural
 from pfa_gate.record import Record
 from pfa_gate.report.baseline import signed, step
 from pfa_gate.report.layers import KEYS, LayerRow, chosen, layer_rows, limits
+from pfa_gate.report.names import distinct
 from pfa_gate.report.sparkline import cut, sparkline
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import QUIET, SPECTRUM, STYLES, Look
@@ -107,8 +108,10 @@ def _fitting(
         room = look.width - sum(others) - GAP * len(others)
         if room >= min(longest, _NAME_ROOM):
             break
+    short = distinct((clean(row.layer.name) for row in rows), max(1, room), look.glyphs.dots, cell_len)
     for line in cells:
-        line[name] = Text(shorten(line[name].plain, max(1, room), look.glyphs.dots), line[name].style)
+        told = line[name].plain
+        line[name] = Text(short.get(told) or shorten(told, max(1, room), look.glyphs.dots), line[name].style)
     return plan, cells
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
 from pfa_gate.report.cuts import energy_cut, kl_cut
+from pfa_gate.report.names import distinct
 from pfa_gate.report.sparkline import cut, sparkline
-from pfa_gate.report.terminal.grid import shorten
 from pfa_gate.report.terminal.look import QUIET, SPECTRUM, Look
 from pfa_gate.report.view import clean, ratio
 
@@ -22,21 +23,25 @@ def spectra_section(record: Record, look: Look) -> list[Text]:
     if look.verbosity < 2 or not measured:
         return []
     energy = record.recipe.energy if record.recipe is not None else None
-    lines = [line for layer in measured for line in _layer(layer, energy, look)]
+    room = min(look.width - _INDENT, _MOST) - max(len(_facts(layer)) for layer in measured) - 2
+    names = distinct((clean(layer.name) for layer in record.layers), max(8, room), look.glyphs.dots, cell_len)
+    lines = [line for layer in measured for line in _layer(layer, names[clean(layer.name)], energy, look)]
     share = f"; e: {trimmed(100 * energy, 2)}% of the energy" if energy is not None else ""
     legend = look.sentence(f"Square roots of the eigenvalues. Cuts: k: by KL{share}; *: both", 0, QUIET)
     return [*look.heading("Spectra"), *lines, *legend]
 
 
-def _layer(layer: LayerRecord, energy: float | None, look: Look) -> Iterator[Text]:
+def _facts(layer: LayerRecord) -> str:
+    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
+    standardised = layer.kl_ratio_standardised
+    return f"{kept}, KL {ratio(layer.kl_ratio)}" + ("" if standardised is None else f", std. {ratio(standardised)}")
+
+
+def _layer(layer: LayerRecord, name: str, energy: float | None, look: Look) -> Iterator[Text]:
     width = min(_MOST, look.width - _INDENT)
     columns = min(width, len(layer.eigenvalues))
     stay = columns if layer.keep is None else cut(layer.filters, layer.keep, width)
-    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
-    standardised = layer.kl_ratio_standardised
-    facts = f"{kept}, KL {ratio(layer.kl_ratio)}" + ("" if standardised is None else f", std. {ratio(standardised)}")
-    name = shorten(clean(layer.name), max(8, width - len(facts) - 2), look.glyphs.dots)
-    yield Text.assemble(" " * _INDENT, name, "  ", (facts, QUIET))
+    yield Text.assemble(" " * _INDENT, name, "  ", (_facts(layer), QUIET))
     bars = sparkline(layer.eigenvalues, width, look.glyphs.blocks)
     line = Text.assemble(" " * _INDENT, (bars[:stay], SPECTRUM), (bars[stay:], QUIET))
     line.rstrip()

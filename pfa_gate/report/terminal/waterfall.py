@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.record import Record, RecoveryStep, Scores
+from pfa_gate.report.names import distinct
 from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, worst_repairs
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import QUIET, Look
@@ -51,8 +53,11 @@ def _details(step: RecoveryStep, look: Look) -> Iterator[Text]:
         cells = [[Text(title, QUIET) for title in titles]]
         cells += [[Text(f"   {clean(r.layer)}"), *map(Text, (r.before, r.after, r.ridge, r.patches))] for r in rows]
         room = max(GAP, look.width - sum(widths(cells)[1:]) - GAP * (len(titles) - 1))
+        names = distinct((clean(each.layer) for each in step.repairs), max(1, room - 3), look.glyphs.dots, cell_len)
         for line in cells:
-            line[0] = Text(shorten(line[0].plain, room, look.glyphs.dots), line[0].style)
+            told = line[0].plain
+            short = f"   {names[told[3:]]}" if told[3:] in names else shorten(told, room, look.glyphs.dots)
+            line[0] = Text(short, line[0].style)
         yield from lay_out(cells, "lrrrr")
 
 
