@@ -9,7 +9,18 @@ from torch.fx import Node
 
 from pfa_gate.coupling import Tap, trace
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
-from pfa_gate.probe import Drawn, Pooled, Reading, chosen_layers, hooked_layers, pooled, respond, respond_by_hooks
+from pfa_gate.loading import batch_of
+from pfa_gate.probe import (
+    Drawn,
+    Pooled,
+    Reading,
+    chosen_layers,
+    hooked_layers,
+    pooled,
+    respond,
+    respond_by_hooks,
+    settled,
+)
 
 
 @pytest.mark.parametrize("reading", [Pooled("max"), Pooled("mean"), Drawn(3, seed=5)])
@@ -134,7 +145,7 @@ def test_a_batch_that_does_not_fit_is_named() -> None:
 
 
 def names(model: nn.Module, example: Tensor, include: list[str], exclude: list[str]) -> list[str]:
-    return [layer.name for layer in chosen_layers(model, trace(model, example).layers, include, exclude)]
+    return [layer.name for layer in chosen_layers(model, trace(model, example).layers, include, exclude, example)]
 
 
 def test_patterns_choose_layers() -> None:
@@ -150,20 +161,136 @@ def test_patterns_choose_layers() -> None:
 class Idle(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.used, self.idle = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.used, self.idle, self.lazy = nn.Linear(4, 3), nn.Linear(4, 3), nn.Conv2d(1, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.used(x)
 
 
-def test_a_layer_that_is_never_called_is_an_error_unless_excluded() -> None:
+def test_layers_that_are_never_called_are_an_error_unless_excluded() -> None:
     model, example = conditioned(Idle()), torch.randn(2, 4)
-    with pytest.raises(LayerNotCalledError, match="Layer 'idle' is never called"):
+    with pytest.raises(LayerNotCalledError) as caught:
         names(model, example, ["*"], [])
-    assert names(model, example, ["*"], ["idle"]) == ["used"]
-    with pytest.raises(LayerNotCalledError, match="Layer 'idle' is never called"):
-        list(respond_by_hooks(model, [example], hooked_layers(model)))
-    assert not any(module._forward_hooks for module in model.modules())
+    assert str(caught.value) == (
+        "2 layers are never called in the forward pass: 'idle', 'lazy'.\n"
+        "  Remove them from the model, or exclude them: layers: {exclude: [idle, lazy]}."
+    )
+    with pytest.raises(LayerNotCalledError) as caught:
+        names(model, example, ["*"], ["lazy"])
+    assert str(caught.value) == (
+        "Layer 'idle' is never called in the forward pass.\n"
+        "  Remove it from the model, or exclude it: layers: {exclude: [idle]}."
+    )
+    assert names(model, example, ["*"], ["idle", "lazy"]) == ["used"]
+
+
+class Unfollowed(nn.Module):
+    """Layers that are used, though nothing that they make of the input is followed to an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.spare, self.constant = nn.Linear(4, 3), nn.Linear(4, 3), nn.Linear(2, 3)
+        self.left, self.lazy = nn.Linear(3, 3), nn.Linear(4, 3)
+        self.register_buffer("places", torch.ones(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.spare(x)
+        x = self.used(x) + self.constant(self.places)
+        return (self.left.weight @ x.T).T
+
+
+def test_a_layer_that_is_used_and_not_followed_is_not_said_to_be_never_called() -> None:
+    model, example = conditioned(Unfollowed()), torch.randn(2, 4)
+    layers = chosen_layers(model, trace(model, example).layers, ["*"], ["lazy"], example)
+    assert {layer.name: layer.frozen for layer in layers if not layer.taps} == {
+        "constant": "it is called, but nothing that it makes of the input is followed to an output",
+        "left": "its weights are read without calling it, in a way that is not followed",
+    }
+    assert [layer.name for layer in layers] == ["spare", "used", "constant", "left"]
+    with pytest.raises(LayerNotCalledError, match="Layer 'lazy' is never called"):
+        chosen_layers(model, trace(model, example).layers, ["*"], [], example)
+
+
+class Experts(nn.Module):
+    """Which expert is called hangs on the data; attention never calls its out_proj; a linear gives a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high, self.idle = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.pair, self.odd = Paired(4, 3), Odd(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.high(x) if float(x.mean()) > 0 else self.low(x)
+        x = self.attention(x, x, x)[0]
+        return self.pair(x)[0].mean(1) + self.odd(x)
+
+
+class Paired(nn.Linear):
+    def forward(self, x: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        return super().forward(x), None  # type: ignore[return-value]
+
+
+class Odd(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean()
+
+
+def read_by_hooks(model: nn.Module, batches: list[Tensor], exclude: list[str]) -> dict[str, tuple[int, str | None]]:
+    """For each layer how many samples were read, and why none was."""
+    given = [batch_of(each) for each in batches]
+    layers = chosen_layers(model, hooked_layers(model), ["*"], exclude, given[0])
+    counts: dict[str, int] = {}
+    for responses in respond_by_hooks(model, given, layers):
+        for name, rows in responses.items():
+            counts[name] = counts.get(name, 0) + len(rows)
+    found = settled(model, given, layers, set(counts))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    return {layer.name: (counts.get(layer.name, 0), None if layer.taps else layer.frozen) for layer in found}
+
+
+def test_what_hooks_cannot_read_is_not_measured_and_says_why() -> None:
+    model, high = conditioned(Experts()), torch.rand(3, 6, 4)
+    assert read_by_hooks(model, [high, -high, high], ["idle"]) == {
+        "low": (3, None),
+        "high": (6, None),
+        "attention.out_proj": (
+            0,
+            "'attention', of type MultiheadAttention, reads its weights without calling it, and a model that cannot be "
+            "exported is read at calls alone",
+        ),
+        "pair": (9, None),
+        "odd": (0, "it is called, but gives no tensor of 5 channels for each sample"),
+    }
+
+
+def test_layers_that_no_batch_calls_are_named_together_after_the_pass() -> None:
+    model, high = conditioned(Experts()), torch.rand(3, 6, 4)
+    with pytest.raises(LayerNotCalledError) as caught:
+        read_by_hooks(model, [high, high], [])
+    assert caught.value.fact == "2 layers are never called in the forward pass: 'low', 'idle'."
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_batch_that_the_model_refuses_under_hooks_is_named() -> None:
+    model = conditioned(Experts())
+    with pytest.raises(DataError, match=r"^The model does not take float32 \[3, 6, 5\]: it raised RuntimeError"):
+        read_by_hooks(model, [torch.rand(3, 6, 5)], ["idle"])
+
+
+class Shy(Experts):
+    """Does not run while a mode of torch looks on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.utils._python_dispatch._get_current_dispatch_mode_stack():
+            raise RuntimeError("somebody looks on")
+        return super().forward(x)
+
+
+def test_where_nobody_can_look_on_no_layer_is_said_to_be_never_called() -> None:
+    found = read_by_hooks(conditioned(Shy()), [torch.rand(3, 6, 4)], [])
+    assert found["idle"] == (0, "whether the forward pass uses it cannot be told")
+    assert found["high"] == (3, None)
 
 
 def test_taps_give_numbers_in_the_order_of_the_filters() -> None:

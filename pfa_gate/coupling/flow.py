@@ -122,8 +122,9 @@ class Flow:
     def calls(self) -> dict[str, list[Contraction | Whole]]:
         """The calls of each weight, followed or not, in the order of the forward pass."""
         order = {node: place for place, node in enumerate(self.program.nodes)}
+        every: list[Contraction | Whole] = [*self.contractions, *self.whole]
         found: dict[str, list[Contraction | Whole]] = {}
-        for call in sorted((*self.contractions, *self.whole), key=lambda call: order[call.node]):
+        for call in sorted(every, key=lambda call: order[call.node]):
             if call.weight is not None:
                 found.setdefault(call.weight, []).append(call)
         return found

@@ -112,6 +112,8 @@ class Findings:
     def _skipped(self, layer: Layer, chosen: bool) -> str | None:
         if not chosen:
             return "embeddings are not judged" if layer.kind == "embedding" else "it is left out by layers"
+        if not layer.taps:
+            return layer.frozen
         return layer.frozen if self.cut else None
 
     def recipe_record(self) -> RecipeRecord | None:

@@ -16,11 +16,12 @@ from pfa_gate.coupling import export_model, inputs_of, trace_program
 from pfa_gate.errors import TraceError
 from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.enough import Supply
-from pfa_gate.gate.measure import responses, spectra
+from pfa_gate.gate.examine import listed
+from pfa_gate.gate.measure import read_layers, responses, spectra
 from pfa_gate.loading import Batches, Sampling, batches_of
 from pfa_gate.loading.device import exactly, named, where
 from pfa_gate.loading.wrappers import unwrapped
-from pfa_gate.probe import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks
+from pfa_gate.probe import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks, settled
 from pfa_gate.record import Probe, Record, Size
 
 _NAME = "pfa.check"
@@ -74,10 +75,10 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
     config, model = question.config(), unwrapped(model)
     batches = batches_of(data, "batches", Sampling(None, config.probe.batch_size, config.probe.seed))
     with _evaluating(model), exactly(where(model)):
-        findings = _measured(model, batches, config)
+        findings, traced = _measured(model, batches, config)
     layers = findings.layers
     records = tuple(
-        replace(record, skipped=record.skipped or layer.frozen)
+        replace(record, skipped=record.skipped or (layer.frozen if traced else None))
         for record, layer in zip(findings.layer_records(), layers, strict=True)
     )
     measurements = replace(findings.measurements(), layers=tuple(each.measure() for each in records))
@@ -96,7 +97,8 @@ def check(model: nn.Module, data: Any, question: Question) -> Record:
     )
 
 
-def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> Findings:
+def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[Findings, bool]:
+    """What was found, and whether the model could be followed; else every layer is judged, as none is cut anyway."""
     batches = batches.on(where(model))
     example = batches.example()
     try:
@@ -104,16 +106,20 @@ def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> Finding
         layers: Sequence[Any] = trace_program(program).layers
     except TraceError:
         program, layers = None, hooked_layers(model)
-    chosen = chosen_layers(model, layers, config.layers.include, config.layers.exclude)
+    chosen = chosen_layers(model, layers, config.layers.include, config.layers.exclude, example)
     reading = reading_of(config.probe)
     if program is None:
         stream = respond_by_hooks(model, batches, chosen, reading)
     else:
         stream = respond(program, batches, [tap for layer in chosen for tap in layer.taps], reading)
     moments = responses(chosen, (), stream)
+    if program is None:
+        chosen = settled(model, batches, chosen, read_layers(chosen, moments))
     supply = Supply(batches.samples, batches.samples, config.probe.positions, setting="positions={}")
     found = spectra((), chosen, moments, supply)
-    return Findings(config, layers, chosen, found, cost(model, example), None, "pfa.check does not compress")
+    reason = "pfa.check does not compress"
+    every = listed(layers, chosen)
+    return Findings(config, every, chosen, found, cost(model, example), None, reason), program is not None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pfa_gate.artifacts.moments import Part
 from pfa_gate.config import Document
 from pfa_gate.coupling import Program, export_model, inputs_of, trace_program
-from pfa_gate.covariance import Moments, accumulate_dealt
+from pfa_gate.covariance import Moments, accumulate_dealt, shards_of
 from pfa_gate.errors import ConfigError, DataError, TraceError
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
@@ -91,7 +91,7 @@ def prepared(document: Document, gate: str, stages: Stages) -> Work:
     except TraceError:
         traced, layers = None, hooked_layers(subject.model)
     with stages.stage("choosing layers", "layers"):
-        chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude)
+        chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude, subject.example)
     return Work(config, subject, chosen, traced)
 
 
@@ -115,7 +115,13 @@ def dealt(work: Work, batches: Iterable[Batch], mine: Callable[[int], bool]) -> 
     count = _Count()
     with exactly(work.subject.device):
         moments = accumulate_dealt(_dealt(work, batches, mine, count), *work.places)
-    return Shard(count.batches, count.samples, moments)
+    return Shard(count.batches, count.samples, _not_called(work) | moments if moments else moments)
+
+
+def _not_called(work: Work) -> dict[str, tuple[Moments, ...]]:
+    """Moments of no sample at the places that are read by hooks: a batch need not call every layer."""
+    filters = {tap.node: layer.filters for layer in work.layers for tap in layer.taps if work.program is None}
+    return {place: (Moments.empty(number),) * shards_of(number) for place, number in filters.items()}
 
 
 @dataclass

@@ -11,13 +11,13 @@ from pfa_gate.evaluation import Score
 from pfa_gate.gate.account import Cut, Findings
 from pfa_gate.gate.decide import Measured, cut_exactly, decide
 from pfa_gate.gate.enough import Supply
-from pfa_gate.gate.measure import Spectra, spectra
+from pfa_gate.gate.measure import Spectra, read_layers, spectra
 from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands, Work
 from pfa_gate.loading import Batch, Subject
 from pfa_gate.loading.device import placed
-from pfa_gate.probe import chosen_layers, hooked_layers
+from pfa_gate.probe import chosen_layers, hooked_layers, settled
 from pfa_gate.surgery import Compressed
 
 __all__ = ["cut_exactly", "examine", "probed"]
@@ -41,7 +41,7 @@ def examine(config: GateConfig, subject: Subject, stages: Stages, hands: Hands =
     layers, full, found = probed(config, subject, stages, (program, coupling), hands)
     work = Work(config, subject, layers, (program, coupling))
     cut = _cut(work, Measured(program, coupling, found, full), stages, hands)
-    return Findings(config, coupling.layers, layers, found, full, cut)
+    return Findings(config, listed(coupling.layers, layers), layers, found, full, cut)
 
 
 def probed(
@@ -66,15 +66,23 @@ def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason:
     with stages.stage("probing", "probe", "data"):
         moments = hands.moments(Work(config, subject, layers, None), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
+        layers = settled(subject.model, subject.probe, layers, read_layers(layers, moments))
         found = spectra((), layers, moments, Supply.of(config, subject.probe))
-    return Findings(config, every, layers, found, full, None, reason)
+    return Findings(config, listed(every, layers), layers, found, full, None, reason)
+
+
+def listed(layers: Sequence[Layer], chosen: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Every layer of a model, those that were chosen as they are now; one that is not followed comes last."""
+    now = {layer.name: layer for layer in chosen}
+    names = {layer.name for layer in layers}
+    return (*(now.get(each.name, each) for each in layers), *(each for each in chosen if each.name not in names))
 
 
 def _chosen(
     config: GateConfig, subject: Subject, stages: Stages, layers: Sequence[Layer], unpacked: Collection[str] = ()
 ) -> tuple[tuple[Layer, ...], Cost]:
     with stages.stage("choosing layers", "layers"):
-        chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude)
+        chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude, subject.example)
         return chosen, cost(subject.model, subject.example, unpacked)
 
 

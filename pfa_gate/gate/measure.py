@@ -66,9 +66,10 @@ def spectra(
         InactiveModelError: no filter of any layer responds.
     """
     whole = dict(_whole(groups, {layer.name for layer in layers}))
-    short = list(short_layers(layers, moments, supply))
+    short = list(short_layers([layer for layer in layers if layer.taps], moments, supply))
     require_enough(short, supply)
-    unmeasured = {each.layer.name: each.fact for each in short}
+    unmeasured = {layer.name: layer.frozen or "" for layer in layers if not layer.taps}
+    unmeasured |= {each.layer.name: each.fact for each in short}
     found = {layer.name: _layer_spectrum(layer, moments) for layer in layers if layer.name not in unmeasured}
     if found and not any(each.active for each in found.values()):
         raise InactiveModelError(
@@ -77,6 +78,12 @@ def spectra(
         )
     cut = {group.name: _group_spectrum(group, moments) for group in groups if group.name not in whole}
     return Spectra(found, cut, unmeasured, whole)
+
+
+def read_layers(layers: Sequence[Layer], moments: Mapping[str, Shards]) -> set[str]:
+    """Names of the layers of which at least one sample was read at every tap."""
+    full = {place for place, shards in moments.items() if any(shard.count for shard in shards)}
+    return {layer.name for layer in layers if all(tap.node in full for tap in layer.taps)}
 
 
 def _whole(groups: Sequence[Group], chosen: set[str]) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """Where the samples are in a value of the graph: it is turned until they come first, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 _ATEN = torch.ops.aten
 _RESHAPES = (
@@ -14,6 +16,12 @@ _RESHAPES = (
     _ATEN._unsafe_view.default,
     _ATEN.flatten.using_ints,
 )
+
+
+def samples_of(args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: int) -> int:
+    """How many samples a call has: the length of its first tensor."""
+    leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim]
+    return leaves[0].shape[0] if leaves else otherwise
 
 
 def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Tensor, int]:

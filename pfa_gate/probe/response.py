@@ -1,5 +1,6 @@
 """From the output of a layer to its responses: each map pooled to one, or some of its positions drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -11,6 +12,8 @@ from torch import Tensor
 from pfa_gate.config.sections import ProbeConfig
 
 Pooling = Literal["max", "mean"]
+Responses = Mapping[str, Tensor]
+"""Place -> responses [n, C], or [n, m, C] where each of the n samples gives m."""
 
 
 class Reading(Protocol):

@@ -1,0 +1,135 @@
+"""Which layers are measured: those that pfa.yaml chooses, and why one of them cannot be."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pfa_gate.coupling import Layer, Tap, inputs_of
+from pfa_gate.errors import LayerNotCalledError, LayerPatternError
+from pfa_gate.loading import Batch
+from pfa_gate.loading.uses import Uses, uses
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
+
+
+UNTOLD = "whether the forward pass uses it cannot be told"
+
+
+def chosen_layers(
+    model: nn.Module, layers: Sequence[Layer], include: Sequence[str], exclude: Sequence[str], example: Any
+) -> tuple[Layer, ...]:
+    """The convolutions and linears whose names match, in the order of the forward pass.
+
+    Args:
+        model: the model itself, to know of layers that are never called.
+        layers: those whose calls are followed.
+        include: patterns on module names; `*` matches any characters, dots too.
+        exclude: patterns of layers to leave out all the same.
+        example: a batch of inputs, on which a layer that is not followed is looked for.
+
+    Returns:
+        The layers; last those that are used and cannot be measured: without taps, and with the reason.
+
+    Raises:
+        LayerPatternError: a pattern matches no layer.
+        LayerNotCalledError: layers that match are never called, nor are their weights read.
+    """
+    called = {layer.name: layer for layer in layers if layer.kind != "embedding"}
+    silent = _uncalled(model, called)
+    if not called and not silent:
+        raise LayerPatternError(
+            f"The model ({type(model).__name__}) has no convolution and no linear module that could be measured.",
+            remedy="Build it of torch.nn's layers.",
+        )
+    for pattern in (*include, *exclude):
+        if not any(fnmatchcase(name, pattern) for name in (*called, *silent)):
+            raise LayerPatternError(
+                f"The pattern '{pattern}' matches no layer.",
+                remedy=f"The layers are: {_listed([*called, *silent])}.",
+            )
+    wanted = [name for name in (*called, *silent) if _matches(name, include) and not _matches(name, exclude)]
+    unfollowed = [name for name in wanted if name not in called]
+    used = uses(model, [Batch(*inputs_of(example))], unfollowed) if unfollowed else None
+    reasons = {name: _unfollowed(name, used) for name in unfollowed if name in used.possible} if used else {}
+    require_used([name for name in unfollowed if name not in reasons])
+    return tuple(called.get(name) or unmeasured(model, name, reasons[name]) for name in wanted)
+
+
+def _unfollowed(name: str, used: Uses) -> str:
+    if name in used.untold:
+        return UNTOLD
+    if name in used.called:
+        return "it is called, but nothing that it makes of the input is followed to an output"
+    return "its weights are read without calling it, in a way that is not followed"
+
+
+def unmeasured(model: nn.Module, name: str, reason: str) -> Layer:
+    """A layer of the model that is used and cannot be measured: it has no taps, and the reason."""
+    return replace(_hooked(name, model.get_submodule(name), reason), taps=())
+
+
+def _uncalled(model: nn.Module, called: Collection[str]) -> list[str]:
+    """Layers of whose weights the exported program reads none; a module registered twice counts once."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _LAYERS) and name not in called and not _has_namesake(model, module, called)
+    ]
+
+
+def _has_namesake(model: nn.Module, module: nn.Module, called: Collection[str]) -> bool:
+    names = (name for name, other in model.named_modules(remove_duplicate=False) if other is module)
+    owned = {id(parameter) for parameter in module.parameters(recurse=False)}
+    tied = (
+        name.rpartition(".")[0]
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if id(parameter) in owned
+    )
+    return any(name in called for name in (*names, *tied))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+
+
+def hooked_layers(model: nn.Module) -> tuple[Layer, ...]:
+    """The convolutions and linears of a model that cannot be followed: they are read by hooks, and none is cut."""
+    reason = "the model cannot be exported, so nothing of it is cut"
+    return tuple(_hooked(name, module, reason) for name, module in model.named_modules() if isinstance(module, _LAYERS))
+
+
+def _hooked(name: str, module: nn.Module, reason: str) -> Layer:
+    linear = isinstance(module, nn.Linear)
+    axis = 1 if isinstance(module, _TRANSPOSED) else 0
+    filters = int(module.out_features if linear else module.out_channels)  # type: ignore[arg-type]
+    tap = Tap(name, -1 if linear else 1, np.arange(filters))
+    kind = "linear" if linear else "convolution"
+    return Layer(name, kind, filters, f"{name}.weight", axis, (tap,), (), reason)
+
+
+def require_used(never: Sequence[str]) -> None:
+    """Take no layer that is never called, or whose weights nobody reads.
+
+    Raises:
+        LayerNotCalledError: there are some; it names them all.
+    """
+    if not never:
+        return
+    names = ", ".join(f"'{name}'" for name in never)
+    one = len(never) == 1
+    raise LayerNotCalledError(
+        f"Layer {names} is never called in the forward pass."
+        if one
+        else f"{len(never)} layers are never called in the forward pass: {names}.",
+        remedy=f"Remove {'it' if one else 'them'} from the model, or exclude {'it' if one else 'them'}: "
+        f"layers: {{exclude: [{', '.join(never)}]}}.",
+    )
