@@ -1,10 +1,11 @@
-"""A line that shows how far an analysis is: on a terminal only, gone when it is done.
+"""How far an analysis is: on a terminal a line that is gone when it is done, in a log a line a stage if it takes long.
 
 PYTEST_DONT_REWRITE
 """
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 
@@ -13,14 +14,17 @@ from pfa_gate.report.lines import printable
 
 _PAUSE = 0.1
 _BAR = 24
+LONG = 30.0  # seconds after which a log is told; most gates are done by then
 
 
 def watch_on(config: pytest.Config) -> Callable[[str], Watch] | None:
-    """Give what makes a gate's watch, or None where nobody looks: a log, -q, a worker."""
+    """Give what makes a gate's watch, or None where nobody looks: -q, a worker."""
     reporter = config.pluginmanager.getplugin("terminalreporter")
-    if reporter is None or not reporter.isatty or config.get_verbosity() < 0:
+    if reporter is None or config.get_verbosity() < 0:
         return None
-    return lambda gate: ProgressLine(reporter, config, gate)
+    if reporter.isatty:
+        return lambda gate: ProgressLine(reporter, config, gate)
+    return lambda gate: StageLines(reporter, config, gate)
 
 
 class ProgressLine:
@@ -34,7 +38,7 @@ class ProgressLine:
 
     def __init__(self, reporter: pytest.TerminalReporter, config: pytest.Config, gate: str) -> None:
         self.reporter = reporter
-        self.capture = config.pluginmanager.getplugin("capturemanager")
+        self.write = _past_capture(config)
         self.gate = gate
         self.width = config.get_terminal_writer().fullwidth - 1
         self.last = 0.0
@@ -47,22 +51,56 @@ class ProgressLine:
         if stage == self.stage and not finished and now - self.last < _PAUSE:
             return
         if not self.stage:
-            self._write(self.reporter.ensure_newline)  # pytest has begun a line of its own
+            self.write(self.reporter.ensure_newline)  # pytest has begun a line of its own
         self.last, self.stage = now, stage
-        self._write(lambda: self._draw("" if finished else line(self.gate, stage, done, total)))
-
-    def _write(self, write: Callable[[], None]) -> None:
-        if self.capture is None:
-            write()
-            return
-        with self.capture.global_and_fixture_disabled():
-            write()
+        self.write(lambda: self._draw("" if finished else line(self.gate, stage, done, total)))
 
     def _draw(self, text: str) -> None:
         self.reporter.rewrite(printable(f"{text[: self.width]:<{self.width}}"))
         if not text:
             self.reporter.rewrite(printable(""))
         self.reporter.flush()
+
+
+class StageLines:
+    """For a log: a line for each stage from the moment on that an analysis has taken long.
+
+    Args:
+        reporter: what writes the log.
+        config: that of the run; its capture is lifted for the moment of writing.
+        gate: name of the gate.
+    """
+
+    def __init__(self, reporter: pytest.TerminalReporter, config: pytest.Config, gate: str) -> None:
+        self.reporter = reporter
+        self.write = _past_capture(config)
+        self.gate = gate
+        self.began = time.monotonic()
+        self.stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell of a stage once: when it begins, or when it is the one in which the time has become long."""
+        taken = time.monotonic() - self.began
+        if stage == self.stage or taken < LONG:
+            return
+        self.stage = stage
+        self.write(lambda: self._tell(f"{self.gate}: {stage} ({taken:.0f} s)"))
+
+    def _tell(self, text: str) -> None:
+        self.reporter.ensure_newline()  # pytest has begun a line of its own
+        self.reporter.write_line(text)
+        self.reporter.flush()
+
+
+def _past_capture(config: pytest.Config) -> Callable[[Callable[[], None]], None]:
+    """What writes to where people read."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def write(text: Callable[[], None]) -> None:
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+            text()
+
+    return write
 
 
 def line(gate: str, stage: str, done: int, total: int) -> str:

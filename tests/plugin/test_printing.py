@@ -5,9 +5,12 @@ import pty
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from projects import Pfa, config, gate, runs
+
+from pfa_gate.plugin.progress import StageLines
 
 ESCAPE = "\x1b["
 
@@ -90,5 +93,52 @@ def test_progress_is_shown_on_a_terminal_and_wiped(project: pytest.Pytester) -> 
         assert "digits: loading" not in on_terminal(project, argument)
 
 
-def test_logs_have_no_progress(pfa: Pfa) -> None:
+def test_logs_of_quick_gates_have_no_progress(pfa: Pfa) -> None:
     assert "loading" not in pfa("-v").stdout.str()
+
+
+def test_logs_of_long_gates_have_a_line_a_stage(project: pytest.Pytester, pfa: Pfa) -> None:
+    """No bar, and nothing is written over; the half minute of silence is over at once here."""
+    project.makeconftest("import pfa_gate.plugin.progress as progress\n\nprogress.LONG = 0.0\n")
+    for capture in ("--capture=fd", "-s"):
+        result = pfa(capture)
+        result.assert_outcomes(passed=3)
+        told = [line for line in result.outlines if line.startswith("digits: ")]
+        assert told == [f"digits: {stage} (0 s)" for stage in ("importing", "loading", "probing", "writing")]
+        assert "\r" not in result.stdout.str()
+    assert "digits: loading" not in pfa("-q").stdout.str()
+
+
+class Log:
+    """Stands for pytest's reporter."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def ensure_newline(self) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def write_line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_log_is_told_from_the_half_minute_on(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, log = [50.0], Log()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    lines = StageLines(log, pytestconfig, "digits")  # type: ignore[arg-type]
+    for at, stage, done, total in [
+        (0, "importing", 0, 1),
+        (4, "loading", 0, 1),
+        (29.9, "loading", 1, 1),
+        (29.9, "probing", 0, 1),
+        (31, "probing", 1, 8),
+        (64, "probing", 2, 8),
+        (90, "scoring", 0, 1),
+        (95, "scoring", 1, 1),
+    ]:
+        now[0] = 50.0 + at
+        lines(stage, done, total)
+    assert log.lines == ["digits: probing (31 s)", "digits: scoring (90 s)"]
