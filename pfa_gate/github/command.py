@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pfa_gate.config.repository import from_root
 from pfa_gate.errors import CommentError, NotAllowedError
 from pfa_gate.github.merge import merge
 from pfa_gate.github.place import Place, place
@@ -64,7 +65,7 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
     if order.policy == "never":
         return "No comment: the policy is never."
     if order.dry_run:
-        return merge("", _sections(order, read(order.records, order.leg, legs=order.trusted), (0, 0)))
+        return merge("", _sections(order, read(order.records, order.leg, legs=order.trusted), (0, 0), ""))
     where = place(environment, order.repository, order.pull)
     failed = order.status not in (None, 0) or (order.trusted and where.failed)
     sources = read(order.records, order.leg, legs=order.trusted, failed=failed)
@@ -77,35 +78,42 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
             "There is no token.", remedy="Set GITHUB_TOKEN to ${{ github.token }} in the `env` of the step."
         )
     try:
-        return _posted(order, sources, where, token)
+        return _posted(order, sources, where, (token, _spot(order, environment)))
     except NotAllowedError as error:
         reports = ", ".join(dict.fromkeys(_report(source) for source in sources)) or "none was left"
         return f"No comment was posted; the build is not affected. {error}\nThe report: {reports}"
 
 
-def _posted(order: Order, sources: tuple[Source, ...], where: Place, token: str) -> str:
+def _spot(order: Order, environment: Mapping[str, str]) -> str:
+    """The job and the folder of this run; of a run that is not trusted nothing but its records is known."""
+    folder = from_root(Path.cwd())
+    parts = (environment.get("GITHUB_JOB", ""), "" if folder == "." else folder)
+    return "" if order.trusted else ": ".join(filter(None, parts))
+
+
+def _posted(order: Order, sources: tuple[Source, ...], where: Place, means: tuple[str, str]) -> str:
     try:
         from pfa_gate.github.pulls import pulls  # noqa: PLC0415  PyGithub is an extra
         from pfa_gate.github.thread import Thread  # noqa: PLC0415
     except ImportError as error:
         raise CommentError("PyGithub is not installed.", remedy="pip install 'pfa-gate[github]'") from error
-    pace = Pace()
+    pace, (token, spot) = Pace(), means
     numbers, remark = pulls(where, token, pace, check=order.trusted)
     if not numbers:
         return remark
-    wish = Wish(_sections(order, sources, where.run), order.policy, order.only)
+    wish = Wish(_sections(order, sources, where.run, spot), order.policy, order.only)
     return "\n".join(
         f"Comment on {where.repository}#{number}: {post(Thread(where, token, number, pace), wish, pace)}."
         for number in numbers
     )
 
 
-def _sections(order: Order, sources: tuple[Source, ...], run: tuple[int, int]) -> tuple[Section, ...]:
+def _sections(order: Order, sources: tuple[Source, ...], run: tuple[int, int], spot: str) -> tuple[Section, ...]:
     sections = [section_of(source, run, brief=order.policy != "always") for source in sources]
     if order.status is not None:
         # A gate that could not be measured leaves no record, and a comment must not say less than the build.
         told = any(section.outcome != "kept" for section in sections)
-        sections.append(section_of_run(order.leg, run, silent=order.status != 0 and not told))
+        sections.append(section_of_run(spot, order.leg, run, silent=order.status != 0 and not told))
     return tuple(sections)
 
 

@@ -48,6 +48,9 @@ def merge(body: str, sections: Iterable[Section], limit: int = LIMIT) -> str:
 def united(sections: Iterable[Section]) -> tuple[Section, ...]:
     """One section per key, in their order: that of the newest run, and of equals the last.
 
+    Of what one run says twice of itself as a whole, in two uses of one job, the worse stays: it is not mended by the
+    other.
+
     Example:
         >>> old, new = (Section("pfa.yaml", "digits", "", "kept", str(n), run=(n, 1)) for n in (7, 8))
         >>> united([new, old])[0].line
@@ -56,9 +59,14 @@ def united(sections: Iterable[Section]) -> tuple[Section, ...]:
     chosen: dict[tuple[str, str, str], Section] = {}
     for section in sections:
         there = chosen.get(section.key)
-        if there is None or section.run >= there.run:
+        if there is None or section.run > there.run or (section.run == there.run and not _mends(section, there)):
             chosen[section.key] = section
     return tuple(chosen[key] for key in sorted(chosen))
+
+
+def _mends(section: Section, there: Section) -> bool:
+    """Whether a run would say of itself that all is well, after it has said the contrary."""
+    return not section.gate and section.outcome == "kept" and there.outcome != "kept"
 
 
 def same(one: str, other: str) -> bool:

@@ -6,6 +6,7 @@ opened, no link is followed, and every name passes through the same escapes as i
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ MOST = 200
 _FILE = "record.json"
 # As the action names its artifacts, before the leg.
 _ARTIFACT = "pfa-gate-reports"
+# What tells two uses of the action apart, behind the leg.
+_USE = re.compile(r"\.use-\d+\Z")
 _LONGEST_NAME = 200
 
 
@@ -55,7 +58,16 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool =
         raise CommentError(f"There is no {_FILE} in {named}.", remedy="Run `pytest --pfa` first, or name the file.")
     if len(found) > MOST:
         raise CommentError(f"There are {len(found)} records; one comment takes {MOST}.", remedy="Name fewer folders.")
-    return tuple(Source(path, name, _load(path)) for path, name in found)
+    return tuple(_source(path, name, own=legs and not leg) for path, name in found)
+
+
+def _source(path: Path, leg: str, *, own: bool) -> Source:
+    record = _load(path)
+    # Gates of one name lie below their configs' folders, which are no part of a leg.
+    place = record.config.rpartition("/")[0]
+    if own and place and f"/{leg}".endswith(f"/{place}"):
+        leg = leg.removesuffix(place).removesuffix("/")
+    return Source(path, leg, record)
 
 
 def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
@@ -80,21 +92,22 @@ def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
     )
 
 
-def section_of_run(leg: str, run: tuple[int, int], *, silent: bool) -> Section:
+def section_of_run(place: str, leg: str, run: tuple[int, int], *, silent: bool) -> Section:
     """What there is to say of a run as a whole: that it left no verdict, or that it did.
 
     Args:
+        place: job and folder that it ran in, so that what two services say of themselves is told apart.
         leg: name of the matrix leg.
         run: id and attempt of the workflow run.
         silent: it failed, and no record says why.
 
     Example:
-        >>> section_of_run("", (1, 1), silent=True).outcome
+        >>> section_of_run("", "", (1, 1), silent=True).outcome
         'not judged'
     """
     told = "❔ The run failed, and no record says why; its log does." if silent else "✅ The run left its verdict."
-    at = f" · {code(leg)}" if leg else ""
-    return Section("", "", _short(leg), "not judged" if silent else "kept", f"{told}{at}", run=run)
+    at = "".join(f" · {code(name)}" for name in (place, leg) if name)
+    return Section(_short(place), "", _short(leg), "not judged" if silent else "kept", f"{told}{at}", run=run)
 
 
 def _files(place: Path) -> Iterator[tuple[Path, str]]:
@@ -103,7 +116,9 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
         return
     for path in sorted(place.rglob(_FILE)):
         between = [part for part in path.relative_to(place).parts[:-2] if part != ".pfa"]
-        yield path, "/".join(between).removeprefix(_ARTIFACT).removeprefix("-")
+        if between and between[0].startswith(_ARTIFACT):
+            between[0] = _USE.sub("", between[0]).removeprefix(_ARTIFACT).removeprefix("-")
+        yield path, "/".join(filter(None, between))
 
 
 def _load(path: Path) -> Record:

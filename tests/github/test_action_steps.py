@@ -45,10 +45,13 @@ gates:
 # Says what it was asked; answers as the test wants.
 GH = """#!/bin/bash
 echo "$*" >> "$GH_LOG"
-case "$1 $2" in
-  "api "*) echo 1234567890abcdef1234567890abcdef12345678 ;;
-  "run list") echo "$GH_RUN" ;;
-  "run download") [ -n "$GH_FAILS" ] && exit 1; echo '{}' > pfa.baseline.json ;;
+[ -n "$GH_FAILS" ] && [[ "$*" == *"$GH_FAILS"* ]] && exit 1
+case "$*" in
+  "api repos/acme/nets/compare"*) echo 1234567890abcdef1234567890abcdef12345678 ;;
+  "api repos/acme/nets/commits"*) printf '%s\n' 1234567890abcdef1234567890abcdef12345678 abcdef1234 ;;
+  "run list"*"--commit $GH_COMMIT"*) echo "$GH_RUN" ;;
+  "api -X GET"*) echo "$GH_STATE" ;;
+  "run download"*) mkdir -p "${@: -1}"; echo '{}' > "${@: -1}/pfa.baseline.json" ;;
 esac
 """
 PYTHON = """#!/bin/bash
@@ -96,8 +99,6 @@ class Runner:
     def _of(self, expression: str) -> str:
         if found := re.fullmatch(r"steps\.(\w+)\.outputs\.(\w+)", expression):
             return self.outputs.get(found[1], {}).get(found[2], "")
-        if expression.startswith("inputs.leg &&"):
-            return f"-{self.context['inputs.leg']}" if self.context["inputs.leg"] else ""
         return self.context[expression]
 
 
@@ -133,11 +134,17 @@ def runner(hub: Hub, tmp_path: Path) -> Callable[..., Runner]:
             "GITHUB_WORKFLOW_REF": "acme/nets/.github/workflows/pfa.yml@refs/pull/7/merge",
             "GITHUB_WORKSPACE": str(tmp_path / "project"),
             "GH_LOG": str(tmp_path / "gh.log"),
+            "GH_COMMIT": "none",
             "GH_RUN": "",
+            "GH_STATE": "",
             "GH_FAILS": "",
+            "GITHUB_JOB": "gate",
             "PIP_LOG": str(tmp_path / "pip.log"),
         }
-        return Runner(tmp_path, defaults | shas | {"inputs.token": "ghs_token"} | given, environment)
+        context = defaults | shas | {"inputs.token": "ghs_token", "strategy.job-index": "0"} | given
+        one = Runner(tmp_path, context, environment)
+        assert one.step("Tell this use from others").returncode == 0
+        return one
 
     return made
 
@@ -150,31 +157,144 @@ def test_install_takes_words_and_no_patterns(runner: Callable[..., Runner]) -> N
     assert not (one.folder / "project" / "evil").exists()
 
 
+@pytest.mark.parametrize("lines", ["-r a.txt\n-r b.txt", "\n-r a.txt\n\n  -r\tb.txt\n", "-r a.txt\r\n-r b.txt\r\n"])
+def test_install_takes_every_line(runner: Callable[..., Runner], lines: str) -> None:
+    one = runner(install=lines)
+    assert one.step("Install").returncode == 0
+    words = (one.folder / "pip.log").read_text().splitlines()
+    assert words == ["-m", "pip", "install", "-r", "a.txt", "-r", "b.txt"]
+
+
+def test_nothing_to_install_is_no_error(runner: Callable[..., Runner]) -> None:
+    one = runner(install=" \n")
+    assert one.step("Install").returncode == 0
+    assert not (one.folder / "pip.log").exists()
+
+
+def test_two_uses_share_neither_folder_nor_artifact(runner: Callable[..., Runner]) -> None:
+    """In one job, in two jobs of the same kind, in two legs of a matrix without a name, in two folders."""
+    one = runner()
+    seen = [one.outputs["use"]]
+    first = dict(one.outputs["use"])
+
+    def again() -> dict[str, str]:
+        assert one.step("Tell this use from others").returncode == 0
+        seen.append(one.outputs["use"])
+        return one.outputs["use"]
+
+    again()
+    for name, value in [
+        ("strategy.job-index", "1"), ("inputs.working-directory", "b"), ("inputs.arguments", "b/pfa.yaml")
+    ]:  # fmt: skip
+        (one.folder / "temp" / "pfa_gate.uses").unlink()
+        one.context[name] = value
+        again()
+    (one.folder / "temp" / "pfa_gate.uses").unlink()
+    one.environment["GITHUB_JOB"] = "other"
+    again()
+    assert len({use["artifact"] for use in seen}) == len(seen)
+    assert seen[0]["folder"] != seen[1]["folder"]
+    (one.folder / "temp" / "pfa_gate.uses").unlink()
+    one.environment["GITHUB_JOB"] = "gate"
+    one.context |= {"strategy.job-index": "0", "inputs.working-directory": ".", "inputs.arguments": "."}
+    assert again() == first
+
+
+def test_a_baseline_keeps_its_name_where_a_matrix_grows(runner: Callable[..., Runner]) -> None:
+    one = runner(leg="py3.11")
+    before = one.outputs["use"]["baseline"]
+    (one.folder / "temp" / "pfa_gate.uses").unlink()
+    one.context["strategy.job-index"] = "3"
+    assert one.step("Tell this use from others").returncode == 0
+    assert one.outputs["use"]["baseline"] == before
+
+
+PYTEST = """#!/bin/bash
+printf '%s\\n' "$@" > "$PIP_LOG"
+exit 3
+"""
+
+
 @pytest.mark.parametrize(
-    ("asked", "run", "fails", "argument", "told"),
+    "lines", ["a.yaml\nb.yaml", "\n  a.yaml\n\n  b.yaml\n", "a.yaml\r\nb.yaml\r\n", "a.yaml\tb.yaml"]
+)
+def test_every_line_of_arguments_reaches_pytest(runner: Callable[..., Runner], lines: str) -> None:
+    one = runner(arguments=lines)
+    one.outputs["baseline"] = {"argument": "--pfa-baseline=none"}
+    (one.folder / "bin" / "python").write_text(PYTEST)
+    assert one.step("Run the gate").returncode == 0
+    folder = one.outputs["use"]["folder"]
+    assert one.outputs["gate"] == {"status": "3", "reports": f"{folder}/reports"}
+    assert (one.folder / "pip.log").read_text().splitlines() == [
+        "-m", "pytest", "--pfa", f"--pfa-output={folder}/reports", f"--junitxml={folder}/junit.xml",
+        "--pfa-baseline=none", "a.yaml", "b.yaml",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "argument"),
     [
-        ("", "", "", "", ""),
-        ("git:origin/main", "", "", "--pfa-baseline=git:origin/main", ""),
-        ("artifact", "42", "", "", "Compared with the run 42 at the merge base 1234567890."),
-        ("artifact", "42", "1", "", "No run at the merge base 1234567890 has left a baseline"),
-        ("artifact", "", "", "", "No run at the merge base 1234567890 has left a baseline"),
+        ("", ""),
+        ("git:origin/main", "--pfa-baseline=git:origin/main"),
+        ("\n  git:origin/main\n", "--pfa-baseline=git:origin/main"),
     ],
 )
-def test_the_baseline(
-    runner: Callable[..., Runner], asked: str, run: str, fails: str, argument: str, told: str
-) -> None:
-    one = runner(baseline=asked, leg="py3.11")
-    one.environment |= {"GH_RUN": run, "GH_FAILS": fails}
-    done = one.step("Find the baseline")
-    assert done.returncode == 0, done.stderr
+def test_a_baseline_that_is_no_artifact(runner: Callable[..., Runner], asked: str, argument: str) -> None:
+    one = runner(baseline=asked)
+    assert one.step("Find the baseline").returncode == 0
     assert one.outputs["baseline"] == {"argument": argument}
+
+
+def test_a_baseline_of_two_lines_is_refused(runner: Callable[..., Runner]) -> None:
+    done = runner(baseline="a.json\nb.json").step("Find the baseline")
+    assert (done.returncode, done.stderr) == (1, "The input baseline has several lines; it takes one.\n")
+
+
+NEWEST, OLDER = "1234567890", "abcdef1234"
+
+
+@pytest.mark.parametrize(
+    ("commit", "state", "argument", "told"),
+    [
+        (NEWEST, "there", "", "Compared with the run 42 at 1234567890; the merge base is 1234567890."),
+        (OLDER, "there", "", "Compared with the run 42 at abcdef1234; the merge base is 1234567890."),
+        (NEWEST, "expired", None, "The baseline of the run 42 at 1234567890 has expired, and no ratchet is lifted"),
+        (NEWEST, "", "--pfa-baseline=none", "No run at the merge base 1234567890, nor at the nine commits before it"),
+        ("none", "", "--pfa-baseline=none", "No run at the merge base 1234567890, nor at the nine commits before it"),
+    ],
+)
+def test_a_baseline_from_an_artifact(
+    runner: Callable[..., Runner], commit: str, state: str, argument: str | None, told: str
+) -> None:
+    one = runner(baseline="artifact\n", leg="py3.11")
+    one.environment |= {"GH_COMMIT": commit, "GH_RUN": "42", "GH_STATE": state}
+    done = one.step("Find the baseline")
     assert told in done.stderr
-    assert (one.folder / "project" / "pfa.baseline.json").exists() == (run != "" and not fails)
-    if asked == "artifact":
-        log = (one.folder / "gh.log").read_text().splitlines()
-        assert log[0] == f"api repos/acme/nets/compare/{'b' * 40}...{'a' * 40} --jq .merge_base_commit.sha"
-        assert "--workflow pfa.yml --commit 1234567890abcdef" in log[1]
-        assert log[2:] == (["run download 42 --repo acme/nets --name pfa-gate-baseline-py3.11 --dir ."] if run else [])
+    assert one.outputs["baseline"] == ({} if argument is None else {"argument": argument})
+    assert (done.returncode != 0) == (argument is None)
+    assert (one.folder / "project" / "pfa.baseline.json").exists() == (state == "there")
+    log = (one.folder / "gh.log").read_text().splitlines()
+    assert log[0] == f"api repos/acme/nets/compare/{'b' * 40}...{'a' * 40} --jq .merge_base_commit.sha"
+    name = f"pfa-gate-baseline{one.outputs['use']['baseline']}"
+    assert name.startswith("pfa-gate-baseline-py3.11.use-")
+    folder = f"{one.outputs['use']['folder']}/baseline"
+    downloads = [line for line in log if line.startswith("run download")]
+    assert downloads == [f"run download 42 --repo acme/nets --name {name} --dir {folder}"] * (state == "there")
+
+
+@pytest.mark.parametrize("fails", ["compare", "commits?", "run list", "artifacts", "run download"])
+def test_where_github_cannot_be_asked_there_is_no_verdict(runner: Callable[..., Runner], fails: str) -> None:
+    one = runner(baseline="artifact")
+    one.environment |= {"GH_COMMIT": NEWEST, "GH_RUN": "42", "GH_STATE": "there", "GH_FAILS": fails}
+    assert one.step("Find the baseline").returncode != 0
+    assert one.outputs["baseline"] == {}
+
+
+def test_a_baseline_that_is_committed_is_not_said_to_be_none(runner: Callable[..., Runner]) -> None:
+    one = runner(baseline="artifact")
+    (one.folder / "project" / "pfa.baseline.json").write_text("{}")
+    assert one.step("Find the baseline").returncode == 0
+    assert one.outputs["baseline"] == {"argument": ""}
 
 
 def test_a_branch_writes_the_baseline_of_pull_requests_to_come(runner: Callable[..., Runner]) -> None:
@@ -194,10 +314,10 @@ def gate(one: Runner) -> list[int]:
 def test_a_broken_gate_is_uploaded_told_and_fails(runner: Callable[..., Runner], hub: Hub) -> None:
     one = runner(limit="100", leg="py3.11")
     assert gate(one) == [0, 0, 1]
-    assert one.outputs["gate"] == {"status": "1", "reports": str(one.folder / "temp" / "pfa_gate" / "reports")}
+    assert one.outputs["gate"] == {"status": "1", "reports": str(one.folder / "temp" / "pfa_gate" / "1" / "reports")}
     reports = Path(one.outputs["gate"]["reports"])
     assert {"record.json", "report.md", "report.html"} <= {path.name for path in (reports / "digits").iterdir()}
-    assert (one.folder / "temp" / "pfa_gate" / "junit.xml").is_file()
+    assert (one.folder / "temp" / "pfa_gate" / "1" / "junit.xml").is_file()
     assert "`digits`" in (one.folder / "summary.md").read_text()
     (body,) = hub.bodies()
     assert [(each.gate, each.leg, each.outcome) for each in sections_of(body)] == [("digits", "py3.11", "broken")]
@@ -241,7 +361,8 @@ def test_every_step_with_a_script_is_run_here() -> None:
     assert shutil.which("bash")
     names = {step["name"] for step in ACTION["runs"]["steps"] if "run" in step}
     assert names == {
-        "Install", "Find the baseline", "Run the gate", "Comment on the pull request", "Give the verdict",
+        "Tell this use from others", "Install", "Find the baseline", "Run the gate", "Comment on the pull request",
+        "Give the verdict",
     }  # fmt: skip
     for step in ACTION["runs"]["steps"]:
         assert "${{" not in step.get("run", "")

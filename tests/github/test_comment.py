@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -499,6 +500,43 @@ def test_a_failure_resolved_by_gates_that_were_never_named(hub: Hub, say: Say, t
     comment(Order((tmp_path / "gone",), status=2), workflow())
     assert say(kept(), workflow(run=2), status=0).endswith("updated.")
     assert visible(hub.bodies()[0]) == ["**pfa_gate**: ✅ The run left its verdict."]
+
+
+def of(service: str, record: Any) -> Any:
+    """The record of a service of the repository, whose gate has the same name as the others'."""
+    return dataclasses.replace(record, config=f"services/{service}/pfa.yaml")
+
+
+def outcomes(hub: Hub) -> dict[str, str]:
+    return {section.config: section.outcome for section in sections_of(hub.bodies()[0])}
+
+
+def test_a_service_that_is_mended_does_not_hide_another_that_is_broken(hub: Hub, say: Say, workflow: Any) -> None:
+    assert say(of("a", broken())).endswith("created.")
+    assert say(of("b", broken())).endswith("updated.")
+    assert say(of("b", kept()), workflow(run=2)).endswith("updated.")
+    assert outcomes(hub) == {"services/a/pfa.yaml": "broken", "services/b/pfa.yaml": "kept"}
+    assert section(of("a", broken())).strip() in hub.bodies()[0]
+
+
+def test_a_service_without_a_record_is_not_hidden_by_another_that_has_one(
+    hub: Hub, say: Say, workflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs of one run, and two folders of one job; and two uses in one folder of one job."""
+    silent = Order((tmp_path / "gone",), status=2)
+    for folder in ("a", "b"):
+        (tmp_path / "repository" / folder).mkdir(parents=True)
+    (tmp_path / "repository" / ".git").mkdir()
+    for here, job in (("a", "one"), ("a", "two"), ("b", "one")):
+        monkeypatch.chdir(tmp_path / "repository" / here)
+        assert comment(silent, workflow() | {"GITHUB_JOB": job}).split()[-1] in ("created.", "updated.")
+    assert outcomes(hub) == dict.fromkeys(["one: a", "one: b", "two: a"], "not judged")
+    assert "its log does. · `one: b`" in hub.bodies()[0]
+    same_run = workflow() | {"GITHUB_JOB": "one"}
+    assert say(kept(), same_run, status=0).endswith("unchanged.")
+    assert outcomes(hub) == dict.fromkeys(["one: a", "one: b", "two: a"], "not judged")
+    assert say(kept(), workflow(run=2) | {"GITHUB_JOB": "one"}, status=0).endswith("updated.")
+    assert outcomes(hub) == {"one: a": "not judged", "two: a": "not judged"}
 
 
 def test_a_dry_run_asks_nobody(hub: Hub, say: Say) -> None:

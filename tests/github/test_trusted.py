@@ -107,6 +107,24 @@ def test_legs_are_named_by_the_folders_of_their_artifacts(
     assert [one.leg for one in sections_of(hub.bodies()[0])] == ["pfa-py3.11", "pfa-py3.12"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "leg"),
+    [
+        ("pfa-gate-reports.use-123/digits", ""),
+        ("pfa-gate-reports-py3.11.use-4294967295/digits", "py3.11"),
+        ("pfa-gate-reports-py3.11/digits", "py3.11"),
+        ("pfa-gate-reports-py3.11.use-1/services/a/digits", "py3.11"),
+        ("pfa-gate-reports.use-1/services/a/digits", ""),
+        ("py3.11/xservices/a/digits", "py3.11/xservices/a"),
+    ],
+)
+def test_an_artifact_is_named_by_its_leg_and_not_by_its_use(tmp_path: Path, folder: str, leg: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    record = dataclasses.replace(broken(), config="services/a/pfa.yaml")
+    (tmp_path / folder / "record.json").write_text(dumps(record))
+    assert [source.leg for source in read([tmp_path], "", legs=True)] == [leg]
+
+
 @pytest.mark.parametrize("name", NASTY)
 def test_hostile_names_are_harmless(hub: Hub, say: Say, name: str) -> None:
     record = broken()
