@@ -1,38 +1,68 @@
 """Whatever a record says, as long as it is one, every report can be made from it."""
 
 import dataclasses
+import json
 
 import records
 from examples import HOSTILE
 from hypothesis import HealthCheck, given, settings
+from rich.cells import cell_len
 from test_record import anything
 
 from pfa_gate.record import Record
-from pfa_gate.report.annotations import annotations
+from pfa_gate.report.annotations import Failed, annotations
 from pfa_gate.report.files import KEYS, text
 from pfa_gate.report.history import Run, gates, page, words
+from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.scalars import scalars
 from pfa_gate.report.terminal import render
+from pfa_gate.report.view import headline
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(anything)
 def test_any_record_can_be_reported(record: Record) -> None:
-    for name in KEYS:
-        assert text(record, name)
+    outcome, counted = headline(record)
+    whole(record, outcome, counted)
     for verbosity in (-1, 0, 2):
-        assert render(record, width=60, colour=True, unicode=True, verbosity=verbosity)
-    annotations([record], [("a", "b", HOSTILE["command"])])
+        shown = render(record, width=60, colour=False, unicode=True, verbosity=verbosity)
+        assert outcome.upper() in shown.splitlines()[0]
+        assert counted in " ".join(shown.split())
+        assert max(map(cell_len, shown.splitlines())) <= 60
+    commands = annotations([record], [Failed("a", "b", HOSTILE["command"])])
+    unkept = sum(finding.outcome != "kept" for finding in record.budgets)
+    assert len(commands) == 1 + unkept
+    assert all(line.startswith("::error file=") and len(line.splitlines()) == 1 for line in commands)
     for finding in record.budgets:
-        scalars(record, finding)
+        found = scalars(record, finding)
+        assert found["pfa_outcome"] == finding.outcome
+        assert {type(value) for value in found.values()} <= {str, int, float}, "all that crosses to another process"
     past = gates([Run("a.json", "2026-11-20T08:30:00Z", record), Run("b.json", "2026-11-21T08:30:00Z", record)])
-    assert words(past)
-    assert page(past)
+    assert "2 runs" in words(past)
+    assert complete(page(past))
+
+
+def whole(record: Record, outcome: str, counted: str) -> None:
+    """Each file is whole and says the verdict."""
+    files = {name: text(record, name) for name in KEYS}
+    assert complete(files["report.html"])
+    assert f"{outcome.capitalize()}</strong> <span>{counted}</span>" in files["report.html"]
+    lines = files["report.md"].splitlines()
+    assert lines[0] == MARKER
+    assert lines[1].startswith("## ")
+    assert lines[1].endswith(f" {outcome}")
+    assert any(line.startswith("### ") and line.endswith(f": {outcome} · {counted}") for line in lines)
+    badge = json.loads(files["badge.json"])
+    assert badge["message"].partition(" · ")[0] == outcome
+    assert badge["schemaVersion"] == 1
+
+
+def complete(html: str) -> bool:
+    return html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
 
 
 def test_verdicts_on_layers_that_are_not_there_can_be_reported() -> None:
     record = dataclasses.replace(records.broken(), layers=())
-    for name in KEYS:
-        assert text(record, name)
+    whole(record, "broken", headline(record)[1])
     assert "2 of 8 layers have too high a KL ratio" in render(record, width=80, colour=False, unicode=True, verbosity=2)
     assert len(annotations([record])) == 5

@@ -53,10 +53,10 @@ def _details(step: RecoveryStep, look: Look) -> Iterator[Text]:
         cells = [[Text(title, QUIET) for title in titles]]
         cells += [[Text(f"   {clean(r.layer)}"), *map(Text, (r.before, r.after, r.ridge, r.patches))] for r in rows]
         room = max(GAP, look.width - sum(widths(cells)[1:]) - GAP * (len(titles) - 1))
-        names = distinct((clean(each.layer) for each in step.repairs), max(1, room - 3), look.glyphs.dots, cell_len)
+        layers = distinct((clean(each.layer) for each in step.repairs), max(1, room - 3), look.glyphs.dots, cell_len)
         for line in cells:
             told = line[0].plain
-            short = f"   {names[told[3:]]}" if told[3:] in names else shorten(told, room, look.glyphs.dots)
+            short = f"   {layers[told[3:]]}" if told[3:] in layers else shorten(told, room, look.glyphs.dots)
             line[0] = Text(short, line[0].style)
         yield from lay_out(cells, "lrrrr")
 
