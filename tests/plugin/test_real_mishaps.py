@@ -85,3 +85,58 @@ def test_a_folder_that_cannot_be_written(project: pytest.Pytester) -> None:
     assert result.ret == 1
     result.assert_outcomes(errors=3)
     result.stdout.fnmatch_lines(["The results cannot be written to *results/digits: *", "*Free some space*"])
+
+
+WRAPPED = """
+import torch
+from torch import nn
+
+
+def plain():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def compiled():
+    model = plain()
+    model[0] = torch.compile(model[0])
+    return torch.compile(nn.DataParallel(model))
+
+
+def script():
+    return torch.jit.script(plain())
+
+
+def probe():
+    return torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+"""
+WRAPPED_GATES = """
+version: 1
+gates:
+  compiled:
+    model: {factory: net.py:compiled, checkpoint: weights.ckpt}
+    probe: {data: net.py:probe}
+    budgets: {layers: [{match: "0", kl: 1}]}
+  script:
+    model: {factory: net.py:script}
+    probe: {data: net.py:probe}
+    budgets: {layers: [{match: "*", kl: 1}]}
+"""
+
+
+def test_a_wrapped_model_takes_a_nested_checkpoint_and_says_which_weights_these_are(project: pytest.Pytester) -> None:
+    import torch  # noqa: PLC0415  not needed where the real gate runs in a process of its own
+
+    (project.path / "net.py").write_text(WRAPPED)
+    (project.path / "pfa.yaml").write_text(WRAPPED_GATES)
+    names = {"0.weight": (6, 4), "0.bias": (6,), "2.weight": (3, 6), "2.bias": (3,)}
+    trained, averaged = ({f"model.{name}": torch.rand(size) for name, size in names.items()} for _ in range(2))
+    torch.save({"state_dict": trained, "ema": {"shadow": averaged}, "acc": 91.5}, project.path / "weights.ckpt")
+    result = project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml")
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"errors": 2, "passed": 2}
+    shown = " ".join(result.stdout.str().split())
+    assert "weights: 'state_dict.model' of weights.ckpt, where 'ema.shadow.model' would fit too Layers" in shown
+    assert "The model is a ScriptModule: its layers are compiled code, which cannot be measured or cut. at" in shown
+    report = (project.path / ".pfa/compiled/report.md").read_text()
+    assert "weights: 'state\\_dict.model' of weights.ckpt, where 'ema.shadow.model' would fit too" in report
