@@ -207,6 +207,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"weights": "v"}, "", ("the weights",)),
         ({"factory": "net:other"}, 'model.factory was "net:build" then and is "net:other" now', ()),
         ({"samples": None}, "probe.samples was 64 then and is not set now", ()),
+        ({"positions": 8}, "probe.positions was not set then and is 8 now", ()),
     ],
 )
 def test_what_differs_is_said_or_refused(change: dict[str, Any], refusal: str, changed: tuple[str, ...]) -> None:

@@ -75,7 +75,7 @@ def carried_out(
     context: Context,
     *,
     output: Path | str | None = None,
-    wait: Wait,
+    wait: Wait | None = None,
 ) -> Run:
     """Run one gate of a config that is read already; as `run`, which says the rest.
 
@@ -84,8 +84,9 @@ def carried_out(
         gate: the gate's name.
         context: the baseline to compare with, and the day on which waivers are judged.
         output: folder for the results; `.pfa` beside the config unless given.
-        wait: since when somebody waits, and who is told how far it is.
+        wait: since when somebody waits, and who is told how far it is; from now on, and nobody, unless given.
     """
+    wait = wait or Wait()
     return concluded(document, context, Stages(document, gate, wait.progress, wait.since), output, ALONE)
 
 
