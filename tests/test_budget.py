@@ -312,6 +312,26 @@ def test_a_latency_of_exactly_the_limit_is_kept_in_spite_of_rounding(percent):
         assert judged(budgets, latency=percent / 100 + more)["compressed.latency"].outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [((0.005, 0.02), True), ((-0.02, 0.005), True), ((0.00501, 0.02), False), ((-0.02, 0.00499), False)],
+)
+def test_a_limit_at_the_end_of_the_interval_is_within_noise(interval, told):
+    measured = {"accuracy_drop": 0.005, "accuracy_interval": interval, "accuracy_samples": 400}
+    finding = judged({"compressed": {"accuracy_drop": "0.5 pp"}}, **measured)["compressed.accuracy_drop"]
+    assert any(note.startswith("Within noise") for note in finding.notes) == told
+
+
+def test_what_is_compressed_is_told_where_it_is_kept_too():
+    budgets = {"compressed": {"parameters": "55%", "accuracy_drop": "0.5 pp", "latency": "90%"}}
+    found = judged(budgets, compressed=Size(550, 1, 1), accuracy_drop=0.003, latency=0.805)
+    assert [finding.sentence for finding in found.values()][1:] == [
+        "The compressed model keeps 55% of the parameters (550 of 1 k), within the limit of 55%.",
+        "The score falls by 0.3 pp, within the limit of 0.5 pp.",
+        "The compressed model takes 80.5% of the time of the full one, within the limit of 90%.",
+    ]
+
+
 def test_a_drop_as_a_plain_fraction_and_a_gain():
     budgets = {"compressed": {"accuracy_drop": 0.005}}
     finding = judged(budgets, accuracy_drop=-0.0123)["compressed.accuracy_drop"]
@@ -326,6 +346,9 @@ def test_the_proof():
     assert judged({}, exact=Exactness(2e-7, True))["exact"].outcome == "kept"
     assert judged({}, exact=Exactness(2e-3, False))["exact"].outcome == "broken"
     assert judged({}, exact=Exactness(NAN, True))["exact"].outcome == "broken"
+    assert judged({}, exact=Exactness(2e-7, False))["exact"].outcome == "broken"
+    assert judged({}, exact=Exactness(2e-3, True))["exact"].outcome == "broken"
+    assert judged({}, exact=Exactness(1e-5, True, tolerance=1e-5))["exact"].outcome == "kept"
     finding = judged({}, exact=Exactness(2e-7, True, put_back=("conv1",)))["exact"]
     assert finding.outcome == "kept"
     assert finding.notes == ("Left whole because their proof failed: conv1.",)
