@@ -1,5 +1,6 @@
 """What would mend a broken layer budget, and what its layers most likely break it by: all of it read off the record."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 
@@ -100,7 +101,8 @@ def _others(record: Record, broken: Sequence[_Broken], key: str) -> Iterator[str
     pair = "One filter of each such pair can go: build" if key == "peak_correlation" else "Build"
     yield f"{pair} {names} with fewer filters, and train again."
     limit = math.ceil(1000 * min(1.0, detail.observed or 0.0)) / 1000
-    yield f"To accept it, write the rule {{match: {layer.name}, {key}: {limit:g}}} behind the others."
+    match = json.dumps(layer.name, ensure_ascii=False)
+    yield f"To accept it, write the rule {{match: {match}, {key}: {limit:g}}} behind the others."
 
 
 def _cause(layer: LayerRecord, detail: LayerFinding, key: str) -> str:

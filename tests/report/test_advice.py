@@ -5,6 +5,7 @@ import re
 
 import pytest
 import records
+import yaml
 
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.record import Compared, RecipeRecord, Record, RecoveryStep
@@ -71,7 +72,7 @@ def test_correlated_and_inactive_filters_have_a_remedy() -> None:
     record = records.broken()
     assert advice(record, broken(record, "layers.peak_correlation"))[:2] == (
         "One filter of each such pair can go: build layer2.0.conv2 with fewer filters, and train again.",
-        "To accept it, write the rule {match: layer2.0.conv2, peak_correlation: 0.994} behind the others.",
+        'To accept it, write the rule {match: "layer2.0.conv2", peak_correlation: 0.994} behind the others.',
     )
     assert advice(record, broken(record, "layers.inactive"))[0] == (
         "A recipe cuts filters that never move before all others: ship the compressed model, or build the model with "
@@ -79,12 +80,13 @@ def test_correlated_and_inactive_filters_have_a_remedy() -> None:
     )
 
 
-def test_the_rule_that_accepts_a_layer_does() -> None:
-    record = records.broken()
+@pytest.mark.parametrize("name", ["layer2.0.conv2", "0", "true", 'a"b: c'])
+def test_the_rule_that_accepts_a_layer_does(name: str) -> None:
+    rules = [{"match": "*", "peak_correlation": 0.5}]
+    record = records.record((records.layer(name, 32, 0.2, 0.9932),), {"layers": rules})
     said = advice(record, broken(record, "layers.peak_correlation"))[1]
-    match, limit = re.search(r"match: (\S+), peak_correlation: ([\d.]+)", said).groups()  # type: ignore[union-attr]
-    rules = [*records.BUDGETS["layers"], {"match": match, "peak_correlation": float(limit)}]
-    again = records.judged(record, {**records.BUDGETS, "layers": rules})
+    rule = yaml.safe_load(said[said.index("{") : said.rindex("}") + 1])
+    again = records.judged(record, {"layers": [*rules, rule]})
     assert next(each for each in again.budgets if each.id == "layers.peak_correlation").outcome == "kept"
 
 
