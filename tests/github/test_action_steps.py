@@ -323,6 +323,40 @@ def test_a_broken_gate_is_uploaded_told_and_fails(runner: Callable[..., Runner],
     assert [(each.gate, each.leg, each.outcome) for each in sections_of(body)] == [("digits", "py3.11", "broken")]
 
 
+def of_another_machine(one: Runner) -> None:
+    """A fresh checkout, and of the last run's files those that the action's cache holds."""
+    (step,) = [each for each in ACTION["runs"]["steps"] if each["name"].startswith("Cache")]
+    patterns = one.value(step["with"]["path"]).replace(f"{one.folder}/", "").split()
+    held = {path for pattern in patterns if pattern.startswith("temp") for path in one.folder.glob(pattern)}
+    assert {path.name for path in held} >= {"pfa_gate", "recipe.yaml", "weights.safetensors", "model.pt2"}
+    for path in sorted((one.folder / "temp").rglob("*"), reverse=True):
+        if path.is_file() and held.isdisjoint((path, *path.parents)):
+            path.unlink()
+    for path in (one.folder / "project").glob("*.*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes())
+
+
+@pytest.mark.slow
+def test_a_verdict_is_served_on_the_next_machine(runner: Callable[..., Runner], hub: Hub) -> None:
+    one = runner(arguments="pfa.yaml")
+    with (one.folder / "project" / "pfa.yaml").open("a") as file:
+        file.write("    watch: [net.py]\n")
+    one.outputs["baseline"] = {"argument": ""}
+    first = one.step("Run the gate")
+    reports = Path(one.outputs["gate"]["reports"])
+    written = {path.name: path.read_bytes() for path in (reports / "digits").iterdir()}
+    of_another_machine(one)
+    (reports / "gone").mkdir()
+    (reports / "gone" / "weights.safetensors").write_text("of a gate that is no more")
+    second = one.step("Run the gate")
+    assert one.outputs["gate"]["status"] == "0"
+    served = "nothing that it depends on has changed since. --pfa-no-cache measures again."
+    assert (served in first.stdout, served in second.stdout) == (False, True)
+    assert {path.name: path.read_bytes() for path in (reports / "digits").iterdir()} == written
+    assert list((reports / "gone").iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_kept_gate_passes_without_a_word(runner: Callable[..., Runner], hub: Hub) -> None:
     assert gate(runner()) == [0, 0, 0]
