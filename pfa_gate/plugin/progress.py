@@ -88,7 +88,7 @@ class StageLines:
 
     def _tell(self, text: str) -> None:
         self.reporter.ensure_newline()  # pytest has begun a line of its own
-        self.reporter.write_line(text)
+        self.reporter.write_line(printable(text))
         self.reporter.flush()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.config.repository import repository_of
+from pfa_gate.report.lines import printable
 
 # pytest looks for its rootdir before it knows them, and takes an existing path behind one for an argument.
 _WITH_PATHS = ("--pfa-output", "--pfa-baseline")
@@ -28,19 +29,17 @@ def require_own_root(config: pytest.Config, configs: Iterable[Path]) -> None:
         UsageError: it is.
     """
     for option, value in _moved_by(config):
-        raise pytest.UsageError(
-            f"--pfa: pytest's rootdir is {config.rootpath}, because {option} has an existing path behind a blank.\n"
-            f"  Write it with an equals sign: {shlex.quote(f'{option}={value}')}."
-        )
+        fact = f"--pfa: pytest's rootdir is {config.rootpath}, because {option} has an existing path behind a blank."
+        remedy = f"Write it with an equals sign: {shlex.quote(f'{option}={value}')}."
+        raise pytest.UsageError(printable(f"{fact}\n  {remedy}"))
     root = Path(os.path.realpath(config.rootpath))
     for path in configs:
         repository = repository_of(Path(os.path.realpath(path.parent)))
         if repository is not None and root in repository.parents:
-            raise pytest.UsageError(
-                f"--pfa: pytest's rootdir, {config.rootpath}, is above {repository}, the repository of {path.name}.\n"
-                "  Run it inside that repository, give an ini file of its own to it, or name it: "
-                f"{shlex.quote(f'--rootdir={repository}')}."
-            )
+            fact = f"--pfa: pytest's rootdir, {config.rootpath}, is above {repository}, the repository of {path.name}."
+            remedy = "Run it inside that repository, give an ini file of its own to it, or name it"
+            named = shlex.quote(f"--rootdir={repository}")
+            raise pytest.UsageError(printable(f"{fact}\n  {remedy}: {named}."))
 
 
 def _moved_by(config: pytest.Config) -> Iterator[tuple[str, str]]:

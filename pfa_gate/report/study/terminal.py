@@ -5,9 +5,11 @@ PYTEST_DONT_REWRITE
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.record.study import Row, Study
+from pfa_gate.report.names import distinct
 from pfa_gate.report.study.words import (
     Section,
     counts,
@@ -109,5 +111,6 @@ def _fit(cells: Sequence[list[Text]], look: Look) -> None:
     """Shorten the methods to what the other columns leave."""
     others = [width for place, width in enumerate(widths(cells)) if place != _METHOD]
     room = max(1, look.width - sum(others) - GAP * len(others))
+    methods = distinct((line[_METHOD].plain for line in cells), room, look.glyphs.dots, cell_len)
     for line in cells:
-        line[_METHOD] = Text(shorten(line[_METHOD].plain, room, look.glyphs.dots), line[_METHOD].style)
+        line[_METHOD] = Text(methods[line[_METHOD].plain], line[_METHOD].style)
