@@ -41,7 +41,7 @@ class Hooks:
         """Give the metric that `evaluation.metric` names, or None to leave it to others.
 
         Asked where `name` names no callable that can be imported. What is given is called as metric(model, batches) and
-        returns a float, higher is better.
+        returns a float; `evaluation.direction` says which way is better.
 
         Example, for `metric: acme:margin`::
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import records
 
-from pfa_gate.budget import Base, BaseLayer, Context, Finding, LayerMeasure, Measurements, Size, judge
+from pfa_gate.budget import Base, BaseLayer, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError, LayerPatternError
 from pfa_gate.record.baseline import Stamp, base, compared, entries, entry, text
@@ -122,7 +122,7 @@ def test_a_size_against_its_earlier_self(budget: str, limit: Any, before: float,
 def test_the_compressed_model_against_its_earlier_self(budget: str, limit: Any, value: float, outcome: str) -> None:
     context = Context(Base("b", "2026-11-12", values={f"compressed.{budget}": value}), TODAY)
     config = gate({"compressed": {budget: limit}}, evaluation={"data": "net:test"})
-    measured = Measurements((), Size(100, 1, 1), Size(55, 1, 1), accuracy_drop=0.01, latency=0.8)
+    measured = Measurements((), Size(100, 1, 1), Size(55, 1, 1), scores=Scored(0.99, 0.98), latency=0.8)
     assert judged(config, measured, context).outcome == outcome
 
 

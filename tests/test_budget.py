@@ -8,7 +8,7 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfa_gate.budget import Exactness, Finding, LayerMeasure, Measurements, Size, judge
+from pfa_gate.budget import Exactness, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.budget.wording import amount, apart, significant
 from pfa_gate.errors import LayerPatternError
 
@@ -276,7 +276,7 @@ def test_what_was_not_measured_is_not_judged_and_says_why():
     found = judged(
         budgets,
         compressed_reason="Nothing is free.",
-        accuracy_reason="No evaluation.",
+        scores_reason="No evaluation.",
         latency_reason="No clock.",
     )
     assert {f.outcome for f in found.values()} == {"not judged"}
@@ -289,7 +289,7 @@ def test_what_was_not_measured_is_not_judged_and_says_why():
     assert judged(budgets)["exact"].sentence == "It was not measured."
 
 
-@pytest.mark.parametrize("missing", [{"accuracy_drop": NAN}, {"latency": NAN}])
+@pytest.mark.parametrize("missing", [{"scores": Scored(NAN, 0.9)}, {"scores": Scored(0.9, NAN)}, {"latency": NAN}])
 def test_nan_is_never_kept(missing):
     budgets = {"compressed": {"accuracy_drop": "0.5 pp", "latency": "100%"}}
     assert {f.outcome for f in judged(budgets, **missing).values()} == {"not judged"}
@@ -297,11 +297,14 @@ def test_nan_is_never_kept(missing):
 
 def test_a_drop_of_exactly_the_limit_is_kept_in_spite_of_rounding():
     budgets = {"compressed": {"accuracy_drop": "0.5 pp"}}
-    drop = 0.985 - 0.98
-    assert drop > 0.005
-    finding = judged(budgets, accuracy_drop=drop)["compressed.accuracy_drop"]
+    assert 0.985 - 0.98 > 0.005
+    finding = judged(budgets, scores=Scored(0.985, 0.98))["compressed.accuracy_drop"]
     assert (finding.outcome, finding.observed) == ("kept", "0.5 pp")
-    assert judged(budgets, accuracy_drop=0.00501)["compressed.accuracy_drop"].outcome == "broken"
+    assert judged(budgets, scores=Scored(0.985, 0.97999))["compressed.accuracy_drop"].outcome == "broken"
+    plain = {"compressed": {"score_drop": 0.01}}
+    assert 0.37 - 0.36 > 0.01
+    finding = judged(plain, scores=Scored(0.36, 0.37, share=False, lower=True))["compressed.score_drop"]
+    assert (finding.outcome, finding.observed) == ("kept", "0.01")
 
 
 @pytest.mark.parametrize("percent", [57, 90, 100, 110])
@@ -317,14 +320,14 @@ def test_a_latency_of_exactly_the_limit_is_kept_in_spite_of_rounding(percent):
     [((0.005, 0.02), True), ((-0.02, 0.005), True), ((0.00501, 0.02), False), ((-0.02, 0.00499), False)],
 )
 def test_a_limit_at_the_end_of_the_interval_is_within_noise(interval, told):
-    measured = {"accuracy_drop": 0.005, "accuracy_interval": interval, "accuracy_samples": 400}
-    finding = judged({"compressed": {"accuracy_drop": "0.5 pp"}}, **measured)["compressed.accuracy_drop"]
+    scores = Scored(0.985, 0.98, samples=400, interval=interval)
+    finding = judged({"compressed": {"accuracy_drop": "0.5 pp"}}, scores=scores)["compressed.accuracy_drop"]
     assert any(note.startswith("Within noise") for note in finding.notes) == told
 
 
 def test_what_is_compressed_is_told_where_it_is_kept_too():
     budgets = {"compressed": {"parameters": "55%", "accuracy_drop": "0.5 pp", "latency": "90%"}}
-    found = judged(budgets, compressed=Size(550, 1, 1), accuracy_drop=0.003, latency=0.805)
+    found = judged(budgets, compressed=Size(550, 1, 1), scores=Scored(0.983, 0.98), latency=0.805)
     assert [finding.sentence for finding in found.values()][1:] == [
         "The compressed model keeps 55% of the parameters (550 of 1 k), within the limit of 55%.",
         "The score falls by 0.3 pp, within the limit of 0.5 pp.",
@@ -334,12 +337,81 @@ def test_what_is_compressed_is_told_where_it_is_kept_too():
 
 def test_a_drop_as_a_plain_fraction_and_a_gain():
     budgets = {"compressed": {"accuracy_drop": 0.005}}
-    finding = judged(budgets, accuracy_drop=-0.0123)["compressed.accuracy_drop"]
+    finding = judged(budgets, scores=Scored(0.9, 0.9123))["compressed.accuracy_drop"]
     assert finding.sentence == "The score rises by 1.23 pp, within the limit of 0.005."
-    finding = judged(budgets, accuracy_drop=0.0)["compressed.accuracy_drop"]
+    finding = judged(budgets, scores=Scored(0.9, 0.9))["compressed.accuracy_drop"]
     assert finding.sentence == "The score does not change, within the limit of 0.005."
-    finding = judged(budgets, accuracy_drop=0.0123)["compressed.accuracy_drop"]
+    finding = judged(budgets, scores=Scored(0.9123, 0.9))["compressed.accuracy_drop"]
     assert finding.sentence == "The score falls by 1.23 pp, 0.73 pp more than the limit of 0.005."
+
+
+@pytest.mark.parametrize(
+    ("full", "compressed", "lower", "observed", "sentence"),
+    [
+        (0.3604, 6.3712, True, "6.01", "The score rises by 6.01 (lower is better), 6 more than the limit of 0.01."),
+        (0.3604, 0.3504, True, "-0.01", "The score falls by 0.01 (lower is better), within the limit of 0.01."),
+        (0.3604, 0.3704, True, "0.01", "The score rises by 0.01 (lower is better), within the limit of 0.01."),
+        (31.2, 30.1, False, "1.1", "The score falls by 1.1, 1.09 more than the limit of 0.01."),
+        (31.2, 32.3, False, "-1.1", "The score rises by 1.1, within the limit of 0.01."),
+        (0.5, 0.5, True, "0", "The score does not change, within the limit of 0.01."),
+        (1e-7, 0.0100002, True, "0.0100001", "The score rises by 0.0100001 (lower is better), 0.0000001 more than"),
+        (1500.0, 1720.5, True, "220", "The score rises by 220 (lower is better), 220 more than the limit of 0.01."),
+    ],
+)
+def test_a_score_falls_in_the_direction_and_the_unit_of_its_metric(full, compressed, lower, observed, sentence):
+    scores = Scored(full, compressed, share=False, lower=lower)
+    finding = judged({"compressed": {"score_drop": 0.01}}, scores=scores)["compressed.score_drop"]
+    assert finding.observed == observed
+    assert finding.sentence.startswith(sentence)
+    assert finding.outcome == ("kept" if "within" in sentence else "broken")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "more", "outcome", "sentence"),
+    [
+        ({"min": "93%"}, 0.912, {}, "broken", "The full model scores 91.2%, 1.8 points below the limit of 93%."),
+        ({"min": 0.93}, 0.93, {}, "kept", "The full model scores 93%, within the limit of 0.93."),
+        ({"min": "93%"}, 0.9299999, {}, "broken", "The full model scores 92.99999%, 0.00001 points below the limit of"),
+        ({"min": 30}, 31.248, {"share": False}, "kept", "The full model scores 31.2, within the limit of 30."),
+        (
+            {"max": 0.4},
+            6.3721,
+            {"share": False, "lower": True},
+            "broken",
+            "The full model scores 6.37 (lower is better), 5.97 above the limit of 0.4.",
+        ),
+        (
+            {"max": 0.4},
+            0.4,
+            {"share": False, "lower": True},
+            "kept",
+            "The full model scores 0.4 (lower is better), within the limit of 0.4.",
+        ),
+        ({"min": -2}, -2.5, {"share": False}, "broken", "The full model scores -2.5, 0.5 below the limit of -2."),
+    ],
+)
+def test_a_score_is_held_from_the_side_on_which_it_is_worse(limit, value, more, outcome, sentence):
+    full = judged({"model": {"score": limit}}, scores=Scored(value, None, **more))["model.score"]
+    assert (full.outcome, full.limit) == (outcome, " ".join(f"{side} {bound}" for side, bound in limit.items()))
+    assert full.sentence.startswith(sentence)
+    part = judged({"compressed": {"score": limit}}, scores=Scored(0.5, value, **more))["compressed.score"]
+    assert (part.outcome, part.sentence) == (outcome, full.sentence.replace("full", "compressed"))
+    unknown = judged({"compressed": {"score": limit}}, scores=Scored(value), scores_reason="Not exported.")
+    assert (unknown["compressed.score"].outcome, unknown["compressed.score"].sentence) == (
+        "not judged",
+        "Not exported.",
+    )
+
+
+def test_no_drop_is_judged_from_a_full_model_at_chance():
+    scores = Scored(0.1, 0.1, chance="At chance.")
+    for limit in ("100 pp", {"max_increase": "1 pp"}, {"max": "1 pp", "ratchet": True}):
+        for key in ("accuracy_drop", "score_drop"):
+            finding = judged({"compressed": {key: limit}}, scores=scores)[f"compressed.{key}"]
+            assert (finding.outcome, finding.sentence, finding.observed) == ("not judged", "At chance.", "")
+    budgets = {"model": {"score": {"min": "5%"}}, "compressed": {"score": {"min": "15%"}}}
+    found = judged(budgets, scores=scores)
+    assert [found[name].outcome for name in ("model.score", "compressed.score")] == ["kept", "broken"]
 
 
 def test_the_proof():
@@ -384,7 +456,8 @@ def test_a_correlation_near_its_limit_is_marked_as_well() -> None:
 
 
 def drop_notes(drop: float, interval: tuple[float, float] | None, limit: str = "0.5 pp") -> tuple[str, ...]:
-    measured = Measurements((), Size(1, 1, 1), accuracy_drop=drop, accuracy_interval=interval, accuracy_samples=398)
+    scores = Scored(0.9, 0.9 - drop, samples=398, interval=interval)
+    measured = Measurements((), Size(1, 1, 1), scores=scores)
     config = records.gate(budgets={"compressed": {"accuracy_drop": limit}})
     return judge(config, measured, records.place_of)[1].notes
 
@@ -401,14 +474,19 @@ def test_an_evaluation_too_small_for_its_limit_says_which_size_would_do() -> Non
     )
     assert drop_notes(0.001, (-0.001, 0.003)) == ()
     assert drop_notes(0.001, None) == ()
+    loss = Scored(1.0, 1.4, share=False, lower=True, samples=398, interval=(-0.6, 1.4))
+    config = records.gate(budgets={"compressed": {"score_drop": 0.5}})
+    assert judge(config, Measurements((), Size(1, 1, 1), scores=loss), records.place_of)[1].notes == (
+        "Within noise: the drop lies between -0.6 and 1.4 (95 %).",
+        "398 samples resolve a drop to 1, which is wider than the limit; about 1,600 would do.",
+    )
 
 
 def test_the_size_that_would_do_does() -> None:
     lost, won, samples = 0.02, 0.01, 500
     half = 1.96 * math.sqrt((lost + won - (lost - won) ** 2) / (samples + 2))
-    measured = Measurements(
-        (), Size(1, 1, 1), accuracy_drop=0.01, accuracy_interval=(0.01 - half, 0.01 + half), accuracy_samples=samples
-    )
+    scores = Scored(0.9, 0.89, samples=samples, interval=(0.01 - half, 0.01 + half))
+    measured = Measurements((), Size(1, 1, 1), scores=scores)
     config = records.gate(budgets={"compressed": {"accuracy_drop": "0.5 pp"}})
     (note,) = [each for each in judge(config, measured, records.place_of)[1].notes if "would do" in each]
     enough = int(note.split()[-3].replace(",", ""))

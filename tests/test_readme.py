@@ -1,23 +1,30 @@
 """The README is true: its commands, examples, tables and pasted output are those of this version."""
 
 import doctest
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate.config import BudgetsConfig, load
 from pfa_gate.config import sections as types
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
+from pfa_gate.evaluation import score
+from pfa_gate.loading import Batches, Sampling, batches_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -111,6 +118,60 @@ def test_python_examples_are_true(copy: Path) -> None:
     assert len(doctest.DocTestParser().get_examples(session)) > 20
     (copy / "session.txt").write_text(session, "utf-8")
     run(copy, "-c", SESSION)
+
+
+def metric(name: str) -> Callable[[nn.Module, Batches], float]:
+    """A metric of the README's."""
+    (block,) = [block for block in blocks("python") if f"def {name}(" in block]
+    space: dict[str, Any] = {"torch": torch, "math": math}
+    exec(block, space)
+    found: Callable[[nn.Module, Batches], float] = space[name]
+    return found
+
+
+class Words(nn.Module):
+    """A language model of keyword arguments: logits [N, tokens, 7] of each token by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 7)
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        return Answer(logits=self.table(input_ids))
+
+
+class Answer(dict[str, Tensor]):
+    """What models of Hugging Face give: a mapping with attributes."""
+
+    def __getattr__(self, name: str) -> Tensor:
+        return self[name]
+
+
+def test_dice_of_the_readme_is_dice() -> None:
+    torch.manual_seed(0)
+    images, masks = torch.randn(50, 1, 6, 5), torch.randint(2, (50, 1, 6, 5))
+    found, wanted = (images > 0).numpy(), masks.bool().numpy()
+    dice = 2 * (found & wanted).sum() / (found.sum() + wanted.sum())
+    scored = score(nn.Identity(), batches_of((images, masks), "masks", Sampling(batch_size=16)), metric("dice"))
+    assert scored.value == pytest.approx(dice)
+
+
+def test_rmse_of_the_readme_is_the_root_of_the_mean_square() -> None:
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(50, 3), torch.randn(50, 3)
+    error = np.sqrt(np.mean((inputs.double().numpy() - targets.double().numpy()) ** 2))
+    scored = score(nn.Identity(), batches_of((inputs, targets), "rows", Sampling(batch_size=16)), metric("rmse"))
+    assert scored.value == pytest.approx(error)
+
+
+def test_perplexity_of_the_readme_is_the_exponential_of_the_mean_surprise() -> None:
+    torch.manual_seed(0)
+    model, words = Words().eval(), torch.randint(7, (40, 9))
+    data = [{"input_ids": part[:, :-1], "labels": part[:, 1:]} for part in words.split(16)]
+    chances = model.table.weight.detach().double().softmax(dim=1).numpy()
+    surprise = -np.log(chances[words[:, :-1].numpy(), words[:, 1:].numpy()]).mean()
+    scored = score(model, batches_of(data, "words", Sampling()), metric("perplexity"))
+    assert scored.value == pytest.approx(np.exp(surprise), rel=1e-6)
 
 
 @pytest.mark.parametrize("block", [block for block in blocks("yaml") if block.startswith("version:")])

@@ -8,14 +8,16 @@ PYTEST_DONT_REWRITE
 from dataclasses import replace
 
 from pfa_gate.budget.against import Asked, Base, BaseLayer, Context
-from pfa_gate.budget.finding import Finding, Judgement, LayerFinding, Outcome
+from pfa_gate.budget.finding import Finding, Judgement, LayerFinding, Outcome, not_judged
 from pfa_gate.budget.layers import judge_layers
-from pfa_gate.budget.measurements import Exactness, LayerMeasure, Measurements, Size
+from pfa_gate.budget.measurements import Exactness, LayerMeasure, Measurements, Scored, Size
 from pfa_gate.budget.rules import PlaceOf, check_patterns
-from pfa_gate.budget.sizes import judge_compressed, judge_drop, judge_exact, judge_latency, judge_model, not_judged
+from pfa_gate.budget.scores import judge_drop, judge_score
+from pfa_gate.budget.sizes import judge_compressed, judge_exact, judge_latency, judge_model
 from pfa_gate.budget.units import in_declared_units, in_plain_units, layer_values, observed_values
 from pfa_gate.budget.waivers import check_waivers, waived
 from pfa_gate.config import GateConfig, Limit
+from pfa_gate.config.budgets import DROPS
 
 __all__ = [
     "Base",
@@ -28,6 +30,7 @@ __all__ = [
     "Measurements",
     "Outcome",
     "PlaceOf",
+    "Scored",
     "Size",
     "judge",
     "layer_values",
@@ -98,9 +101,11 @@ def _judgement(config: GateConfig, measurements: Measurements, name: str, contex
 
 
 def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judgement:
+    if key == "score":
+        return judge_score(limit, measurements, area)
     if area == "model":
         return judge_model(limit, measurements.full, key)
-    if key == "accuracy_drop":
+    if key in DROPS:
         return judge_drop(limit, measurements)
     if key == "latency":
         return judge_latency(limit, measurements)
@@ -116,4 +121,4 @@ def _asked(limit: Limit, name: str, measurements: Measurements, context: Context
     asked = context.ask(plain, name, observed)
     if asked.limit is None or not asked.origin:
         return asked, replace(limit, increase=None, ratchet=False)
-    return asked, in_declared_units(asked.limit, name)
+    return asked, in_declared_units(asked.limit, name, measurements)

@@ -41,6 +41,7 @@ class Base:
         device: it was measured on.
         renamed: name of a layer today -> its name in the baseline.
         earlier: what git knows of it; a value of these that it lacks was lost, and lifts no limit.
+        rescored: whether its drops are of another metric, direction or evaluation, and say nothing today.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Base:
     device: str = "cpu"
     renamed: Mapping[str, str] = field(default_factory=dict)
     earlier: "tuple[Base, ...]" = ()
+    rescored: bool = False
 
     def value(self, budget: str, layer: str = "") -> float | None:
         """What was measured for a budget, of a layer or of the whole; None where nothing was.
@@ -64,8 +66,12 @@ class Base:
             (0.4, None)
         """
         if not layer:
-            return self.values.get(budget)
+            return None if self.lapsed(budget) else self.values.get(budget)
         return self.of_layer(layer).get(budget.partition(".")[2])
+
+    def lapsed(self, budget: str) -> bool:
+        """Whether what it has for a budget is a drop of another score."""
+        return self.rescored and budget.endswith("_drop")
 
     def of_layer(self, name: str) -> Mapping[str, float]:
         """What was measured of the layer that has this name today, by budget key; empty where nothing was.
@@ -169,7 +175,7 @@ class Context:
             return Asked(None, refused=lost)
         step, ratchet = (observed, before if before is not None else observed) if self.updating else (before, before)
         if step is None or ratchet is None:
-            return Asked(limit if limit.text else None, refused=self._missing(layer))
+            return Asked(limit if limit.text else None, refused=self._missing(budget, layer))
         bounds = [(limit.value, "")] if limit.text else []
         if limit.increase is not None:
             bounds.append(
@@ -186,9 +192,11 @@ class Context:
     def _tolerance(self) -> float:
         return ROUNDING if self.base is None or self.base.device == self.device else ACROSS_DEVICES
 
-    def _missing(self, layer: str) -> str:
+    def _missing(self, budget: str, layer: str) -> str:
         if self.base is None:
             return f"There is no baseline yet. {CREATE}"
+        if not layer and self.base.lapsed(budget):
+            return f"The evaluation is another one than in the baseline of {self.base.written}. {CREATE}"
         what = f"Layer '{layer}' is new" if layer else "This budget is new"
         return f"{what} since the baseline of {self.base.written}. {CREATE}"
 

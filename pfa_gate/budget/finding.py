@@ -74,3 +74,23 @@ class Judgement:
             31
         """
         return Finding(id=id, line=line, **vars(self))
+
+
+def not_judged(limit: str, reason: str) -> Judgement:
+    """The verdict on what was not measured.
+
+    Example:
+        >>> not_judged("60%", "Nothing was compressed.").outcome
+        'not judged'
+    """
+    return Judgement(limit, "", "not judged", reason or "It was not measured.")
+
+
+def outcome_of(kept: bool) -> Outcome:
+    """The outcome of what was measured.
+
+    Example:
+        >>> outcome_of(False)
+        'broken'
+    """
+    return "kept" if kept else "broken"

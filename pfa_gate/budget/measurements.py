@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pfa_gate.budget.wording import difference
+
 
 @dataclass(frozen=True)
 class LayerMeasure:
@@ -62,6 +64,42 @@ class Exactness:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What the evaluation gave.
+
+    Attributes:
+        full: score of the full model; in the metric's own unit, a share in [0, 1].
+        compressed: score of the compressed one; None where there is none.
+        share: whether it is a share, whose changes are told in percentage points.
+        lower: whether a lower score is better.
+        samples: how many were scored.
+        interval: 95 % interval of `fall`, paired over samples, or over parts; None where there is none.
+        chance: why no fall is judged: the full model is no better than chance; empty if it is, or if that is meant.
+    """
+
+    full: float | None
+    compressed: float | None = None
+    share: bool = True
+    lower: bool = False
+    samples: int = 0
+    interval: tuple[float, float] | None = None
+    chance: str = ""
+
+    @property
+    def fall(self) -> float | None:
+        """By how much the score gets worse from the full to the compressed model; negative where it gets better.
+
+        Example:
+            >>> Scored(0.99, 0.98).fall, Scored(0.36, 6.37, share=False, lower=True).fall
+            (0.01, 6.01)
+        """
+        if self.full is None or self.compressed is None:
+            return None
+        rise = difference(self.compressed, self.full)
+        return rise if self.lower else -rise + 0.0
+
+
+@dataclass(frozen=True)
 class Measurements:
     """Everything budgets are judged on.
 
@@ -71,9 +109,8 @@ class Measurements:
         layers: one measure per layer, in model order, skipped ones included.
         full: size of the full model.
         compressed: size of the compressed model.
-        accuracy_drop: score of the full model minus the compressed one's, as a fraction (0.005 is 0.5 pp).
-        accuracy_interval: 95 % interval of the drop, paired over samples, or over parts; None where there is none.
-        accuracy_samples: how many samples were scored.
+        scores: of both models; None without an evaluation.
+        scores_reason: why there are none, or none of the compressed model.
         latency: time of the compressed model over that of the full one (0.8 is 80 %).
         exact: the surgery's proof; None where nothing was compressed, for the reason `compressed_reason`.
     """
@@ -82,10 +119,8 @@ class Measurements:
     full: Size
     compressed: Size | None = None
     compressed_reason: str = ""
-    accuracy_drop: float | None = None
-    accuracy_reason: str = ""
+    scores: Scored | None = None
+    scores_reason: str = ""
     latency: float | None = None
     latency_reason: str = ""
     exact: Exactness | None = None
-    accuracy_interval: tuple[float, float] | None = None
-    accuracy_samples: int = 0

@@ -1,24 +1,13 @@
-"""Verdicts on the model as a whole: sizes, score, latency and the surgery's proof."""
+"""Verdicts on the model as a whole: sizes, latency and the surgery's proof."""
 
 import math
-from collections.abc import Iterator
 
-from pfa_gate.budget.finding import Judgement, Outcome
+from pfa_gate.budget.finding import Judgement, not_judged, outcome_of
 from pfa_gate.budget.measurements import Exactness, Measurements, Size
 from pfa_gate.budget.wording import amount, apart, listed
 from pfa_gate.config import Limit
 
 _UNITS = {"parameters": ("", "parameters"), "bytes": ("B", ""), "macs": ("", "MACs")}
-
-
-def not_judged(limit: str, reason: str) -> Judgement:
-    """The verdict on what was not measured.
-
-    Example:
-        >>> not_judged("60%", "Nothing was compressed.").outcome
-        'not judged'
-    """
-    return Judgement(limit, "", "not judged", reason or "It was not measured.")
 
 
 def judge_model(limit: Limit, full: Size, key: str) -> Judgement:
@@ -65,49 +54,6 @@ def judge_compressed(limit: Limit, measurements: Measurements, key: str) -> Judg
     return _share(limit, 100 * part / whole, kept, f"The compressed model keeps {{}} of {sizes}")
 
 
-def judge_drop(limit: Limit, measurements: Measurements) -> Judgement:
-    """Hold the drop of the score to a limit in percentage points, or as a plain fraction.
-
-    Example:
-        >>> drop = Measurements((), full=Size(1, 1, 1), accuracy_drop=0.012)
-        >>> judge_drop(Limit(value=0.5, unit="pp", text="0.5 pp"), drop).sentence
-        'The score falls by 1.2 pp, 0.7 pp more than the limit of 0.5 pp.'
-    """
-    drop = measurements.accuracy_drop
-    if drop is None or math.isnan(drop):
-        return not_judged(limit.text, measurements.accuracy_reason)
-    # Both scores are fractions of counts; their difference carries rounding noise of 1e-16.
-    fall = round(100 * drop, 9)
-    allowed = limit.value if limit.unit == "pp" else round(100 * limit.value, 9)
-    kept = fall <= allowed
-    observed = f"{apart(fall, allowed, 2)[0]} pp"
-    change = f"falls by {observed}" if fall > 0 else f"rises by {observed[1:]}" if fall < 0 else "does not change"
-    by = f"{apart(fall - allowed, 0.0, 2)[0]} pp more than"
-    against = f"{'within' if kept else by} the limit of {limit.text}"
-    notes = tuple(_resolution(measurements, allowed / 100))
-    return Judgement(limit.text, observed, _outcome(kept), f"The score {change}, {against}.", notes=notes)
-
-
-def _resolution(measurements: Measurements, allowed: float) -> Iterator[str]:
-    """Where noise could turn the verdict: how far, and how large an evaluation would settle it."""
-    if measurements.accuracy_interval is None:
-        return
-    low, high = measurements.accuracy_interval
-    samples, half = measurements.accuracy_samples, (high - low) / 2
-    if not low <= allowed <= high:
-        return
-    yield f"Within noise: the drop lies between {_points(low)} and {_points(high)} pp (95 %)."
-    if half > allowed > 0:
-        # The interval narrows with the root of the samples; adjusted ones included, as the interval counts them.
-        enough = math.ceil((samples + 2) * (half / allowed) ** 2)
-        fact = f"{samples:,} samples resolve a drop to {_points(half)} pp, which is wider than the limit"
-        yield f"{fact}; about {round(enough, 1 - math.floor(math.log10(enough))):,} would do."
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.2f}"
-
-
 def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
     """Hold the compressed model's time to a limit in percent of the full model's.
 
@@ -143,7 +89,7 @@ def judge_exact(exact: Exactness | None, reason: str) -> Judgement:
     error = f"{exact.max_error:.2g}"
     sentence = f"The compressed model {relation} the silenced full model: largest relative error {error}."
     whole = f"Left whole because their proof failed: {listed(exact.put_back)}."
-    return Judgement(limit, error, _outcome(kept), sentence, notes=(whole,) if exact.put_back else ())
+    return Judgement(limit, error, outcome_of(kept), sentence, notes=(whole,) if exact.put_back else ())
 
 
 def _absolute(limit: Limit, value: int, key: str, head: str) -> Judgement:
@@ -155,15 +101,11 @@ def _absolute(limit: Limit, value: int, key: str, head: str) -> Judgement:
     by = f"{amount(value - limit.value, unit)} above"
     against = f"{'within' if kept else by} the limit of {limit.text}"
     sentence = " ".join(filter(None, (head, observed, noun)))
-    return Judgement(limit.text, observed, _outcome(kept), f"{sentence}, {against}.")
+    return Judgement(limit.text, observed, outcome_of(kept), f"{sentence}, {against}.")
 
 
 def _share(limit: Limit, observed: float, kept: bool, head: str) -> Judgement:
     text = f"{apart(observed, limit.value, 1)[0]}%"
     by = f"{apart(observed - limit.value, 0.0, 1)[0]} points above"
     against = f"{'within' if kept else by} the limit of {limit.text}"
-    return Judgement(limit.text, text, _outcome(kept), f"{head.format(text)}, {against}.")
-
-
-def _outcome(kept: bool) -> Outcome:
-    return "kept" if kept else "broken"
+    return Judgement(limit.text, text, outcome_of(kept), f"{head.format(text)}, {against}.")

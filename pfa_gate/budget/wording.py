@@ -18,6 +18,19 @@ def significant(value: float, digits: int = 3) -> str:
     return trimmed(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
+def difference(value: float, other: float) -> float:
+    """One number minus another, without the noise of rounding that the difference of two floats has.
+
+    Example:
+        >>> 0.37 - 0.36, difference(0.37, 0.36), difference(3e8, 1e8)
+        (0.010000000000000009, 0.01, 200000000.0)
+    """
+    scale = max(abs(value), abs(other))
+    if not 0 < scale < math.inf:
+        return value - other
+    return round(value - other, 14 - math.ceil(math.log10(scale)))
+
+
 def amount(value: float, unit: str = "") -> str:
     """A quantity to three digits with a decimal prefix, as limits are written in pfa.yaml.
 

@@ -18,6 +18,7 @@ from pfa_gate.config.section import (
     Latency,
     Pattern,
     Ratio,
+    Score,
     Section,
     Size,
     SizeOrShare,
@@ -37,20 +38,25 @@ class LayerRule(Section):
 
 
 class ModelBudgets(Section):
-    """Limits for the full model's footprint."""
+    """Limits for the full model's footprint, and its score."""
 
     parameters: Size | None = Field(default=None, description="most parameters")
     bytes: Bytes | None = Field(default=None, description="most bytes of stored weights")
     macs: Size | None = Field(default=None, description="most multiply-accumulates for one sample")
+    score: Score | None = Field(default=None, description="least score, or most where lower is better")
 
 
 class CompressedBudgets(Section):
     """Limits for the compressed model, absolute or as a share of the full one."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["accuracy_drop", "score_drop"]}})
+
     parameters: SizeOrShare | None = Field(default=None, description="most parameters")
     bytes: BytesOrShare | None = Field(default=None, description="most bytes of stored weights")
     macs: SizeOrShare | None = Field(default=None, description="most multiply-accumulates for one sample")
-    accuracy_drop: Drop | None = Field(default=None, description="most the score may drop")
+    score: Score | None = Field(default=None, description="least score, or most where lower is better")
+    accuracy_drop: Drop | None = Field(default=None, description="most that accuracy or top5 may fall")
+    score_drop: Drop | None = Field(default=None, description="most that the score may get worse, in its own unit")
     latency: Latency | None = Field(default=None, description="highest share of the full latency")
 
 
@@ -93,8 +99,10 @@ class Declared:
 
 
 LAYER_LIMITS = ("kl", "peak_correlation", "mean_correlation", "inactive")
-MODEL_LIMITS = ("parameters", "bytes", "macs")
-COMPRESSED_LIMITS = (*MODEL_LIMITS, "accuracy_drop", "latency")
+SIZES = ("parameters", "bytes", "macs")
+DROPS = ("accuracy_drop", "score_drop")
+MODEL_LIMITS = (*SIZES, "score")
+COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, "latency")
 
 
 def declared(budgets: BudgetsConfig, gate: Keys) -> tuple[Declared, ...]:

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
-from pfa_gate.config.complaints import RefusalError
+from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, SIZES
 from pfa_gate.config.project import Project, outside
-from pfa_gate.config.quantity import DROP, parse
 from pfa_gate.config.reader import Keys
+from pfa_gate.config.scoring import scoring
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
 _NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')
@@ -53,7 +52,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
-        yield from _drop(gate, ("gates", name))
+        yield from (Objection(*found) for found in scoring(gate, ("gates", name)))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))
 
@@ -112,18 +111,18 @@ def _energy(gate: object, at: Keys) -> Iterator[Objection]:
     strategy, given = _strategy(gate), _gives(gate, "energy")
     if strategy == "energy" and not given:
         yield Objection((*at, "strategy"), "the strategy energy needs recipe.energy", "Add energy: 0.95.")
-    if strategy != "energy" and given and strategy in ("kl", *MODEL_LIMITS):
+    if strategy != "energy" and given and strategy in ("kl", *SIZES):
         yield _unread(at, "energy", strategy)
 
 
 def _targets(gate: object, at: Keys) -> Iterator[Objection]:
     strategy = _strategy(gate)
-    for target in MODEL_LIMITS:
+    for target in SIZES:
         given = _gives(gate, target)
         if strategy == target and not given:
             message = f"the strategy {target} needs recipe.{target}"
             yield Objection((*at, "strategy"), message, f"Add its target, such as {target}: 50%.")
-        if strategy != target and given and strategy in ("kl", "energy", *MODEL_LIMITS):
+        if strategy != target and given and strategy in ("kl", "energy", *SIZES):
             yield _unread(at, target, strategy)
 
 
@@ -149,28 +148,6 @@ def _strategy(gate: object) -> object:
 def _unread(at: Keys, key: str, strategy: object) -> Objection:
     message = f"recipe.{key} is not read by the strategy {strategy}"
     return Objection((*at, key), message, f"Remove it, or write strategy: {key}.")
-
-
-def _drop(gate: object, at: Keys) -> Iterator[Objection]:
-    drop = _at(gate, "budgets", "compressed", "accuracy_drop")
-    if drop is None:
-        return
-    keys = (*at, "budgets", "compressed", "accuracy_drop")
-    if _at(gate, "evaluation") is None:
-        message = "budgets.compressed.accuracy_drop needs an evaluation"
-        yield Objection(keys, message, "Add the section evaluation with its data, or remove this budget.")
-    elif _at(gate, "evaluation", "metric") in (None, "accuracy", "top5") and _plain_drop(drop) > 1:
-        remedy = "A plain number is a share from 0 to 1; for percentage points write for example 0.5 pp."
-        message = f"budgets.compressed.accuracy_drop must be at most 1, not {drop}"
-        yield Objection(keys, message, remedy)
-
-
-def _plain_drop(drop: object) -> float:
-    try:
-        limit = parse(drop, DROP)
-    except RefusalError:
-        return 0.0  # complained about where its type is checked
-    return limit.value if limit.unit == "absolute" else 0.0
 
 
 def _budgets(gate: object, at: Keys) -> Iterator[Objection]:

@@ -13,6 +13,7 @@ from typing import Literal
 from pfa_gate.config.complaints import RefusalError, describe
 
 Unit = Literal["absolute", "percent", "pp"]
+Side = Literal["", "max", "min"]
 
 _QUANTITY = re.compile(
     r" *(?P<number>[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)"
@@ -31,6 +32,7 @@ class Limit:
         text: `value` as the user wrote it; empty where there is none.
         increase: most that the value may lie above the baseline's; a percentage is of the baseline's value.
         ratchet: whether the value may not lie above the baseline's at all.
+        side: from which it holds the value, where either is possible: "max" from above, "min" from below.
     """
 
     value: float
@@ -38,6 +40,7 @@ class Limit:
     text: str
     increase: "Limit | None" = None
     ratchet: bool = False
+    side: Side = ""
 
     @property
     def relative(self) -> bool:
@@ -50,8 +53,11 @@ class Limit:
         Example:
             >>> Limit(0.7, "absolute", "0.7", increase=Limit(0.05, "absolute", "0.05"), ratchet=True).words()
             '0.7, +0.05, ratchet'
+            >>> Limit(99.0, "percent", "99%", side="min").words()
+            'min 99%'
         """
-        parts = (self.text, f"+{self.increase.text}" if self.increase else "", "ratchet" if self.ratchet else "")
+        text = f"{self.side} {self.text}".lstrip()
+        parts = (text, f"+{self.increase.text}" if self.increase else "", "ratchet" if self.ratchet else "")
         return ", ".join(filter(None, parts))
 
     def of(self, full: float) -> float:
@@ -75,6 +81,7 @@ class Kind:
         hints: remedy for a unit that is understandably tried but not taken here.
         whole: whether an absolute value must be a whole number.
         step: what an increase over the baseline may look like; None where no baseline applies.
+        sided: whether it is `{min: ...}` or `{max: ...}`, and nothing else.
     """
 
     example: str
@@ -83,13 +90,15 @@ class Kind:
     hints: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
     step: "Kind | None" = None
+    sided: bool = False
 
 
 def parse(raw: object, kind: Kind) -> Limit:
     """Read a limit.
 
     Args:
-        raw: a number, a text, or `{max: ..., max_increase: ..., ratchet: ...}`, of which one may do.
+        raw: a number, a text, or `{max: ..., max_increase: ..., ratchet: ...}`, of which one may do; for a sided kind
+            `{min: ...}` or `{max: ...}`.
         kind: what it may look like.
 
     Raises:
@@ -97,8 +106,10 @@ def parse(raw: object, kind: Kind) -> Limit:
 
     Example:
         >>> parse("1.2 MB", BYTES), parse({"max": 0.7}, RATIO).value
-        (Limit(value=1200000.0, unit='absolute', text='1.2 MB', increase=None, ratchet=False), 0.7)
+        (Limit(value=1200000.0, unit='absolute', text='1.2 MB', increase=None, ratchet=False, side=''), 0.7)
     """
+    if kind.sided:
+        return _sided(raw, kind)
     if isinstance(raw, dict):
         return _combined(raw, kind)
     return _plain(raw, kind)
@@ -130,6 +141,28 @@ def _combined(raw: dict[str, object], kind: Kind) -> Limit:
     limit = _part(raw, "max", kind) or Limit(math.inf, "absolute", "")
     increase = _part(raw, "max_increase", kind.step) if kind.step else None
     return replace(limit, increase=increase, ratchet=ratchet)
+
+
+_SIDES: tuple[Side, ...] = ("min", "max")
+_SIDED = "Write {min: ...} where a higher score is better, {max: ...} where a lower one is."
+
+
+def _sided(raw: object, kind: Kind) -> Limit:
+    if not isinstance(raw, dict):
+        raise RefusalError(f"must be {{min: ...}} or {{max: ...}}, not {describe(raw)}", _SIDED)
+    if {"max_increase", "ratchet"} & raw.keys():
+        key = next(key for key in raw if key in {"max_increase", "ratchet"})
+        remedy = "Write min or max alone; budgets.compressed.score_drop can refer to a baseline."
+        raise RefusalError(f"has {key}, and a score is not compared with a baseline", remedy, key)
+    unknown = [key for key in raw if key not in _SIDES]
+    if unknown:
+        raise RefusalError(f"has the unknown key {unknown[0]!r}", f"It holds min or max. {_SIDED}", unknown[0])
+    sides = [side for side in _SIDES if side in raw]
+    if len(sides) != 1:
+        raise RefusalError(f"holds {' and '.join(sides) or 'neither min nor max'}; one of the two is wanted", _SIDED)
+    limit = _part(raw, sides[0], kind)
+    assert limit is not None
+    return replace(limit, side=sides[0])
 
 
 def _part(raw: dict[str, object], key: str, kind: Kind) -> Limit | None:
@@ -224,6 +257,14 @@ DROP = Kind(
     step=Kind("0.5 pp", {**_BARE, "pp": ("pp", 1)}, {"absolute": (0, math.inf), "pp": (0, 100)}),
 )
 """A drop of the score: percentage points or a plain difference."""
+SCORE = Kind(
+    "99%",
+    {**_BARE, **_PERCENT},
+    {"absolute": (-math.inf, math.inf), "percent": (0, 100)},
+    {"pp": "Write a share such as 99%, or a plain number; percentage points are of a drop."},
+    sided=True,
+)
+"""A score, held from below or from above: a share, or a plain number in the metric's own unit."""
 LATENCY = Kind(
     "100%",
     _PERCENT,

@@ -63,8 +63,9 @@ def _flow(value: object) -> str:
     if isinstance(value, BaseModel):
         given = {name: getattr(value, name) for name in type(value).model_fields}
         return _flow({name: each for name, each in given.items() if each is not None})
-    if isinstance(value, Limit) and value.relative:
-        parts = {"max": value.text, "max_increase": value.increase and value.increase.text, "ratchet": value.ratchet}
+    if isinstance(value, Limit) and (value.relative or value.side):
+        increase = value.increase and value.increase.text
+        parts = {value.side or "max": value.text, "max_increase": increase, "ratchet": value.ratchet}
         return _flow({name: part for name, part in parts.items() if part})
     if isinstance(value, Limit):
         return value.text if value.unit == "absolute" and _is_number(value.text) else json.dumps(value.text)

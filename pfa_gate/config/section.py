@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.metrics import SHARES
 from pfa_gate.config.project import FOREIGN, UNSEEN, fault, unseen
 from pfa_gate.config.quantity import (
     BYTES,
@@ -30,6 +31,7 @@ from pfa_gate.config.quantity import (
     DROP,
     LATENCY,
     RATIO,
+    SCORE,
     SIZE,
     SIZE_OR_SHARE,
     Kind,
@@ -131,8 +133,8 @@ def metric_reference(text: str) -> str:
         >>> metric_reference("top5")
         'top5'
     """
-    known = ("accuracy", "top5", "module:callable")
-    if text in known[:2] or _CALLABLE.match(portable(text)):
+    known = (*SHARES, "module:callable")
+    if text in SHARES or _CALLABLE.match(portable(text)):
         return text
     raise RefusalError(f"must name a metric, not be {describe(text)}", nearest(text, known))
 
@@ -182,12 +184,19 @@ _ABOVE_100_PERCENT = (
 def _limit_schema(kind: Kind) -> dict[str, Any]:
     units = "|".join(sorted(unit for unit in kind.scales if unit))
     suffix = f" *({units}){'?' if '' in kind.scales else ''}" if units else ""
-    text: dict[str, Any] = {"type": "string", "pattern": rf"^ *[+]?[0-9._]+([eE][-+]?[0-9]+)?{suffix} *$"}
+    sign = "[-+]?" if kind.ranges.get("absolute", (0, 0))[0] < 0 else "[+]?"
+    text: dict[str, Any] = {"type": "string", "pattern": rf"^ *{sign}[0-9._]+([eE][-+]?[0-9]+)?{suffix} *$"}
     if kind.ranges.get("percent") == (0, 100):
         text["not"] = {"pattern": _ABOVE_100_PERCENT}
     forms = [text, *([_number_schema(kind)] if "" in kind.scales else [])]
     once = {"anyOf": forms} if len(forms) > 1 else text
+    if kind.sided:
+        return {"anyOf": [_only(side, once) for side in ("min", "max")], "examples": [f"{{min: {kind.example}}}"]}
     return {"anyOf": [*forms, _wrapped(once, kind)], "examples": [kind.example]}
+
+
+def _only(key: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
 
 
 def _wrapped(once: dict[str, Any], kind: Kind) -> dict[str, Any]:
@@ -203,7 +212,9 @@ def _wrapped(once: dict[str, Any], kind: Kind) -> dict[str, Any]:
 
 def _number_schema(kind: Kind) -> dict[str, Any]:
     low, high = kind.ranges["absolute"]
-    number: dict[str, Any] = {"type": "integer" if kind.whole else "number", "minimum": low}
+    number: dict[str, Any] = {"type": "integer" if kind.whole else "number"}
+    if low > -math.inf:
+        number["minimum"] = low
     return number if high == math.inf else {**number, "maximum": high}
 
 
@@ -224,7 +235,7 @@ Pattern = Annotated[Text, *_checked(seen, f"[{UNSEEN}]")]
 FilePath = Annotated[Text, *_checked(portable, FOREIGN)]
 Reference = Annotated[Text, *_checked(callable_reference, FOREIGN, _CALLED)]
 Data = Annotated[Text, *_checked(data_reference, FOREIGN, f"{_CALLED}|{_ARRAYS}")]
-Metric = Annotated[Text, *_checked(metric_reference, FOREIGN, f"^(accuracy|top5)$|{_CALLED}")]
+Metric = Annotated[Text, *_checked(metric_reference, FOREIGN, f"^({'|'.join(SHARES)})$|{_CALLED}")]
 Device = Annotated[Text, AfterValidator(device_name), Field(json_schema_extra={"pattern": _DEVICE})]
 # Lists of YAML become tuples; what stands in them is still taken as it is.
 Patterns = Annotated[tuple[Pattern, ...], Field(strict=False), _list_of("patterns")]
@@ -240,4 +251,5 @@ MostBytes = Annotated[Limit, *_limit(replace(BYTES, step=None))]
 BytesOrShare = Annotated[Limit, *_limit(BYTES_OR_SHARE)]
 BytesTarget = Annotated[Limit, *_limit(replace(BYTES_OR_SHARE, step=None))]
 Drop = Annotated[Limit, *_limit(DROP)]
+Score = Annotated[Limit, *_limit(SCORE)]
 Latency = Annotated[Limit, *_limit(LATENCY)]

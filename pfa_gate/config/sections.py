@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pfa_gate.config.allow import Waivers
 from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
 from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.evaluation import EvaluationConfig
+from pfa_gate.config.metrics import SHARES
 from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.section import (
     BytesTarget,
@@ -18,7 +20,6 @@ from pfa_gate.config.section import (
     Device,
     FilePath,
     Globs,
-    Metric,
     MostBytes,
     Patterns,
     Reference,
@@ -133,15 +134,6 @@ class RecipeConfig(Section):
     rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
 
 
-class EvaluationConfig(Section):
-    """How the full and the compressed model are scored."""
-
-    data: Data = Field(
-        description="callable or data file, from this config's folder", examples=["example_project.data:test"]
-    )
-    metric: Metric = Field(default="accuracy", description="accuracy, top5 or module:callable")
-
-
 class DistillOptions(Section):
     """How a compressed model is taught by the full one."""
 
@@ -213,16 +205,26 @@ def _holds(*keys: str) -> dict[str, Any]:
     return {"required": [keys[0]], **below}
 
 
-_DROP_NEEDS_SCORE: Any = {
-    "if": _holds("budgets", "compressed", "accuracy_drop"),
-    "then": {"required": ["evaluation"]},
-}
+_OF_SCORES = (("model", "score"), ("compressed", "score"), ("compressed", "score_drop"))
+_LIMITS_NEED_SCORES: Any = [
+    {
+        "if": {"anyOf": [_holds("budgets", *keys) for keys in _OF_SCORES]},
+        "then": {"required": ["evaluation"]},
+    },
+    {
+        "if": _holds("budgets", "compressed", "accuracy_drop"),
+        "then": {
+            "required": ["evaluation"],
+            "properties": {"evaluation": {"properties": {"metric": {"enum": [*SHARES]}}}},
+        },
+    },
+]
 
 
 class GateSections(Section):
     """One gate as it stands in the config, under its name."""
 
-    model_config = ConfigDict(json_schema_extra=_DROP_NEEDS_SCORE)
+    model_config = ConfigDict(json_schema_extra={"allOf": _LIMITS_NEED_SCORES})
 
     model: ModelConfig
     probe: ProbeConfig

@@ -18,7 +18,7 @@ from pfa_gate.loading import Batch, Batches, Fingerprint, Metric, forward
 from pfa_gate.loading.blame import raised
 from pfa_gate.loading.device import ahead, where
 
-_HITS = {"accuracy": 1, "top5": 5}
+HITS = {"accuracy": 1, "top5": 5}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Score:
         parts: f64 [parts], what the user's own metric gives on equal parts of the data; None where it was not asked.
         whole: why there are no parts.
         data: fingerprint of the inputs, in their order; empty for the user's own metric.
+        labels: int64 [N], the class of each sample, in the order of the data; None for the user's own metric.
     """
 
     value: float
@@ -41,6 +42,22 @@ class Score:
     parts: npt.NDArray[np.float64] | None = None
     whole: str = ""
     data: str = ""
+    labels: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a model did with each sample.
+
+    Attributes:
+        hits: f64 [N], 1 for a hit, 0 for a miss, NaN for a sample that was left to others.
+        labels: int64 [N], the class of each sample; -1 where the data has none, which whoever runs that batch refuses.
+        data: fingerprint of all inputs, in their order.
+    """
+
+    hits: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    data: str
 
 
 def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool = False) -> Score:
@@ -68,18 +85,18 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
         there = batches.on(where(model))
         found = Score(_own_value(model, there, metric), None, batches.samples)
         return _with_parts(found, model, there, metric) if in_parts else found
-    return score_of(*outcomes(model, batches, metric))
+    return score_of(outcomes(model, batches, metric))
 
 
-def score_of(hits: npt.NDArray[np.float64], data: str) -> Score:
-    """The score of hits and misses, f64 [N], on data of this fingerprint."""
-    return Score(float(hits.mean()), hits, len(hits), data=data)
+def score_of(found: Outcomes) -> Score:
+    """The score of hits and misses, none of which was left to others."""
+    return Score(float(found.hits.mean()), found.hits, len(found.hits), data=found.data, labels=found.labels)
 
 
 def outcomes(
     model: nn.Module, batches: Batches, metric: str, mine: Callable[[int], bool] = lambda number: True
-) -> tuple[npt.NDArray[np.float64], str]:
-    """Hits and misses in the order of the data, f64 [N], and the fingerprint of all inputs; see `score`.
+) -> Outcomes:
+    """Hits and misses in the order of the data; see `score`.
 
     Args:
         model: in eval mode.
@@ -95,6 +112,7 @@ def outcomes(
             yield batch
 
     hits: list[npt.NDArray[np.float64]] = []
+    labels: list[npt.NDArray[np.int64]] = []
     for number, batch in enumerate(ahead(read(), where(model))):
         try:
             hits.append(_hits(model, batch, metric, start) if mine(number) else np.full(batch.size, np.nan))
@@ -102,8 +120,9 @@ def outcomes(
             for place in batches.where:
                 error.at(place)
             raise
+        labels.append(_classes(batch))
         start += batch.size
-    return np.concatenate(hits), seen.hexdigest()
+    return Outcomes(np.concatenate(hits), np.concatenate(labels), seen.hexdigest())
 
 
 def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
@@ -142,9 +161,21 @@ def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArra
     scores = class_scores(forward(model, batch))
     _check_scores(scores, batch.size, metric, start)
     labels = _checked_labels(batch, scores.shape[1], metric)
-    best = scores.topk(_HITS[metric], dim=1).indices.to(labels.device)
+    best = scores.topk(HITS[metric], dim=1).indices.to(labels.device)
     hits: npt.NDArray[np.float64] = (best == labels[:, None]).any(dim=1).double().cpu().numpy()
     return hits
+
+
+def _classes(batch: Batch) -> npt.NDArray[np.int64]:
+    if not _has_classes(batch):
+        return np.full(batch.size, -1)
+    found: npt.NDArray[np.int64] = batch.labels.long().cpu().numpy()
+    return found
+
+
+def _has_classes(batch: Batch) -> bool:
+    labels = batch.labels
+    return isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == (batch.size,)
 
 
 def class_scores(output: Any) -> Tensor:
@@ -177,7 +208,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _check_scores(scores: Tensor, samples: int, metric: str, start: int) -> None:
-    fewest = _HITS[metric] + 1
+    fewest = HITS[metric] + 1
     if scores.ndim != 2 or len(scores) != samples or scores.shape[1] < fewest:
         raise MetricError(
             f"The model gave {list(scores.shape)} for {samples} samples; "
@@ -194,20 +225,20 @@ def _check_scores(scores: Tensor, samples: int, metric: str, start: int) -> None
 
 
 def _checked_labels(batch: Batch, classes: int, metric: str) -> Tensor:
-    labels = batch.labels
-    if labels is None:
+    given = batch.labels
+    if given is None:
         raise LabelsError(
             f"The evaluation has no labels, and {metric} needs them.",
             remedy="Give batches (inputs, labels), or arrays named images and labels.",
         )
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.shape != (batch.size,):
-        given = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+    if not _has_classes(batch):
+        what = f"{given.dtype} {list(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
         raise LabelsError(
-            f"The labels of {batch.size} samples are {given.removeprefix('torch.')}; "
+            f"The labels of {batch.size} samples are {what.removeprefix('torch.')}; "
             f"{metric} needs whole numbers [{batch.size}].",
             remedy="Give the number of the class for each sample.",
         )
-    labels = labels.long()
+    labels: Tensor = batch.labels.long()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise LabelsError(

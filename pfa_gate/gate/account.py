@@ -3,18 +3,21 @@
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 
 import numpy as np
 
-from pfa_gate.budget import Exactness, Measurements
+from pfa_gate.budget import Exactness, Measurements, Scored
 from pfa_gate.config import GateConfig
+from pfa_gate.config.budgets import DROPS
 from pfa_gate.cost import Cost
 from pfa_gate.coupling import Coupling, Layer
-from pfa_gate.evaluation import Score, drop_interval
+from pfa_gate.evaluation import Score
 from pfa_gate.gate.decide import Decision
 from pfa_gate.gate.heat import heat_map, side
 from pfa_gate.gate.measure import Spectra
+from pfa_gate.gate.scores import told
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
 from pfa_gate.spectrum import Spectrum
@@ -48,6 +51,7 @@ class Findings:
         full: what the full model costs.
         cut: the compressed model, or None where none could be made.
         reason: why there is none.
+        full_score: of the full model, where there is none; None without an evaluation.
     """
 
     config: GateConfig
@@ -57,6 +61,7 @@ class Findings:
     full: Cost
     cut: Cut | None
     reason: str = ""
+    full_score: Score | None = None
 
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
@@ -66,18 +71,17 @@ class Findings:
                 layers,
                 _size(self.full),
                 compressed_reason=self.reason,
-                accuracy_reason=self.reason,
+                scores=self._scored(),
+                scores_reason=self.reason,
                 latency_reason=self.reason,
             )
-        scores, proof = self.cut.scores, self.cut.compressed.proof
+        proof = self.cut.compressed.proof
         return Measurements(
             layers=layers,
             full=_size(self.full),
             compressed=_size(self.cut.cost),
-            accuracy_drop=scores[0].value - scores[1].value if scores else None,
-            accuracy_reason="" if scores else "pfa.yaml has no evaluation",
-            accuracy_interval=drop_interval(*scores) if scores else None,
-            accuracy_samples=scores[0].samples if scores else 0,
+            scores=self._scored(),
+            scores_reason="" if self.cut.scores else "pfa.yaml has no evaluation",
             latency=self.cut.latency,
             exact=Exactness(
                 proof.max_error, proof.passed, tuple(sorted(self.cut.compressed.put_back)), proof.tolerance
@@ -144,17 +148,32 @@ class Findings:
 
     def scores_record(self) -> Scores | None:
         """Scores of both models, or None without an evaluation."""
-        if self.cut is None or self.cut.scores is None or self.config.evaluation is None:
+        return self._scores
+
+    @cached_property
+    def _scores(self) -> Scores | None:
+        return told(self.config, *self._both)
+
+    @property
+    def _both(self) -> tuple[Score | None, Score | None]:
+        """The scores of the full and the compressed model."""
+        if self.cut is None:
+            return self.full_score, None
+        return self.cut.scores or (None, None)
+
+    def _scored(self) -> Scored | None:
+        (full, _), scores = self._both, self._scores
+        if scores is None or full is None:
             return None
-        full, smaller = self.cut.scores
-        drop = full.value - smaller.value
-        interval = drop_interval(full, smaller)
-        return Scores(self.config.evaluation.metric, full.value, smaller.value, drop, interval)
+        return replace(scores.measure(), samples=full.samples, interval=scores.interval)
 
     def unmeasured(self) -> Iterator[Unmeasured]:
         """What was not measured, and why."""
         for name, reason in sorted(self.spectra.unmeasured.items()):
             yield Unmeasured(f"layer {name}", reason)
+        drops = [getattr(self.config.budgets.compressed, key) for key in DROPS]
+        if self._scores is not None and self._scores.chance and not any(drops):
+            yield Unmeasured("drop of the score", self._scores.chance)
         if self.cut is None:
             yield Unmeasured("compressed model", self.reason)
             return

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pfa_gate.budget import Context
 from pfa_gate.config import Document
 from pfa_gate.covariance import merge_by_sums
 from pfa_gate.errors import RankError
-from pfa_gate.evaluation import Score, outcomes, score_of
+from pfa_gate.evaluation import Outcomes, Score, outcomes, score_of
 from pfa_gate.gate import concluded
 from pfa_gate.gate.collect import Shard, dealt
 from pfa_gate.gate.elsewhere import identity
@@ -87,13 +88,13 @@ class Crew(Hands):
             return super().score(subject, model, in_parts=in_parts)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
-            mine, data = hits_of(subject, model, self._ranks)
-        _require_alike([{"evaluation": [len(mine), data]}, *self._ranks.answers()])
+            mine = hits_of(subject, model, self._ranks)
+        _require_alike([seen(mine), *self._ranks.answers()])
         self._ranks.call("gather")
-        hits, times = self._ranks.total(counted(mine))
+        hits, times = self._ranks.total(counted(mine.hits))
         self._ranks.answers()
-        _require_whole(int((times == 1).sum()), len(mine), "evaluation")
-        return score_of(hits, data)
+        _require_whole(int((times == 1).sum()), len(mine.hits), "evaluation")
+        return score_of(replace(mine, hits=hits))
 
     def _shared(self, model: nn.Module) -> bool:
         """Whether all have the model now; one that cannot be pickled, or not read there, is scored here alone."""
@@ -114,11 +115,16 @@ def told(work: Work, shard: Shard) -> Facts:
     return {"identity": identity(work), "samples": shard.samples, "widths": widths}
 
 
-def hits_of(subject: Subject, model: nn.Module, ranks: Ranks) -> tuple[npt.NDArray[np.float64], str]:
-    """What a model hits of this rank's batches of the evaluation, and the fingerprint of all; see `outcomes`."""
+def hits_of(subject: Subject, model: nn.Module, ranks: Ranks) -> Outcomes:
+    """What a model hits of this rank's batches of the evaluation; see `outcomes`."""
     assert subject.evaluation is not None
     assert isinstance(subject.metric, str)
     return outcomes(placed(model, subject.device), subject.evaluation, subject.metric, ranks.has)
+
+
+def seen(found: Outcomes) -> Facts:
+    """What a rank answers of the evaluation that it has read."""
+    return {"evaluation": [len(found.hits), found.data]}
 
 
 def counted(hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -68,7 +68,8 @@ def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason:
     with stages.stage("taking spectra", "probe"):
         layers = settled(subject.model, subject.probe, layers, read_layers(layers, moments))
         found = spectra((), layers, moments, Supply.of(config, subject.probe))
-    return Findings(config, listed(every, layers), layers, found, full, None, reason)
+    score = _full_score(subject, stages, hands)
+    return Findings(config, listed(every, layers), layers, found, full, None, reason, score)
 
 
 def listed(layers: Sequence[Layer], chosen: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -116,11 +117,18 @@ def _scores(
     subject: Subject, smaller: Compressed, last: Score | None, stages: Stages, hands: Hands
 ) -> tuple[Score, Score] | None:
     """Of both models; `last` is that of the smaller one where recovery has taken it already."""
+    full = _full_score(subject, stages, hands)
+    if full is None:
+        return None
+    with stages.stage("scoring", "evaluation", "metric"):
+        return full, last or hands.score(subject, smaller.model, in_parts=True)
+
+
+def _full_score(subject: Subject, stages: Stages, hands: Hands) -> Score | None:
     if subject.evaluation is None:
         return None
     with stages.stage("scoring", "evaluation", "metric"):
-        full = hands.score(subject, subject.model, in_parts=True)
-        return full, last or hands.score(subject, smaller.model, in_parts=True)
+        return hands.score(subject, subject.model, in_parts=True)
 
 
 def _latency(config: GateConfig, subject: Subject, smaller: Compressed, stages: Stages) -> float | None:

@@ -18,7 +18,7 @@ from pfa_gate.config import load
 from pfa_gate.covariance import Moments, merge_by_sums
 from pfa_gate.errors import PFAGateError
 from pfa_gate.gate.collect import dealt, prepared
-from pfa_gate.gate.crew import counted, hits_of, told
+from pfa_gate.gate.crew import counted, hits_of, seen, told
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
 from pfa_gate.loading.device import exactly
@@ -106,8 +106,9 @@ class _Follower:
         model = subject.model if call["full"] else self._model
         assert model is not None
         with exactly(subject.device):
-            self._hits, data = hits_of(subject, model, self._ranks)
-        return {"evaluation": [len(self._hits), data]}
+            found = hits_of(subject, model, self._ranks)
+        self._hits = found.hits
+        return seen(found)
 
     def _gather(self, call: Facts) -> Facts:
         self._ranks.total(counted(self._hits))

@@ -1,6 +1,7 @@
 """A first pfa.yaml: budgets that hold what a model measures today, plus a margin."""
 
 import math
+import textwrap
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -42,6 +43,8 @@ def _budgets(record: Record) -> Iterator[str]:
     compressed = ", ".join(_compressed(record))
     if compressed:
         yield f"      compressed: {{{compressed}}}\n"
+    if record.scores is not None and record.scores.chance:
+        yield from (f"      # {line}\n" for line in textwrap.wrap(f"No limit of a drop: {record.scores.chance}", 100))
 
 
 def _layers(judged: list[LayerRecord]) -> Iterator[str]:
@@ -64,7 +67,7 @@ def _compressed(record: Record) -> Iterator[str]:
     if share is not None:
         yield f"parameters: {round(100 * share, 1):g}%"
     scores = record.scores
-    if scores is not None and scores.drop is not None and scores.full is not None:
+    if scores is not None and not scores.chance and scores.drop is not None and scores.full is not None:
         limit = math.ceil(100 * max(scores.drop, 0.0) + 1)
         if limit < 100 * scores.full:
             yield f"accuracy_drop: {limit} pp"

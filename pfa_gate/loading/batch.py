@@ -1,6 +1,6 @@
 """One batch: what the model is called with, and the labels apart from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,27 @@ class Batch:
         >>> batch = batch_of((torch.zeros(4, 1, 8, 8), torch.tensor([3, 1, 4, 1])))
         >>> batch.size, len(batch.args), batch.take(slice(2)).labels
         (4, 1, tensor([3, 1]))
+        >>> images, labels = batch
+        >>> images.shape, labels
+        (torch.Size([4, 1, 8, 8]), tensor([3, 1, 4, 1]))
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     labels: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """The positional inputs, then the labels, which are None where the data has none.
+
+        Raises:
+            DataError: there are keyword arguments, which have no order.
+        """
+        if self.kwargs:
+            raise DataError(
+                f"A batch of keyword arguments ({', '.join(self.kwargs)}) does not unpack: they have no order.",
+                remedy="Call model(*batch.args, **batch.kwargs), and read batch.labels.",
+            )
+        return iter((*self.args, self.labels))
 
     @property
     def size(self) -> int:

@@ -14,7 +14,7 @@ SCHEMA = "pfa_gate.baseline/1"
 _DECIMALS = 6
 # Of another kind in one of these, and two runs cannot be compared; in one of those, they can, and it is said.
 _KIND = ("factory", "arguments", "data", "pooling", "positions", "samples")
-_CHANGES = {"probe": "the probe's bytes", "weights": "the weights"}
+_CHANGES = {"probe": "the probe's bytes", "weights": "the weights", "evaluation": "the evaluation"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def entry(record: Record, stamp: Stamp) -> dict[str, Any]:
         if layer.skipped is None
     }
     values = {key: _rounded(value) for key, value in observed_values(_measured(record)).items()}
+    # One fall under one name: the one that pfa.yaml budgets.
+    values.pop(_twin(record), None)
     subject = {**stamp.subject, "probe": record.probe.sha256, "device": record.device}
     return {"written": stamp.written, "commit": stamp.commit, "subject": subject, "layers": layers, "budgets": values}
 
@@ -130,6 +132,7 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise unreadable(source, f"gate '{gate}' lacks or mistakes {error}") from error
     weights = before.get("weights") != subject.get("weights")
+    rescored = "evaluation" in before and before["evaluation"] != subject.get("evaluation")
     return Base(
         source,
         written,
@@ -137,7 +140,8 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
         layers,
         values,
         refusal=_refusal(before, subject),
-        changed=(_CHANGES["weights"],) if weights else (),
+        changed=tuple(_CHANGES[key] for key, new in (("weights", weights), ("evaluation", rescored)) if new),
+        rescored=rescored,
         probe=str(before.get("probe", "")),
         device=str(before.get("device", "cpu")),
     )
@@ -168,7 +172,7 @@ def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str, devi
         matched.gone(judged),
         dict(matched.renamed),
         layers={each.name: found for each in judged if (found := matched.of_layer(each.name))},
-        values=dict(base.values),
+        values={name: value for name, value in base.values.items() if not base.lapsed(name)},
     )
 
 
@@ -233,13 +237,20 @@ def _shown(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def _twin(record: Record) -> str:
+    """The name that the fall of a share does not go by."""
+    named = any(finding.id == "compressed.score_drop" for finding in record.budgets)
+    share = record.scores is None or record.scores.share
+    return "compressed.accuracy_drop" if named or not share else "compressed.score_drop"
+
+
 def _measured(record: Record) -> Measurements:
     part, scores = record.compressed, record.scores
     return Measurements(
         layers=(),
         full=record.model,
         compressed=Size(part.parameters, part.bytes, part.macs) if part else None,
-        accuracy_drop=scores.drop if scores else None,
+        scores=scores.measure() if scores else None,
         latency=part.latency if part else None,
     )
 

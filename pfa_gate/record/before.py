@@ -176,8 +176,8 @@ def _of(
 
 
 def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
-    """Which model and probe a gate has, as far as its config and its checkpoint say."""
-    checkpoint = config.model.checkpoint
+    """Which model, probe and evaluation a gate has, as far as its config and its checkpoint say."""
+    checkpoint, scored = config.model.checkpoint, config.evaluation
     return {
         "factory": config.model.factory,
         "arguments": config.model.arguments,
@@ -185,6 +185,7 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
         "pooling": config.probe.pooling,
         "positions": config.probe.positions,
         "samples": config.probe.samples,
+        "evaluation": None if scored is None else [scored.data, scored.metric, "lower" if scored.lower else "higher"],
         "weights": None
         if checkpoint is None
         else _digest(every_file(folder / checkpoint), config.model.checkpoint_key),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pfa_gate.budget import Finding, LayerMeasure, Size
 from pfa_gate.record.recovery import RecoveryStep
+from pfa_gate.record.scores import Scores
 
 SCHEMA = "pfa_gate.record/1"
 # Of a key that records of this schema have not always had: reading one without it is no fault.
@@ -168,25 +169,6 @@ class Compressed:
     put_back: tuple[str, ...] = ()
     recovery: tuple[RecoveryStep, ...] = ()
     form: Literal["module", "graph"] = "module"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The metric on the evaluation data; `accuracy` and `top5` are fractions.
-
-    Attributes:
-        metric: accuracy, top5 or module:callable.
-        full: score of the full model.
-        compressed: score of the compressed one; None where there is none.
-        drop: full minus compressed.
-        interval: 95 % interval of the drop, paired over samples, or over parts for the user's own metric.
-    """
-
-    metric: str
-    full: float | None
-    compressed: float | None
-    drop: float | None
-    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

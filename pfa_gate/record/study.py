@@ -1,16 +1,20 @@
 """The record of a study: every trial as plain data, and the rows that the reports are made from.
 
-Sizes are counts; accuracies are what the metric gives (shares of hits for accuracy and top5); times are seconds.
+Sizes are counts; accuracies are what the metric gives, whichever it is (shares of hits for accuracy and top5); times
+are seconds.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pfa_gate.budget import Size
+from pfa_gate.config.metrics import Direction
 from pfa_gate.errors import ArtifactError
+from pfa_gate.record.parts import LATER
 from pfa_gate.record.reading import read_as
+from pfa_gate.record.scores import is_share
 from pfa_gate.record.writing import plain, text_of
 
 STUDY_SCHEMA = "pfa_gate.study/1"
@@ -132,7 +136,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """Accuracy against size, method by method, with uniform and random recipes at equal parameters.
+    """Score against size, method by method, with uniform and random recipes at equal parameters.
 
     Attributes:
         gate: its name.
@@ -151,6 +155,8 @@ class Study:
         versions: of the packages that ran it.
         seconds: of all of it.
         schema: name and version of this layout.
+        direction: which way of the metric is better; studies of older versions took higher for granted.
+        unit: share or plain; empty in studies of older versions, in which accuracy and top5 are shares.
     """
 
     gate: str
@@ -169,6 +175,13 @@ class Study:
     versions: Mapping[str, str]
     seconds: float
     schema: str = STUDY_SCHEMA
+    direction: Direction = field(default="higher", metadata=LATER)
+    unit: Literal["", "share", "plain"] = field(default="", metadata=LATER)
+
+    @property
+    def share(self) -> bool:
+        """Whether the metric is a share, whose errors are told in percentage points."""
+        return is_share(self.metric, self.unit)
 
     @property
     def failed(self) -> tuple[Trial, ...]:

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 
 from pfa_gate.budget import Finding
 from pfa_gate.budget.wording import amount, percent
+from pfa_gate.config.budgets import DROPS
 from pfa_gate.record import Record
 from pfa_gate.report.layer_advice import of_layers
 
 _SIZES = ("parameters", "bytes", "macs")
 _UNITS = {"bytes": "", "macs": " MACs", "parameters": " parameters"}
 _FAST = 8  # filters that a kernel takes at a time
-_PROOF = (
-    "Leave the layers of the part that differs out of the recipe (layers.exclude). A model whose answers differ from "
-    "call to call (dropout or noise in eval mode) cannot be proved; if yours is no such model, please report it."
-)
+_ALWAYS = {
+    "exact": "Leave the layers of the part that differs out of the recipe (layers.exclude). A model whose answers "
+    "differ from call to call (dropout or noise in eval mode) cannot be proved; if yours is no such model, please "
+    "report it.",
+    "model.score": "Nothing is cut here: check model.checkpoint, and that inputs and labels are those of training.",
+}
 
 
 def advice(record: Record, finding: Finding) -> tuple[str, ...]:
@@ -34,13 +37,13 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
     area, _, key = finding.id.partition(".")
     if area == "layers":
         return tuple(of_layers(record, finding, key))
-    if finding.id == "exact":
-        return (_PROOF,)
+    if finding.id in _ALWAYS:
+        return (_ALWAYS[finding.id],)
     if key in _SIZES:
         return (_target(key, finding.limit) if area == "compressed" else _smaller(record, key),)
     if key == "latency":
         return (_faster(record),)
-    return tuple(_of_drop(record)) if key == "accuracy_drop" else ()
+    return tuple(_of_drop(record)) if key in (*DROPS, "score") else ()
 
 
 def _target(key: str, limit: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from datetime import date
 
-from pfa_gate.budget.wording import amount, listed, percent, plural, trimmed
+from pfa_gate.budget.scores import in_its_unit
+from pfa_gate.budget.wording import amount, listed, percent, plural
 from pfa_gate.record import LayerRecord, Record, layer_values
 
 _MOST = 5
@@ -54,8 +55,8 @@ def before(record: Record, budget: str) -> str:
     value = None if base is None or base.refusal else base.values.get(budget)
     if value is None:
         return ""
-    if budget.endswith("accuracy_drop"):
-        return f"{trimmed(value, 2)} pp"
+    if budget.endswith("_drop"):
+        return in_its_unit(value, record.scores is None or record.scores.share)
     if budget.endswith("latency"):
         return percent(value / 100)
     return amount(value, "B" if budget.endswith("bytes") else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pfa_gate.budget.wording import plural, significant
 from pfa_gate.record import Record, RecoveryStep, Repair
-from pfa_gate.report.view import change, score, shorten
+from pfa_gate.report.view import change, rise, score, shorten
 
 _UNKNOWN = "the record does not say why"
 _LONGEST = 200
@@ -164,13 +164,11 @@ def _rows(record: Record) -> Iterator[RecoveryRow]:
     steps = record.compressed.recovery if record.compressed is not None else ()
     if not steps:
         return
-    metric = record.scores.metric if record.scores else ""
+    share = record.scores is not None and record.scores.share
     before = record.scores.full if record.scores else None
-    yield RecoveryRow("full", before, score(before, metric), "", "")
+    yield RecoveryRow("full", before, score(before, share), "", "")
     for step in steps:
-        drop = before - step.accuracy if before is not None and step.accuracy is not None else None
+        changed = change(rise(before, step.accuracy), share)
         taken = f"{step.seconds:.1f} s" if step.seconds else ""
-        yield RecoveryRow(
-            step.step, step.accuracy, score(step.accuracy, metric), change(drop, metric), taken, step.detail
-        )
+        yield RecoveryRow(step.step, step.accuracy, score(step.accuracy, share), changed, taken, step.detail)
         before = step.accuracy

@@ -1,11 +1,9 @@
 """A verdict as plain text and numbers, for JUnit and for whoever draws them over time."""
 
 from pfa_gate.budget import Finding
+from pfa_gate.config.budgets import DROPS
 from pfa_gate.record import Record
 from pfa_gate.report.view import clean
-
-# A baseline holds these in points and percent, a record as fractions.
-_PERCENT = ("compressed.accuracy_drop", "compressed.latency")
 
 
 def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
@@ -29,7 +27,7 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
         found["pfa_value"] = value
     before = record.baseline.values.get(finding.id) if record.baseline is not None else None
     if before is not None:
-        found["pfa_baseline"] = before / 100 if finding.id in _PERCENT else float(before)
+        found["pfa_baseline"] = before / 100 if _in_percent(record, finding.id) else float(before)
     measured = [each for each in finding.details if each.observed is not None]
     if measured:
         worst = max(measured, key=lambda each: (each.observed or 0.0) - (each.limit or 0.0))
@@ -40,15 +38,24 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     return found
 
 
+def _in_percent(record: Record, budget: str) -> bool:
+    """Whether a baseline holds points or percent of what a record has as fractions."""
+    if budget.endswith("_drop"):
+        return record.scores is None or record.scores.share
+    return budget == "compressed.latency"
+
+
 def _value(record: Record, finding: Finding) -> int | float | None:
-    """What was measured, in its plain unit: counts, bytes, MACs; fractions for drops, latency and the proof."""
+    """What was measured, in its plain unit: counts, bytes, MACs; fractions for shares, latency and the proof."""
     part, scores = record.compressed, record.scores
     area, _, key = finding.id.partition(".")
     if key in ("parameters", "bytes", "macs"):
         size = record.model if area == "model" else part
         return None if size is None else int(getattr(size, key))
-    if key == "accuracy_drop":
-        return None if scores is None else scores.drop
+    if key in DROPS:
+        return None if scores is None or scores.chance else scores.drop
+    if key == "score":
+        return None if scores is None else scores.full if area == "model" else scores.compressed
     if key == "latency":
         return None if part is None else part.latency
     return part.exact.max_error if part is not None and finding.id == "exact" else None

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pfa_gate.budget import Outcome
-from pfa_gate.budget.wording import amount, percent, plural, significant
+from pfa_gate.budget.wording import amount, difference, percent, plural, significant
 from pfa_gate.record import Probe, Record, Scores
 from pfa_gate.report.lines import clean as clean  # noqa: PLC0414  reports have both from here
 from pfa_gate.report.lines import inert as inert  # noqa: PLC0414
 
 # Sorting by severity: what must be seen first.
 SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
-_FRACTIONS = ("accuracy", "top5")
 
 
 @dataclass(frozen=True)
@@ -64,30 +63,41 @@ def ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def score(value: float | None, metric: str) -> str:
-    """A score: accuracies in percent, what a user's metric gives to four digits.
+def score(value: float | None, share: bool) -> str:
+    """A score: a share in percent, what a user's metric gives to four digits.
 
     Example:
-        >>> score(0.98519, "accuracy"), score(31.2489, "psnr.py:psnr")
+        >>> score(0.98519, True), score(31.2489, False)
         ('98.52%', '31.25')
     """
     if value is None:
         return ""
-    return percent(value, 2) if metric in _FRACTIONS else significant(value, 4)
+    return percent(value, 2) if share else significant(value, 4)
 
 
-def change(drop: float | None, metric: str) -> str:
-    """The change of a score that dropped by so much, with its sign: accuracies in percentage points.
+def change(rise: float | None, share: bool) -> str:
+    """The change of a score with its sign: of a share in percentage points, else to three digits in its own unit.
 
     Example:
-        >>> change(0.004, "accuracy"), change(-0.5, "psnr.py:psnr"), change(None, "accuracy")
-        ('-0.40 pp', '+0.50', '')
+        >>> change(-0.004, True), change(0.5, False), change(-0.00123, False), change(None, True)
+        ('-0.40 pp', '+0.5', '-0.00123', '')
     """
-    if drop is None:
+    if rise is None:
         return ""
-    fraction = metric in _FRACTIONS
-    value = round(-100 * drop if fraction else -drop, 2) + 0.0
-    return f"{value:+.2f}{' pp' if fraction else ''}" if value else f"0.00{' pp' if fraction else ''}"
+    if not share:
+        return f"{'+' if rise > 0 else ''}{significant(rise)}"
+    value = round(100 * rise, 2) + 0.0
+    return f"{value:+.2f} pp" if value else "0.00 pp"
+
+
+def rise(before: float | None, after: float | None) -> float | None:
+    """By how much a score rose, without the noise of rounding; None where one of the two is missing.
+
+    Example:
+        >>> rise(0.36, 0.37), rise(None, 0.5)
+        (0.01, None)
+    """
+    return None if before is None or after is None else difference(after, before)
 
 
 def interval(scores: Scores) -> str:
@@ -99,7 +109,8 @@ def interval(scores: Scores) -> str:
     """
     if scores.interval is None:
         return ""
-    low, high = (change(end, scores.metric) for end in reversed(scores.interval))
+    ends = scores.interval if scores.lower else [-end for end in reversed(scores.interval)]
+    low, high = (change(end, scores.share) for end in ends)
     return f"95%: {low.removesuffix(' pp')} to {high}"
 
 
@@ -202,10 +213,20 @@ def _size_row(name: str, full: int, part: int | None, word: Callable[[int], str]
 
 
 def _score_row(scores: Scores) -> SizeRow:
-    metric = scores.metric
-    name = metric if metric in _FRACTIONS else metric.rpartition(":")[2]
-    before, after = score(scores.full, metric), score(scores.compressed, metric)
-    return SizeRow(name, before, after, change(scores.drop, metric), interval(scores))
+    before, after = score(scores.full, scores.share), score(scores.compressed, scores.share)
+    changed = change(rise(scores.full, scores.compressed), scores.share)
+    remarks = ("lower is better" if scores.lower else "", interval(scores))
+    return SizeRow(metric_name(scores.metric), before, after, changed, ", ".join(filter(None, remarks)))
+
+
+def metric_name(metric: str) -> str:
+    """A metric as people call it: without its module.
+
+    Example:
+        >>> metric_name("top5"), metric_name("psnr.py:psnr")
+        ('top5', 'psnr')
+    """
+    return metric.rpartition(":")[2] or metric
 
 
 def delivery(record: Record) -> tuple[str, ...]:

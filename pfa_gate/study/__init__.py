@@ -1,4 +1,4 @@
-"""The study: accuracy against size for every method, beside uniform and random recipes at equal parameters."""
+"""The study: the score against size for every method, beside uniform and random recipes at equal parameters."""
 
 import time
 from collections.abc import Callable
@@ -86,8 +86,10 @@ def run(config_path: Path | str, gate: str | None, ask: Ask, watch: Watch = Watc
         model=Size(full.parameters, full.bytes, full.macs),
         tasks=tuple(basis.task for basis in found),
         plans=tuple(plan for mine in made for plan in mine),
-        rows=rows_of(done, {basis.task.name: basis.task.evaluation for basis in found}),
+        rows=rows_of(done, {basis.task.name: basis.task.evaluation for basis in found}, config.evaluation.lower),
         trials=tuple(done),
         versions=versions(),
         seconds=round(time.perf_counter() - started, 3),
+        direction="lower" if config.evaluation.lower else "higher",
+        unit="share" if config.evaluation.share else "plain",
     )

@@ -6,30 +6,34 @@ from statistics import fmean, stdev
 from pfa_gate.record.study import Counts, Kind, Row, Trial
 from pfa_gate.study.basis import stderr_of
 
-ORDER = "task and strategy as asked for, then accuracy, best first"
+ORDER = "task and strategy as asked for, then score, best first"
 
 _Key = tuple[str, str, Counts, str, str]
 
 
-def rows_of(trials: Sequence[Trial], samples: Mapping[str, int]) -> tuple[Row, ...]:
+def rows_of(trials: Sequence[Trial], samples: Mapping[str, int], lower: bool = False) -> tuple[Row, ...]:
     """The rows of a study, in the order that `ORDER` tells.
 
     Args:
         trials: in the order in which they ran.
         samples: task -> samples of its evaluation.
+        lower: whether a lower score is better.
     """
     alike: dict[_Key, list[Trial]] = {}
     for trial in trials:
         key = trial.task, trial.strategy, trial.counts, trial.selection, trial.recovery
         alike.setdefault(key, []).append(trial)
-    rows = [row for group in alike.values() for row in _rows(group, samples[group[0].task])]
+    rows = [row for group in alike.values() for row in _rows(group, samples[group[0].task], lower)]
     first = {(row.task, row.strategy): place for place, row in reversed(list(enumerate(rows)))}
-    return tuple(
-        sorted(rows, key=lambda row: (first[row.task, row.strategy], row.accuracy is None, -(row.accuracy or 0)))
-    )
+    return tuple(sorted(rows, key=lambda row: (first[row.task, row.strategy], *_rank(row.accuracy, lower))))
 
 
-def _rows(trials: Sequence[Trial], samples: int) -> Iterator[Row]:
+def _rank(score: float | None, lower: bool) -> tuple[bool, float]:
+    """Best first, what was not scored last."""
+    return score is None, (score or 0.0) if lower else -(score or 0.0)
+
+
+def _rows(trials: Sequence[Trial], samples: int, lower: bool) -> Iterator[Row]:
     counts = trials[0].counts
     if counts != "random":
         yield _row(trials, trials, counts, samples)
@@ -37,7 +41,7 @@ def _rows(trials: Sequence[Trial], samples: int) -> Iterator[Row]:
     yield _row(trials, trials, "random mean", samples)
     done = [trial for trial in trials if trial.accuracy is not None]
     if done:
-        best = max(done, key=lambda trial: (trial.accuracy or 0.0, -trial.draw))
+        best = min(done, key=lambda trial: (*_rank(trial.accuracy, lower), trial.draw))
         yield _row(trials, [best], "random best", samples)
 
 

@@ -167,11 +167,156 @@ CASES = [
     ("0.5 pp", "0.5%", "17:52: budgets.compressed.accuracy_drop has the unit '%', which is not taken here"),
     ("0.5 pp", "5", "17:52: budgets.compressed.accuracy_drop must be at most 1, not 5"),
     (
+        "accuracy_drop: 0.5 pp",
+        "accuracy_drop: 0.5 pp, score_drop: 0.5 pp",
+        "17:72: budgets.compressed has both accuracy_drop and score_drop, which are one budget",
+    ),
+    (
+        "300 k",
+        "300 k, score: 99%",
+        "16:41: budgets.model.score must be {min: ...} or {max: ...}, not the text '99%'",
+    ),
+    ("300 k", "300 k, score: {least: 9}", "16:49: budgets.model.score has the unknown key 'least'"),
+    ("300 k", "300 k, score: {}", "16:34: budgets.model.score holds neither min nor max; one of the two is wanted"),
+    (
+        "300 k",
+        "300 k, score: {min: 5%, max: 9%}",
+        "16:34: budgets.model.score holds min and max; one of the two is wanted",
+    ),
+    (
+        "300 k",
+        "300 k, score: {min: 5%, max_increase: 9%}",
+        "16:65: budgets.model.score has max_increase, and a score is not compared with a baseline",
+    ),
+    ("300 k", "300 k, score: {min: 5 pp}", "16:47: budgets.model.score has the unit 'pp', which is not taken here"),
+    ("300 k", "300 k, score: {min: 200%}", "16:47: budgets.model.score must be from 0% to 100%, not 200%"),
+    ("300 k", "300 k, score: {min: 99}", "16:47: budgets.model.score must be at most 1, not 99"),
+    ("300 k", "300 k, score: {min: -0.1}", "16:47: budgets.model.score must be at least 0, not -0.1"),
+    (
+        "300 k",
+        "300 k, score: {max: 0.9}",
+        "16:47: budgets.model.score is held from above, and a higher score is better",
+    ),
+    (
+        "data: net:test",
+        "{data: net:test, direction: lower}",
+        "12:35: evaluation.direction is lower, and of accuracy more is better",
+    ),
+    (
+        "data: net:test",
+        "{data: net:test, metric: top5, direction: lower}",
+        "12:49: evaluation.direction is lower, and of top5 more is better",
+    ),
+    (
+        "data: net:test",
+        "{data: net:test, direction: up}",
+        "12:35: evaluation.direction must be one of higher, lower, not the text 'up'",
+    ),
+    ("data: net:test", "{data: net:test, direction:}", "12:34: evaluation.direction has no value"),
+    (
         "0.5 pp",
         "0.5 pp, latency: 3 ms",
         "17:69: budgets.compressed.latency has the unit 'ms', which is not taken here",
     ),
 ]
+
+
+OWN = GOOD.replace("data: net:test", "data: net:test\n      metric: net:METRIC")
+OWN = OWN.replace("accuracy_drop: 0.5 pp", "LIMIT")
+
+
+def own(metric: str, limit: str = "score_drop: 0.01", more: str = "") -> str:
+    """A gate that is scored by a callable, from line 13 on."""
+    return OWN.replace("METRIC", metric + more).replace("LIMIT", limit)
+
+
+SUGGESTED = "Add direction: lower, as its name suggests; or direction: higher if a higher value is better."
+OTHERWISE = "Add direction: higher, as its name suggests; or direction: lower if a lower value is better."
+UNKNOWN = "Add direction: higher, or direction: lower if a lower value is better."
+
+
+@pytest.mark.parametrize(
+    ("metrics", "remedy"),
+    [
+        ("loss mean_nll RMSE mse MAE perplexity error word_error_rate CrossEntropyLoss crossentropy ppl", SUGGESTED),
+        ("accuracy f1_macro MeanIoU dice psnr neg_log_loss", OTHERWISE),
+        ("margin own", UNKNOWN),
+    ],
+)
+def test_a_metric_of_ones_own_must_say_which_way_is_better(metrics: str, remedy: str) -> None:
+    for metric in metrics.split():
+        line = f"      metric: net:{metric}"
+        assert complaint(own(metric)) == dedent(f"""\
+            pfa.yaml:13:15: evaluation.metric 'net:{metric}' needs a direction: which way is better
+                {line}
+                {" " * 14}^
+              {remedy}""")
+        for direction in ("higher", "lower"):
+            Path("pfa.yaml").write_text(own(metric, more=f"\n      direction: {direction}"))
+            gate = load("pfa.yaml").gate("digits")
+            assert gate.evaluation is not None
+            assert gate.evaluation.lower == (direction == "lower")
+
+
+LOSS = "\n      direction: lower"
+
+
+@pytest.mark.parametrize(
+    ("limit", "said", "remedy"),
+    [
+        (
+            "accuracy_drop: 0.02",
+            "19:52: budgets.compressed.accuracy_drop is of accuracy and top5, and the metric is 'net:loss'",
+            "Write score_drop: 0.02, in the metric's own unit.",
+        ),
+        (
+            "accuracy_drop: 2 pp",
+            "19:52: budgets.compressed.accuracy_drop is of accuracy and top5, and the metric is 'net:loss'",
+            "Write score_drop: 0.01, in the metric's own unit.",
+        ),
+        (
+            "score_drop: 2 pp",
+            "19:49: budgets.compressed.score_drop is in percentage points, and 'net:loss' gives plain numbers",
+            "Write a number in the metric's own unit, say 0.01.",
+        ),
+        (
+            "score_drop: {max: 2, max_increase: 1 pp}",
+            "19:37: budgets.compressed.score_drop is in percentage points, and 'net:loss' gives plain numbers",
+            "Write a number in the metric's own unit, say 0.01.",
+        ),
+        (
+            "score: {max: 40%}",
+            "19:50: budgets.compressed.score is in percent, and 'net:loss' gives plain numbers",
+            "Write a number in the metric's own unit, say 0.01.",
+        ),
+        (
+            "score: {min: 0.4}",
+            "19:50: budgets.compressed.score is held from below, and a lower score is better",
+            "Write {max: 0.4}.",
+        ),
+    ],
+)
+def test_a_limit_on_a_score_is_in_the_metrics_unit_and_on_its_side(limit: str, said: str, remedy: str) -> None:
+    text = complaint(own("loss", limit, LOSS)).splitlines()
+    assert (text[0], text[-1]) == (f"pfa.yaml:{said}", f"  {remedy}")
+
+
+def test_a_limit_on_a_score_needs_an_evaluation() -> None:
+    bare = GOOD.replace("    evaluation:\n      data: net:test\n", "")
+    for area, key, limit in (
+        ("model", "score", "{min: 9%}"),
+        ("compressed", "score", "{min: 9%}"),
+        ("compressed", "score_drop", "1 pp"),
+    ):
+        text = bare[: bare.index("      model: {para")] + f"      {area}: {{{key}: {limit}}}\n"
+        assert f"budgets.{area}.{key} needs an evaluation" in complaint(text).splitlines()[0]
+        assert not jsonschema.Draft202012Validator(schema()).is_valid(read(text).data)
+
+
+def test_chance_is_asked_of_what_has_one() -> None:
+    said = complaint(own("loss", more=f"{LOSS}\n      allow_chance: true")).splitlines()
+    assert said[0] == "pfa.yaml:15:21: evaluation.allow_chance is not read for 'net:loss', of which chance is not known"
+    assert said[-1] == "  Remove it; it belongs to accuracy and top5."
 
 
 @pytest.mark.parametrize(("old", "new", "said"), CASES)
@@ -313,6 +458,9 @@ BEYOND_A_SCHEMA = (
     "must be a finite number, not nan",
     "must name a selection",
     "accuracy_drop must be at most 1",
+    "score must be at most 1",
+    "score must be at least 0",
+    "is held from above",
 )
 
 

@@ -25,13 +25,13 @@ gates:
     recipe: {strategy: parameters, parameters: 50%, residual: project, round_to: 8, minimum: 4}
     selection: correlation
     recovery: []
-    evaluation: {data: "src/data.py:test", metric: my.metrics:f1}
+    evaluation: {data: "src/data.py:test", metric: my.metrics:f1, direction: higher}
     budgets:
       layers:
         - {match: "*", kl: 0.7, peak_correlation: 0.99}
         - {match: "stem", kl: {max: 0.9}, inactive: 0}
-      model: {macs: 40 M, bytes: 1.2 MB}
-      compressed: {latency: 100%, parameters: 60%, accuracy_drop: 0.5 pp}
+      model: {macs: 40 M, bytes: 1.2 MB, score: {min: -0.5}}
+      compressed: {latency: 100%, parameters: 60%, score_drop: {max: 0.01, ratchet: true}}
 """
 SMALL = """\
 version: 1
@@ -62,8 +62,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert gate.recipe.parameters == Limit(50.0, "percent", "50%")
     assert gate.evaluation is not None
     assert gate.evaluation.metric == "my.metrics:f1"
+    assert (gate.evaluation.lower, gate.evaluation.share) == (False, False)
     assert gate.budgets.layers[1].kl == Limit(0.9, "absolute", "0.9")
-    assert gate.budgets.compressed.accuracy_drop == Limit(0.5, "pp", "0.5 pp")
+    assert gate.budgets.model.score == Limit(-0.5, "absolute", "-0.5", side="min")
+    assert gate.budgets.compressed.score_drop == Limit(0.01, "absolute", "0.01", ratchet=True)
 
 
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
@@ -85,8 +87,9 @@ def test_budgets_are_declared_in_the_order_of_their_tests(tmp_path: Path) -> Non
         ("layers.inactive", 17),
         ("model.bytes", 18),
         ("model.macs", 18),
+        ("model.score", 18),
         ("compressed.parameters", 19),
-        ("compressed.accuracy_drop", 19),
+        ("compressed.score_drop", 19),
         ("compressed.latency", 19),
     ]
 
@@ -147,7 +150,17 @@ def test_the_schema_agrees_on_configs_that_hold(tmp_path: Path, text: str) -> No
         ("macs: 40 M", "macs: 40 MB"),
         ("macs: 40 M", "macs: 40%"),
         ("latency: 100%", "latency: 3 ms"),
-        ("0.5 pp", "0.5%"),
+        ("max: 0.01", "max: 0.5%"),
+        (", direction: higher", ""),
+        (", direction: higher", ", direction: up"),
+        (", direction: higher", ", direction: higher, allow_chance: true"),
+        ("{min: -0.5}", "-0.5"),
+        ("{min: -0.5}", "{min: -0.5, max: 1}"),
+        ("{min: -0.5}", "{min: -0.5, ratchet: true}"),
+        ("{min: -0.5}", "{}"),
+        ("score_drop:", "accuracy_drop: 0.5 pp, score_drop:"),
+        ("score_drop:", "accuracy_drop:"),
+        ("metric: my.metrics:f1, direction: higher", "direction: lower"),
         ("kl: 0.7", "kl: 7"),
         ("residual: project", "residual: padding"),
         ("recovery: []", "recovery: [compensation]"),

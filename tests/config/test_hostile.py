@@ -138,7 +138,7 @@ FULL = {
             "recipe": {"strategy": "energy", "energy": 0.95, "residual": "pad", "round_to": 1, "minimum": 1},
             "selection": "l1",
             "recovery": ["compensate", {"finetune": "train.py:tune"}],
-            "evaluation": {"data": "data.py:test", "metric": "accuracy"},
+            "evaluation": {"data": "data.py:test", "metric": "accuracy", "direction": "higher"},
             "budgets": {
                 "layers": [{"match": "*", "kl": {"max": 0.7}, "peak_correlation": 0.99, "inactive": 0}],
                 "model": {"parameters": "300 k", "bytes": "1.2 MB", "macs": "40 M"},

@@ -85,7 +85,7 @@ GATE = """
     layers: {{include: ["{include}"]}}
     recipe: {recipe}
     evaluation: {{data: {evaluation}, metric: {metric}}}
-    budgets: {{model: {{parameters: 1 M}}, compressed: {{accuracy_drop: 1 pp}}}}
+    budgets: {{model: {{parameters: 1 M}}, compressed: {{score_drop: 0.01}}}}
 """
 
 GOOD = {
@@ -115,7 +115,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "idle-layer": ({"arguments": "{idle: true}"}, "Layer 'idle' is never called", "include"),
     "out-of-reach": ({"recipe": "{strategy: parameters, parameters: 1%}"}, "smallest", "recipe"),
     "no-labels": ({"evaluation": "net.py:unlabelled"}, "labels", "evaluation"),
-    "bad-metric": ({"metric": "net.py:metric"}, "KeyError", "metric"),
+    "bad-metric": ({"metric": "net.py:metric, direction: higher"}, "KeyError", "metric"),
 }
 
 

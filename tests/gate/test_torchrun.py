@@ -59,7 +59,11 @@ GATES = {
     ),
     "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more="", most=9),
     "own": GATE.format(
-        name="own", kind="Tokens", data="tokens", more="evaluation: {data: net.py:tokens, metric: net.py:own}", most=9
+        name="own",
+        kind="Tokens",
+        data="tokens",
+        more="evaluation: {data: net.py:tokens, metric: net.py:own, direction: lower}",
+        most=9,
     ),
     # One batch for two ranks.
     "single": GATE.format(name="single", kind="Undecided", data="rows", more="", most=9).replace("37", "301"),

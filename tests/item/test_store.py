@@ -22,7 +22,7 @@ gates:
   digits:
     model: {factory: net:build, checkpoint: w.safetensors}
     probe: {data: probe.npy}
-    evaluation: {data: "data.py:test", metric: metric:f1}
+    evaluation: {data: "data.py:test", metric: metric:f1, direction: higher}
     budgets: {model: {parameters: 9 k}}
     watch: ["raw/**/*.csv"]
 """

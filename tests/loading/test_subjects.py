@@ -134,7 +134,7 @@ def test_a_subject_is_whole() -> None:
 
 
 def test_the_metric_may_be_the_users_own() -> None:
-    subject = loaded(metric="tiny_net:fraction")
+    subject = loaded(metric="tiny_net:fraction\n      direction: higher")
     assert callable(subject.metric)
     assert subject.evaluation is not None
     assert subject.metric(subject.model, subject.evaluation) == 0.5
@@ -253,7 +253,7 @@ BAD = {
         "Reading 'tiny_net:fickle' raised OSError: disk full (tiny_net.py:31).\n  at pfa.yaml:14:13",
     ),
     "metric": (
-        {"metric": "tiny_net:loss"},
+        {"metric": "tiny_net:loss\n      direction: lower"},
         "'tiny_net' has no 'loss'.\n  at pfa.yaml:15:15\n"
         "  It has Elsewhere, build, fickle, flat_samples, fraction, hollow, needy, pixels, ….",
     ),

@@ -41,21 +41,25 @@ GATE = """
   {name}:
     model: {{factory: net.py:build, arguments: {{{arguments}}}}}
     probe: {{data: "net.py:{data}"}}
-    evaluation: {{data: net.py:labelled, metric: "{metric}"}}
-    budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{accuracy_drop: {limit}}}}}
+    evaluation: {{data: net.py:labelled, {scored}}}
+    budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{score_drop: {limit}}}}}
 """
 MISHAPS = {
     "factory": ({"arguments": "flaw: raises"}, "'net.py:build' raised ValueError: no such width"),
     "memory": ({"arguments": "flaw: memory"}, "MemoryError"),
     "data": ({"data": "unreadable"}, "raised OSError: the share is not mounted"),
-    "metric": ({"metric": "net.py:metric", "limit": "100"}, "raised ZeroDivisionError: no classes"),
+    "metric": (
+        {"scored": "metric: net.py:metric, direction: higher", "limit": "100"},
+        "raised ZeroDivisionError: no classes",
+    ),
     "nan": ({"arguments": "flaw: nan"}, "NaN"),
     "labels": ({"data": "labelled"}, None),
 }
 
 
 def gate(name: str, **changes: str) -> str:
-    return GATE.format(name=name, **{"arguments": "", "data": "probe", "metric": "accuracy", "limit": "1", **changes})
+    plain = {"arguments": "", "data": "probe", "scored": "allow_chance: true", "limit": "1"}
+    return GATE.format(name=name, **{**plain, **changes})
 
 
 @pytest.mark.parametrize("way", [[], ["-n2"], ["-p", "no:cacheprovider"]])
@@ -74,7 +78,7 @@ def test_each_is_an_error_of_every_budget_with_its_reason(project: pytest.Pytest
         said = MISHAPS[name][1]
         assert said is not None
         assert said in shown
-        assert f"ERROR pfa.yaml::{name}::compressed.accuracy_drop" in shown
+        assert f"ERROR pfa.yaml::{name}::compressed.score_drop" in shown
 
 
 def test_a_folder_that_cannot_be_written(project: pytest.Pytester) -> None:

@@ -58,10 +58,10 @@ gates:
     probe: {data: data.npz}
     recipe: {strategy: parameters, parameters: 70%}
     selection: last
-    evaluation: {data: data.npz, metric: "acme:margin"}
+    evaluation: {data: data.npz, metric: "acme:margin", direction: higher}
     budgets:
       layers: [{match: "*", kl: 1}]
-      compressed: {parameters: 70%, accuracy_drop: 100}
+      compressed: {parameters: 70%, score_drop: 100}
 """
 DATA = "import numpy as np; np.savez('data.npz', images=np.random.default_rng(0).normal(size=(96, 4)).astype('f'))"
 

@@ -57,6 +57,9 @@ def test_another_metric_is_another_curve():
     scores = dataclasses.replace(records.kept().scores, metric="metrics.py:psnr", full=31.25, compressed=30.5)
     titles = [each.title for each in past(run(1), run(2, scores=scores)).curves()]
     assert titles[3:] == ["accuracy", "accuracy, compressed", "psnr", "psnr, compressed"]
+    less = dataclasses.replace(scores, metric="net.py:loss", direction="lower", unit="plain")
+    titles = [each.title for each in past(run(1, scores=less)).curves()]
+    assert titles[3:] == ["loss, lower is better", "loss, compressed, lower is better"]
 
 
 @pytest.mark.parametrize("unicode", [True, False])

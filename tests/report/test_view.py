@@ -41,6 +41,16 @@ def test_a_metric_of_the_user_is_no_percentage():
     assert (row.name, row.full, row.compressed, row.change) == ("psnr", "31.25", "", "")
 
 
+def test_a_metric_of_which_less_is_better_rises_where_it_gets_worse():
+    scores = Scores("net.py:loss", 0.3604, 0.3728, 0.0124, (-0.001, 0.0258), direction="lower", unit="plain")
+    row = footprint(dataclasses.replace(records.kept(), scores=scores))[3]
+    assert (row.name, row.full, row.compressed, row.change) == ("loss", "0.3604", "0.3728", "+0.0124")
+    assert row.remark == "lower is better, 95%: -0.001 to +0.0258"
+    better = dataclasses.replace(scores, compressed=0.35, drop=-0.0104, interval=None)
+    row = footprint(dataclasses.replace(records.kept(), scores=better))[3]
+    assert (row.change, row.remark) == ("-0.0104", "lower is better")
+
+
 def test_rows_know_what_they_break_and_graze():
     rows = {row.layer.name: row for row in layer_rows(records.broken())}
     assert rows["layer2.0.conv2"].broken == {"kl", "peak_correlation"}

@@ -255,7 +255,7 @@ def test_a_recovery_that_fails_leaves_the_others(tmp_path: Path) -> None:
 
 
 def test_a_metric_of_ones_own_has_no_error(tmp_path: Path) -> None:
-    found = run(project(tmp_path, metric=", metric: net.py:fingers"), None, Ask(("kl",), random=2))
+    found = run(project(tmp_path, metric=", metric: net.py:fingers, direction: higher"), None, Ask(("kl",), random=2))
     assert {trial.accuracy for trial in found.trials} == {5.0}
     assert {row.stderr for row in found.rows} == {None}
     assert found.tasks[0].stderr is None

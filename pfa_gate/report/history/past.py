@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount
 from pfa_gate.record import Record
-from pfa_gate.report.view import headline, ratio, score
+from pfa_gate.report.view import headline, metric_name, ratio, score
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class Past:
         return tuple(quantity(run.record) for run in self.runs)
 
     def _scores(self) -> Iterable[Curve]:
-        metrics = dict.fromkeys(run.record.scores.metric for run in self.runs if run.record.scores is not None)
-        for metric in metrics:
-            word = _word(metric)
-            name = metric.rpartition(":")[2] or metric
-            yield Curve(name, self._each(lambda record, m=metric: _score(record, m, "full")), word)  # type: ignore[misc]
+        found = {run.record.scores.metric: run.record.scores for run in self.runs if run.record.scores is not None}
+        for metric, scores in found.items():
+            word = _word(scores.share)
+            name, less = metric_name(metric), ", lower is better" if scores.lower else ""
+            yield Curve(f"{name}{less}", self._each(lambda record, m=metric: _score(record, m, "full")), word)  # type: ignore[misc]
             compressed = self._each(lambda record, m=metric: _score(record, m, "compressed"))  # type: ignore[misc]
-            yield Curve(f"{name}, compressed", compressed, word)
+            yield Curve(f"{name}, compressed{less}", compressed, word)
 
 
 def gates(runs: Sequence[Run]) -> tuple[Past, ...]:
@@ -129,5 +129,5 @@ def _score(record: Record, metric: str, which: str) -> float | None:
     return value
 
 
-def _word(metric: str) -> Callable[[float], str]:
-    return lambda value: score(value, metric)
+def _word(share: bool) -> Callable[[float], str]:
+    return lambda value: score(value, share)

@@ -7,7 +7,6 @@ from pfa_gate.record import Record
 from pfa_gate.report.recovery import RepairRow, recovery_rows, repair_rows, repair_summary, repaired
 from pfa_gate.report.view import SizeRow, footprint
 
-FRACTIONS = ("accuracy", "top5")
 _MOST_REPAIRS = 400
 
 
@@ -80,14 +79,15 @@ def repairs(record: Record) -> tuple[Repairs, ...]:
 def _steps(record: Record) -> Iterator[Step]:
     rows = recovery_rows(record)
     known = [row.value for row in rows if row.value is not None]
-    low = 0.0 if record.scores is not None and record.scores.metric in FRACTIONS else min([0.0, *known])
+    lower = record.scores is not None and record.scores.lower
+    low = 0.0 if record.scores is not None and record.scores.share else min([0.0, *known])
     span = (max(known, default=0.0) - low) or 1.0
     last: float | None = None
     for row in rows:
         value = row.value
         start = low if last is None or value is None else min(last, value)
         end = low if value is None else value if last is None else max(last, value)
-        kind = "none" if value is None else "whole" if last is None else "rise" if value >= last else "fall"
+        kind = "none" if value is None else "whole" if last is None else _gain(value, last, lower)
         yield Step(
             name=row.name,
             score=row.score,
@@ -99,6 +99,11 @@ def _steps(record: Record) -> Iterator[Step]:
             kind=kind,
         )
         last = value if value is not None else last
+
+
+def _gain(value: float, last: float, lower: bool) -> str:
+    """The colour of a bar: what a step wins back is a rise, also of a metric of which less is better."""
+    return "rise" if value == last or (value < last) == lower else "fall"
 
 
 def _bounded(share: float | None) -> float | None:

@@ -32,7 +32,7 @@ def markdown(study: Study) -> str:
 def _parts(study: Study) -> Iterator[str]:
     yield f"# Study of {code(study.gate)}"
     yield f"{code(study.config)}, {prose(headline(study))}, {study.seconds:,.0f} s."
-    yield "\n".join(f"- {prose(task_words(task, study.metric))}" for task in study.tasks)
+    yield "\n".join(f"- {prose(task_words(task, study.share))}" for task in study.tasks)
     rows = [[code(plan.strategy), code(plan.task), *map(prose, plan_words(plan, study))] for plan in study.plans]
     yield table(("strategy", "task", "filters", "parameters", "MACs"), "llrrr", rows, None)
     failed = [f"- {code(plan.strategy)}: {prose(plan.reason)}" for plan in study.plans if plan.reason is not None]
@@ -58,9 +58,9 @@ def _section(section: Section, study: Study) -> Iterator[str]:
 
 def _cells(row: Row, study: Study) -> list[Escaped]:
     numbers = (
-        score(row.accuracy, study.metric),
-        error(row.stderr, study.metric),
-        error(row.spread, study.metric),
+        score(row.accuracy, study.share),
+        error(row.stderr, study.share),
+        error(row.spread, study.share),
         share(row.parameters, study.model.parameters),
         share(row.macs, study.model.macs),
         "" if row.seconds is None else f"{row.seconds:.1f}",

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pfa_gate.record import Size
 from pfa_gate.record.study import Row, Study, Task, Trial
 from pfa_gate.report.study.axes import Axis, axis_of
-from pfa_gate.report.study.words import FRACTIONS, counts, method
+from pfa_gate.report.study.words import counts, method
 from pfa_gate.report.view import clean, score, share, shorten
 
 _WIDTH, _PANEL, _HEIGHT = 760, 300, 220
@@ -73,7 +73,7 @@ def _task(study: Study, task: Task, methods: Sequence[str], top: float) -> Itera
     random = [trial for trial in study.trials if (trial.task, trial.counts) == (task.name, "random")]
     draws = [trial for trial in random if trial.size is not None and trial.accuracy is not None]
     values = [row.accuracy for row in rows] + [trial.accuracy for trial in draws] + [task.accuracy]
-    y = axis_of([value for value in values if value is not None], study.metric in FRACTIONS)
+    y = axis_of([value for value in values if value is not None], study.share)
     title = escape(f"{shorten(clean(study.gate), 40)}, {shorten(name, 40)}")
     yield f'<text x="{_LEFT}" y="{top - 14}">{title}</text>'
     for column, measure in enumerate(("parameters", "macs")):
@@ -139,7 +139,7 @@ def _mark(panel: _Panel, row: Row, share_of: float, study: Study, methods: Seque
             panel.at(share_of, min(max(value + side * row.spread, panel.y.low), panel.y.high))[1] for side in (-1, 1)
         ]
         bar = f'<path stroke="{colour}" d="M{x} {ends[0]}V{ends[1]}"/>'
-    told = (row.strategy, counts(row), method(row), score(value, study.metric), share(share_of, 1.0))
+    told = (row.strategy, counts(row), method(row), score(value, study.share), share(share_of, 1.0))
     title = escape(clean(", ".join(told)))
     return f"<g><title>{title}</title>{bar}{_shape(row.kind, x, y, colour)}</g>"
 

@@ -50,7 +50,7 @@ def _lines(study: Study, look: Look) -> Iterator[Text]:
     yield Text.assemble((name, HEADING), "  ", (headline(study), STYLES["broken"] if study.failed else ""))
     yield from look.sentence(look.glyphs.between.join((study.config, f"{study.seconds:,.0f} s")), 0, QUIET)
     for task in study.tasks:
-        yield from look.sentence(_plain(task_words(task, study.metric), look), 0)
+        yield from look.sentence(_plain(task_words(task, study.share), look), 0)
     yield from _plans(study, look)
     for section in sections(study):
         yield from _section(section, study, look)
@@ -97,9 +97,9 @@ def _section(section: Section, study: Study, look: Look) -> Iterator[Text]:
 def _cells(row: Row, study: Study, look: Look) -> list[Text]:
     style = _EMPHASIS[row.kind]
     numbers = (
-        score(row.accuracy, study.metric) or look.glyphs.skipped,
-        error(row.stderr, study.metric),
-        error(row.spread, study.metric),
+        score(row.accuracy, study.share) or look.glyphs.skipped,
+        error(row.stderr, study.share),
+        error(row.spread, study.share),
         share(row.macs, study.model.macs),
         "" if row.seconds is None else f"{row.seconds:.1f}",
     )

@@ -6,11 +6,9 @@ PYTEST_DONT_REWRITE
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pfa_gate.budget.wording import amount, plural
+from pfa_gate.budget.wording import amount, plural, significant
 from pfa_gate.record.study import Plan, Row, Study, Task
-from pfa_gate.report.view import score, share
-
-FRACTIONS = ("accuracy", "top5")
+from pfa_gate.report.view import metric_name, score, share
 
 
 @dataclass(frozen=True)
@@ -51,26 +49,28 @@ def method(row: Row) -> str:
     return row.selection if row.recovery == "none" else f"{row.selection}, {row.recovery}"
 
 
-def error(value: float | None, metric: str) -> str:
-    """A standard error or a spread, in the unit of the score; empty where there is none.
+def error(value: float | None, share: bool) -> str:
+    """A standard error or a spread, in points of a share, else in the score's own unit; empty where there is none.
 
     Example:
-        >>> error(0.0123, "accuracy"), error(0.5, "psnr.py:psnr"), error(None, "accuracy")
-        ('1.23', '0.50', '')
+        >>> error(0.0123, True), error(0.00512, False), error(None, True)
+        ('1.23', '0.00512', '')
     """
-    return "" if value is None else f"{100 * value if metric in FRACTIONS else value:.2f}"
+    if value is None:
+        return ""
+    return f"{100 * value:.2f}" if share else significant(value)
 
 
-def task_words(task: Task, metric: str) -> str:
+def task_words(task: Task, share: bool) -> str:
     """A task with the full model's score on it.
 
     Example:
-        >>> task_words(Task("0,3", True, 300, 120, 0.95, 0.02), "accuracy")
+        >>> task_words(Task("0,3", True, 300, 120, 0.95, 0.02), True)
         'classes 0,3: the full model has 95.00% ± 2.00 on 120 samples; probe of 300'
     """
     name = "whole task" if task.name == "all" else f"classes {task.name}"
-    within = f" ± {error(task.stderr, metric)}" if task.stderr is not None else ""
-    told = score(task.accuracy, metric)
+    within = f" ± {error(task.stderr, share)}" if task.stderr is not None else ""
+    told = score(task.accuracy, share)
     return f"{name}: the full model has {told}{within} on {task.evaluation:,} samples; probe of {task.probe:,}"
 
 
@@ -105,6 +105,8 @@ def notes(study: Study) -> tuple[str, ...]:
         f"Rows of one strategy have the same number of parameters {within}, sorted by {study.order}.",
         "± is one standard error over the evaluation's samples; spread is the standard deviation over draws or seeds.",
     ]
+    if study.direction == "lower":
+        told.append(f"Of {metric_name(study.metric)} lower is better.")
     if any(row.kind == "random best" for row in study.rows):
         told.append(
             "The best random recipe is picked on the evaluation itself, so it is an upper bound and no method: "

@@ -70,6 +70,6 @@ def _rows(record: Record, look: Look) -> Iterator[list[Text]]:
 
 def _bar(value: float | None, scores: Scores | None, look: Look) -> str:
     """A bar from zero; only fractions have one, since only they have a zero and a top."""
-    if value is None or scores is None or scores.metric not in ("accuracy", "top5") or look.width < 60:
+    if value is None or scores is None or not scores.share or look.width < 60:
         return ""
     return look.glyphs.blocks[-1] * round(BAR * value)

@@ -1,0 +1,44 @@
+"""The section of the evaluation as a type; what it and the budgets ask of each other is in `scoring`.
+
+PYTEST_DONT_REWRITE
+"""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from pfa_gate.config.metrics import SHARES, Direction
+from pfa_gate.config.section import Data, Metric, Section
+
+_DIRECTION: Any = {
+    "if": {"properties": {"metric": {"enum": [*SHARES]}}},
+    "then": {"properties": {"direction": {"const": "higher"}}},
+    "else": {"required": ["direction"], "not": {"required": ["allow_chance"]}},
+}
+
+
+class EvaluationConfig(Section):
+    """How the full and the compressed model are scored."""
+
+    model_config = ConfigDict(json_schema_extra=_DIRECTION)
+
+    data: Data = Field(
+        description="callable or data file, from this config's folder", examples=["example_project.data:test"]
+    )
+    metric: Metric = Field(default="accuracy", description="accuracy, top5 or module:callable")
+    direction: Direction | None = Field(
+        default=None, description="which way is better, higher or lower; a callable must say"
+    )
+    allow_chance: bool = Field(
+        default=False, description="judge drops although the full model is no better than chance"
+    )
+
+    @property
+    def lower(self) -> bool:
+        """Whether a lower score is better."""
+        return self.direction == "lower"
+
+    @property
+    def share(self) -> bool:
+        """Whether the score is a share, whose changes are told in percentage points."""
+        return self.metric in SHARES
