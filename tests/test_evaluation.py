@@ -232,6 +232,39 @@ def test_what_an_own_metric_must_not_give(
     assert str(caught.value) == message.format(line=own.__code__.co_firstlineno + 1)
 
 
+def subscripts(model: nn.Module, batches: Batches) -> float:
+    return float(next(iter(batches))[0].mean())  # type: ignore[index]
+
+
+def asks_its_shape(model: nn.Module, batches: Batches) -> float:
+    return float(next(iter(batches)).shape[0])  # type: ignore[attr-defined]
+
+
+def takes_answers(answers: Any, targets: Any) -> float:
+    return float((answers - targets).square().mean())
+
+
+@pytest.mark.parametrize("metric", [subscripts, asks_its_shape, takes_answers])
+def test_who_mistakes_a_batch_is_told_what_it_is(metric: Any) -> None:
+    with pytest.raises(MetricError) as caught:
+        score(nn.Identity(), labelled(X, Y), metric)
+    assert caught.value.fact.startswith(f"The metric '{metric.__name__}' raised ")
+    assert caught.value.remedy == (
+        f"{metric.__name__}(model, batches) reads batches that unpack as (inputs…, labels) and have .args, .kwargs and "
+        ".labels; one is run as model(*batch.args, **batch.kwargs)."
+    )
+
+
+def test_a_batch_of_keyword_arguments_says_how_it_is_run() -> None:
+    named = batches_of([{"pixels": torch.zeros(4, 2), "labels": torch.zeros(4)}], "named", Sampling())
+    with pytest.raises(MetricError) as caught:
+        score(nn.Identity(), named, lambda model, batches: sum(len(labels) for _, labels in batches))
+    assert str(caught.value) == (
+        "The metric failed: A batch of keyword arguments (pixels) does not unpack: they have no order.\n"
+        "  Call model(*batch.args, **batch.kwargs), and read batch.labels."
+    )
+
+
 def test_data_that_fails_under_an_own_metric_keeps_its_words() -> None:
     def broken() -> Iterator[Any]:
         raise OSError("disk full")

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.evaluation.parts import FEWEST_SAMPLES, parts_of
 from pfa_gate.loading import Batch, Batches, Fingerprint, Metric, forward
+from pfa_gate.loading.batch import contract
 from pfa_gate.loading.blame import raised
 from pfa_gate.loading.device import ahead, where
 
@@ -144,7 +145,7 @@ def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
     except PFAGateError as error:
         raise MetricError(f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where) from error
     except Exception as error:
-        raise MetricError(f"The metric '{name}' raised {raised(error)}.") from error
+        raise MetricError(f"The metric '{name}' raised {raised(error)}.", remedy=contract(error, name)) from error
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):

@@ -1,5 +1,6 @@
 """One batch: what the model is called with, and the labels apart from it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,28 @@ class Batch:
         if isinstance(labels, list) and len(labels) == size and isinstance(rows, slice):
             labels = labels[rows]
         return Batch(tree_map(taken, self.args), tree_map(taken, self.kwargs), labels)
+
+
+def contract(error: Exception, name: str) -> str:
+    """What a callable of the user's should know that has mistaken a batch for something else; empty for other errors.
+
+    Args:
+        error: that it raised.
+        name: of the callable.
+
+    Example:
+        >>> contract(TypeError("'Batch' object is not subscriptable"), "rmse")[:61]
+        'rmse(model, batches) reads batches that unpack as (inputs…, l'
+        >>> contract(ZeroDivisionError("no classes"), "rmse")
+        ''
+    """
+    mistaken = isinstance(error, TypeError | AttributeError) and re.search(r"\bBatch(es)?\b", str(error))
+    if not mistaken:
+        return ""
+    return (
+        f"{name}(model, batches) reads batches that unpack as (inputs…, labels) and have .args, .kwargs and .labels; "
+        "one is run as model(*batch.args, **batch.kwargs)."
+    )
 
 
 def batch_of(item: Any) -> Batch:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pfa_gate.errors import FactoryError
+from pfa_gate.loading.batch import contract
 from pfa_gate.loading.blame import raised
 from pfa_gate.loading.copying import copied
 
@@ -39,7 +40,8 @@ def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed:
             torch.default_generator.manual_seed(seed)
             training(trained, batches)
     except Exception as error:  # a user's training may raise anything
-        raise FactoryError(f"The finetune step raised {raised(error)}.") from error
+        fact = f"The finetune step raised {raised(error)}."
+        raise FactoryError(fact, remedy=contract(error, getattr(training, "__name__", "finetune"))) from error
     if {name: tensor.shape for name, tensor in trained.state_dict().items()} != shapes:
         raise FactoryError(
             "The finetune step changed the shapes of the model.", remedy="Train its weights and leave their sizes."
