@@ -95,19 +95,29 @@ def probe():
 
 def labelled():
     return probe(), torch.arange(256) % 3
+
+
+def answered():
+    with torch.no_grad():
+        return probe(), build()(probe()).argmax(dim=1)
 """
 
 
-def test_init_writes_a_config_that_the_model_keeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("labels", "count"), [("answered", 8), ("labelled", 7)])
+def test_init_writes_a_config_that_the_model_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: str, count: int
+) -> None:
     (tmp_path / "net.py").write_text(NET)
     config = tmp_path / "pfa.yaml"
-    arguments = ["init", "net.py:build", "net.py:probe", "--evaluation", "net.py:labelled", "--config", str(config)]
+    arguments = ["init", "net.py:build", "net.py:probe", "--evaluation", f"net.py:{labels}", "--config", str(config)]
     assert main(arguments) == 0
     assert config.read_text() in capsys.readouterr().out
     budgets = load(config).gate("model").budgets
     assert budgets.layers[0].kl is not None
     assert budgets.layers[0].kl.value < 1
-    assert [each.outcome for each in run(config).record.budgets] == ["kept"] * 8
+    assert [each.outcome for each in run(config).record.budgets] == ["kept"] * count
+    # Of a model at chance no drop could be judged.
+    assert ("      # No limit of a drop: The accuracy of the full model, " in config.read_text()) == (count == 7)
     assert {path.name for path in tmp_path.iterdir()} <= {"net.py", "pfa.yaml", ".pfa", "__pycache__"}
     assert main(arguments) == 2
     assert "is there already" in capsys.readouterr().err

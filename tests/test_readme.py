@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 from torch import Tensor, nn
 
 import pfa_gate
-from pfa_gate.config import BudgetsConfig, load
+from pfa_gate.config import BudgetsConfig, EvaluationConfig, load
 from pfa_gate.config import sections as types
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
 from pfa_gate.evaluation import score
@@ -35,7 +35,7 @@ TABLES = {
     "`probe`": types.ProbeConfig,
     "`layers`": types.LayersConfig,
     "`recipe`": types.RecipeConfig,
-    "`evaluation`": types.EvaluationConfig,
+    "`evaluation`": EvaluationConfig,
     "`budgets`": BudgetsConfig,
 }
 # Differs from run to run: seconds, and the size of rounding errors.

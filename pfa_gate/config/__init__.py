@@ -9,11 +9,11 @@ from pfa_gate.config.allow import Waiver
 from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets
 from pfa_gate.config.complaints import Place
 from pfa_gate.config.document import Document, load
+from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.quantity import Limit
 from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import schema
 from pfa_gate.config.sections import (
-    EvaluationConfig,
     GateConfig,
     LayersConfig,
     ModelConfig,

@@ -138,7 +138,7 @@ def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callab
 
 
 def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> float:
-    name = getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__)
+    name = str(getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__))
     try:
         with torch.no_grad():
             value = metric(model, batches)

@@ -14,11 +14,11 @@ from pfa_gate.record.parts import (
     Probe,
     RecipeRecord,
     Record,
-    Scores,
     Unmeasured,
 )
 from pfa_gate.record.reading import from_dict, loads
 from pfa_gate.record.recovery import RecoveryStep, Repair
+from pfa_gate.record.scores import Scores
 from pfa_gate.record.writing import dumps, finite, to_dict
 
 __all__ = [
