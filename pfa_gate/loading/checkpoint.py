@@ -22,6 +22,7 @@ from pfa_gate.loading.blame import raised, shown
 from pfa_gate.loading.weights import COUNT, Found, State, below, found, mappings, nearest, some, usual
 
 _MOST = 5
+_MOST_PACKED = 50
 _KINDS = (".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 _KNOWN = "Use .safetensors, or .pt, .pth, .th, .bin, .ckpt, .tar with weights only."
 # What training scripts keep beside the weights: numbers and options, in which there is no code.
@@ -139,17 +140,23 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{shown(path)} cannot be read: {raised(error)}.") from error
 
 
-def _is_script(path: Path) -> bool:
+def _check_archive(path: Path) -> None:
+    """Refuse an archive of code, and one that would grow past all bounds: torch packs none of its own."""
     try:
         with ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+            entries = archive.infolist()
     except (BadZipFile, OSError):
-        return False  # what it is then, torch will say
+        return  # what it is then, torch will say
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise CheckpointError(f"{shown(path)} is a TorchScript archive, which holds code too.", remedy=_SAFE)
+    unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if unpacked > _MOST_PACKED * size:
+        fact = f"{shown(path)} has {size:,} bytes and would unpack to {unpacked:,}, as no file of weights does."
+        raise CheckpointError(fact, remedy=_SAFE)
 
 
 def _pickled(path: Path) -> Any:
-    if _is_script(path):
-        raise CheckpointError(f"{shown(path)} is a TorchScript archive, which holds code too.", remedy=_SAFE)
+    _check_archive(path)
     try:
         with safe_globals(_PLAIN):
             return torch.load(path, weights_only=True, map_location="cpu", mmap=is_zipfile(path))

@@ -80,7 +80,7 @@ def load(document: Document, gate: str) -> Subject:
     with at("model", *_doubtful(factory, config.model.arguments)):
         factory.check_arguments((), config.model.arguments)
     with at("model", "factory"):
-        model = build(config.model, folder, config.probe.seed)
+        model = _built(factory, config.model, config.probe.seed)
     weights = ""
     if config.model.checkpoint is not None:
         with at("model", "checkpoint"):
@@ -117,7 +117,10 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
         >>> build(config, Path(), seed=0)
         Linear(in_features=2, out_features=3, bias=True)
     """
-    factory = _factory(config, folder)
+    return _built(_factory(config, folder), config, seed)
+
+
+def _built(factory: Reference, config: ModelConfig, seed: int) -> nn.Module:
     # On the meta device nothing is allocated and nothing is drawn.
     with Randomness(seed).borrowed(), torch.device("meta") if config.loader == "mmap" else nullcontext():
         model = factory(**config.arguments)

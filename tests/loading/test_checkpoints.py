@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -248,6 +249,13 @@ SAFE = "Save the weights alone: safetensors.torch.save_file(model.state_dict(), 
 OTHER = "Check model.factory and model.arguments: the checkpoint is of a model whose tensors have other names."
 SIZES = "Check model.arguments: the checkpoint is of a model with other sizes."
 
+
+def grown() -> Path:
+    with ZipFile("w.pt", "w", ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(5_000_000))
+    return Path("w.pt")
+
+
 UNFIT = {
     "other width": (
         lambda: save(net(5).state_dict(), "w.pt"),
@@ -284,6 +292,10 @@ UNFIT = {
     "code of TorchScript": (
         lambda: torch.jit.script(net()).save("w.pt") or Path("w.pt"),
         f"w.pt is a TorchScript archive, which holds code too.\n  {SAFE}",
+    ),
+    "an archive that grows": (
+        grown,
+        "w.pt has {size:,} bytes and would unpack to 5,000,000, as no file of weights does.\n  " + SAFE,
     ),
     "a number": (
         lambda: save(3, "w.pt"),
@@ -353,7 +365,8 @@ def written(content: bytes, name: str) -> Path:
 def test_what_does_not_fit(write: Callable[[], Path], message: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         fill(net(), write())
-    assert str(caught.value) == message
+    size = Path("w.pt").stat().st_size if Path("w.pt").is_file() else 0
+    assert str(caught.value) == message.replace("{size:,}", f"{size:,}")
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
