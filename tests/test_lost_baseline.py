@@ -307,6 +307,16 @@ def test_a_shallow_clone_cannot_say_that_there_never_was_a_baseline(shallow: Pro
     assert shallow.base() is None
 
 
+def test_a_shallow_clone_cannot_say_that_a_gate_never_was_in_a_baseline(shallow: Project) -> None:
+    shallow.config(RATCHET, "digits", "letters")
+    shallow.file.write_text(shallow.baseline())
+    assert shallow.base("letters") is None  # of a file that is not in git there is nothing to know
+    shallow.commit()
+    assert "has no gate 'letters', and whether it had cannot be told: this clone is shallow." in shallow.refused(
+        gate="letters"
+    )
+
+
 def test_a_merge_base_is_not_looked_for_beyond_a_shallow_clone(shallow: Project) -> None:
     assert "fetch-depth: 0" in shallow.refused(asked="git:HEAD~1")
 

@@ -152,7 +152,9 @@ def refuse_lost(source: str, past: Past, gate: str) -> None:
             raise ArtifactError(
                 fact, remedy=f"Put its entry back, from git show {_commit(revision)}:{source}. {_RAISE}"
             )
-    _refuse_silence(f"The baseline {source} has no gate '{gate}'", past)
+    # A file that is not in git, from an artifact say, is nothing that git could tell of.
+    if past.versions or past.silence:
+        _refuse_silence(f"The baseline {source} has no gate '{gate}'", past)
 
 
 def _refuse_silence(fact: str, past: Past) -> None:

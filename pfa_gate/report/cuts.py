@@ -63,5 +63,6 @@ def _kl_ratio(eigenvalues: Sequence[float]) -> float:
     total = sum(eigenvalues)
     if total <= 0:
         return 1.0
-    shares = [value / total for value in eigenvalues if value > 0]
+    # The smallest may be lost in the division, and the logarithm of nothing is none.
+    shares = [share for value in eigenvalues if (share := value / total) > 0]
     return sum(share * math.log(share * len(eigenvalues)) for share in shares) / math.log(len(eigenvalues))

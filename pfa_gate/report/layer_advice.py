@@ -100,7 +100,7 @@ def _others(record: Record, broken: Sequence[_Broken], key: str) -> Iterator[str
         return
     pair = "One filter of each such pair can go: build" if key == "peak_correlation" else "Build"
     yield f"{pair} {names} with fewer filters, and train again."
-    limit = math.ceil(1000 * min(1.0, detail.observed or 0.0)) / 1000
+    limit = math.ceil(1000 * min(1.0, max(0.0, detail.observed or 0.0))) / 1000
     match = json.dumps(layer.name, ensure_ascii=False)
     yield f"To accept it, write the rule {{match: {match}, {key}: {limit:g}}} behind the others."
 

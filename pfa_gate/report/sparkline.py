@@ -1,6 +1,7 @@
 """A spectrum as a row of blocks."""
 
 import math
+import sys
 from collections.abc import Sequence
 
 
@@ -38,7 +39,7 @@ def cut(filters: int, keep: int, width: int) -> int:
 
 def _mean(values: Sequence[float], column: int, columns: int) -> float:
     first, last = column * len(values) // columns, (column + 1) * len(values) // columns
-    return sum(values[first:last]) / (last - first)
+    return min(sum(values[first:last]), sys.float_info.max) / (last - first)
 
 
 def _block(height: float, blocks: str) -> str:

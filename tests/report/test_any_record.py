@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 import records
 from examples import HOSTILE
 from hypothesis import HealthCheck, given, settings
 from rich.cells import cell_len
 from test_record import anything
 
-from pfa_gate.record import Record
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record import Record, from_dict, to_dict
 from pfa_gate.report.annotations import Failed, annotations
 from pfa_gate.report.files import KEYS, text
 from pfa_gate.report.history import Run, gates, page, words
@@ -66,3 +70,48 @@ def test_verdicts_on_layers_that_are_not_there_can_be_reported() -> None:
     whole(record, "broken", headline(record)[1])
     assert "2 of 8 layers have too high a KL ratio" in render(record, width=80, colour=False, unicode=True, verbosity=2)
     assert len(annotations([record])) == 5
+
+
+def leaves(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every number in plain data."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in pairs:
+        yield from leaves(entry, (*way, key))
+    if type(value) in (int, float):
+        yield way
+
+
+def put(plain: Any, way: tuple[Any, ...], value: Any) -> None:
+    *upper, last = way
+    for key in upper:
+        plain = plain[key]
+    plain[last] = value
+
+
+def test_no_field_takes_a_number_that_no_report_can_write() -> None:
+    plain = to_dict(records.broken())
+    for way in leaves(plain):
+        for huge in (10**400, -(10**400), 10**19 if type(held(plain, way)) is int else 10**310):
+            before = held(plain, way)
+            put(plain, way, huge)
+            with pytest.raises(ArtifactError, match=r"should be (below|a finite number|a whole number)"):
+                from_dict(plain)
+            put(plain, way, before)
+
+
+def held(plain: Any, way: tuple[Any, ...]) -> Any:
+    for key in way:
+        plain = plain[key]
+    return plain
+
+
+@pytest.mark.parametrize(("count", "share"), [(2**63 - 1, 1.7e308), (1 - 2**63, -1.7e308), (0, 5e-324)])
+def test_the_largest_numbers_of_all_fields_at_once_can_be_reported(count: int, share: float) -> None:
+    plain = to_dict(records.broken())
+    for way in list(leaves(plain)):
+        put(plain, way, count if type(held(plain, way)) is int else share)
+    record = from_dict(plain)
+    for name in KEYS:
+        assert text(record, name)
+    assert render(record, width=60, colour=True, unicode=True, verbosity=2)
+    assert annotations([record])

@@ -1,6 +1,7 @@
 """A spectrum as SVG: bars for the eigenvalues, lines for the cuts, an outline for the base."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,7 +74,7 @@ def drawing(layer: LayerRecord, energy: float | None, base: LayerRecord | None =
 def _heights(eigenvalues: Sequence[float], top: float) -> list[float]:
     columns = min(_MOST, len(eigenvalues))
     starts = [column * len(eigenvalues) // columns for column in range(columns + 1)]
-    means = (sum(eigenvalues[a:b]) / (b - a) for a, b in pairwise(starts))
+    means = (min(sum(eigenvalues[a:b]), sys.float_info.max) / (b - a) for a, b in pairwise(starts))
     return [HEIGHT * min(1.0, math.sqrt(max(mean, 0.0) / top)) for mean in means]
 
 
