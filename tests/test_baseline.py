@@ -126,6 +126,49 @@ def test_the_compressed_model_against_its_earlier_self(budget: str, limit: Any, 
     assert judged(config, measured, context).outcome == outcome
 
 
+LOSS = {"data": "net:test", "metric": "net:loss", "direction": "lower"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "before", "outcome"),
+    [
+        ({"max_increase": 0.02}, 0.09, "kept"),
+        ({"max_increase": 0.02}, 0.07, "broken"),
+        ({"max_increase": "20%"}, 0.09, None),
+        ({"ratchet": True}, 0.1, "kept"),
+        ({"ratchet": True}, 0.0999, "broken"),
+        ({"max": 0.05, "max_increase": 1}, 0.1, "broken"),
+    ],
+)
+def test_a_fall_in_plain_numbers_against_its_earlier_self(limit: Any, before: float, outcome: str | None) -> None:
+    context = Context(Base("b", "2026-11-12", values={"compressed.score_drop": before}), TODAY)
+    if outcome is None:
+        with pytest.raises(ValueError, match="has the unit '%'"):
+            gate({"compressed": {"score_drop": limit}}, evaluation=LOSS)
+        return
+    measured = Measurements((), Size(1, 1, 1), scores=Scored(0.3, 0.4, share=False, lower=True))
+    finding = judged(gate({"compressed": {"score_drop": limit}}, evaluation=LOSS), measured, context)
+    assert finding.outcome == outcome
+    assert "pp" not in finding.limit + finding.sentence
+
+
+def test_a_drop_of_another_evaluation_is_none_to_compare_with() -> None:
+    plain = entry(records.broken(), Stamp("2026-11-12", "", {"evaluation": ["net:test", "accuracy", "higher"]}))
+    assert [name for name in plain["budgets"] if "drop" in name] == ["compressed.accuracy_drop"]
+    same = base({"digits": plain}, "digits", "b", plain["subject"])
+    other = base({"digits": plain}, "digits", "b", {**plain["subject"], "evaluation": ["net:test", "top5", "higher"]})
+    assert same is not None
+    assert other is not None
+    assert (same.value("compressed.accuracy_drop"), other.value("compressed.accuracy_drop")) == (1.388, None)
+    assert other.value("model.macs") == same.value("model.macs")
+    assert other.changed == ("the evaluation",)
+    config = gate({"compressed": {"accuracy_drop": {"max_increase": "1 pp"}}}, evaluation={"data": "net:test"})
+    measured = Measurements((), Size(1, 1, 1), scores=Scored(0.99, 0.98))
+    finding = judged(config, measured, Context(other, TODAY))
+    assert finding.outcome == "not judged"
+    assert finding.sentence.startswith("The evaluation is another one than in the baseline of 2026-11-12. ")
+
+
 def test_the_first_run_judges_what_is_absolute_and_says_how_to_go_on() -> None:
     first = Context(None, TODAY)
     hint = "There is no baseline yet. Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."

@@ -206,6 +206,17 @@ def test_a_record_written_before_a_key_was_there_is_read():
     assert from_dict(data) == records.broken()
 
 
+@pytest.mark.parametrize(("metric", "share"), [("accuracy", True), ("top5", True), ("net:loss", False)])
+def test_scores_of_older_records_are_of_a_higher_is_better_and_shares_by_their_name(metric, share):
+    data = to_dict(records.broken())
+    data["scores"]["metric"] = metric
+    for key in ("direction", "unit", "chance"):
+        del data["scores"][key]
+    scores = from_dict(data).scores
+    assert (scores.share, scores.lower, scores.chance) == (share, False, "")
+    assert scores.measure().fall == pytest.approx(scores.drop)
+
+
 @pytest.mark.parametrize("content", ["", "{", "NaN", '"x"', "[" * 100_000, '{"schema": "pfa_gate.record/1", '])
 def test_what_is_not_json_is_refused(content):
     with pytest.raises(ArtifactError):

@@ -17,10 +17,11 @@ from goldens import golden
 
 from pfa_gate import keep_energy, keep_kl
 from pfa_gate.covariance import Moments
-from pfa_gate.record import Correlations, Record
+from pfa_gate.record import Correlations, Record, RecoveryStep, Scores
 from pfa_gate.report.cuts import energy_cut, kl_cut
 from pfa_gate.report.html import render
 from pfa_gate.report.html.heat import picture
+from pfa_gate.report.html.sizes import steps
 from pfa_gate.spectrum import spectrum as spectrum_of
 
 EXAMPLES = {"kept": records.kept, "not_judged": records.not_judged, "changed": changed}
@@ -201,6 +202,18 @@ def test_tables_have_captions_heads_and_scopes(example):
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
     assert set(page.attributes("aria-labelledby")) <= set(ids)
+
+
+def test_what_a_step_wins_back_is_a_rise_also_where_less_is_better():
+    course = (RecoveryStep("cut", 2.2, 0.0), RecoveryStep("compensate", 0.9, 1.0), RecoveryStep("finetune", 1.0, 1.0))
+    kept = records.kept()
+    part = dataclasses.replace(kept.compressed, recovery=course)
+    scores = Scores("net.py:loss", 0.1, 1.0, 0.9, direction="lower", unit="plain")
+    kinds = [step.kind for step in steps(dataclasses.replace(kept, compressed=part, scores=scores))]
+    assert kinds == ["whole", "fall", "rise", "fall"]
+    scores = dataclasses.replace(scores, direction="higher")
+    kinds = [step.kind for step in steps(dataclasses.replace(kept, compressed=part, scores=scores))]
+    assert kinds == ["whole", "rise", "fall", "rise"]
 
 
 def test_the_verdict_comes_first():

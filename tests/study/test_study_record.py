@@ -8,6 +8,8 @@ import studies
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.study import dumps_study, loads_study
+from pfa_gate.report.study import markdown, terminal
+from pfa_gate.study.rows import rows_of
 
 
 def test_there_and_back_again():
@@ -15,6 +17,34 @@ def test_there_and_back_again():
     assert loads_study(dumps_study(study)) == study
     assert dumps_study(loads_study(dumps_study(study))) == dumps_study(study)
     assert list(json.loads(dumps_study(study)))[:2] == ["schema", "gate"]
+
+
+def test_a_study_of_an_older_version_is_read_and_higher_was_better():
+    data = json.loads(dumps_study(studies.study()))
+    del data["direction"], data["unit"]
+    study = loads_study(json.dumps(data))
+    assert study == studies.study()
+    assert study.share
+
+
+def test_rows_of_a_metric_of_which_less_is_better_begin_with_the_least():
+    losses = (0.4, 0.9, 0.2)
+    drawn = [studies.trial("kl", "random", loss, draw=place) for place, loss in enumerate(losses)]
+    done = [studies.trial("kl", "pfa", 0.3), studies.trial("kl", "uniform", 0.6), *drawn]
+    rows = rows_of(done, studies.SAMPLES, lower=True)
+    assert [(row.kind, row.accuracy) for row in rows] == [
+        ("random best", 0.2),
+        ("pfa", 0.3),
+        ("random mean", pytest.approx(0.5)),
+        ("uniform", 0.6),
+    ]
+    higher = rows_of(done, studies.SAMPLES)
+    assert [row.kind for row in higher] == ["random best", "uniform", "random mean", "pfa"]
+    assert higher[0].accuracy == 0.9
+    study = studies.study(trials=done, rows=rows, metric="net.py:loss", direction="lower", unit="plain")
+    for text in (markdown(study), terminal(study, width=80, colour=False, unicode=True)):
+        assert "Of loss lower is better." in text
+        assert "20.00%" not in text
 
 
 def changed(**keys) -> str:
