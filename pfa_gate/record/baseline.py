@@ -186,10 +186,10 @@ def _layer(name: str, plain: Mapping[str, Any]) -> BaseLayer:
 
 def _number(value: object, name: str) -> float:
     """A value that a limit may refer to: finite, and no truth value."""
-    fits = type(value) in (int, float) and abs(value) <= LARGEST_WHOLE  # type: ignore[operator]
-    if not fits:  # NaN compares as false
+    # A truth value is an int in Python; NaN compares as false.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_WHOLE:
         raise ValueError(f"{name}, which is {_brief(value)}")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def _text(value: object, name: str) -> str:

@@ -226,7 +226,8 @@ def test_every_line_of_arguments_reaches_pytest(runner: Callable[..., Runner], l
     folder = one.outputs["use"]["folder"]
     assert one.outputs["gate"] == {"status": "3", "reports": f"{folder}/reports"}
     assert (one.folder / "pip.log").read_text().splitlines() == [
-        "-m", "pytest", "--pfa", f"--pfa-output={folder}/reports", f"--junitxml={folder}/junit.xml",
+        "-m", "pytest", "--pfa", f"--override-ini=cache_dir={folder}/cache",
+        f"--pfa-output={folder}/reports", f"--junitxml={folder}/junit.xml",
         "--pfa-baseline=none", "a.yaml", "b.yaml",
     ]  # fmt: skip
 
