@@ -202,8 +202,19 @@ def test_errors_carry_the_place_of_the_data() -> None:
 
 @pytest.mark.parametrize("value", [0.25, 1, np.float32(0.25), torch.tensor(0.25), torch.tensor([0.25])])
 def test_an_own_metric_gives_any_number(value: Any) -> None:
-    found = score(nn.Identity(), labelled(X, Y), lambda _model, _batches: value)
-    assert found == Score(float(value), None, 4)
+    found = score(nn.Identity(), labelled(X, Y), used(value))
+    assert (found.value, found.outcomes, found.samples) == (float(value), None, 4)
+
+
+def used(value: Any) -> Any:
+    """A metric that calls the model on all data, and gives this."""
+
+    def metric(model: nn.Module, batches: Batches) -> Any:
+        for batch in batches:
+            model(*batch.args)
+        return value
+
+    return metric
 
 
 def own(model: nn.Module, batches: Batches) -> float:
@@ -325,6 +336,6 @@ def test_a_pass_over_other_samples_is_refused(change: Callable[[Tensor, int], Te
     passes = count()
     batches = Batches("net:test", lambda: iter([batch_of((change(torch.eye(4), next(passes)), Y))]))
     first, second = (score(nn.Identity(), batches, "accuracy") for _ in range(2))
-    with pytest.raises(DataError, match="gave other samples, or another order, for the compressed model"):
+    with pytest.raises(DataError, match="gave other samples, labels or another order for the compressed model"):
         drop_interval(first, second)
     assert drop_interval(first, first) is not None

@@ -47,7 +47,7 @@ def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
         )
     if full.data != compressed.data:
         raise DataError(
-            "The evaluation gave other samples, or another order, for the compressed model than for the full one.",
+            "The evaluation gave other samples, labels or another order for the compressed model than for the full.",
             remedy="Give the same data in the same order every time it is read; a generator of your own goes on.",
         )
     if full.outcomes is not None and compressed.outcomes is not None:

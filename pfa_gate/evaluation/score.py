@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.evaluation.parts import FEWEST_SAMPLES, parts_of
+from pfa_gate.evaluation.passes import calls_of, content, require_samples, watched
 from pfa_gate.loading import Batch, Batches, Fingerprint, Metric, forward
 from pfa_gate.loading.batch import contract
 from pfa_gate.loading.blame import raised
@@ -30,10 +31,10 @@ class Score:
         value: of the metric; for accuracy and top5 the share of hits, in [0, 1].
         outcomes: f64 [N], 1 for a hit and 0 for a miss, in the order of the data; None for the user's
             own metric.
-        samples: N.
+        samples: N, as many as were read.
         parts: f64 [parts], what the user's own metric gives on equal parts of the data; None where it was not asked.
         whole: why there are no parts.
-        data: fingerprint of the inputs, in their order; empty for the user's own metric.
+        data: fingerprint of the inputs and labels that were read, in their order.
         labels: int64 [N], the class of each sample, in the order of the data; None for the user's own metric.
     """
 
@@ -83,9 +84,8 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
         array([1., 1., 0.])
     """
     if callable(metric):
-        there = batches.on(where(model))
-        found = Score(_own_value(model, there, metric), None, batches.samples)
-        return _with_parts(found, model, there, metric) if in_parts else found
+        found = _own_score(model, batches, metric)
+        return _with_parts(found, model, batches, metric) if in_parts else found
     return score_of(outcomes(model, batches, metric))
 
 
@@ -105,12 +105,13 @@ def outcomes(
         metric: `accuracy` or `top5`.
         mine: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
     """
-    seen, start = Fingerprint(), 0
+    seen, start = Fingerprint(labels=True), 0
 
     def read() -> Iterator[Batch]:
         for batch in batches:
             seen.update(batch)
             yield batch
+        require_samples(seen.samples, batches)
 
     hits: list[npt.NDArray[np.float64]] = []
     labels: list[npt.NDArray[np.int64]] = []
@@ -130,15 +131,38 @@ def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callab
     if found.samples < FEWEST_SAMPLES:
         return replace(found, whole=f"the evaluation has {found.samples} samples; {FEWEST_SAMPLES} are needed")
     try:
-        values = [_own_value(model, part, metric) for part in parts_of(batches)]
+        values = [_own_score(model, part, metric).value for part in parts_of(batches)]
     except PFAGateError as error:
         # It gave a value on all of the data, so this is no mistake: AUC needs both classes in each part.
         return replace(found, whole=f"on a part of the evaluation alone it fails: {error.fact}")
     return replace(found, parts=np.array(values, dtype=np.float64))
 
 
+def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+    """What the user's own metric gives, if it read the data and called the model for it."""
+    there, passes = watched(batches)
+    with calls_of(model) as called:
+        try:
+            value = _own_value(model, there.on(where(model)), metric)
+        except MetricError:
+            if any(each.complete for each in passes):
+                content(passes, _name(metric), batches)  # what it read may be the reason
+            raise
+    samples, data = content(passes, _name(metric), batches)
+    if not called:
+        raise MetricError(
+            f"The metric '{_name(metric)}' gave {value:g} without a call of the model.",
+            remedy="Let it call model(*batch.args, **batch.kwargs) each time it is asked, and remember no value.",
+        )
+    return Score(value, None, samples, data=data)
+
+
+def _name(metric: Callable[..., Any]) -> str:
+    return str(getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__))
+
+
 def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> float:
-    name = str(getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__))
+    name = _name(metric)
     try:
         with torch.no_grad():
             value = metric(model, batches)

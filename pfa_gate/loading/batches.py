@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.loading.batch import Batch, joined
@@ -140,17 +143,33 @@ def reading(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
 
 
 class Fingerprint:
-    """What tells one pass from another: a digest of each input, in which the borders between batches leave no trace."""
+    """What tells one pass from another: a digest of each input, in which the borders between batches leave no trace.
 
-    def __init__(self) -> None:
+    Args:
+        labels: whether labels count too.
+
+    Example:
+        >>> from pfa_gate.loading.batch import batch_of
+        >>> ones, others = Fingerprint(labels=True), Fingerprint(labels=True)
+        >>> ones.update(batch_of((torch.zeros(2, 3), [0, 1])))
+        >>> others.update(batch_of((torch.zeros(2, 3), [1, 1])))
+        >>> ones.hexdigest() == others.hexdigest()
+        False
+    """
+
+    def __init__(self, *, labels: bool = False) -> None:
         self.samples = 0
-        self._inputs: dict[int, _Input] = {}
+        self._labels = labels
+        self._inputs: dict[int | str, _Input] = {}
 
     def update(self, batch: Batch) -> None:
         """Take in the next batch of a pass."""
         self.samples += batch.size
         for position, tensor in enumerate(batch.tensors()):
             self._inputs.setdefault(position, _Input()).update(tensor)
+        for position, leaf in enumerate(tree_leaves(batch.labels) if self._labels else ()):
+            place = f"label {position if isinstance(leaf, Tensor) else ''}"
+            self._inputs.setdefault(place, _Input()).take(leaf)
 
     def hexdigest(self) -> str:
         """Give the fingerprint of all batches so far."""
@@ -170,6 +189,19 @@ class _Input:
             self._kind = kind
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         self._digest.update(flat.view(torch.uint8).numpy().data)
+
+    def take(self, label: Any) -> None:
+        """A label may be anything; of what has no text of its own, only the type counts."""
+        if isinstance(label, Tensor):
+            self.update(label)
+            return
+        if isinstance(label, np.ndarray):
+            for each in label.ravel().tolist():
+                self.take(each)
+            return
+        value = label.item() if isinstance(label, np.generic) else label
+        told = repr(value) if isinstance(value, str | bytes | int | float | complex | None) else ""
+        self._digest.update(f"{type(label).__name__} {told}\n".encode())
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()

@@ -60,7 +60,7 @@ def test():
 
 
 def fingers(model, batches):
-    return 5.0
+    return 5.0 + 0.0 * float(sum(model(*batch.args).sum() for batch in batches))
 """
 CONFIG = """
 version: 1
