@@ -304,7 +304,10 @@ def test_a_waiver_that_has_ended_breaks_the_gate() -> None:
 def test_a_waiver_that_is_not_needed_is_said() -> None:
     finding = allowed([waiver("stem", "2027-01-31")], stem=0.5)
     assert finding.outcome == "kept"
-    assert "is not needed" in finding.notes[0]
+    assert [each.waived for each in finding.details] == [""]
+    assert finding.notes == (
+        "The waiver of stem until 2027-01-31 is not needed: nothing it covers is above its limit.",
+    )
 
 
 def test_a_waiver_of_nothing_is_an_error() -> None:

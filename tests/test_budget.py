@@ -307,6 +307,12 @@ def test_a_drop_of_exactly_the_limit_is_kept_in_spite_of_rounding():
     assert (finding.outcome, finding.observed) == ("kept", "0.01")
 
 
+def test_a_value_at_its_limit_is_not_within_noise_where_there_is_none():
+    found = judged({"layers": [{"match": "*", "inactive": 2, "kl": 0.5}]}, layer("a", inactive=2, kl_ratio=0.5))
+    for name in ("layers.inactive", "layers.kl"):
+        assert (found[name].outcome, found[name].details[0].within_noise, found[name].notes) == ("kept", False, ())
+
+
 @pytest.mark.parametrize("percent", [57, 90, 100, 110])
 def test_a_latency_of_exactly_the_limit_is_kept_in_spite_of_rounding(percent):
     """Neither 100 x 0.57 nor 100 x 1.1 is a whole number."""

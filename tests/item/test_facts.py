@@ -123,6 +123,7 @@ WATCH = "    watch: [more.csv]\n"
 TUNED = '    recovery: [{finetune: "data.py:tune"}]\n    probe'
 OPEN = {
     "nothing": ("", "", ""),
+    "no evaluation": ("    evaluation: {data: TEST.NPZ, metric: accuracy}\n", "", ""),
     "no checkpoint": (
         ", checkpoint: w.safetensors", "", f"model has no checkpoint, so its weights come from code; {NAMED}"
     ),
