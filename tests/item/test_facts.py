@@ -23,7 +23,7 @@ CONFIG = f"version: 1\ngates:\n  digits:\n{GATE}  others:\n{GATE}"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path.parent)  # what the config names is meant from its own folder
     for name in ("net.py", "data.py", "w.safetensors", "probe.npy", "TEST.NPZ", "more.csv"):
         (tmp_path / name).write_text("")
     (tmp_path / "pfa.yaml").write_text(CONFIG)
@@ -120,6 +120,7 @@ def test_a_watched_file_may_lie_anywhere(project: Path, tmp_path_factory: pytest
 
 NAMED = "name the files it reads under watch"
 WATCH = "    watch: [more.csv]\n"
+AUGMENTED = '    recovery: [{distill: {steps: 9, augment: "nowhere:flip"}}]\n    probe'
 TUNED = '    recovery: [{finetune: "data.py:tune"}]\n    probe'
 OPEN = {
     "nothing": ("", "", ""),
@@ -134,6 +135,15 @@ OPEN = {
 ALWAYS_OPEN = {
     "latency": ("model: {parameters", "compressed: {latency: 100%}, model: {parameters", "latency is of the moment"),
     "a factory that is not there": ("net:build", "nowhere:build", "nowhere:build comes from another package"),
+    "a probe that is not there": ("probe.npy", '"nowhere:probe"', "nowhere:probe comes from another package"),
+    "an evaluation that is not there": ("TEST.NPZ", '"nowhere:test"', "nowhere:test comes from another package"),
+    "a metric that is not there": ("accuracy}", '"nowhere:f1"}', "nowhere:f1 comes from another package"),
+    "a step that is not there": (
+        "    probe",
+        TUNED.replace("data.py", "nowhere"),
+        "nowhere:tune comes from another package",
+    ),
+    "an augmentation that is not there": ("    probe", AUGMENTED, "nowhere:flip comes from another package"),
 }
 
 
