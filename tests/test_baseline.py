@@ -197,6 +197,46 @@ def test_another_kind_of_model_is_not_compared() -> None:
     assert of_layers(0.7, other, stem=0.4).outcome == "kept"
 
 
+def test_a_run_that_updates_may_replace_the_baseline_of_another_kind_of_model() -> None:
+    other = dataclasses.replace(against(stem=0.4).base, refusal="model.factory was a then and is b now")
+    updating = Context(other, TODAY, updating=True)
+    assert of_layers({"max": 0.7, "max_increase": 0.05}, updating, stem=0.6).outcome == "kept"
+    assert of_layers({"max": 0.7, "max_increase": 0.05}, updating, stem=0.8).outcome == "broken"
+
+
+@pytest.mark.parametrize("limit", [{"max_increase": 0.05}, {"max": 0.7, "max_increase": 0.05}, {"ratchet": True}])
+@pytest.mark.parametrize("context", [against(stem=0.4), Context(None, TODAY)], ids=["against", "first"])
+def test_a_run_that_updates_does_not_keep_what_was_not_measured(limit: Any, context: Context) -> None:
+    finding = of_layers(limit, dataclasses.replace(context, updating=True), stem=float("nan"))
+    assert (finding.outcome, finding.details[0].observed) == ("not judged", None)
+
+
+def test_a_budget_that_is_new_since_the_baseline_needs_a_limit_of_its_own() -> None:
+    context = Context(Base("b", "2026-11-12", values={"model.bytes": 416}), TODAY)
+    finding = judged(gate({"model": {"macs": {"ratchet": True}}}), Measurements((), full=Size(1, 1, 1)), context)
+    assert finding.outcome == "not judged"
+    assert finding.sentence == (
+        "This budget is new since the baseline of 2026-11-12. "
+        "Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."
+    )
+
+
+def test_a_layer_is_known_again_by_the_measurements_that_both_have() -> None:
+    """Widths do not agree in order here, so measurements alone tell."""
+    values = {"a": {"kl": 0.4}, "b": {"kl": 0.5, "peak_correlation": 0.9}, "c": {}}
+    before = Base("b", "2026-11-12", layers={name: BaseLayer("Conv2d", 8, each) for name, each in values.items()})
+    today = [
+        LayerMeasure("x", 8, kl_ratio=0.5, peak_correlation=0.9),
+        LayerMeasure("y", 8, kl_ratio=0.4000015, peak_correlation=0.7),
+        LayerMeasure("z", 16, kl_ratio=0.4),
+        LayerMeasure("w", 8, kl_ratio=0.5, peak_correlation=0.8),
+        LayerMeasure("v", 8),
+    ]
+    found = before.matched(today)
+    assert found.renamed == {"x": "b", "y": "a"}
+    assert (found.gone(today), found.new(today)) == (("c",), ("z", "w", "v"))
+
+
 def test_new_gone_and_renamed_layers() -> None:
     context = against(conv1=0.4, conv2=0.3, head=0.2)
     assert context.base is not None
