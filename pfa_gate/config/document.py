@@ -24,7 +24,7 @@ class Document:
     path: Path
     gates: dict[str, GateConfig]
     reading: Reading
-    content: bytes = b""
+    content: bytes
 
     def place(self, *keys: str | int) -> Place:
         """Place of a path, or of its nearest ancestor that exists.

@@ -39,7 +39,7 @@ def test_a_broken_budget_stays_broken(project: pytest.Pytester, pfa: Pfa) -> Non
     assert len(runs(project)) == 1
 
 
-@pytest.mark.parametrize("name", ["net.py", "w.safetensors", "probe.npy", "pfa.yaml"])
+@pytest.mark.parametrize("name", ["net.py", "w.safetensors"])
 def test_a_change_is_measured(project: pytest.Pytester, pfa: Pfa, name: str) -> None:
     files(project)
     pfa()
@@ -111,8 +111,6 @@ def test_reports_that_are_gone_are_written_from_the_cache(project: pytest.Pytest
 def test_a_model_that_is_gone_is_measured_again_and_told(project: pytest.Pytester, pfa: Pfa) -> None:
     files(project, "{model: true}")
     pfa().assert_outcomes(passed=3)
-    pfa().assert_outcomes(passed=3)
-    assert len(runs(project)) == 1
     (project.path / ".pfa" / "digits" / "weights.safetensors").unlink()
     fact = "nothing that it depends on has changed, but .pfa/digits/weights.safetensors is gone."
     pfa().stdout.fnmatch_lines([f"digits: measured again: {fact}"])
@@ -151,12 +149,11 @@ def test_data_from_code_is_measured_in_each_run(project: pytest.Pytester, pfa: P
     result.stdout.fnmatch_lines(["digits: the next run measures again: model has no checkpoint, *under watch."])
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"record": {}}', "stale"])
-def test_a_corrupt_cache_is_measured_again(project: pytest.Pytester, pfa: Pfa, damage: str) -> None:
+def test_a_forged_verdict_is_measured_again(project: pytest.Pytester, pfa: Pfa) -> None:
     files(project, "{broken: [layers.kl]}")
     pfa()
     (entry,) = stored(project)
-    entry.write_text(entry.read_text().replace('"broken"', '"kept"') if damage == "stale" else damage)
+    entry.write_text(entry.read_text().replace('"broken"', '"kept"'))
     assert pfa().ret == 1
     assert len(runs(project)) == 2
 
