@@ -267,6 +267,67 @@ def test_the_oldest_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sum(path.stat().st_size for path in tmp_path.glob("*.json")) <= 300
 
 
+def stored(folder: Path, names: str) -> list[str]:
+    """Keep a verdict under each letter, each a second younger than the one before; give their digests."""
+    digests = [letter * 64 for letter in names]
+    for age, digest in enumerate(digests):
+        keep(folder, digest, record(), CODE)
+        (path,) = folder.glob(f"{digest[:32]}-*.json")
+        os.utime(path, (age, age))
+    return digests
+
+
+def test_what_was_served_lately_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_MOST_FILES", 3)
+    old, middle, young = stored(tmp_path, "abc")
+    assert fetched(tmp_path, old) is not None
+    keep(tmp_path, DIGEST, record(), CODE)
+    assert [fetched(tmp_path, each) is not None for each in (old, middle, young, DIGEST)] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("share", "left"), [(4.0, "abcd"), (3.99, "bcd"), (2.5, "cd")])
+def test_no_more_gives_way_than_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, left: str) -> None:
+    digests = stored(tmp_path, "abcd")
+    size = next(tmp_path.glob("*.json")).stat().st_size
+    monkeypatch.setattr(store, "_MOST_BYTES", share * size)
+    store._bound(tmp_path)
+    assert "".join(digest[0] for digest in digests if fetched(tmp_path, digest)) == left
+
+
+def test_what_another_machine_left_unfinished_goes_after_a_day(tmp_path: Path) -> None:
+    unfinished = [tmp_path / f".{DIGEST[:32]}.json-00000000-1-{name}" for name in ("lastweek", "just_now")]
+    for path in unfinished:
+        path.write_text("{")
+    os.utime(unfinished[0], (1, 1))
+    keep(tmp_path, DIGEST, record(), CODE)
+    assert [path.exists() for path in unfinished] == [False, True]
+
+
+def test_code_is_looked_at_before_and_after_the_measuring_and_not_where_it_is_served(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Telling(Known):
+        def begin(self) -> None:
+            order.append("begin")
+
+        def end(self) -> tuple[dict[str, Any], str]:
+            order.append("end")
+            return super().end()
+
+    def look() -> Inputs:
+        order.append("look")
+        return Inputs(DIGEST)
+
+    def measured() -> dict[str, Any]:
+        order.append("measure")
+        return record()
+
+    for wanted in (["look", "begin", "measure", "end", "look"], ["look"]):
+        across_runs(tmp_path, look, Telling(), measured)
+        assert order == wanted
+        order.clear()
+
+
 def test_a_full_disk_costs_a_warning_and_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
