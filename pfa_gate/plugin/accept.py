@@ -13,6 +13,7 @@ import pytest
 
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
+from pfa_gate.config.repository import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.item import Plan, results
@@ -46,7 +47,9 @@ class Accept:
                 for told in _accepted(config, session.config.rootpath, self.plan):
                     self._tell(session, told)
             except (PFAGateError, OSError) as error:
-                self._tell(session, Told(f"ERROR: {NAME} was not written: {error}", refused=True))
+                self._tell(
+                    session, Told(f"ERROR: {from_root(config.parent / NAME)} was not written: {error}", refused=True)
+                )
 
     def _tell(self, session: pytest.Session, told: "Told") -> None:
         self.sentences.append(told.sentence)
@@ -94,7 +97,7 @@ def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[Told]:
             gates[name] = dict(kept)
     if written:
         _write(config.parent / NAME, gates)
-        yield Told(f"{NAME}: written with {plural(written, 'gate')}; commit it.")
+        yield Told(f"{from_root(config.parent / NAME)}: written with {plural(written, 'gate')}; commit it.")
 
 
 def _old(document: Document) -> Old:
@@ -116,7 +119,7 @@ def _fresh(
     folder: Path,
 ) -> tuple[dict[str, Any] | None, Told | None]:
     """The new entry of a gate; or None, and why it is left as it was."""
-    left = f"{NAME}: gate '{gate.name}' is left as it was"
+    left = f"{from_root(folder / NAME)}: gate '{gate.name}' is left as it was"
     why = "it could not be measured" if record is None else _unjudged(record)
     if record is None or why:
         return None, Told(f"{left}: {why}.")
