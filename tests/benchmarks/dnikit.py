@@ -1,9 +1,10 @@
 """Covariance, spectrum, recipe and selection beside DNIKit 2.0.0's PFA: `python tests/benchmarks/dnikit.py --help`.
 
-DNIKit is installed from PyPI into a throw-away environment, with NumPy and SciPy of the versions here. Both sides read
-the same float32 responses, each in batches of its own default size (32 and 128) unless --batch gives both the same,
-and take turns in processes of their own with one thread; seconds are of CPU. Ours gives standard errors, which DNIKit
-has not: they are timed apart.
+DNIKit is installed from PyPI into a throw-away environment, with NumPy and SciPy of the versions here, unless --theirs
+names the Python of one. Both sides read the same responses in batches of the same sizes and in the same dtypes, and
+take turns in processes of their own with one thread; seconds are of CPU. The ratio of the best sizes of each side is
+what is wanted. Of float32 responses DNIKit multiplies each batch in float32 and sums in float64; pfa_gate does both in
+float64, whatever it is given. A gate takes standard errors too, which DNIKit has not: they are told apart.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +27,14 @@ from surroundings import CONSOLE, Finding, described, keep
 
 WANTED = {64: 1.5, 128: 1.5, 256: 1.5, 512: 1.5, 1024: 3.0, 2048: 8.0}
 SAMPLES = 20_000
-DEFAULTS = {"ours": 128, "theirs": 32}
+PLAIN = ("covariance", "spectrum", "recipe", "selection")
+COLUMNS = {
+    "theirs": ("theirs", PLAIN),
+    "ours": ("ours", PLAIN),
+    "with errors": ("ours", ("covariance", "errors", "recipe", "selection")),
+}
+Case = tuple[str, int]  # dtype, batch
+Runs = list[dict[str, dict[Case, dict[str, Any]]]]  # in each turn, side -> case -> seconds of each stage
 
 OURS = """
 from pfa_gate.covariance import Shards, merge_all
@@ -57,14 +66,13 @@ def producer(rows):
     return lambda size: (Batch({"layer": rows[start : start + size]}) for start in range(0, len(rows), size))
 
 def selection(found):
-    keep = PFA.Strategy.KL()(found)["layer"].recommended_output_count
-    PFA.UnitSelectionStrategy.L1Max()(covariances=found["layer"], num_units_to_keep=keep)
-    return keep
+    PFA.UnitSelectionStrategy.L1Max()(covariances=found[1], num_units_to_keep=found[0])
+    return found[0]
 
 stages = {
     "covariance": lambda rows: _prepare_covariances(BATCH, producer(rows)),
     "spectrum": lambda held: {name: each._get_result() for name, each in held.items()},
-    "recipe": lambda found: (PFA.Strategy.KL()(found), found)[1],
+    "recipe": lambda found: (PFA.Strategy.KL()(found)["layer"].recommended_output_count, found["layer"]),
     "selection": selection,
 }
 """
@@ -82,31 +90,36 @@ def run(value):
         taken[name] = time.process_time() - start
     return taken | {"keep": value}
 
-rows = np.load(sys.argv[1])
-run(rows[:200, :32])
+given, found = np.load(sys.argv[1]), []
+for dtype, batch in json.loads(sys.argv[2]):
+    rows, BATCH = given.astype(dtype), batch
+    run(rows[:200, :32])
+    found.append(run(rows))
 kernels = sorted({pool["architecture"] for pool in threadpool_info() if "architecture" in pool})
-print(json.dumps(run(rows) | {"kernels": kernels}))
+print(json.dumps({"runs": found, "kernels": kernels}))
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--filters", type=int, nargs="+", default=[*WANTED, 4096], help="4,096 is ours alone")
+    sizes = [64, 128, 256, 512, 1024]
+    parser.add_argument("--filters", type=int, nargs="+", default=sizes, help="2,048 takes long; 4,096 is ours alone")
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--batch", type=int, help="of both sides")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 1024])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "float64"])
+    parser.add_argument("--theirs", type=Path, help="a Python that has DNIKit")
     arguments = parser.parse_args()
-    batches = {side: arguments.batch or default for side, default in DEFAULTS.items()}
     CONSOLE.print(described())
-    drawn = Table(title=f"Median seconds of CPU of {arguments.times}, {SAMPLES:,} responses")
-    for head in ("C", "side", "covariance", "spectrum", "recipe", "selection", "total", "ratio", "wanted"):
+    drawn = Table(title=f"Median seconds of CPU of {arguments.times}, {SAMPLES:,} responses, one thread")
+    for head in ("C", "dtype", "batch", "keep", "theirs", "ours", "theirs / ours", "with errors", "theirs / ours"):
         drawn.add_column(head, justify="right")
-    findings = []
+    findings, cases = list[Finding](), list(product(arguments.dtypes, arguments.batches))
     with tempfile.TemporaryDirectory() as place:
-        python = theirs_installed(Path(place) / "dnikit")
+        python = arguments.theirs or theirs_installed(Path(place) / "dnikit")
         for filters in arguments.filters:
             file = Path(place) / "rows.npy"
             np.save(file, responses(filters))
-            found = [measured(python if filters in WANTED else None, file, batches) for _ in range(arguments.times)]
+            found = [measured(python if filters in WANTED else None, file, cases) for _ in range(arguments.times)]
             findings += told(drawn, filters, found)
     CONSOLE.print(drawn)
     keep("dnikit", findings)
@@ -128,51 +141,57 @@ def responses(filters: int) -> np.ndarray:
     return mixed @ draw.standard_normal((filters, filters), np.float32)
 
 
-def measured(python: Path | None, file: Path, batches: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """One run of each side, in turn."""
+def measured(python: Path | None, file: Path, cases: list[Case]) -> dict[str, dict[Case, dict[str, Any]]]:
+    """One run of each side over all cases, in turn."""
     sides = {"ours": (sys.executable, OURS)} | ({"theirs": (python, THEIRS)} if python else {})
-    return {
-        side: timed(command, f"BATCH = {batches[side]}\n{code}{TIMED}", file) for side, (command, code) in sides.items()
-    }
+    return {side: timed(command, code + TIMED, file, cases) for side, (command, code) in sides.items()}
 
 
-def timed(python: Path | str, code: str, file: Path) -> dict[str, Any]:
+def timed(python: Path | str, code: str, file: Path, cases: list[Case]) -> dict[Case, dict[str, Any]]:
     unset = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"}  # each side's BLAS chooses for itself
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     # Python looks into the current folder first, where this file is called dnikit too.
-    done = subprocess.run(
-        [python, "-c", code, file], cwd=file.parent, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
+    command = [str(python), "-c", code, str(file), json.dumps(cases)]
+    done = subprocess.run(command, cwd=file.parent, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    print(file.stat().st_size // SAMPLES // 4, python, found["kernels"], flush=True)
+    return dict(zip(cases, found["runs"], strict=True))
 
 
-def told(drawn: Table, filters: int, found: list[dict[str, dict[str, Any]]]) -> list[Finding]:
-    plain = ("covariance", "spectrum", "recipe", "selection")
-    sums = {side: [total(each[side], plain) for each in found] for side in found[0]}
-    for side, runs in sums.items():
-        cells = (f"{median(total(each[side], [stage]) for each in found):.4f}" for stage in plain)
-        name = f"{side}, keeps {found[0][side]['keep']}, {'/'.join(found[0][side]['kernels'])}"
-        drawn.add_row(f"{filters:,}", name, *cells, f"{median(runs):.4f}")
-    with_errors = [total(each["ours"], ("covariance", "errors", "recipe", "selection")) for each in found]
-    row = Finding(f"numerics, C = {filters:,}", "seconds with standard errors", median(with_errors))
-    if "theirs" not in sums:
-        return [row]
-    ratio = median(one / other for one, other in zip(sums["theirs"], sums["ours"], strict=True))
-    whole = median(one / other for one, other in zip(sums["theirs"], with_errors, strict=True))
-    wanted = f">= {WANTED[filters]}"
-    drawn.add_row("", "theirs / ours", *[""] * 5, f"{ratio:.2f}", wanted)
-    drawn.add_row("", "with standard errors", *[""] * 4, f"{median(with_errors):.4f}", f"{whole:.2f}", "")
+def told(drawn: Table, filters: int, found: Runs) -> list[Finding]:
+    """Rows of the table, one for each case and one for the best sizes of each side, and what is to be kept of them."""
+    seconds = {name: medians(found, side, stages) for name, (side, stages) in COLUMNS.items() if side in found[0]}
+    for dtype, batch in seconds["ours"]:
+        counts = sorted({each[dtype, batch]["keep"] for each in found[0].values()})
+        here = {name: each[dtype, batch] for name, each in seconds.items()}
+        drawn.add_row(f"{filters:,}", dtype, f"{batch:,}", " or ".join(map(str, counts)), *cells(here))
+    findings = []
+    for dtype in dict.fromkeys(dtype for dtype, _ in seconds["ours"]):
+        best = {name: min(each[case] for case in each if case[0] == dtype) for name, each in seconds.items()}
+        drawn.add_row("", dtype, "best", "", *cells(best))
+        work = f"C = {filters:,}, {dtype}, best batches"
+        findings.append(Finding(f"numerics, {work}", "seconds with standard errors", best["with errors"]))
+        if "theirs" in best:
+            wanted = f">= {WANTED[filters]}"
+            findings += [
+                Finding(f"DNIKit, {work}", "theirs / ours", best["theirs"] / best["ours"], wanted),
+                Finding(f"DNIKit, {work}", "with standard errors", best["theirs"] / best["with errors"]),
+            ]
     drawn.add_section()
-    return [
-        Finding(f"DNIKit, C = {filters:,}", "total, theirs / ours", ratio, wanted),
-        Finding(f"DNIKit, C = {filters:,}", "the same, ours with standard errors", whole),
-    ]
+    return findings
 
 
-def total(side: dict[str, Any], stages: Iterable[str]) -> float:
-    return sum(float(side[stage]) for stage in stages)
+def medians(found: Runs, side: str, stages: Iterable[str]) -> dict[Case, float]:
+    return {case: median(sum(each[side][case][stage] for stage in stages) for each in found) for case in found[0][side]}
+
+
+def cells(seconds: Mapping[str, float]) -> list[str]:
+    theirs = seconds.get("theirs")
+    told = ["" if theirs is None else f"{theirs:.4f}"]
+    for name in ("ours", "with errors"):
+        told += [f"{seconds[name]:.4f}", "" if theirs is None else f"{theirs / seconds[name]:.2f}"]
+    return told
 
 
 if __name__ == "__main__":
