@@ -23,7 +23,7 @@ _BOUNDS = """\
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*(:[\w.-]+)?")
 _ALL = "this command"
 _WORDS_OF_YAML = {"null", "true", "false"}
-_ARGUMENTS = {
+_ARGUMENTS: dict[tuple[str, ...], str] = {
     ("model", "factory"): "FACTORY",
     ("model", "arguments"): "--arguments",
     ("model", "checkpoint"): "--checkpoint",
@@ -131,9 +131,8 @@ def _no_file(source: str, file: Path) -> DataError:
 def of_arguments(document: Document) -> Iterator[None]:
     """Say of an error in the block to which argument it belongs, and not where in a file that is not there."""
     (gate,) = document.gates.values()
-    keys = [*_ARGUMENTS, *(("model", "arguments", name) for name in gate.model.arguments)]
-    words = {document.place("gates", gate.name, *each): _ARGUMENTS[each[:2]] for each in keys if _has(gate, *each)}
-    places = {str(place): word for place, word in words.items()}
+    words = _ARGUMENTS | {("model", "arguments", name): "--arguments" for name in gate.model.arguments}
+    places = {str(document.place("gates", gate.name, *keys)): words[keys] for keys in words if _has(gate, *keys)}
     file = re.escape(str(document.place()).rpartition(":")[0].rpartition(":")[0])
     try:
         yield

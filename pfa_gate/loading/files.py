@@ -97,7 +97,7 @@ def _declared(file: IO[bytes]) -> int:
     if read is None:
         return 0
     shape, _, dtype = read(file)
-    return math.prod(shape) * int(dtype.itemsize)
+    return int(math.prod(shape) * dtype.itemsize)
 
 
 def _sized(count: int) -> str:
