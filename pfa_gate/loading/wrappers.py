@@ -1,4 +1,7 @@
-"""A model without what wraps it for training or speed: the same weights under their plain names."""
+"""A model without what wraps it for training or speed: the same weights under their plain names.
+
+PYTEST_DONT_REWRITE
+"""
 
 import sys
 from collections.abc import Iterator
