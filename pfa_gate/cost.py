@@ -1,6 +1,6 @@
 """What a model costs: parameters, bytes, multiply-accumulates, and time as a ratio."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pfa_gate.coupling import Program
 from pfa_gate.errors import DataError
 from pfa_gate.loading import Batch
 from pfa_gate.loading.blame import raised
@@ -35,20 +36,22 @@ class Cost:
     macs: int
 
 
-def cost(model: nn.Module, example: Batch, unpacked: Collection[str] = ()) -> Cost:
+def cost(model: nn.Module, example: Batch, program: Program | None = None) -> Cost:
     """Count what a model costs.
 
     Args:
         model: in eval mode; not changed.
         example: at least one sample.
-        unpacked: names of integer buffers that hold weights, which the forward pass unpacks.
+        program: the model's, where it has one. A model that computes its weights in each forward pass computes them
+            once for all samples: its products of activations are counted on the program, which stores them.
 
     Example:
         >>> cost(nn.Linear(3, 5), Batch((torch.zeros(2, 3),), {}))
         Cost(parameters=20, bytes=80, macs=15)
     """
-    held = stored(model, unpacked)
-    return Cost(held.parameters, held.bytes, macs(model, example))
+    held = stored(model, program.unpacked if program else ())
+    runs = program.stored if program and program.stored is not None else model
+    return Cost(held.parameters, held.bytes, macs(runs, example))
 
 
 def macs(model: nn.Module, example: Batch) -> int:

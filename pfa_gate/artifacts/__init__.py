@@ -16,6 +16,7 @@ from pfa_gate.artifacts.folder import digest, replacing, shown
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
 from pfa_gate.artifacts.recipe import RECIPE, Plan, read_plan, recipe_text
+from pfa_gate.artifacts.recount import Recount, buffers_of
 from pfa_gate.coupling import Coupling, Program
 from pfa_gate.coupling.export import uncollected
 from pfa_gate.errors import ArtifactError, SurgeryError
@@ -47,14 +48,17 @@ def write(
         finish: adds to the record what is known only after the model's files are written: the time it took.
 
     Raises:
-        ArtifactError: the disk is full, the folder cannot be written, or a link leads out of it.
+        ArtifactError: the disk is full, the folder cannot be written, or a link leads out of it; or a file holds
+            something else than the record says.
     """
     folder = output / record.gate
     with replacing(folder) as fresh, uncollected():
         if cut is not None:
             compressed, coupling = cut
             save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
-            gaps = _write_programs(fresh, compressed, inputs)
+            recount = Recount(record.compressed, compressed.model, buffers_of(compressed.model, coupling))
+            recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
+            gaps = _write_programs(fresh, compressed, inputs, recount)
             files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
             (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
             record = replace(record, unmeasured=(*record.unmeasured, *gaps))
@@ -74,7 +78,7 @@ def _reports(record: Record) -> dict[str, str]:
     return {name: reports.text(record, name) for name in reports.KEYS}
 
 
-def _write_programs(fresh: Path, compressed: Compressed, inputs: Inputs) -> list[Unmeasured]:
+def _write_programs(fresh: Path, compressed: Compressed, inputs: Inputs, recount: Recount) -> list[Unmeasured]:
     """Write the forms that run without the user's code; give those that could not be made, and why."""
     wanted: dict[str, Callable[[Program, Path, nn.Module, Sequence[Inputs]], None]] = {PROGRAM: write_program}
     if installed():
@@ -83,6 +87,7 @@ def _write_programs(fresh: Path, compressed: Compressed, inputs: Inputs) -> list
         program = program_of(compressed.model, inputs)
     except ExportFailedError as failure:
         return [Unmeasured(name, f"not written: {failure}") for name in wanted]
+    recount.require(PROGRAM, recount.program(program.exported))
     tried = trials(program, compressed.model, inputs)
     gaps = []
     for name, writer in wanted.items():

@@ -119,7 +119,7 @@ def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[F
     found = spectra((), chosen, moments, supply)
     reason = "pfa.check does not compress"
     every = listed(layers, chosen)
-    return Findings(config, every, chosen, found, cost(model, example), None, reason), program is not None
+    return Findings(config, every, chosen, found, cost(model, example, program), None, reason), program is not None
 
 
 @contextmanager

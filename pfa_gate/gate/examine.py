@@ -1,6 +1,6 @@
 """From a loaded model to all that can be found out about it: spectra, and a smaller model where one can be proved."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pfa_gate.config import GateConfig
@@ -53,7 +53,7 @@ def probed(
 ) -> tuple[tuple[Layer, ...], Cost, Spectra]:
     """The layers that pfa.yaml chooses, what the full model costs, and the spectra, from one pass over the probe."""
     program, coupling = traced
-    layers, full = _chosen(config, subject, stages, coupling.layers, program.unpacked)
+    layers, full = _chosen(config, subject, stages, coupling.layers, program)
     with stages.stage("probing", "probe", "data"):
         moments = hands.moments(Work(config, subject, layers, traced), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
@@ -80,11 +80,11 @@ def listed(layers: Sequence[Layer], chosen: Sequence[Layer]) -> tuple[Layer, ...
 
 
 def _chosen(
-    config: GateConfig, subject: Subject, stages: Stages, layers: Sequence[Layer], unpacked: Collection[str] = ()
+    config: GateConfig, subject: Subject, stages: Stages, layers: Sequence[Layer], program: Program | None = None
 ) -> tuple[tuple[Layer, ...], Cost]:
     with stages.stage("choosing layers", "layers"):
         chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude, subject.example)
-        return chosen, cost(subject.model, subject.example, unpacked)
+        return chosen, cost(subject.model, subject.example, program)
 
 
 def _counted(config: GateConfig, subject: Subject, stages: Stages) -> Iterator[Batch]:
@@ -107,8 +107,9 @@ def _cut(work: Work, measured: Measured, stages: Stages, hands: Hands) -> Cut:
     with stages.stage("cutting and proving", "recipe"):
         inactive = measured.spectra.inactive
         coupling, smaller = cut_exactly(config, subject, measured.coupling, decision.selection.kept, inactive)
-        small = cost(smaller.model, subject.example)
     smaller, steps, last = recover(config, subject, (measured.program, smaller), stages, hands)
+    with stages.stage("counting", "budgets", "compressed"):
+        small = cost(smaller.model, subject.example)
     scores = _scores(subject, smaller, last, stages, hands)
     return Cut(coupling, decision, smaller, small, scores, _latency(config, subject, smaller, stages), steps)
 

@@ -63,14 +63,14 @@ def _is_packed_weight(tensor: Tensor) -> bool:
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     if tensor.is_meta:  # weights that are fetched when they are needed have no place in memory yet
         return (id(tensor),)
-    if is_traceable_wrapper_subclass(tensor):
-        return tuple(_place(part) for part in _parts(tensor))
+    if parts := _parts(tensor):
+        return tuple(_place(part) for part in parts)
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def _bytes(tensor: Tensor) -> int:
-    if is_traceable_wrapper_subclass(tensor):
-        return sum(_bytes(part) for part in _parts(tensor))
+    if parts := _parts(tensor):
+        return sum(_bytes(part) for part in parts)
     scales = 0
     if tensor.is_quantized and tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
         scales = sum(_bytes(part) for part in (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()))
@@ -78,6 +78,8 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _parts(tensor: Any) -> list[Tensor]:
-    """The tensors that a tensor of another class, such as a quantized one, is made of."""
+    """The tensors that a tensor of another class, such as a quantized one, is made of; none for a plain tensor."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return []
     names, _ = tensor.__tensor_flatten__()
     return [getattr(tensor, name) for name in names]

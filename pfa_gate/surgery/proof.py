@@ -81,13 +81,13 @@ def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
         >>> difference(nn.ReLU(), nn.ReLU(), ((torch.randn(2, 3),), {}))
         0.0
     """
-    outputs, reference = (_outputs(lambda model=model: model, inputs, None) for model in (one, other))
-    for found in (outputs, reference):
-        if isinstance(found, Exception):
-            raise SurgeryError(f"The model does not run on its own example: {_first_line(found)}") from found
-    assert not isinstance(outputs, Exception)
-    assert not isinstance(reference, Exception)
-    return max(_distance(first, second) for first, second in zip(outputs, reference, strict=True))
+    found = []
+    for model in (one, other):
+        outputs = _outputs(lambda model=model: model, inputs, None)  # type: ignore[misc]
+        if isinstance(outputs, Exception):
+            raise SurgeryError(f"The model does not run on its own example: {_first_line(outputs)}") from outputs
+        found.append(outputs)
+    return max(_distance(first, second) for first, second in zip(*found, strict=True))
 
 
 def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs: Inputs, dtype: torch.dtype) -> Proof:

@@ -20,6 +20,7 @@ from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains
 
 aten = torch.ops.aten
+CONSTANT = "constant_"  # a stored constant is called so, and the node that computed it
 
 
 def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
@@ -95,7 +96,7 @@ def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None
         axes = kept.get(f"{FOLDED}{node.name}")
         if axes is None:
             continue
-        name = f"constant_{node.name}"
+        name = f"{CONSTANT}{node.name}"
         _register_constant(module, name, _cut(values[node.name], axes), sources_of(coupling.program, node.name))
         with module.graph.inserting_before(node):
             stored = module.graph.get_attr(name)

@@ -9,6 +9,7 @@ from networks import coupling, network
 from torch import nn
 
 from pfa_gate import artifacts
+from pfa_gate.loading.stored import stored
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, Probe, RecipeRecord, Record, Size
 from pfa_gate.surgery import Compressed, compress
@@ -24,8 +25,8 @@ def halved(name: str) -> Compressed:
 
 def blank(name: str, compressed: Compressed) -> Record:
     """A record of a run in which nothing but the surgery is told."""
-    size = Size(1, 4, 1)
-    part = CompressedRecord(1, 4, 1, None, Exact(0.0, True), form=compressed.form)
+    size, held = Size(1, 4, 1), stored(compressed.model)
+    part = CompressedRecord(held.parameters, held.bytes, 1, None, Exact(0.0, True), form=compressed.form)
     recipe = RecipeRecord("energy", 0.5, {group.name: group.width // 2 for group in coupling(name).free})
     return Record(name, "pfa.yaml", {}, {}, size, Probe(2, "ab"), recipe=recipe, compressed=part)
 

@@ -16,6 +16,7 @@ from written import WRITTEN, Written
 
 from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.coupling import Coupling, inputs_of, trace
+from pfa_gate.loading.stored import stored
 from pfa_gate.surgery import Compressed, compress, floating
 
 ZOO: dict[str, Written | Family] = {**WRITTEN, **FAMILIES}
@@ -31,6 +32,7 @@ class Judged:
         name: its name in the zoo.
         form: `module` or `graph`.
         left: parameters left, as a share of those that the forward pass reads.
+        miscounted: parameters that the footprint foretold and the compressed model lacks, less those that nothing read.
         groups: how many groups there are.
         free: how many of them may be cut.
         error: of the proof.
@@ -49,6 +51,7 @@ class Judged:
     name: str
     form: str
     left: float
+    miscounted: int
     groups: int
     free: int
     error: float
@@ -84,6 +87,7 @@ def judge(name: str, folder: Path | None = None) -> Judged:
         name=name,
         form=result.form,
         left=_footprint(groups, keep) / groups.footprint().parameters,
+        miscounted=_footprint(groups, keep) - stored(result.model).parameters - _unread(groups, result),
         groups=len(groups.groups),
         free=len(groups.free),
         error=result.proof.max_error,
@@ -123,6 +127,22 @@ def distance(ones: list[Tensor], others: list[Tensor]) -> float:
 
 def _footprint(groups: Coupling, keep: Keep) -> int:
     return groups.footprint({name: len(kept) for name, kept in keep.items()}).parameters
+
+
+def _unread(groups: Coupling, result: Compressed) -> int:
+    """Parameters on which no output depends; a graph drops them, a module keeps them."""
+    if result.form == "module":
+        return 0
+    program = groups.program
+    live, waiting = set(), [node for node in program.exported.graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting.extend(node.all_input_nodes)
+    read = {alias.name for node, alias in program.aliases.items() if node in live}
+    left = {name: tensor.numel() for name, tensor in program.exported.named_parameters()}
+    return sum(size for name, size in left.items() if name not in read)
 
 
 def _silent_error(model: nn.Module, groups: Coupling, result: Compressed, example: Any) -> float:

@@ -36,6 +36,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
 def test_half_of_every_group(name: str, tmp_path: Path, elsewhere: Elsewhere) -> None:
     found = judge(name, tmp_path)
     assert found.put_back == {}
+    assert found.miscounted == 0
     assert found.checked > 0 or name in NORMALISED
     assert found.silent_error < 1e-4
     assert found.effect > 1e-3

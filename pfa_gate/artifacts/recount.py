@@ -1,0 +1,81 @@
+"""What the written files hold must be what the record says: a budget is about the thing that ships."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from pfa_gate.coupling import Coupling
+from pfa_gate.coupling.computed import sources_of
+from pfa_gate.errors import ArtifactError
+from pfa_gate.loading.stored import Stored
+from pfa_gate.record import Compressed
+from pfa_gate.surgery.rewrite import CONSTANT
+
+
+@dataclass(frozen=True)
+class Recount:
+    """A second count of a compressed model, of what its files hold.
+
+    Attributes:
+        counted: what the record says; None where it says nothing.
+        model: the compressed model.
+        buffers: names of its tensors that are no weights, from `buffers_of`.
+    """
+
+    counted: Compressed | None
+    model: nn.Module
+    buffers: frozenset[str]
+
+    def weights(self, path: Path) -> Stored:
+        """What a .safetensors file holds, by its own header."""
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        parameters = sum(math.prod(entry["shape"]) for name, entry in header.items() if name not in self.buffers)
+        return Stored(parameters, sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in header.values()))
+
+    def program(self, exported: ExportedProgram) -> Stored:
+        """What an exported program holds; tensors that are one in the model count once."""
+        state = self.model.state_dict(keep_vars=True)
+        own = {name: id(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        held: Mapping[str, Tensor] = exported.state_dict
+        once = {own.get(name, name): (name, tensor) for name, tensor in held.items()}
+        parameters = sum(tensor.numel() for name, tensor in once.values() if name not in self.buffers)
+        return Stored(parameters, sum(tensor.numel() * tensor.element_size() for _, tensor in once.values()))
+
+    def require(self, name: str, found: Stored) -> None:
+        """Compare what a file holds with what the record says.
+
+        Raises:
+            ArtifactError: they differ.
+        """
+        counted = self.counted
+        if counted is not None and found != Stored(counted.parameters, counted.bytes):
+            raise ArtifactError(
+                f"{name} holds {found.parameters:,} parameters in {found.bytes:,} bytes, but the compressed model was "
+                f"counted as {counted.parameters:,} in {counted.bytes:,}.",
+                remedy="No budget is judged on a wrong count. "
+                "This is a fault of pfa_gate: please report it with the model.",
+            )
+
+
+def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
+    """Names of a compressed model's tensors that are no weights.
+
+    They are buffers of the full model too, or constants computed from such buffers alone.
+    """
+    signature = coupling.program.exported.graph_signature
+    full, trained = set(signature.buffers), set(signature.parameters)
+
+    def no_weight(name: str) -> bool:
+        constant = name.startswith(CONSTANT)
+        return name in full or (
+            constant and trained.isdisjoint(sources_of(coupling.program, name.removeprefix(CONSTANT)))
+        )
+
+    return frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if no_weight(name))
