@@ -1,6 +1,7 @@
 """One architecture at half the filters of every free group: cut, proved, checked by hand, exported."""
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -140,9 +141,13 @@ def _unread(groups: Coupling, result: Compressed) -> int:
         if node not in live:
             live.add(node)
             waiting.extend(node.all_input_nodes)
-    read = {alias.name for node, alias in program.aliases.items() if node in live}
-    left = {name: tensor.numel() for name, tensor in program.exported.named_parameters()}
-    return sum(size for name, size in left.items() if name not in read)
+    read = {program.tensors[alias.name].data_ptr() for node, alias in program.aliases.items() if node in live}
+    held = program.exported.named_parameters()
+    sizes = {name: list(tensor.shape) for name, tensor in held if tensor.data_ptr() not in read}
+    for name, shape in sizes.items():
+        for axis, indices in result.kept.get(name, {}).items():
+            shape[axis] = len(indices)
+    return sum(math.prod(shape) for shape in sizes.values())
 
 
 def _silent_error(model: nn.Module, groups: Coupling, result: Compressed, example: Any) -> float:
