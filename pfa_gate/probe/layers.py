@@ -46,13 +46,14 @@ def chosen_layers(
             f"The model ({type(model).__name__}) has no convolution and no linear module that could be measured.",
             remedy="Build it of torch.nn's layers.",
         )
+    names = {name: _names(layer) for name, layer in called.items()} | {name: {name} for name in silent}
     for pattern in (*include, *exclude):
-        if not any(fnmatchcase(name, pattern) for name in (*called, *silent)):
+        if not any(_matches(each, [pattern]) for each in names.values()):
             raise LayerPatternError(
                 f"The pattern '{pattern}' matches no layer.",
                 remedy=f"The layers are: {_listed([*called, *silent])}.",
             )
-    wanted = [name for name in (*called, *silent) if _matches(name, include) and not _matches(name, exclude)]
+    wanted = [name for name, each in names.items() if _matches(each, include) and not _matches(each, exclude)]
     unfollowed = [name for name in wanted if name not in called]
     used = uses(model, [Batch(*inputs_of(example))], unfollowed) if unfollowed else None
     reasons = {name: _unfollowed(name, used) for name in unfollowed if name in used.possible} if used else {}
@@ -93,8 +94,13 @@ def _has_namesake(model: nn.Module, module: nn.Module, called: Collection[str]) 
     return any(name in called for name in (*names, *tied))
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _names(layer: Layer) -> set[str]:
+    """What a pattern may call a layer: its name, or the module that holds its weight, which may hold several."""
+    return {layer.name, layer.weight.rpartition(".")[0] or layer.name}
+
+
+def _matches(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

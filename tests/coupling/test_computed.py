@@ -10,6 +10,7 @@ from torch.nn import functional
 from pfa_gate.coupling import Coupling, trace
 from pfa_gate.loading import Batch
 from pfa_gate.loading.stored import stored
+from pfa_gate.probe import chosen_layers
 from pfa_gate.surgery import Compressed, compress, operate
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
@@ -91,6 +92,15 @@ def test_a_parameter_that_is_read_in_several_ways_is_stored_for_each() -> None:
     assert [layer.name for layer in coupling.layers] == ["first", "first.weight_2", "first.weight_3", "head"]
     half = {group.name: group.width // 2 for group in coupling.free}
     assert stored(cut.model).parameters == coupling.footprint(half).parameters
+
+
+def test_a_module_is_chosen_and_left_out_with_all_of_its_weights() -> None:
+    model, example = Scaled().eval(), torch.randn(3, 6)
+    layers = trace(model, example).layers
+    chosen = chosen_layers(model, layers, ["*"], ["first"], example)
+    assert [layer.name for layer in chosen] == ["head"]
+    chosen = chosen_layers(model, layers, ["first"], ["*_3"], example)
+    assert [layer.name for layer in chosen] == ["first", "first.weight_2"]
 
 
 def test_parts_of_a_packed_weight_keep_its_name_and_its_count() -> None:
