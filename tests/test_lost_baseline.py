@@ -317,6 +317,10 @@ def test_a_shallow_clone_cannot_say_that_a_gate_never_was_in_a_baseline(shallow:
     )
 
 
+def test_a_baseline_that_is_there_is_not_said_away(made: Project) -> None:
+    assert "though --pfa-baseline says that there is none.\n  Leave the option out." in made.refused(asked="none")
+
+
 def test_a_merge_base_is_not_looked_for_beyond_a_shallow_clone(shallow: Project) -> None:
     assert "fetch-depth: 0" in shallow.refused(asked="git:HEAD~1")
 

@@ -64,6 +64,9 @@ def find(config: Path, asked: str) -> Found:
         ArtifactError: the file cannot be read; git does not know the revision.
     """
     if asked == NONE:
+        if (config.parent / NAME).exists():
+            fact = f"There is a baseline {_shown(config.parent / NAME)}, though --pfa-baseline says that there is none."
+            raise ArtifactError(fact, remedy="Leave the option out.")
         return Found(None, "no baseline")
     if asked.startswith(GIT):
         return _from_git(config.parent, asked.removeprefix(GIT))
