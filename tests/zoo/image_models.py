@@ -73,5 +73,14 @@ _ALL = (
     ImageModel("mobilenetv3_small_050", 64),
     ImageModel("ghostnet_050", 64),
     ImageModel("resnet18", 64),
+    ImageModel("regnety_002", 64),
+    ImageModel("mobilenetv2_035", 64),
+    ImageModel("mnasnet_small", 64),
+    ImageModel("mobilevit_xxs", 64),
+    ImageModel("mobilevitv2_050", 64),
+    ImageModel("edgenext_xx_small", 64),
+    ImageModel("starnet_s1", 64),
+    ImageModel("shvit_s1", 64),
+    _sized("efficientvit_m0", 64),
 )
 IMAGE_MODELS = {entry.name: entry for entry in _ALL}

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from image_models import IMAGE_MODELS, stand_in
 from judging import distance, halves, outputs
 from networks import conditioned
 
+import pfa_gate
 from pfa_gate.cost import cost
 from pfa_gate.coupling import inputs_of, trace
 from pfa_gate.loading import batch_of
@@ -42,3 +44,52 @@ def test_half_of_every_group(name: str) -> None:
     whole, small = (cost(each, batch_of(example)) for each in (model, result.model))
     assert small.parameters < 0.5 * whole.parameters
     assert small.macs < whole.macs
+
+
+NET = """
+import torch
+from image_models import IMAGE_MODELS
+
+
+def build(name):
+    return IMAGE_MODELS[name].build()
+
+
+def images(samples, side):
+    return torch.randn(samples, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def small():
+    return images(900, 32)
+
+
+def large():
+    return images(1100, 64)
+"""
+GATE = """
+version: 1
+gates:
+  image:
+    model: {{factory: "net.py:build", arguments: {{name: {name}}}}}
+    probe: {{data: "net.py:{data}"}}
+    recipe: {{strategy: energy, energy: 0.9}}
+    budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{parameters: 100%}}}}
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "pit_ti_224"])
+def test_a_whole_gate(name: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    data = "small" if IMAGE_MODELS[name].side == 32 else "large"
+    (tmp_path / "pfa.yaml").write_text(GATE.format(name=name, data=data))
+    record = pfa_gate.run(tmp_path / "pfa.yaml").record
+    assert {budget.id: budget.outcome for budget in record.budgets} == {
+        "layers.kl": "kept",
+        "compressed.parameters": "kept",
+        "exact": "kept",
+    }
+    assert record.compressed is not None
+    assert record.compressed.put_back == ()
+    assert record.compressed.parameters < record.model.parameters
