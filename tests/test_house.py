@@ -138,6 +138,40 @@ def test_what_is_public_is_explained(path: Path) -> None:
     assert [node.name for node in (*public, *methods) if not ast.get_docstring(node)] == []
 
 
+def blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Lists of statements below a node, but for those of functions and classes inside it."""
+    for name in ("body", "orelse", "finalbody"):
+        if isinstance(block := getattr(node, name, None), list):
+            yield block
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, Function | ast.Lambda | ast.ClassDef):
+            yield from blocks(child)
+
+
+def asks(statement: ast.stmt) -> bool:
+    """Whether a statement of a test can fail it: an assertion, or an exception that has to come."""
+    return isinstance(statement, ast.Assert) or (isinstance(statement, ast.With) and "raises" in ast.dump(statement))
+
+
+def test_no_test_returns_before_it_has_asked_something() -> None:
+    """A case that returns at once is reported as passed: leave it out of the parameters instead."""
+    tests = [
+        (path, each)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for each in functions(path)
+        if each.name.startswith("test")
+    ]
+    assert len(tests) > 1000
+    returning = [
+        f"{named(path)}::{test.name}"
+        for path, test in tests
+        for block in blocks(test)
+        for place, statement in enumerate(block)
+        if isinstance(statement, ast.Return) and not any(map(asks, block[:place]))
+    ]
+    assert returning == []
+
+
 def written() -> list[Path]:
     """Every text that git holds, or would."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
