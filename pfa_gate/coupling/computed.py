@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 from pfa_gate.coupling.constants import FOLDED, origin, writes
 from pfa_gate.coupling.program import Program, is_tensor, operator_name
 
-_PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "embedding")
+_PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "embedding")
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 _DECORATED = re.compile(r"((?:weight|bias)\w*?)_(?:orig|v|bar|raw)")  # what reparametrisations call their tensor
 
@@ -207,11 +207,9 @@ def _read_as_weights(program: Program) -> Iterator[Node]:
 
 def _weight_operands(node: Node) -> Iterator[Node]:
     name = operator_name(node) if node.op == "call_function" else ""
-    operands = list(node.args) if name.startswith((*_PRODUCTS, *_NORMS)) else []
-    operands += [node.kwargs.get(key) for key in ("weight", "bias")] if operands else []
-    for operand in operands:
-        if is_tensor(operand) and isinstance(operand, Node) and operand.meta["val"].is_floating_point():
-            yield operand
+    if name.startswith((*_PRODUCTS, *_NORMS)):
+        operands = (operand for operand in node.all_input_nodes if is_tensor(operand))
+        yield from (operand for operand in operands if operand.meta["val"].is_floating_point())
 
 
 def _computation(node: Node, known: dict[Node, Any]) -> Any:

@@ -23,7 +23,14 @@ from pfa_gate.coupling.partition import UNTRACKED, narrowed, varying
 from pfa_gate.coupling.program import operator_name, shape_of
 from pfa_gate.coupling.sizes import Sizes
 
-_KINDS = {"linear": "linear", "addmm": "linear", "matmul": "linear", "mm": "linear", "embedding": "embedding"}
+_KINDS = {
+    "linear": "linear",
+    "addmm": "linear",
+    "matmul": "linear",
+    "mm": "linear",
+    "einsum": "linear",
+    "embedding": "embedding",
+}
 
 
 @dataclass(frozen=True)
