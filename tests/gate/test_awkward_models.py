@@ -150,8 +150,8 @@ def test_where_nothing_can_be_exported_all_that_is_called_is_judged(outcome: tup
     }
     reasons = {each["what"]: each["reason"] for each in found["unmeasured"]}
     assert reasons["layer attention.out_proj"] == CANNOT
-    said = "The model cannot be exported: which operators it runs depends on the values of its inputs."
-    assert reasons["compressed model"] == said
+    said = "The model cannot be exported: which operators it runs depends on the values of its inputs"
+    assert reasons["compressed model"].startswith(said)
 
 
 def test_layers_that_are_never_called_are_named_together(outcome: tuple[Path, str, int]) -> None:
