@@ -104,7 +104,8 @@ def test_a_spread_model_is_measured_where_it_lies() -> None:
     assert [(each.what, each.reason) for each in record.unmeasured] == [
         (
             "compressed model",
-            "The model's weights lie on several devices or are fetched when needed (cpu, disk).",
+            "The model's weights lie on several devices or are fetched when needed (cpu, disk). "
+            "Build the model on one device to have it followed and compressed.",
         )
     ]
     assert record.model == whole.model
