@@ -28,7 +28,7 @@ def distinct(names: Iterable[str], room: int, dots: str = "…", width: Width = 
         >>> list(distinct([*layers, "head"], 21).values())[::6]
         ['dis…0.attention.q_lin', 'dis…2.attention.q_lin', 'dis…4.attention.q_lin', 'head']
         >>> list(distinct([f"backbone.{i}.residual.block.attention" for i in range(2)], 16).values())
-        ['back…0…attention', 'back…1…attention']
+        ['backbone.0…ntion', 'backbone.1…ntion']
     """
     known = list(dict.fromkeys(names))
     found = {name: name for name in known if width(name) <= room}
