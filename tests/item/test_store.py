@@ -171,6 +171,7 @@ def test_what_was_kept_is_fetched(tmp_path: Path) -> None:
     keep(tmp_path, DIGEST, record(value=0.1), CODE)
     assert fetched(tmp_path) == record(value=0.1)
     assert fetched(tmp_path, "cd" * 32) is None
+    assert fetched(tmp_path, DIGEST[:32] + "cd" * 16) is None, "its file would have the same name"
     (path,) = tmp_path.iterdir()
     assert path.name.startswith(f"{DIGEST[:32]}-")
 
@@ -340,11 +341,12 @@ def test_a_full_disk_costs_a_warning_and_no_verdict(tmp_path: Path, monkeypatch:
 
 
 def test_locks_that_nobody_took_for_a_day_are_removed(tmp_path: Path) -> None:
-    for name in ("old", "new"):
+    for name in ("old", "new", DIGEST[:32]):
         (tmp_path / f"{name}.lock").write_text("")
-    os.utime(tmp_path / "old.lock", (1, 1))
+    for name in ("old", DIGEST[:32]):
+        os.utime(tmp_path / f"{name}.lock", (1, 1))
     keep(tmp_path, DIGEST, record(), CODE)
-    assert [path.name for path in tmp_path.glob("*.lock")] == ["new.lock"]
+    assert {path.stem for path in tmp_path.glob("*.lock")} == {"new", DIGEST[:32]}, "a verdict keeps its lock"
 
 
 def counted(folder: Path) -> dict[str, Any]:
