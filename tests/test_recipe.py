@@ -231,6 +231,43 @@ def test_by_losses_no_recipe_of_the_same_size_loses_less(parts: list[tuple[np.nd
     assert lost(found.keep) <= min(lost(keep) for keep in every if size(keep) <= size(found.keep)) + 1e-9
 
 
+uneven = st.lists(
+    st.tuples(st.lists(st.floats(0, 1), min_size=2, max_size=6).map(np.array), st.integers(1, 9)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(uneven, st.floats(0.2, 1.0))
+def test_by_losses_what_is_dear_at_first_is_taken_together_with_what_is_cheap_behind_it(
+    parts: list[tuple[np.ndarray, int]], share: float
+) -> None:
+    """Curves that rise ever more slowly have hulls of few corners; whatever ends there is the best of its size."""
+    losses, widths, size = _network(parts)
+    target = share * size(widths)
+    assume(size(dict.fromkeys(widths, 1)) <= target)
+    found = recipe_by_losses(losses, widths, size, Rule("parameters", target=target)).keep
+
+    def lost(keep: Mapping[str, int]) -> float:
+        return sum(float(losses[name][: widths[name] - count].sum()) for name, count in keep.items())
+
+    every = (dict(zip(widths, counts, strict=True)) for counts in product(*(range(1, w + 1) for w in widths.values())))
+    assert size(found) <= target
+    assert lost(found) <= min(lost(keep) for keep in every if size(keep) <= size(found)) + 1e-9
+
+
+def test_by_losses_a_hull_has_no_corner_that_a_later_one_undercuts() -> None:
+    losses, widths, size = _network([(np.array([0.9, 0.1, 0.1, 5.0]), 10), (np.array([0.5, 0.5]), 10)])
+    kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).keep for t in (60, 59, 30, 29, 20)]
+    assert kept == [
+        {"group 0": 4, "group 1": 2},
+        {"group 0": 1, "group 1": 2},
+        {"group 0": 1, "group 1": 2},
+        {"group 0": 1, "group 1": 1},
+        {"group 0": 1, "group 1": 1},
+    ]
+
+
 @given(networks)
 def test_by_losses_a_smaller_target_never_keeps_more(parts: list[tuple[np.ndarray, int]]) -> None:
     losses, widths, size = _network(parts)
