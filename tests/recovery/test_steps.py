@@ -7,8 +7,11 @@ import torch
 from networks import network
 from torch import nn
 
+from pfa_gate.coupling import export_model
+from pfa_gate.coupling.computed import unlifted
 from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.loading import Batch
+from pfa_gate.loading.copying import copied
 from pfa_gate.recovery import Course, distill, finetune, recalibrate
 from pfa_gate.recovery.deal import dealt
 
@@ -183,3 +186,18 @@ def test_finetuning_works_on_a_copy_and_names_the_culprit():
 
     with pytest.raises(FactoryError, match="changed the shapes"):
         finetune(model, [], wider)
+
+
+def test_a_graph_is_recalibrated_as_the_module_that_it_was_exported_from():
+    torch.manual_seed(0)
+    blocks = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+    module, probe = nn.Sequential(*blocks).eval(), [torch.randn(8, 2, 4, 4), torch.randn(5, 2, 4, 4)]
+    graph = unlifted(export_model(module, (probe[0],), {}))
+    before = copied(graph)
+    (found, count), (wanted, _) = recalibrate(graph, probe), recalibrate(module, probe)
+    assert count == 2
+    names = [name for name, buffer in wanted.named_buffers() if buffer.is_floating_point()]
+    for name in names:
+        torch.testing.assert_close(dict(found.named_buffers())[name], dict(wanted.named_buffers())[name])
+    torch.testing.assert_close(found(probe[0]), wanted(probe[0]))
+    assert same(graph, before)
