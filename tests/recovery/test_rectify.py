@@ -13,13 +13,20 @@ Solution = tuple[np.ndarray, np.ndarray]
 
 
 class Problem:
-    """A layer before a rectifier, some columns of which are gone, what it should make, and what is added behind it."""
+    """A layer before a rectifier, some columns of which are gone, what it should make, and what is added behind it.
 
-    def __init__(self, seed: int, off: float, noise: float) -> None:
+    Where an output is multiplied by nothing, it is met as if it were multiplied by as much as the largest.
+    """
+
+    def __init__(self, seed: int, off: float, noise: float, nothing: bool = False) -> None:
         draw = np.random.default_rng(seed)
         read = draw.standard_normal((ROWS, COLUMNS + 3)) @ draw.standard_normal((COLUMNS + 3, COLUMNS + 3))
         true, self.offset = draw.standard_normal((COLUMNS + 3, FILTERS)), draw.standard_normal(FILTERS)
         self.scale, self.rest = draw.uniform(0.5, 2, FILTERS), draw.standard_normal((ROWS, FILTERS))
+        self.given = self.scale.copy()
+        if nothing:
+            self.given[0] = 1e-9
+            self.scale[0] = self.given.max()
         self.target = read @ true + self.offset + noise * draw.standard_normal((ROWS, FILTERS))
         self.read, self.start = read[:, :COLUMNS], true[:COLUMNS] + off * draw.standard_normal((COLUMNS, FILTERS))
         self.fold = np.arange(ROWS) % FOLDS
@@ -28,7 +35,7 @@ class Problem:
         """The linear refit, and what becomes of it."""
         read, target, rest, start, offset, scale = (
             torch.from_numpy(each)[None]
-            for each in (self.read, self.target, self.rest, self.start, self.offset, self.scale)
+            for each in (self.read, self.target, self.rest, self.start, self.offset, self.given)
         )
         equations = Equations(1, COLUMNS, FILTERS)
         sample = Sample(scale, equations)
@@ -73,9 +80,12 @@ class Problem:
 PROBLEMS = [(seed, off, noise) for off, noise in ((0.5, 0.1), (0.05, 1.0), (0.02, 8.0)) for seed in range(6)]
 
 
-@pytest.mark.parametrize(("seed", "off", "noise"), PROBLEMS)
-def test_the_best_on_rows_held_out_is_taken(seed, off, noise):
-    problem = Problem(seed, off, noise)
+CASES = [(*each, False) for each in PROBLEMS] + [(*each, True) for each in PROBLEMS[:8]]
+
+
+@pytest.mark.parametrize(("seed", "off", "noise", "nothing"), CASES)
+def test_the_best_on_rows_held_out_is_taken(seed, off, noise, nothing):
+    problem = Problem(seed, off, noise, nothing)
     linear, found = problem.fits()
     assert linear.ridge is not None
     trials, nothing = problem.trials(linear.ridge), problem.error((problem.start, problem.offset))
