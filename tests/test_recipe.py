@@ -293,6 +293,11 @@ def test_by_losses_a_group_without_losses_stays_whole_and_says_why() -> None:
     assert found.reasons == {"group 1": "what its readers lose cannot be told"}
 
 
+def test_by_losses_a_group_that_saves_nothing_stays_whole() -> None:
+    losses, widths, size = _network([(np.array([0.1, 0.2]), 10), (np.array([0.0, 0.0]), 0)])
+    assert recipe_by_losses(losses, widths, size, Rule("parameters", target=10)).keep == {"group 0": 1, "group 1": 2}
+
+
 def test_by_losses_counts_are_rounded_up() -> None:
     losses, widths, size = _network([(np.full(8, 0.1), 1)])
     assert recipe_by_losses(losses, widths, size, Rule("parameters", target=4, round_to=3)).keep == {"group 0": 3}
