@@ -7,15 +7,16 @@ It bears its layer's name, and everything after the trace sees an ordinary weigh
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.coupling.constants import FOLDED, origin, writes
+from pfa_gate.coupling.editing import above, drop_dead, drop_unread, register, unlifted
 from pfa_gate.coupling.program import Program, is_tensor, operator_name
 
 _PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "embedding")
@@ -76,7 +77,7 @@ def store_weights(program: Program, weights: Sequence[ComputedWeight]) -> GraphM
     module = unlifted(program)
     values = {node.name: value for node, value in program.constants.items()}
     for weight in weights:
-        _register(module, weight.name, nn.Parameter(values[weight.nodes[0]].detach().clone().contiguous()))
+        register(module, weight.name, nn.Parameter(values[weight.nodes[0]].detach().clone().contiguous()))
     names = {node: weight.name for weight in weights for node in weight.nodes}
     for node in [node for node in module.graph.nodes if node.name in names]:
         with module.graph.inserting_before(node):
@@ -95,97 +96,6 @@ def unpacked_weights(program: Program, weights: Sequence[ComputedWeight]) -> fro
     trained = program.exported.graph_signature.parameters
     sources = {name for weight in weights for name in weight.sources}
     return frozenset(name for name in sources if name not in trained and _is_weight(program, name))
-
-
-def unlifted(program: Program) -> GraphModule:
-    """The exported program as a module of its own graph; it shares its tensors with the model.
-
-    It stores what the model stores: tensors that are in no state dict are buffers that do not persist.
-    """
-    module = program.exported.module(check_guards=False)
-    graph = module.graph  # the exporter's own copy
-    graph._tracer_cls = None  # the exporter's tracer takes part in no unpickling: another rank could not read the model
-    result = GraphModule(module, graph)
-    for node in graph.nodes:
-        if node.op == "get_attr" and node.target not in program.exported.state_dict:
-            _leave_unstored(result, str(node.target))
-    return result
-
-
-def _leave_unstored(module: nn.Module, name: str) -> None:
-    owner_name, _, attribute = name.rpartition(".")
-    owner = module.get_submodule(owner_name)
-    tensor = getattr(owner, attribute)
-    if isinstance(tensor, Tensor) and attribute not in owner._parameters:
-        delattr(owner, attribute)
-        owner.register_buffer(attribute, tensor, persistent=False)
-
-
-def drop_dead(module: GraphModule, names: Collection[str]) -> None:
-    """Remove the nodes of these names that nothing reads any more, those that write into each other's memory too.
-
-    A pass over a graph's dead code leaves an operator in place alone: it may be there for its effect.
-    """
-    nodes = list(module.graph.nodes)
-    live = _above(node for node in nodes if node.op in ("call_function", "output") and node.name not in names)
-    writers = [node for node in nodes if node.name in names and writes(node)]
-    while late := [node for node in writers if node not in live and _memory(node) in live]:
-        live |= _above(late)
-    for node in reversed(nodes):
-        gone = node.op == "get_attr" and not node.users
-        if gone or (node.name in names and node not in live):
-            module.graph.erase_node(node)
-
-
-def _memory(node: Node) -> Node:
-    """The node whose memory an operator writes into: its first argument, through views and operators in place."""
-    while node.op == "call_function" and _shares_memory(node) and node.args and isinstance(node.args[0], Node):
-        node = node.args[0]
-    return node
-
-
-def _shares_memory(node: Node) -> bool:
-    returns = getattr(getattr(node.target, "_schema", None), "returns", [])
-    return any(each.alias_info is not None for each in returns)
-
-
-def _above(nodes: Iterable[Node]) -> set[Node]:
-    """These nodes and all that they depend on."""
-    above, waiting = set[Node](), list(nodes)
-    while waiting:
-        node = waiting.pop()
-        if node not in above:
-            above.add(node)
-            waiting.extend(node.all_input_nodes)
-    return above
-
-
-def drop_unread(module: GraphModule, names: Collection[str] | None = None) -> None:
-    """Remove tensors that no node reads, such as a table whose looked-up rows are stored now.
-
-    Args:
-        module: changed in place.
-        names: of those that may go; all that are floating unless given, since a batch norm's counter, say, stays.
-    """
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for owner_name, owner in module.named_modules():
-        for table in (owner._parameters, owner._buffers):
-            for attribute, tensor in list(table.items()):
-                name = f"{owner_name}.{attribute}" if owner_name else attribute
-                may_go = tensor is not None and (tensor.is_floating_point() if names is None else name in names)
-                if may_go and name not in read:
-                    del table[attribute]
-
-
-def _register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    owner, _, attribute = name.rpartition(".")
-    for part in filter(None, owner.split(".")):
-        if part not in module._modules:
-            module.add_module(part, nn.Module())
-        module = module.get_submodule(part)
-    if attribute in module._buffers:
-        del module._buffers[attribute]
-    module.register_parameter(attribute, parameter)
 
 
 # --- which nodes
@@ -241,8 +151,8 @@ def sources_of(program: Program, name: str) -> list[str]:
 
 def _sources(node: Node, held: Mapping[Node, str]) -> list[str]:
     """The stored tensors that a node is computed from, in the order in which the graph holds them."""
-    above = _above([node])
-    return [name for source, name in held.items() if source in above]
+    needed = above([node])
+    return [name for source, name in held.items() if source in needed]
 
 
 def _is_weight(program: Program, name: str) -> bool:

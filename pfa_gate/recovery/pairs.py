@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.coupling import Program
+from pfa_gate.coupling.editing import above
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.readers import Call, Chain, calls, chain
 from pfa_gate.surgery import Kept
@@ -43,7 +44,7 @@ def pairs(full: Program, program: Program, kept: Kept) -> list[Pair]:
     found = []
     for call in calls(program):
         axes = kept.get(call.weight, {})
-        reads = call.inputs in axes or not changed.isdisjoint(_above(call.source))
+        reads = call.inputs in axes or not changed.isdisjoint(above([call.source]))
         if reads or axes:
             changed.add(call.node)
         if reads and call.weight in origins:
@@ -57,7 +58,7 @@ def stages(found: Sequence[Pair]) -> Iterator[list[Pair]]:
     """Pairs that can be solved in one pass, because none of them reads what another makes."""
     stage: list[Pair] = []
     for pair in found:
-        goals = frozenset[Node]().union(*(_above(node) for node in pair.wanted[0]))
+        goals = above(pair.wanted[0])
         if any(other.small.node in goals for other in stage):
             yield stage
             stage = []
@@ -78,21 +79,10 @@ def _drift(full: Program, program: Program, pair: Pair, unsolved: Sequence[Pair]
     small, whole = _sum(program, pair.small), _sum(full, pair.whole)
     if small is None or whole is None:
         return None
-    goals = _above(small)
+    goals = above([small])
     return None if any(other.small.node in goals for other in unsolved) else (small, whole)
 
 
 def _sum(program: Program, call: Call) -> Node | None:
     followed: Chain = chain(program, call)
     return followed.added
-
-
-def _above(node: Node) -> frozenset[Node]:
-    """A node and all it depends on."""
-    seen, waiting = set[Node](), [node]
-    while waiting:
-        current = waiting.pop()
-        if current not in seen:
-            seen.add(current)
-            waiting.extend(current.all_input_nodes)
-    return frozenset(seen)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.coupling.computed import drop_dead, drop_unread, sources_of, unlifted
+from pfa_gate.coupling.computed import sources_of
 from pfa_gate.coupling.constants import FOLDED, origin, writes
+from pfa_gate.coupling.editing import drop_dead, drop_unread, unlifted
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.surgery.arguments import rewrite_node, stored

@@ -8,7 +8,7 @@ from networks import network
 from torch import nn
 
 from pfa_gate.coupling import export_model
-from pfa_gate.coupling.computed import unlifted
+from pfa_gate.coupling.editing import unlifted
 from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.loading import Batch
 from pfa_gate.loading.copying import copied
