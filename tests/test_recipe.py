@@ -256,6 +256,13 @@ def test_by_losses_what_is_dear_at_first_is_taken_together_with_what_is_cheap_be
     assert lost(found) <= min(lost(keep) for keep in every if size(keep) <= size(found)) + 1e-9
 
 
+def test_by_losses_no_corner_of_a_hull_is_passed_over() -> None:
+    losses, widths, size = _network([(np.array([0.1, 0.2, 0.3, 0.4, 9.0]), 10)])
+    targets = (50, 40, 30, 20, 10)
+    kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).keep["group 0"] for t in targets]
+    assert kept == [5, 4, 3, 2, 1]
+
+
 def test_by_losses_a_hull_has_no_corner_that_a_later_one_undercuts() -> None:
     losses, widths, size = _network([(np.array([0.9, 0.1, 0.1, 5.0]), 10), (np.array([0.5, 0.5]), 10)])
     kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).keep for t in (60, 59, 30, 29, 20)]
