@@ -137,7 +137,11 @@ ALWAYS_OPEN = {
     "a factory that is not there": ("net:build", "nowhere:build", "nowhere:build comes from another package"),
     "a probe that is not there": ("probe.npy", '"nowhere:probe"', "nowhere:probe comes from another package"),
     "an evaluation that is not there": ("TEST.NPZ", '"nowhere:test"', "nowhere:test comes from another package"),
-    "a metric that is not there": ("accuracy}", '"nowhere:f1"}', "nowhere:f1 comes from another package"),
+    "a metric that is not there": (
+        "accuracy}",
+        '"nowhere:f1", direction: higher}',
+        "nowhere:f1 comes from another package",
+    ),
     "a step that is not there": (
         "    probe",
         TUNED.replace("data.py", "nowhere"),

@@ -120,7 +120,7 @@ def ended(one: Ledger, status: int, others: int | None = None) -> int:
 
 HEAD = "ERROR: --pfa: no test failed, but not every budget was found kept, so the run does not pass."
 GAP = "pfa.yaml::digits: not judged in this run: exact, layers.kl, model.parameters."
-REMEDY = "Run pytest --pfa without what left them out."
+REMEDY = "Run pytest --pfa without what left them out: where tests are split over jobs, give the gate its own."
 
 
 def test_a_run_with_a_gap_does_not_end_with_0_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
