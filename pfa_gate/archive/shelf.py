@@ -3,6 +3,7 @@
 PYTEST_DONT_REWRITE
 """
 
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from pfa_gate.report.history import Run
 
 # A record of 5,000 layers has about a tenth of that.
 _MOST_BYTES = 64 * 2**20
+# Of all that are read at once, which takes up to two minutes: some thousand runs.
+MOST_TOGETHER = 128 * 2**20
 _RECORD = "record.json"
 
 
@@ -43,11 +46,16 @@ def one(path: Path) -> Run:
     remedy = "Name a record.json, or a folder that holds some."
     try:
         state = file.stat()
-        text = file.read_text(encoding="utf-8") if state.st_size <= _MOST_BYTES else ""
+        if not stat.S_ISREG(state.st_mode):
+            # A device or a pipe may never end.
+            raise ArtifactError(f"{file.as_posix()} cannot be read: it is no plain file.", remedy=remedy)
+        with file.open("rb") as opened:
+            content = opened.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8") if len(content) <= _MOST_BYTES else ""
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ArtifactError(f"{file.as_posix()} cannot be read: {why}.", remedy=remedy) from error
-    if state.st_size > _MOST_BYTES:
+    if not text and content:
         raise ArtifactError(f"{file.as_posix()} is too large for a record.", remedy=remedy)
     try:
         record = loads(text)
@@ -64,12 +72,19 @@ def below(places: Sequence[Path], name: str = _RECORD) -> Shelf:
         places: files and folders.
         name: of the files to read in folders, as a pattern.
 
+    Raises:
+        ArtifactError: they are larger than can be read at once.
+
     Example:
         >>> below([Path("no/such/record.json")]).refused
         ('no/such/record.json cannot be read: No such file or directory.',)
     """
-    runs, refused = [], []
-    for path in _files(places, name):
+    runs, refused, paths = [], [], list(_files(places, name))
+    total = sum(path.stat().st_size for path in paths if path.is_file())
+    if total > MOST_TOGETHER and len(paths) > 1:
+        fact = f"There are {len(paths):,} files of {total:,} bytes; at most {MOST_TOGETHER:,} are read at once."
+        raise ArtifactError(fact, remedy="Name fewer of them, or move the oldest to another folder.")
+    for path in paths:
         try:
             runs.append(one(path))
         except ArtifactError as error:

@@ -18,6 +18,8 @@ from pfa_gate.report.markdown.escape import code
 
 LARGEST = 16 * 1024 * 1024
 MOST = 200
+# Of all records of a comment: to read this much takes up to a minute, and a run leaves some tens of kilobytes.
+LARGEST_SUM = 64 * 1024 * 1024
 _FILE = "record.json"
 # As the action names its artifacts, before the leg.
 _ARTIFACT = "pfa-gate-reports"
@@ -46,7 +48,7 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool =
         failed: the run has failed, so that it need not have left a record.
 
     Raises:
-        CommentError: there is no record, there are too many, or one is too large or no plain file.
+        CommentError: there is no record, there are too many, or they or one of them are too large or no plain file.
         ArtifactError: one is not a record.
     """
     there = [place for place in places if place.exists() or not failed]
@@ -58,7 +60,18 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool =
         raise CommentError(f"There is no {_FILE} in {named}.", remedy="Run `pytest --pfa` first, or name the file.")
     if len(found) > MOST:
         raise CommentError(f"There are {len(found)} records; one comment takes {MOST}.", remedy="Name fewer folders.")
+    _require_room([path for path, _ in found])
     return tuple(_source(path, name, own=legs and not leg) for path, name in found)
+
+
+def _require_room(paths: Sequence[Path]) -> None:
+    """Refuse more bytes than can be read at once; what is no plain file has a refusal of its own."""
+    total = sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())
+    if total > LARGEST_SUM and len(paths) > 1:
+        raise CommentError(
+            f"There are {len(paths)} records of {total:,} bytes; one comment takes {LARGEST_SUM:,}.",
+            remedy="Name fewer folders.",
+        )
 
 
 def _source(path: Path, leg: str, *, own: bool) -> Source:
@@ -125,13 +138,15 @@ def _load(path: Path) -> Record:
     try:
         if path.is_symlink() or not path.is_file():
             raise CommentError(f"'{path}' is no plain file.", remedy="Name a record.json that a run has written.")
-        size = path.stat().st_size
-        if size > LARGEST:
+        with path.open("rb") as file:
+            # No more than was counted, whatever is appended meanwhile.
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
             raise CommentError(
-                f"'{path}' has {size:,} bytes; a record has at most {LARGEST:,}.",
+                f"'{path}' has {path.stat().st_size:,} bytes; a record has at most {LARGEST:,}.",
                 remedy="Name a record.json that a run has written.",
             )
-        return loads(path.read_text(encoding="utf-8"))
+        return loads(content.decode("utf-8"))
     except PFAGateError as error:
         raise error.at(str(path)) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import records
 
-from pfa_gate.archive.shelf import below, one
+from pfa_gate.archive.shelf import MOST_TOGETHER, below, one
 from pfa_gate.archive.writing import restore
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, PfaWarning
@@ -120,6 +120,27 @@ def test_a_file_too_large_for_a_record_is_not_read(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="too large"):
         one(path)
     assert below([path]).refused == (f"{path} is too large for a record.",)
+
+
+@pytest.mark.parametrize("arguments", [["past"], ["--history", "past"]])
+def test_more_than_can_be_read_at_once_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    for number in range(3):
+        (folder / "past" / str(number)).mkdir(parents=True)
+        with (folder / "past" / str(number) / "record.json").open("wb") as file:
+            file.truncate(MOST_TOGETHER // 2)
+    assert main(["report", *arguments]) == 2
+    assert capsys.readouterr().err == (
+        f"There are 3 files of {MOST_TOGETHER // 2 * 3:,} bytes; at most {MOST_TOGETHER:,} are read at once.\n"
+        "  Name fewer of them, or move the oldest to another folder.\n"
+    )
+
+
+def test_what_never_ends_is_no_record(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.json")
+    for path in (Path("/dev/zero"), folder / "pipe.json"):
+        assert below([path]).refused == (f"{path} cannot be read: it is no plain file.",)
 
 
 def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, CommentError
 from pfa_gate.github import Order, comment
 from pfa_gate.github.place import place
-from pfa_gate.github.records import LARGEST, MOST, read
+from pfa_gate.github.records import LARGEST, LARGEST_SUM, MOST, read
 from pfa_gate.github.section import sections_of
 from pfa_gate.record import dumps
 
@@ -187,6 +188,17 @@ def test_size_and_kind_and_number_of_files_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CommentError, match=r"There is no record\.json in"):
         read([tmp_path / "empty"], "")
+
+
+def test_the_sum_of_all_records_is_bounded(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+        with (tmp_path / str(number) / "record.json").open("wb") as file:
+            file.truncate(LARGEST)
+    expected = f"There are 5 records of {5 * LARGEST:,} bytes; one comment takes {LARGEST_SUM:,}."
+    with pytest.raises(CommentError, match=re.escape(expected)):
+        read([tmp_path], "")
+    assert main(["comment", "--from", str(tmp_path), "--dry-run"]) == 2
 
 
 @pytest.mark.parametrize(
