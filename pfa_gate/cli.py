@@ -72,6 +72,9 @@ def _add_collect(parser: argparse.ArgumentParser) -> None:
 
 
 def _collect(chosen: argparse.Namespace) -> None:
+    from pfa_gate.archive.own import MOMENTS, require_file  # noqa: PLC0415  no other command needs it
+
+    require_file(chosen.output, MOMENTS)
     from pfa_gate.artifacts.moments import write_part  # noqa: PLC0415  needs torch
     from pfa_gate.gate import only_gate  # noqa: PLC0415
     from pfa_gate.gate.collect import Turn, collect  # noqa: PLC0415
@@ -212,8 +215,11 @@ def _check(chosen: argparse.Namespace) -> None:
 
 def _init(chosen: argparse.Namespace) -> None:
     path: Path = chosen.config.absolute()
-    if path.exists():
+    if os.path.lexists(path):
         raise ConfigError(f"{chosen.config} is there already.", remedy="Remove it, or name another with --config.")
+    from pfa_gate.archive.own import NOTHING, require_file  # noqa: PLC0415  no other command needs it
+
+    require_file(path, NOTHING)
     wish = Wish(chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name)
     trial(wish, path)  # what is wrong with a path is said before torch is imported
     from pfa_gate.gate.propose import propose  # noqa: PLC0415  needs torch

@@ -83,7 +83,7 @@ def test_a_link_is_removed_and_not_followed(tmp_path: Path, left: list[Path]) ->
 
 def test_the_next_good_run_removes_it_beside_its_results(tmp_path: Path, left: list[Path]) -> None:
     with replacing(tmp_path / "digits") as fresh:
-        (fresh / "record.json").write_text("{}")
+        (fresh / "record.json").write_text('{"schema": "pfa_gate.record/1", "gate": "digits"}')
     assert there(tmp_path) == {".digits", "pfa_gate-reports", ".digits-notes", ".git", "digits"}
     with pytest.raises(ValueError, match="no"), replacing(tmp_path / "digits") as fresh:
         raise ValueError("no")

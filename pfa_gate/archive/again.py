@@ -3,10 +3,12 @@
 PYTEST_DONT_REWRITE
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pfa_gate.archive.own import BADGE, COMMENT, PAGE, require_file
 from pfa_gate.archive.shelf import Shelf, below, one
 from pfa_gate.archive.writing import replace_text
 from pfa_gate.errors import ArtifactError
@@ -67,15 +69,15 @@ def _written(order: Order, records: list[Record]) -> Iterator[str]:
         from pfa_gate.report.html import render  # noqa: PLC0415  jinja2 is needed for a page alone
 
         base = one(order.base).record if order.base is not None else None
-        yield _write(order.html, render(_only(records, "--html"), base))
+        yield _write(order.html, PAGE, render(_only(records, "--html"), base))
     if order.markdown is not None:
         from pfa_gate.report.markdown import comment  # noqa: PLC0415
 
-        yield _write(order.markdown, comment(records))
+        yield _write(order.markdown, COMMENT, comment(records))
     if order.badge is not None:
         from pfa_gate.report.badge import badge  # noqa: PLC0415
 
-        yield _write(order.badge, badge(_only(records, "--badge")))
+        yield _write(order.badge, BADGE, badge(_only(records, "--badge")))
 
 
 def _printed(shelf: Shelf, screen: Screen) -> Iterator[str]:
@@ -100,7 +102,7 @@ def _history(folder: Path, html: Path | None, screen: Screen) -> str:
         raise ArtifactError(fact, remedy="Keep the record.json of each run there, under a name of its own.")
     pasts = gates(shelf.runs)
     if html is not None:
-        return _write(html, page(pasts, shelf.refused)) + "\n"
+        return _write(html, PAGE, page(pasts, shelf.refused)) + "\n"
     return words(pasts, shelf.refused, width=max(40, screen.width), unicode=screen.unicode)
 
 
@@ -112,7 +114,8 @@ def _only(records: list[Record], option: str) -> Record:
     raise ArtifactError(fact, remedy="Name the folder of one gate.")
 
 
-def _write(path: Path, text: str) -> str:
+def _write(path: Path, mark: re.Pattern[bytes], text: str) -> str:
+    require_file(path, mark)
     try:
         replace_text(path, text)
     except OSError as error:

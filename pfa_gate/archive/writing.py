@@ -8,29 +8,35 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from pfa_gate.archive.own import FILES, RECORD, require_folder
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file
 from pfa_gate.report import files as reports
 
 
-def restore(record: dict[str, Any]) -> None:
+def restore(record: dict[str, Any], folder: Path) -> None:
     """Write record.json and the reports that a record names: those that are not there, or all where they are others'.
 
     Args:
         record: as plain data.
+        folder: that of the gate; what the record says of places is not asked.
+
+    Raises:
+        ArtifactError: the folder is not the gate's own.
 
     Warns:
         PfaWarning: one cannot be written; the verdict stands.
 
     Example:
-        >>> restore({"files": {}})
+        >>> restore({"files": {}}, Path("no/such/folder"))
     """
-    files = {key: Path(name) for key, name in record["files"].items()}
+    require_folder(folder)
+    known = {FILES[name]: folder / name for name in (RECORD, *reports.KEYS)}
+    files = {key: path for key, path in known.items() if key in record["files"]}
     own = "record" not in files or _holds(files["record"], record)
-    wanted = [key for key in ("record", *reports.KEYS.values()) if key in files]
-    for key in wanted:
-        if not own or not files[key].exists():
-            _restore(files[key], key, record)
+    for key, path in files.items():
+        if not own or not path.exists():
+            _restore(path, key, record)
 
 
 def _holds(path: Path, record: dict[str, Any]) -> bool:
@@ -46,8 +52,7 @@ def _restore(path: Path, key: str, record: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = from_dict(record)
-        name = next((name for name, each in reports.KEYS.items() if each == key), "")
-        replace_text(path, reports.text(whole, name) if name else dumps(whole))
+        replace_text(path, dumps(whole) if key == "record" else reports.text(whole, path.name))
     except OSError as error:
         kind = "report" if key != "record" else "record"
         fact = f"The {kind} {path.as_posix()} cannot be written: {error.strerror or error}."

@@ -12,10 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from pfa_gate.archive.own import FILES, ONNX, PROGRAM, RECIPE, RECORD, WEIGHTS
 from pfa_gate.artifacts.folder import digest, replacing, shown
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
-from pfa_gate.artifacts.recipe import RECIPE, Plan, read_plan, recipe_text
+from pfa_gate.artifacts.recipe import Plan, read_plan, recipe_text
 from pfa_gate.artifacts.recount import Recount, buffers_of
 from pfa_gate.coupling import Coupling, Program
 from pfa_gate.coupling.export import uncollected
@@ -26,9 +27,6 @@ from pfa_gate.surgery import Compressed, narrow
 from pfa_gate.surgery.proof import Inputs
 
 __all__ = ["load", "write"]
-
-RECORD, WEIGHTS, PROGRAM, ONNX = "record.json", "weights.safetensors", "model.pt2", "model.onnx"
-_KEYS = {RECORD: "record", **reports.KEYS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx"}
 
 
 def write(
@@ -63,8 +61,8 @@ def write(
             (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
             record = replace(record, unmeasured=(*record.unmeasured, *gaps))
         made = (RECORD, *reports.KEYS)
-        names = [name for name in _KEYS if name in made or (fresh / name).exists()]
-        record = replace(record, files={_KEYS[name]: shown(folder / name) for name in names})
+        names = [name for name in FILES if name in made or (fresh / name).exists()]
+        record = replace(record, files={FILES[name]: shown(folder / name) for name in names})
         # Made twice: the first time takes nearly all of it, imports and templates, and so is in the time that is told.
         _reports(record)
         record = finish(record)

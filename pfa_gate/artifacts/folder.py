@@ -4,11 +4,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from pfa_gate.archive.own import of_another, refuse, remove_own, require_folder
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
 
@@ -19,11 +20,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     What a run that was killed has left beside it is removed once all went well.
 
+    Args:
+        folder: that of a gate, and named as the gate is.
+
     Raises:
-        ArtifactError: the disk is full, or the folder cannot be written.
+        ArtifactError: the folder is not the gate's own, the disk is full, or the folder cannot be written.
     """
     fresh = None
     try:
+        require_folder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = unfinished_folder(f".{folder.name}", folder.parent)
         yield fresh
@@ -70,15 +75,21 @@ def _open_to_readers(folder: Path) -> None:
 
 
 def _swap(fresh: Path, folder: Path) -> None:
+    require_folder(folder)
     if not folder.exists():
         os.replace(fresh, folder)
         return
     old = unfinished_folder(f".{folder.name}-old", folder.parent)
-    os.replace(folder, old / folder.name)
+    aside = old / folder.name
+    os.replace(folder, aside)
     try:
+        # What has come since the last look is somebody's.
+        refuse(folder, of_another(aside))
         os.replace(fresh, folder)
-    except OSError:
-        os.replace(old / folder.name, folder)
+    except (OSError, ArtifactError):
+        os.replace(aside, folder)
+        old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):  # the next run's sweep
+        remove_own(aside)
+        old.rmdir()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pfa_gate.archive.own import MOMENTS, require_file
 from pfa_gate.covariance import Moments
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import replacing_file, sweep
@@ -52,8 +53,9 @@ def write_part(path: Path, part: Part) -> None:
     """Write a part to a file, in one step.
 
     Raises:
-        ArtifactError: the disk is full, or the folder cannot be written.
+        ArtifactError: the disk is full, the folder cannot be written, or the file is none that this wrote.
     """
+    require_file(path, MOMENTS)
     arrays = dict(_arrays(part.moments))
     head = {key: value for key, value in vars(part).items() if key != "moments"}
     head |= {"version": _VERSION, "probe": vars(part.probe), "versions": dict(part.versions)}

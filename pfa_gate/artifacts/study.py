@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from pfa_gate.archive.own import require_study
 from pfa_gate.artifacts.folder import shown
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
@@ -22,9 +23,10 @@ def write_study(folder: Path, study: Study) -> tuple[str, ...]:
         The paths, as people read them.
 
     Raises:
-        ArtifactError: the folder cannot be written.
+        ArtifactError: the folder cannot be written, or one of the files there is of no study.
     """
     texts = {"study.json": dumps_study(study), "study.md": markdown(study), "study.svg": svg(study)}
+    require_study(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         fresh = unfinished_folder(".study", folder)

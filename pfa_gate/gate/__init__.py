@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from pfa_gate import artifacts
+from pfa_gate.archive.own import require_folder
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import Document, load
 from pfa_gate.config.repository import from_root
@@ -94,6 +95,8 @@ def carried_out(
 def concluded(document: Document, context: Context, stages: Stages, output: Path | str | None, hands: Hands) -> Run:
     """Run the gate of these stages, measured by these hands; see `run`."""
     config = document.gate(stages.gate)
+    folder = Path(output) if output is not None else document.path.parent / OUTPUT
+    require_folder(folder / config.name)  # what cannot be written need not be measured
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     with exactly(subject.device):
@@ -101,7 +104,6 @@ def concluded(document: Document, context: Context, stages: Stages, output: Path
     with stages.stage("judging", "budgets"):
         record = _judged(document, subject, findings, replace(context, device=named(subject.device)))
     with stages.stage("writing"):
-        folder = Path(output) if output is not None else document.path.parent / OUTPUT
         cut = (findings.cut.compressed, findings.cut.coupling) if findings.cut else None
 
         def timed(made: Record) -> Record:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pfa_gate.budget import Context
 from pfa_gate.config import load
 from pfa_gate.config.first import Wish, head, of_arguments, trial
+from pfa_gate.errors import ConfigError
 from pfa_gate.gate import carried_out
 from pfa_gate.record import LayerRecord, Record
 
@@ -29,7 +30,12 @@ def propose(wish: Wish, path: Path) -> str:
     with of_arguments(document):
         record = carried_out(document, wish.name, Context(today=date.today()), output=path.parent / ".pfa").record
     text = head(wish) + "".join(_budgets(record))
-    path.write_text(text, encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        fact = f"{path.name} has come to be while the model was measured."
+        raise ConfigError(fact, remedy="Remove it, or name another with --config.") from None
     load(path)
     return text
 

@@ -130,6 +130,7 @@ class BudgetItem(pytest.Item):
         return from_dict(result.record)
 
     def _verdict(self) -> Verdict:
+        from pfa_gate.archive.own import require_folder  # noqa: PLC0415
         from pfa_gate.config.repository import from_root  # noqa: PLC0415
         from pfa_gate.item.inputs import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.record.before import sought  # noqa: PLC0415
@@ -137,6 +138,8 @@ class BudgetItem(pytest.Item):
         since = time.perf_counter()
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
         assert isinstance(file, ConfigFile)
+        folder = (self._gate.output or self.path.parent / ".pfa") / name
+        require_folder(folder)
         found = sought(self.path, plan.baseline, file.document.gate(name))
         called = {"called": from_root(self.path), "source": found.source}
         called["output"] = str(self._gate.output or "")
@@ -150,7 +153,7 @@ class BudgetItem(pytest.Item):
         if verdict.since:
             from pfa_gate.archive.writing import restore  # noqa: PLC0415  a listing restores nothing
 
-            restore(verdict.record)
+            restore(verdict.record, folder)
         return verdict
 
     def _analysis(self, document: "Document", found: "Found", since: float) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pfa_gate.archive.own import require_baseline
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.repository import from_root
@@ -140,6 +141,7 @@ def _unjudged(record: Record) -> str:
 
 
 def _write(path: Path, gates: Mapping[str, Any]) -> None:
+    require_baseline(path)
     with replacing_file(path) as fresh:
         fresh.write_text(text(gates), encoding="utf-8", newline="\n")
         fresh.chmod(0o644)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pfa_gate.archive.own import require_study
 from pfa_gate.artifacts.study import write_study
 from pfa_gate.config import load
 from pfa_gate.gate import OUTPUT, only_gate
@@ -49,11 +50,13 @@ def study(order: Order) -> int:
     """
     document = load(order.config)
     gate = order.gate or only_gate(document)
+    folder = order.output or document.path.parent / OUTPUT / f"{gate}.study"
+    require_study(folder)  # hours before it is written
     series = Series.of(document.gate(gate), order.ask)
     print(printable(_announced(gate, series, max(1, len(order.ask.domains)))), file=sys.stderr, flush=True)
     with _Bar() as bar:
         found = run(order.config, gate, order.ask, Watch(bar.show))
-    files = write_study(order.output or document.path.parent / OUTPUT / f"{gate}.study", found)
+    files = write_study(folder, found)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     unicode = shows_unicode(sys.stdout.encoding)
     shown = terminal(found, width=shutil.get_terminal_size().columns, colour=colour, unicode=unicode)

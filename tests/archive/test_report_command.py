@@ -149,7 +149,7 @@ def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> Non
     place = folder / ".pfa/digits"
     (place / "record.json").write_text(dumps(record), encoding="utf-8")
     (place / "badge.json").write_text("mine")
-    restore(to_dict(record))
+    restore(to_dict(record), place)
     assert (place / "report.html").read_text(encoding="utf-8") == render(record)
     assert (place / "report.md").read_text(encoding="utf-8") == comment([record])
     assert (place / "badge.json").read_text() == "mine"
@@ -157,7 +157,8 @@ def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> Non
 
 
 def test_a_report_that_cannot_be_restored_is_a_warning(folder: Path) -> None:
-    record = dataclasses.replace(records.kept(), files={"badge": "gone/badge.json"})
+    record = dataclasses.replace(records.kept(), files={"badge": "wherever/badge.json"})
     (folder / "gone").write_text("a file where a folder should be")
-    with pytest.warns(PfaWarning, match=r"The report gone/badge.json cannot be written"):
-        restore(to_dict(record))
+    with pytest.warns(PfaWarning, match=r"The report .*gone/digits/badge.json cannot be written"):
+        restore(to_dict(record), folder / "gone/digits")
+    assert not (folder / "wherever").exists()

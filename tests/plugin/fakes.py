@@ -142,8 +142,9 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
     if arguments.get("reports"):
         files |= {"markdown": f".pfa/{gate}/report.md", "badge": f".pfa/{gate}/badge.json"}
     if arguments.get("model"):
-        files["weights"] = f".pfa/{gate}/weights.safetensors"
+        files |= {"recipe": f".pfa/{gate}/recipe.yaml", "weights": f".pfa/{gate}/weights.safetensors"}
         Path(files["weights"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(files["recipe"]).write_text(f"version: 1\ngate: {gate}\nstrategy: energy\n")
         Path(files["weights"]).write_text("weights")
     sizes, probe = Size(9, 36, 81), Probe(64, "ab")
     return Record(gate, "pfa.yaml", {}, {}, sizes, probe, (), budgets=tuple(findings), files=files)
