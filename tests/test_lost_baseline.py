@@ -17,7 +17,7 @@ from pfa_gate.item.plan import Plan
 from pfa_gate.plugin.accept import Told, _accepted
 from pfa_gate.record import LayerRecord, Probe, Record, Size, to_dict
 from pfa_gate.record.baseline import Stamp, entry, text
-from pfa_gate.record.before import context_of, sought, subject
+from pfa_gate.record.before import context_of, measured, sought, subject
 
 GATE = """\
   {name}:
@@ -79,9 +79,13 @@ class Project:
     def update(self, *records: Record) -> list[Told]:
         """What --pfa-update-baseline does where a run has found this."""
         config = self.folder / "pfa.yaml"
+        document = load(config, self.folder)
+        shared = self.shared / str(len(list(self.shared.glob("*"))))  # of this run alone
         for each in records:
-            once(self.shared, config, each.gate, lambda each=each: Result(str(config), each.gate, to_dict(each)))
-        return list(_accepted(config, self.folder, Plan((config,), self.shared)))
+            of = measured(document, each.gate) if each.gate in document.gates else {}
+            result = Result(str(config), each.gate, to_dict(each), subject=of)
+            once(shared, config, each.gate, lambda result=result: result)
+        return list(_accepted(config, self.folder, Plan((config,), shared)))
 
     def values(self, gate: str = "digits") -> tuple[float, float]:
         """KL ratio of the stem, and parameters, as the file has them."""

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 """
 
 from pfa_gate.item.nodes import BudgetItem, ConfigFile, GateCollector
-from pfa_gate.item.once import results
+from pfa_gate.item.once import Result, results
 from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, Analysis, Plan, Watch
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ConfigFile",
     "GateCollector",
     "Plan",
+    "Result",
     "Watch",
     "results",
 ]

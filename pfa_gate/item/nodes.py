@@ -8,6 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ class BudgetItem(pytest.Item):
         from pfa_gate.archive.own import require_folder  # noqa: PLC0415
         from pfa_gate.config.repository import from_root  # noqa: PLC0415
         from pfa_gate.item.inputs import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
-        from pfa_gate.record.before import sought  # noqa: PLC0415
+        from pfa_gate.record.before import measured, sought  # noqa: PLC0415
 
         since = time.perf_counter()
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
@@ -144,12 +145,15 @@ class BudgetItem(pytest.Item):
         called = {"called": from_root(self.path), "source": found.source}
         called["output"] = str(self._gate.output or "")
         facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.past)}
+        before = measured(file.document, name) if plan.updating else {}
         verdict = across_runs(
             plan.cache,
             lambda: inputs(file.document, name, facts),
             code(file.document, name),
             lambda: self._analysis(file.document, found, since),
         )
+        if plan.updating and measured(file.document, name) == before:
+            verdict = replace(verdict, subject=before)
         if verdict.since:
             from pfa_gate.archive.writing import restore  # noqa: PLC0415  a listing restores nothing
 

@@ -6,9 +6,9 @@ PYTEST_DONT_REWRITE
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Result:
         since: when an earlier run made the record; empty if this one did.
         open: why later runs cannot use the record; empty if they can.
         again: what everybody is to know of why it was measured, or will be.
+        subject: of what model, probe and evaluation the record speaks, and of which text of the config; asked where a
+            baseline is to be written, and empty where that changed while it was measured.
         line: of the config that an error points at, else of the gate; from 1.
         column: of the same; 0 where only the line is known.
     """
@@ -42,6 +44,7 @@ class Result:
     since: str = ""
     open: str = ""
     again: str = ""
+    subject: Mapping[str, Any] = field(default_factory=dict)
     line: int = 1
     column: int = 0
 

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,12 +36,15 @@ class Verdict:
         since: when it was measured, if an earlier run did; empty if this one.
         open: why it holds for this run only; empty if later runs may use it.
         again: what everybody is to know of why it was measured, or will be: files are gone, or changed meanwhile.
+        subject: of what model, probe and evaluation it speaks, and of which text of the config; asked where a baseline
+            is to be written, and empty where that changed while it was measured.
     """
 
     record: dict[str, Any]
     since: str = ""
     open: str = ""
     again: str = ""
+    subject: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Evidence(Protocol):

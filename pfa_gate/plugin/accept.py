@@ -3,6 +3,7 @@
 PYTEST_DONT_REWRITE
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +18,7 @@ from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import replacing_file, sweep
-from pfa_gate.item import Plan, results
+from pfa_gate.item import Plan, Result, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entry, text, whole
 from pfa_gate.record.before import find, subject
@@ -74,11 +75,7 @@ class Told:
 
 def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[Told]:
     document = load(config, root)
-    records = {
-        each.gate: from_dict(each.record)
-        for each in results(plan.shared)
-        if each.record is not None and each.config == str(config)
-    }
+    found = {each.gate: each for each in results(plan.shared) if each.record is not None and each.config == str(config)}
     old = _old(document)
     if old.remark:
         yield Told(old.remark)
@@ -90,7 +87,7 @@ def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[Told]:
         # A name of another gate's past is nobody's past where no limit refers to it.
         then = name_in(old.gates, name, document, today, old.source) if refers_back(gate) else name
         before = old.entry(then or name)
-        plain, fault = _fresh(gate, records.get(name), before, today, config.parent)
+        plain, fault = _fresh(gate, found.get(name), before, document)
         if fault is not None:
             yield fault
         written += plain is not None
@@ -113,18 +110,21 @@ def _old(document: Document) -> Old:
 
 
 def _fresh(
-    gate: GateConfig,
-    record: Record | None,
-    before: Mapping[str, Any] | None,
-    today: Mapping[str, Any],
-    folder: Path,
+    gate: GateConfig, found: Result | None, before: Mapping[str, Any] | None, document: Document
 ) -> tuple[dict[str, Any] | None, Told | None]:
     """The new entry of a gate; or None, and why it is left as it was."""
+    folder = document.path.parent
     left = f"{from_root(folder / NAME)}: gate '{gate.name}' is left as it was"
-    why = "it could not be measured" if record is None else _unjudged(record)
-    if record is None or why:
+    if found is None or found.record is None:
+        return None, Told(f"{left}: it could not be measured.")
+    record = from_dict(found.record)
+    if why := _unjudged(record):
         return None, Told(f"{left}: {why}.")
-    plain = entry(record, Stamp(str(date.today()), ask(folder, "rev-parse", "HEAD").text or "", today))
+    if why := _moved(found, document):
+        return None, Told(f"{left}: {why}. Run again.", refused=True)
+    # Of what was measured, and not of what is there by now.
+    subject_then = {key: value for key, value in found.subject.items() if key != "config"}
+    plain = entry(record, Stamp(str(date.today()), ask(folder, "rev-parse", "HEAD").text or "", subject_then))
     if before is None:
         return plain, None
     renamed = record.baseline.renamed if record.baseline is not None else {}
@@ -134,6 +134,15 @@ def _fresh(
         verb = "ratchets, and is" if len(above) == 1 else "ratchet, and are"
         return None, Told(f"{left}: {listed(above, 5)} {verb} above the old baseline.", refused=True)
     return plain, None
+
+
+def _moved(found: Result, document: Document) -> str:
+    """What was written since the run looked at it, so that its values are of something else; empty for nothing."""
+    if not found.subject:
+        return "model.checkpoint was written while it was measured"
+    if found.subject["config"] != hashlib.sha256(document.content).hexdigest():
+        return f"{document.path.name} was changed after it was read"
+    return ""
 
 
 def _unjudged(record: Record) -> str:

@@ -195,6 +195,12 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
     }
 
 
+def measured(document: "Document", gate: str) -> dict[str, Any]:
+    """What a record made now is a record of: the gate's subject, and the text of the config."""
+    config, folder = document.gate(gate), document.path.parent
+    return {**subject(config, folder), "config": hashlib.sha256(document.content).hexdigest()}
+
+
 def _digest(files: Sequence[Path], key: str | None) -> str | None:
     digest = hashlib.sha256((key or "").encode())
     try:
