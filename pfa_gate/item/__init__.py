@@ -7,12 +7,13 @@ PYTEST_DONT_REWRITE
 
 from pfa_gate.item.nodes import BudgetItem, ConfigFile, GateCollector
 from pfa_gate.item.once import Result, results
-from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, Analysis, Plan, Watch
+from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, WAITED, Analysis, Plan, Watch
 
 __all__ = [
     "ANALYSIS",
     "PLAN",
     "PROGRESS",
+    "WAITED",
     "Analysis",
     "BudgetItem",
     "ConfigFile",

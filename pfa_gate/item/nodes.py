@@ -151,6 +151,7 @@ class BudgetItem(pytest.Item):
             lambda: inputs(file.document, name, facts),
             code(file.document, name),
             lambda: self._analysis(file.document, found, since),
+            watch(name) if (watch := self.config.stash.get(PROGRESS, None)) else None,
         )
         if plan.updating and measured(file.document, name) == before:
             verdict = replace(verdict, subject=before)

@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pfa_gate.errors import ArtifactError
+from pfa_gate.item.lock import held
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -
         analyse: makes the result; called at most once per gate and folder, whatever it gives.
 
     Raises:
-        ArtifactError: the folder cannot be written.
+        ArtifactError: the folder cannot be written, or the process that makes the result gives no sign of life.
 
     Example:
         >>> import tempfile
@@ -96,16 +97,11 @@ def results(folder: Path) -> Iterator[Result]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock  # noqa: PLC0415  a run that only lists has nothing to lock
-
-    lock = FileLock(path.with_suffix(".lock"))
-    with _refusals(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+    with ExitStack() as stack:
+        with _refusals(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(path.with_suffix(".lock")))
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

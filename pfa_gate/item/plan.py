@@ -77,6 +77,9 @@ class Plan:
 Watch = Callable[[str, int, int], None]
 """Is told (stage, done, total) while a gate is analysed."""
 
+WAITED = "waited"
+"""The stage that ends a wait for another process, after which there may be no other."""
+
 Analysis = Callable[..., dict[str, object]]
 """Runs a gate and gives its record as plain data: `analyse`, or what stands in for it."""
 

@@ -9,13 +9,15 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file, sweep
+from pfa_gate.item.lock import held, holder_of
+from pfa_gate.item.plan import Watch
 from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:
@@ -61,7 +63,11 @@ class Evidence(Protocol):
 
 
 def across_runs(
-    folder: Path | None, look: "Callable[[], Inputs]", code: Evidence, measure: Callable[[], dict[str, Any]]
+    folder: Path | None,
+    look: "Callable[[], Inputs]",
+    code: Evidence,
+    measure: Callable[[], dict[str, Any]],
+    tell: Watch | None = None,
 ) -> Verdict:
     """Give a gate's record: that of an earlier run if nothing it depends on has changed, else a new one.
 
@@ -70,13 +76,17 @@ def across_runs(
         look: digests what the record is known to depend on.
         code: tells whether the code that it came from is the same.
         measure: makes the record.
+        tell: told while another run makes it.
+
+    Raises:
+        ArtifactError: the run that makes it gives no sign of life.
     """
     if folder is None:
         return Verdict(measure())
     before = look()
     if before.open or not before.digest:
         return Verdict(measure(), open=before.open)
-    with alone(folder, before.digest):
+    with alone(folder, before.digest, tell):
         found, gone = fetch(folder, before.digest, code)
         if found is not None:
             return found
@@ -91,21 +101,19 @@ def across_runs(
 
 
 @contextmanager
-def alone(folder: Path, digest: str) -> Iterator[None]:
-    """Let one process at a time, of any run, work on the verdict of a digest."""
-    from filelock import FileLock  # noqa: PLC0415  a run that only lists has nothing to lock
+def alone(folder: Path, digest: str, tell: Watch | None = None) -> Iterator[None]:
+    """Let one process at a time, of any run, work on the verdict of a digest.
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{digest[:32]}.lock")
-        lock.acquire()
-    except OSError:
-        yield  # without a place to meet, each works for itself
-        return
-    try:
+    Raises:
+        ArtifactError: the process that does gives no sign of life.
+    """
+    with ExitStack() as stack:
+        # Without a place to meet, each works for itself.
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = folder / f"{digest[:32]}.lock"
+            stack.enter_context(held(lock, tell, " --pfa-no-cache waits for no other run."))
         yield
-    finally:
-        lock.release()
 
 
 def fetch(folder: Path, digest: str, code: Evidence) -> tuple[Verdict | None, str]:
@@ -223,6 +231,7 @@ def _bound(folder: Path) -> None:
     for lock in folder.glob("*.lock"):
         if lock.stem not in held and time.time() - _time(lock) > _DAY:
             lock.unlink(missing_ok=True)
+            holder_of(lock).unlink(missing_ok=True)
 
 
 def _used(entry: tuple[os.stat_result, Path]) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from pfa_gate.item import Watch
+from pfa_gate.item import WAITED, Watch
 from pfa_gate.report.lines import printable
 
 _PAUSE = 0.1
@@ -45,9 +45,9 @@ class ProgressLine:
         self.stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show a stage; at the end of the last one the line is wiped."""
+        """Show a stage; at the end of the last one, or of a wait, the line is wiped."""
         now = time.monotonic()
-        finished = stage == "writing" and done >= total
+        finished = stage in ("writing", WAITED) and done >= total
         if stage == self.stage and not finished and now - self.last < _PAUSE:
             return
         if not self.stage:
@@ -81,7 +81,7 @@ class StageLines:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Tell of a stage once: when it begins, or when it is the one in which the time has become long."""
         taken = time.monotonic() - self.began
-        if stage == self.stage or taken < LONG:
+        if stage in (self.stage, WAITED) or taken < LONG:
             return
         self.stage = stage
         self.write(lambda: self._tell(f"{self.gate}: {stage} ({taken:.0f} s)"))

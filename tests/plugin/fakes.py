@@ -23,6 +23,7 @@ from pfa_gate.errors import FactoryError
 from pfa_gate.record.wait import Wait
 
 MODULES_AT_END = "MODULES_AT_END"
+SILENCE = "SILENCE_OF_A_LOCK"
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,10 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
 fake = types.ModuleType("pfa_gate.gate")
 fake.carried_out = carried_out  # type: ignore[attr-defined]
 sys.modules["pfa_gate.gate"] = fake
+if SILENCE in os.environ:
+    from pfa_gate.item import lock
+
+    lock.SILENCE = float(os.environ[SILENCE])
 
 
 def pytest_unconfigure() -> None:

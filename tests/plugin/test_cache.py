@@ -1,7 +1,9 @@
 """What one run found serves the next, unless anything that it depends on has changed."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,30 @@ def test_two_runs_at_once_share_one_analysis(project: pytest.Pytester) -> None:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": project.path}
     with subprocess.Popen(command, **quiet) as first, subprocess.Popen(command, **quiet) as second:
         assert [first.wait(), second.wait()] == [1, 1]
+    assert len(runs(project)) == 1
+
+
+def test_a_run_that_was_stopped_is_named_and_given_up(
+    project: pytest.Pytester, pfa: Pfa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(project, "{seconds: 60}")
+    command = [sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", "-q"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": project.path}
+    with subprocess.Popen(command, **quiet) as first:
+        while not runs(project):
+            time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)
+        monkeypatch.setenv("SILENCE_OF_A_LOCK", "1")
+        second = pfa()
+        first.kill()
+    second.assert_outcomes(passed=1, errors=2)
+    second.stdout.fnmatch_lines(
+        [
+            f"Process {first.pid} on *, which has measured this gate since 20*, and has given no sign of life for 1 s;"
+            " this run has waited for [12] s.",
+            "  Let that process go on, or end it, and run again. --pfa-no-cache waits for no other run.",
+        ]
+    )
     assert len(runs(project)) == 1
 
 
