@@ -1,8 +1,10 @@
 """Every way to lose a baseline: no ratchet is lifted by it, and the sentence says what to do."""
 
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -407,3 +409,17 @@ def test_a_reference_that_nobody_can_see_names_no_revision(made: Project, refere
 
 def test_a_path_that_no_file_can_have_is_a_sentence(made: Project) -> None:
     assert made.refused(asked="/no/such\0file") == "The baseline /no/such?file cannot be read: no such name."
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "it is no plain file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no plain file"),
+        (lambda path: (path.touch(), os.truncate(path, 2**26 + 1)), "it has more than 67,108,864 bytes"),
+    ],
+)
+def test_what_never_ends_is_no_baseline(bare: Project, make: Callable[[Path], object], why: str) -> None:
+    bare.file.unlink()
+    make(bare.file)
+    assert bare.refused() == f"The baseline pfa.baseline.json cannot be read: {why}."

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 import hashlib
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ _FORMAT = 2
 _MOST_FILES = 64
 _MOST_BYTES = 64 * 2**20
 _DAY = 24 * 60 * 60
+_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.json")
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,8 @@ def _time(path: Path) -> float:
 
 def _bound(folder: Path) -> None:
     """Drop what was used longest ago, and locks that no verdict is stored under and nobody has taken for a day."""
-    found = sorted(((path.stat(), path) for path in folder.glob("*.json")), key=_used)
+    own = (path for path in folder.glob("*.json") if _NAME.fullmatch(path.name))
+    found = sorted(((path.stat(), path) for path in own), key=_used)
     total = sum(state.st_size for state, _ in found)
     while found and (len(found) > _MOST_FILES or total > _MOST_BYTES):
         state, path = found.pop(0)
