@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.config.repository import from_root
 from pfa_gate.errors import ConfigError, PFAGateError
 from pfa_gate.item.plan import Plan
 
@@ -71,6 +70,8 @@ class Folders:
 
 def _place(config: Path) -> Path:
     """A config's place in its repository; a name of its own where it is not called as all are."""
+    from pfa_gate.config.repository import from_root  # noqa: PLC0415  pydantic and yaml come with it
+
     folder = Path(from_root(config.parent))
     below = folder.relative_to(folder.anchor)
     return below if config.name == "pfa.yaml" else below / config.stem

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.config.repository import repository_of
 from pfa_gate.report.lines import printable
 
 # pytest looks for its rootdir before it knows them, and takes an existing path behind one for an argument.
@@ -34,12 +33,21 @@ def require_own_root(config: pytest.Config, configs: Iterable[Path]) -> None:
         raise pytest.UsageError(printable(f"{fact}\n  {remedy}"))
     root = Path(os.path.realpath(config.rootpath))
     for path in configs:
-        repository = repository_of(Path(os.path.realpath(path.parent)))
+        repository = _below(root, Path(os.path.realpath(path.parent)))
         if repository is not None and root in repository.parents:
             fact = f"--pfa: pytest's rootdir, {config.rootpath}, is above {repository}, the repository of {path.name}."
             remedy = "Run it inside that repository, give an ini file of its own to it, or name it"
             named = shlex.quote(f"--rootdir={repository}")
             raise pytest.UsageError(printable(f"{fact}\n  {remedy}: {named}."))
+
+
+def _below(root: Path, folder: Path) -> Path | None:
+    """The repository of a folder, where one may be below the rootdir."""
+    if not any((place / ".git").exists() for place in (folder, *folder.parents) if root in place.parents):
+        return None
+    from pfa_gate.config.repository import repository_of  # noqa: PLC0415  pydantic and yaml come with it
+
+    return repository_of(folder)
 
 
 def _moved_by(config: pytest.Config) -> Iterator[tuple[str, str]]:
