@@ -8,12 +8,15 @@ PYTEST_DONT_REWRITE
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from pfa_gate.files import replacing_file, sweep
 
+_MOST = 64
+_NAME = re.compile(r"[0-9a-f]{32}\.json")
 _READER = Path(__file__).parents[1] / "config"
 
 Listing = Mapping[str, Mapping[str, int]]
@@ -77,11 +80,9 @@ def _remember(place: Path, gates: Listing) -> None:
     # Without it the next run reads the config anew; that is all.
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        for old in sorted(place.parent.glob("*.json"), key=lambda each: each.stat().st_mtime)[:-_MOST]:
+        own = (each for each in place.parent.glob("*.json") if _NAME.fullmatch(each.name))
+        for old in sorted(own, key=lambda each: each.stat().st_mtime)[:-_MOST]:
             old.unlink(missing_ok=True)
         with replacing_file(place) as fresh:
             fresh.write_text(json.dumps(gates), encoding="utf-8")
         sweep(place.parent)
-
-
-_MOST = 64

@@ -295,6 +295,15 @@ def test_no_more_gives_way_than_must(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "".join(digest[0] for digest in digests if fetched(tmp_path, digest)) == left
 
 
+def test_what_the_cache_has_not_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mine.json", f"{'a' * 32}.json", f"x{'a' * 32}-{'a' * 16}.json"):
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (1, 1))
+    monkeypatch.setattr(store, "_MOST_FILES", 0)
+    keep(tmp_path, DIGEST, record(), CODE)
+    assert [path.read_text() for path in tmp_path.glob("*.json")] == ["mine"] * 3
+
+
 def test_what_another_machine_left_unfinished_goes_after_a_day(tmp_path: Path) -> None:
     unfinished = [tmp_path / f".{DIGEST[:32]}.json-00000000-1-{name}" for name in ("lastweek", "just_now")]
     for path in unfinished:
