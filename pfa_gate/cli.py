@@ -30,10 +30,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = chosen.command
     try:
+        if command in _RUN_CODE:
+            return _guarded(command, chosen, to_the_end=arguments is None)
         return command(chosen) or 0
     except PFAGateError as error:
         print(printable(str(error)), file=sys.stderr)
         return BAD_CONFIG
+
+
+def _guarded(
+    command: Callable[[argparse.Namespace], int | None], chosen: argparse.Namespace, *, to_the_end: bool
+) -> int:
+    """Run a command that calls the project's code, which must not end it, or the whole process, with success."""
+    from pfa_gate.plugin.exits import Exits  # noqa: PLC0415  where comments are posted there is no pytest
+
+    exits, status = Exits(), 1
+    try:
+        status = command(chosen) or 0
+    except SystemExit as error:
+        if isinstance(error.code, str):  # of an exit that was refused
+            raise
+        fact = f"Code that pfa-gate called asked to end by SystemExit({error.code}): nothing was judged."
+        print(printable(f"{fact}\n  Let it return, or raise an exception."), file=sys.stderr)
+    finally:
+        if status and to_the_end:
+            exits.keep(status)
+        else:
+            exits.allow()
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_merge(commands.add_parser("merge", help="judge a gate on the shards that machines have collected"))
     _add_study(commands.add_parser("study", help="compare recipes, selections and recoveries at equal parameters"))
     _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
+    _add_verify(commands.add_parser("verify", help="tell from what runs left whether every budget was kept"))
     _add_comment(
         commands.add_parser("comment", help="say on the pull request which budgets are broken, in one comment")
     )
@@ -209,6 +234,24 @@ def _comment(chosen: argparse.Namespace) -> None:
     print(printable(comment(order, os.environ)))
 
 
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folders", nargs="*", type=Path, default=[Path(".pfa")], metavar="DIR", help="of results (.pfa)"
+    )
+    parser.set_defaults(command=_verify)
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from pfa_gate.archive.verify import verify  # noqa: PLC0415  no other command reads manifests
+
+    found = verify(chosen.folders)
+    for sentence in found.told:
+        print(printable(sentence))
+    for fault in found.faults:
+        print(printable(f"ERROR: {fault}"), file=sys.stderr)
+    return int(bool(found.faults))
+
+
 def _check(chosen: argparse.Namespace) -> None:
     print(printable(resolved(load(chosen.config))))
 
@@ -231,3 +274,7 @@ def _init(chosen: argparse.Namespace) -> None:
 def _schema(chosen: argparse.Namespace) -> None:
     del chosen
     print(printable(text()), end="")
+
+
+_RUN_CODE = (_collect, _init, _merge, _study)
+"""Commands that import the project's code."""

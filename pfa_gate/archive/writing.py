@@ -17,6 +17,8 @@ from pfa_gate.report import files as reports
 def restore(record: dict[str, Any], folder: Path) -> None:
     """Write record.json and the reports that a record names: those that are not there, or all where they are others'.
 
+    Where the record differs in the run alone, which no report tells, it is record.json that is written.
+
     Args:
         record: as plain data.
         folder: that of the gate; what the record says of places is not asked.
@@ -33,17 +35,19 @@ def restore(record: dict[str, Any], folder: Path) -> None:
     require_folder(folder)
     known = {FILES[name]: folder / name for name in (RECORD, *reports.KEYS)}
     files = {key: path for key, path in known.items() if key in record["files"]}
-    own = "record" not in files or _holds(files["record"], record)
+    found = _found(files["record"]) if "record" in files else record
+    own = found is not None and {**found, "run": ""} == {**record, "run": ""}
     for key, path in files.items():
-        if not own or not path.exists():
+        if not own or not path.exists() or (key == "record" and found != record):
             _restore(path, key, record)
 
 
-def _holds(path: Path, record: dict[str, Any]) -> bool:
+def _found(path: Path) -> dict[str, Any] | None:
     try:
-        return bool(json.loads(path.read_bytes()) == record)
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _restore(path: Path, key: str, record: dict[str, Any]) -> None:

@@ -144,12 +144,14 @@ class Context:
         today: the day on which waivers are judged.
         updating: this run writes the baseline, so an increase over the old one is meant.
         device: of this run.
+        run: token of the run of pytest; empty outside of pytest. No verdict depends on it.
     """
 
     base: Base | None = None
     today: date = date.min
     updating: bool = False
     device: str = "cpu"
+    run: str = ""
 
     def ask(self, limit: Limit, budget: str, observed: float | None, layer: str = "") -> "Asked":
         """Fold what the baseline asks into a limit.

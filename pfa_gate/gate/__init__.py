@@ -133,6 +133,7 @@ def _judged(document: Document, subject: Subject, findings: Findings, context: C
         baseline=compared(context.base, measured.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,
+        run=context.run,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

@@ -5,6 +5,7 @@ The names are known from the YAML alone; torch is imported by the first item of 
 PYTEST_DONT_REWRITE
 """
 
+from pfa_gate.item.choice import Choice
 from pfa_gate.item.nodes import BudgetItem, ConfigFile, GateCollector
 from pfa_gate.item.once import Result, results
 from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, WAITED, Analysis, Plan, Watch
@@ -16,6 +17,7 @@ __all__ = [
     "WAITED",
     "Analysis",
     "BudgetItem",
+    "Choice",
     "ConfigFile",
     "GateCollector",
     "Plan",

@@ -106,6 +106,11 @@ class BudgetItem(pytest.Item):
         return self.path, self.line - 1, f"{self._gate.name}: {self.name}"
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Give its config's path, its gate and its name."""
+        return str(self.path), self._gate.name, self.name
+
+    @property
     def _gate(self) -> GateCollector:
         assert isinstance(self.parent, GateCollector)
         return self.parent
@@ -158,6 +163,8 @@ class BudgetItem(pytest.Item):
         if verdict.since:
             from pfa_gate.archive.writing import restore  # noqa: PLC0415  a listing restores nothing
 
+            # Judged again today: it speaks for this run.
+            verdict = replace(verdict, record={**verdict.record, "run": plan.run})
             restore(verdict.record, folder)
         return verdict
 
@@ -166,7 +173,7 @@ class BudgetItem(pytest.Item):
         from pfa_gate.record.wait import Wait  # noqa: PLC0415
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
-        context = context_of(document, name, found, plan.updating)
+        context = replace(context_of(document, name, found, plan.updating), run=plan.run)
         run = self.config.stash.get(ANALYSIS, analyse)
         return run(document, name, self._gate.output, context, Wait(watch(name) if watch else None, since))
 

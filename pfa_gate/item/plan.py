@@ -4,11 +4,13 @@ PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import pytest
+
+from pfa_gate.item.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Plan:
         cache: folder of what earlier runs found; absolute; None for none.
         baseline: an absolute path or `git:REF`; empty for the file beside each config.
         updating: this run writes the baseline.
+        run: the run's token; its records and its manifest bear it.
+        choice: what the command line of this run chose.
     """
 
     configs: tuple[Path, ...]
@@ -32,6 +36,8 @@ class Plan:
     cache: Path | None = None
     baseline: str = ""
     updating: bool = False
+    run: str = ""
+    choice: Choice = field(default_factory=Choice)
 
     def context(self) -> dict[str, str]:
         """What verdicts depend on beside the config and the files it names.
@@ -55,7 +61,8 @@ class Plan:
         return {"configs": [str(path) for path in self.configs], **self._flags(), **plain}
 
     def _flags(self) -> dict[str, object]:
-        return {"chosen": self.chosen, "baseline": self.baseline, "updating": self.updating}
+        flags = {"chosen": self.chosen, "baseline": self.baseline, "updating": self.updating}
+        return {**flags, "run": self.run, "choice": self.choice.sent()}
 
     @classmethod
     def received(cls, data: dict[str, object]) -> Self:
@@ -71,6 +78,8 @@ class Plan:
             cache=cache,
             baseline=str(data["baseline"]),
             updating=bool(data["updating"]),
+            run=str(data["run"]),
+            choice=Choice.received(data["choice"]),
         )
 
 

@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,18 +79,23 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(GateHooks)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Under --pfa alone: watch what is imported, and take this process's seat where torchrun started several."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser
+) -> Generator[None, object, object]:
+    """Under --pfa alone: watch imports and exits, and take this process's seat where torchrun started several."""
     if not early_config.known_args_namespace.pfa:
-        return
+        return (yield)
     from pfa_gate.item.imports import IMPORTS  # noqa: PLC0415  the price is paid only by those who use it
+    from pfa_gate.plugin.guard import guarded  # noqa: PLC0415
 
     IMPORTS.start()
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from pfa_gate.plugin.ranks import take_seat  # noqa: PLC0415  the price is paid only by those who use it
 
         take_seat(early_config)
+    with guarded(early_config, parser):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,13 @@ import pytest
 
 from pfa_gate.errors import PFAGateError
 from pfa_gate.item import Plan, results
+from pfa_gate.item.choice import Budgets, left_out_by_id, told_left_out
+from pfa_gate.plugin.choosing import added
+from pfa_gate.plugin.exits import succeeds
+from pfa_gate.plugin.guard import JUDGED, say
+from pfa_gate.plugin.manifest import Manifests
 from pfa_gate.plugin.pulse import silent
 from pfa_gate.report.lines import printable
-
-_LOOKS_ONLY = ("collectonly", "showfixtures", "show_fixtures_per_test")
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,13 @@ class Gap:
         return f"{path.as_posix()}::{self.gate}: {self.outcome} in this run: {listed(self.budgets)}."
 
 
-def gaps(plan: Plan, root: Path) -> Iterator[Gap]:
+def gaps(plan: Plan, root: Path, left_out: Budgets = frozenset()) -> Iterator[Gap]:
     """Find the budgets that the configs of a run declare and that its records do not say are kept.
 
     Args:
         plan: that of the run.
         root: pytest's rootdir.
+        left_out: budgets that the command line of the run chose away.
 
     Raises:
         ConfigError: a config does not hold.
@@ -58,7 +62,8 @@ def gaps(plan: Plan, root: Path) -> Iterator[Gap]:
         for name, gate in load(path, root).gates.items():
             record = found.get((str(path), name)) or {}
             outcomes = {each["id"]: each["outcome"] for each in record.get("budgets", ())}
-            declared = [budget.name for budget in gate.budgets_declared()]
+            budgets = [budget.name for budget in gate.budgets_declared()]
+            declared = [each for each in budgets if (str(path), name, each) not in left_out]
             yield from _gaps_of(path, name, [(each, outcomes.get(each, "not judged")) for each in declared])
 
 
@@ -78,11 +83,13 @@ class Ledger:
     Args:
         config: that of the controller, or of the only process.
         plan: that of the run.
+        manifests: what the run writes of itself.
     """
 
-    def __init__(self, config: pytest.Config, plan: Plan) -> None:
+    def __init__(self, config: pytest.Config, plan: Plan, manifests: Manifests) -> None:
         self.config = config
         self.plan = plan
+        self.manifests = manifests
         self.workers: list[Any] = []
         self.dead: list[str] = []
         self.said = ""
@@ -97,19 +104,44 @@ class Ledger:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
         """Judge the run before other plugins see its status, and let none of them make a success of a failure."""
-        if exitstatus == pytest.ExitCode.OK:
-            self._judge(session)
-        status = session.exitstatus
-        result = yield
-        if status != pytest.ExitCode.OK and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = status
-            fact = f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(status)}."
-            print(printable(fact), file=sys.stderr)
-        return result
+        left_out = self._left_out()
+        found: int = exitstatus
+        if succeeds(found):
+            self._judge(session, left_out)
+            found = pytest.ExitCode.USAGE_ERROR if self.said else pytest.ExitCode.OK
+        try:
+            return (yield)
+        except pytest.exit.Exception as error:
+            if error.returncode is not None:
+                session.exitstatus, error.returncode = error.returncode, None
+            raise
+        finally:
+            self._end(session, found, left_out)
 
-    def _judge(self, session: pytest.Session) -> None:
+    def _end(self, session: pytest.Session, found: int, left_out: Budgets) -> None:
+        """Hold the status, and write it down."""
+        if succeeds(session.exitstatus) and not succeeds(found):
+            session.exitstatus = found
+            say(f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(found)}.")
+        status = session.exitstatus if isinstance(session.exitstatus, int) else 1
+        if not self.plan.choice.looks:
+            try:
+                self.manifests.write(int(status), left_out)
+            except PFAGateError as error:
+                say(f"ERROR: --pfa: {error}")
+                status = session.exitstatus = status or pytest.ExitCode.USAGE_ERROR
+        self.config.stash[JUDGED] = int(status)
+
+    def _left_out(self) -> Budgets:
+        """What the command line chose away, by expression or id."""
+        listings: dict[Path, dict[str, tuple[str, ...]]] = {}
+        for each in self.manifests.gates:
+            listings.setdefault(each.config, {})[each.gate] = each.budgets
+        return told_left_out(self.plan.shared) | left_out_by_id(self.plan.choice, listings)
+
+    def _judge(self, session: pytest.Session, left_out: Budgets) -> None:
         """Compare what was declared with what was found, where all else went well."""
-        reason = self._not_kept()
+        reason = self._not_kept(left_out)
         # A worker that has handed in everything waits to be told to go: until then it can still die.
         gone = [f"{each}: it no longer answers" for each in silent(self.workers)]
         self.said = "\n".join(filter(None, (reason, _died(self.dead or gone))))
@@ -124,16 +156,18 @@ class Ledger:
         if self.said:
             terminalreporter.write_line(printable(self.said), red=True)
 
-    def _not_kept(self) -> str:
-        if self.plan.chosen or _chosen_or_only_looked(self.config):
+    def _not_kept(self, left_out: Budgets) -> str:
+        if self.plan.choice.looks:
             return ""
         root = self.config.rootpath
         try:
-            sentences = [gap.sentence(root) for gap in gaps(self.plan, root)]
+            sentences = [gap.sentence(root) for gap in gaps(self.plan, root, left_out)]
         except PFAGateError as error:
             sentences = [f"A config can no longer be read: {error}"]
         head = "ERROR: --pfa: no test failed, but not every budget was found kept, so the run does not pass."
         remedy = "Run pytest --pfa without what left them out: where tests are split over jobs, give the gate its own."
+        if sentences and (by := added(self.config, self.plan.choice)):
+            sentences.append(f"{by} was not chosen for this run: only the command line of a run leaves budgets out.")
         return "\n  ".join([head, *sentences, remedy]) if sentences else ""
 
 
@@ -149,10 +183,3 @@ def _died(workers: Sequence[str]) -> str:
     head = "ERROR: --pfa: no test failed, but a worker died, so the run does not pass."
     remedy = "Run it again; if workers keep dying (out of memory?), use fewer, or none with -n0."
     return "\n  ".join([head, *workers, remedy]) if workers else ""
-
-
-def _chosen_or_only_looked(config: pytest.Config) -> bool:
-    names = ("keyword", "markexpr", *_LOOKS_ONLY)
-    if any(getattr(config.option, name, None) for name in names):
-        return True
-    return config.args_source is pytest.Config.ArgsSource.ARGS and any("::" in argument for argument in config.args)

@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 import os
+import secrets
 import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,9 @@ import pytest
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
-from pfa_gate.item import PLAN, Plan
+from pfa_gate.item import PLAN, Choice, Plan
+from pfa_gate.item.choice import placed
+from pfa_gate.plugin.choosing import choice_of
 from pfa_gate.plugin.rootdir import require_own_root
 from pfa_gate.plugin.search import NAME, Request, search
 from pfa_gate.report.lines import printable
@@ -60,12 +63,13 @@ def require_gates(session: pytest.Session, budgets: bool) -> None:
     Raises:
         UsageError: none is left; otherwise the gate would pass by not running.
     """
-    options = session.config.option
-    by_choice = any(getattr(options, name, None) for name in ("keyword", "markexpr", "lf", "stepwise"))
+    options, plan = session.config.option, plan_of(session.config)
+    again = any(getattr(options, name, None) for name in ("lf", "stepwise"))  # what they leave out the ledger tells
+    by_choice = plan.chosen or plan.choice.keyword or plan.choice.mark
     # A failed collection is reported as such, and fails the run by itself.
-    if budgets or by_choice or session.testsfailed or plan_of(session.config).chosen:
+    if budgets or again or by_choice or session.testsfailed:
         return
-    names = [shown(path, session.config.rootpath) for path in plan_of(session.config).configs]
+    names = [shown(path, session.config.rootpath) for path in plan.configs]
     fact = f"--pfa: no budget of {', '.join(names)} is left to run."
     why = "Something ignored or deselected them all, so the gate would pass without judging anything."
     raise pytest.UsageError(printable(f"{fact}\n  {why}\n  {_remedy(names)}"))
@@ -78,14 +82,16 @@ def _remedy(names: Sequence[str]) -> str:
 
 
 def _made(config: pytest.Config) -> Plan:
-    request = _request(config)
+    choice = choice_of(config)
+    request = _request(config, choice)
     configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
     chosen = request.names_only_tests()
     _check(request, configs, chosen)
     require_own_root(config, configs)
     asked = _baseline(config, configs)
     updating = bool(config.getoption("pfa_update_baseline"))
-    return Plan(configs, _shared_folder(), _output(config), chosen, _cache(config), asked, updating)
+    place, run = _shared_folder(), secrets.token_hex(16)
+    return Plan(configs, place, _output(config), chosen, _cache(config), asked, updating, run, choice)
 
 
 def _shared_folder() -> Path:
@@ -98,13 +104,18 @@ def _shared_folder() -> Path:
         raise pytest.UsageError(printable(f"{fact}\n  Free some space, or point TMPDIR at another disk.")) from error
 
 
-def _request(config: pytest.Config) -> Request:
-    given = config.args_source is pytest.Config.ArgsSource.ARGS
+def _request(config: pytest.Config, choice: Choice) -> Request:
+    given, here = config.args_source is pytest.Config.ArgsSource.ARGS, config.invocation_params.dir
+    # An id that somebody else has added asks for the config of its file.
+    known = [
+        each if place in choice.places else each.partition("::")[0]
+        for each, place in zip(config.args, placed(config.args, here), strict=True)
+    ]
     return Request(
-        arguments=tuple(config.args) if given else (),
+        arguments=tuple(known) if given else (),
         options=tuple(config.getoption("pfa_config")),
         ini=tuple(config.getini("pfa_config")),
-        here=config.invocation_params.dir,
+        here=here,
         root=config.rootpath,
     )
 

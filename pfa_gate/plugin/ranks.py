@@ -14,7 +14,8 @@ import pytest
 
 from pfa_gate.errors import RankError
 from pfa_gate.item import ANALYSIS, Analysis
-from pfa_gate.plugin.exits import refuse_success
+from pfa_gate.plugin.exits import Exits
+from pfa_gate.plugin.guard import JUDGED
 from pfa_gate.plugin.planning import has_workers
 from pfa_gate.plugin.threads import choose_threads
 from pfa_gate.ranks import Seat, seat_in
@@ -91,17 +92,18 @@ class Follower:
         ranks = _joined(self.seat)
         from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
 
-        allow_exits = refuse_success()
+        exits = Exits()
         try:
             with nullcontext() if config.getoption("capture", "no") == "no" else _quiet():
                 status = follow(ranks, config.rootpath)
         except KeyboardInterrupt:  # which rank 0 gets too, and tells of
             return pytest.ExitCode.INTERRUPTED
         finally:
-            allow_exits()
+            exits.allow()
         # As in `_ended`.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ranks.leave()
+        config.stash[JUDGED] = status
         return status
 
 

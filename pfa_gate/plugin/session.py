@@ -12,8 +12,9 @@ import pytest
 
 from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile
 from pfa_gate.item.imports import IMPORTS
-from pfa_gate.plugin.exits import refuse_success
+from pfa_gate.plugin.choosing import Choosing
 from pfa_gate.plugin.ledger import Ledger
+from pfa_gate.plugin.manifest import begun
 from pfa_gate.plugin.planning import collects_elsewhere, has_workers, is_worker, plan_of, require_gates, shown
 from pfa_gate.plugin.progress import watch_on
 from pfa_gate.plugin.summary import write_reports
@@ -37,8 +38,6 @@ class GateSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        # The death of a worker is seen by its controller.
-        self.allow_exits = None if is_worker(config) else refuse_success()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -48,8 +47,9 @@ class GateSession:
             UsageError: there is none, or one that is named is not there.
         """
         plan = plan_of(self.config)
+        self.config.pluginmanager.register(Choosing(self.config, plan), "pfa_gate_choosing")
         if not is_worker(self.config):
-            self.config.pluginmanager.register(Ledger(self.config, plan), "pfa_gate_ledger")
+            self.config.pluginmanager.register(Ledger(self.config, plan, begun(plan, self.config)), "pfa_gate_ledger")
             if plan.updating:
                 from pfa_gate.plugin.accept import Accept  # noqa: PLC0415  no other run writes a baseline
 
@@ -91,8 +91,6 @@ class GateSession:
     def pytest_unconfigure(self) -> None:
         """Remove what the processes of this run shared."""
         IMPORTS.stop()
-        if self.allow_exits is not None:
-            self.allow_exits()
         plan = self.config.stash.get(PLAN, None)
         if plan is not None and not is_worker(self.config):
             shutil.rmtree(plan.shared, ignore_errors=True)

@@ -231,6 +231,7 @@ class Record:
         written: when it was, in UTC, as 2026-11-20T08:30:00Z; empty if unknown.
         device: where probe and scoring ran, as `cpu` or `cuda:0 (NVIDIA H100)`.
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
+        run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
 
@@ -252,3 +253,4 @@ class Record:
     written: str = field(default="", metadata=LATER)
     device: str = field(default="cpu", metadata=LATER)
     weights: str = field(default="", metadata=LATER)
+    run: str = field(default="", metadata=LATER)

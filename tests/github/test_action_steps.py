@@ -354,8 +354,38 @@ def test_a_verdict_is_served_on_the_next_machine(runner: Callable[..., Runner], 
     assert one.outputs["gate"]["status"] == "0"
     served = "nothing that it depends on has changed since. --pfa-no-cache measures again."
     assert (served in first.stdout, served in second.stdout) == (False, True)
-    assert {path.name: path.read_bytes() for path in (reports / "digits").iterdir()} == written
+    again = {path.name: path.read_bytes() for path in (reports / "digits").iterdir()}
+    records = [json.loads(each.pop("record.json")) for each in (written, again)]
+    assert records[0].pop("run") != records[1].pop("run"), "each run judges by itself"
+    assert records[0] == records[1]
+    assert again == written
     assert list((reports / "gone").iterdir()) == []
+
+
+FORCED = """
+import ctypes
+
+
+def build():
+    ctypes.CDLL(None)._exit(0)
+"""
+
+
+def test_a_forced_status_fails_by_what_was_not_written(runner: Callable[..., Runner], hub: Hub) -> None:
+    one = runner()
+    (one.folder / "project" / "net.py").write_text(FORCED + NET.partition("def build")[2].partition("\n\n\n")[2])
+    assert gate(one) == [0, 0, 1]
+    assert one.outputs["gate"]["status"] == "1"
+    reports = one.outputs["gate"]["reports"]
+    done = one.step("Give the verdict")
+    assert (done.returncode, done.stdout) == (1, "")
+    one.outputs["gate"]["status"] = "0"  # as though another step had been told so
+    done = one.step("Give the verdict")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr.splitlines()[0] == "ERROR: The run did not come to its end, whatever exit status its process had."
+    )
+    assert f"{reports}/digits/record.json cannot be read: No such file or directory." in done.stderr
 
 
 @pytest.mark.slow

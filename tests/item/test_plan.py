@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.item import Plan
+from pfa_gate.item import Choice, Plan
 
 TWO = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
 
@@ -21,6 +21,8 @@ TWO = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
         {"cache": Path("/cache")},
         {"baseline": "git:main"},
         {"updating": True},
+        {"run": "ab"},
+        {"choice": Choice("a", "b", ("/p::c",), looks=True)},
     ],
 )
 def test_what_is_sent_is_received(change: dict[str, object]) -> None:

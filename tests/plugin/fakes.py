@@ -13,7 +13,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from pfa_gate.errors import FactoryError
 from pfa_gate.record.wait import Wait
 
 MODULES_AT_END = "MODULES_AT_END"
+FAKE_RECORDS = "FAKE_RECORDS"
+"""In the environment: the fake leaves a record on disk, as the gate does."""
 SILENCE = "SILENCE_OF_A_LOCK"
 
 
@@ -49,7 +51,17 @@ def carried_out(
     arguments = document.gate(gate).model.arguments
     time.sleep(arguments.get("seconds", 0))
     _raise(arguments.get("raises"))
-    return Run(_record(document, gate, arguments))
+    record = replace(_record(document, gate, arguments), run=context.run)
+    if FAKE_RECORDS in os.environ:
+        _write(record, (output or document.path.parent / ".pfa") / gate)
+    return Run(record)
+
+
+def _write(record: Any, folder: Path) -> None:
+    from pfa_gate.record import dumps  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(dumps(record), "utf-8")
 
 
 def _import_from(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The last word on a run, asked in this process: which budgets count as found kept, and who may do without them."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,9 +8,14 @@ from typing import Any
 import pytest
 from projects import config, gate
 
-from pfa_gate.item import Plan
+from pfa_gate.config.repository import from_root
+from pfa_gate.item import Choice, Plan
+from pfa_gate.item.choice import tell_left_out
 from pfa_gate.item.once import Result, once
+from pfa_gate.plugin.guard import JUDGED
 from pfa_gate.plugin.ledger import Gap, Ledger, gaps
+from pfa_gate.plugin.manifest import begun
+from pfa_gate.record.manifest import MANIFEST, Declared, Manifest, read_manifest
 
 NAMES = ("exact", "layers.kl", "model.parameters")
 BUDGETS = "layers: [{match: '*', kl: 0.7}], model: {parameters: 9 k}"
@@ -90,19 +96,13 @@ class Answering:
             raise EOFError
 
 
-Source = pytest.Config.ArgsSource
-
-
-def ledger(plan: Plan, root: Path, source: Source = Source.TESTPATHS, **options: Any) -> Ledger:
+def ledger(plan: Plan, root: Path, **options: Any) -> Ledger:
     given = {"keyword": "", "markexpr": "", **options}
-    arguments = given.pop("arguments", [])
+    choice = given.pop("choice", Choice())
+    plan = replace(plan, choice=choice, output=root / "results")
     plugins = SimpleNamespace(hasplugin=lambda name: name == "terminalreporter" and given.get("terminal", True))
-    return Ledger(
-        SimpleNamespace(  # type: ignore[arg-type]
-            option=SimpleNamespace(**given), rootpath=root, args=arguments, args_source=source, pluginmanager=plugins
-        ),
-        plan,
-    )
+    config: Any = SimpleNamespace(option=SimpleNamespace(**given), rootpath=root, pluginmanager=plugins, stash={})
+    return Ledger(config, plan, begun(plan, config))
 
 
 def ended(one: Ledger, status: int, others: int | None = None) -> int:
@@ -115,6 +115,7 @@ def ended(one: Ledger, status: int, others: int | None = None) -> int:
     with pytest.raises(StopIteration) as over:
         hook.send("what the others gave")
     assert over.value.value == "what the others gave"
+    assert one.config.stash[JUDGED] == session.exitstatus
     return int(session.exitstatus)
 
 
@@ -168,35 +169,67 @@ def test_another_failure_is_the_other_plugins_to_choose(tmp_path: Path, capsys: 
 
 
 CHOICES = {
-    "-k": {"keyword": "passes"},
-    "-m": {"markexpr": "slow"},
-    "--co": {"collectonly": True},
-    "--fixtures": {"showfixtures": True},
-    "--fixtures-per-test": {"show_fixtures_per_test": True},
-    "a node id": {"source": Source.ARGS, "arguments": ["tests", "test_one.py::test_passes"]},
+    "-k": ("exact", Choice(keyword="exact")),
+    "-m": ("", Choice(mark="slow")),
+    "a node id": ("exact", Choice(places=("{root}/pfa.yaml::digits::exact",))),
+    "a gate's id": ("exact layers.kl model.parameters", Choice(places=("{root}/pfa.yaml::digits",))),
 }
 NO_CHOICES = {
-    "nothing": {},
-    "a folder": {"source": Source.ARGS, "arguments": ["tests"]},
-    "a node id that somebody else added": {"source": Source.TESTPATHS, "arguments": ["test_one.py::test_passes"]},
-    "not --co": {"collectonly": False},
+    "nothing": ({}, Choice()),
+    "an option that somebody else added": ({"keyword": "exact", "markexpr": "not slow"}, Choice()),
+    "an id of another file": ({}, Choice(places=("{root}/test_one.py::test_passes",))),
+    "an id, and the folder": ({}, Choice(places=("{root}/pfa.yaml::digits::exact", "{root}"))),
 }
 
 
-@pytest.mark.parametrize("how", CHOICES.values(), ids=CHOICES)
-def test_who_chooses_tests_or_only_looks_gets_no_verdict(tmp_path: Path, how: dict[str, Any]) -> None:
-    one = ledger(planned(tmp_path), tmp_path, **how)
+def placed(choice: Choice, root: Path) -> Choice:
+    return replace(choice, places=tuple(each.format(root=root) for each in choice.places))
+
+
+@pytest.mark.parametrize(("kept", "choice"), CHOICES.values(), ids=CHOICES)
+def test_what_the_command_line_chose_away_is_no_gap(tmp_path: Path, kept: str, choice: Choice) -> None:
+    plan = planned(tmp_path)
+    left = [] if choice.places else [each for each in NAMES if each not in kept.split()]
+    tell_left_out(plan.shared, "main", [(str(plan.configs[0]), "digits", each) for each in left])
+    broken = {each.rpartition(".")[2]: "broken" for each in NAMES if each not in kept.split()}
+    found(plan, **broken)
+    one = ledger(plan, tmp_path, choice=placed(choice, tmp_path))
     assert (ended(one, 0), one.said) == (0, "")
 
 
-@pytest.mark.parametrize("how", NO_CHOICES.values(), ids=NO_CHOICES)
-def test_who_chooses_none_gets_one(tmp_path: Path, how: dict[str, Any]) -> None:
-    assert ended(ledger(planned(tmp_path), tmp_path, **how), 0) == 4
+def test_what_one_worker_alone_left_out_is_a_gap(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    found(plan, kl="broken")
+    tell_left_out(plan.shared, "gw0", [(str(plan.configs[0]), "digits", "layers.kl")])
+    tell_left_out(plan.shared, "gw1", [])
+    assert ended(ledger(plan, tmp_path, choice=Choice(keyword="exact")), 0) == 4
 
 
-def test_a_plan_that_says_so_is_a_choice_too(tmp_path: Path) -> None:
-    one = ledger(planned(tmp_path, chosen=True), tmp_path)
+@pytest.mark.parametrize(("options", "choice"), NO_CHOICES.values(), ids=NO_CHOICES)
+def test_who_chooses_nothing_away_gets_a_verdict(tmp_path: Path, options: dict[str, str], choice: Choice) -> None:
+    one = ledger(planned(tmp_path), tmp_path, choice=placed(choice, tmp_path), **options)
+    assert ended(one, 0) == 4
+    by = "-k 'exact' and -m 'not slow' was not chosen for this run: only the command line of a run leaves budgets out."
+    assert (by in one.said) == bool(options)
+
+
+def test_who_only_looks_gets_no_verdict(tmp_path: Path) -> None:
+    one = ledger(planned(tmp_path), tmp_path, choice=Choice(looks=True))
     assert (ended(one, 0), one.said) == (0, "")
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_end_of_a_run_is_written_down(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    tell_left_out(plan.shared, "main", [(str(plan.configs[0]), "digits", "exact")])
+    one = ledger(replace(plan, run="ab"), tmp_path)
+    path = tmp_path / "results" / MANIFEST
+    before = read_manifest(path.read_text("utf-8"))
+    gate = Declared(from_root(plan.configs[0]), "digits", "digits/record.json", NAMES)
+    assert before == Manifest("ab", before.begun, None, (gate,))
+    assert ended(one, 0) == 4
+    after = replace(before, status=4, gates=(replace(gate, left_out=("exact",)),))
+    assert read_manifest(path.read_text("utf-8")) == after
 
 
 def test_a_config_that_went_away_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -228,7 +261,7 @@ def test_a_worker_that_died_fails_a_run_with_every_budget_kept(
 ) -> None:
     plan = planned(tmp_path)
     found(plan)
-    one = ledger(plan, tmp_path, keyword="passes")
+    one = ledger(plan, tmp_path)
     for name, (alive, error) in workers.items():
         one.pytest_testnodedown(SimpleNamespace(gateway=Answering(name, alive)), error)
     assert ended(one, 0) == (4 if told else 0)

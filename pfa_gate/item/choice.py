@@ -1,0 +1,137 @@
+"""What the command line of one run chose, and which budgets pytest left out for that.
+
+What an ini file, `PYTEST_ADDOPTS` or a plugin adds holds for every run, and is no choice of this one.
+
+PYTEST_DONT_REWRITE
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from pfa_gate.files import replacing_file
+
+_FOLDER = "left_out"
+
+Budgets = frozenset[tuple[str, str, str]]
+"""Budgets, each as (config, gate, budget); the config's path is absolute."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line of a run chose.
+
+    Attributes:
+        keyword: the expression of -k; empty for none.
+        mark: the expression of -m; empty for none.
+        places: its paths and test ids; absolute, each `path` or `path::names`.
+        looks: nothing is to run: --collect-only, --fixtures, --markers and the like.
+    """
+
+    keyword: str = ""
+    mark: str = ""
+    places: tuple[str, ...] = ()
+    looks: bool = False
+
+    def sent(self) -> dict[str, object]:
+        """Write it as plain data, for a worker.
+
+        Example:
+            >>> Choice.received(Choice(mark="slow").sent()) == Choice(mark="slow")
+            True
+        """
+        return asdict(self)
+
+    @classmethod
+    def received(cls, data: object) -> Self:
+        """Read it from what `sent` wrote."""
+        assert isinstance(data, dict)
+        return cls(**{**data, "places": tuple(data["places"])})
+
+    def names(self, config: Path) -> bool:
+        """Whether single tests of a config are named, and nothing that holds it whole.
+
+        Example:
+            >>> Choice(places=("/p/pfa.yaml::digits",)).names(Path("/p/pfa.yaml"))
+            True
+            >>> Choice(places=("/p/pfa.yaml::digits", "/p")).names(Path("/p/pfa.yaml"))
+            False
+        """
+        whole = {Path(place) for place in self.places if "::" not in place}
+        return bool(self._of(config)) and whole.isdisjoint((config, *config.parents))
+
+    def leaves_out(self, config: Path, gate: str, budget: str) -> bool:
+        """Whether ids of a config's tests are given, and none of them is this budget's.
+
+        Example:
+            >>> choice = Choice(places=("/p/pfa.yaml::digits::exact",))
+            >>> choice.leaves_out(Path("/p/pfa.yaml"), "digits", "layers.kl")
+            True
+            >>> choice.leaves_out(Path("/q/pfa.yaml"), "digits", "layers.kl")
+            False
+        """
+        meant = ([gate], [gate, budget])
+        return self.names(config) and not any(names in meant for names in self._of(config))
+
+    def _of(self, config: Path) -> list[list[str]]:
+        """The names behind a config's path, for each id that is in it."""
+        split = (place.split("::") for place in self.places)
+        return [names for path, *names in split if names and Path(path) == config]
+
+
+def tell_left_out(shared: Path, process: str, budgets: Iterable[tuple[str, str, str]]) -> None:
+    """Tell the other processes of a run what pytest left out in this one as the command line chose.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = shared / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing_file(folder / f"{process}.json") as fresh:
+        fresh.write_text(json.dumps(sorted(budgets)), encoding="utf-8")
+
+
+def told_left_out(shared: Path) -> Budgets:
+    """Give what all processes that collected left out, as they told.
+
+    Example:
+        >>> told_left_out(Path("/no/such/folder"))
+        frozenset()
+    """
+    told = [frozenset(_read(path)) for path in sorted((shared / _FOLDER).glob("*.json"))]
+    return frozenset.intersection(*told) if told else frozenset()
+
+
+def _read(path: Path) -> Iterator[tuple[str, str, str]]:
+    for config, gate, budget in json.loads(path.read_bytes()):
+        yield str(config), str(gate), str(budget)
+
+
+def left_out_by_id(choice: Choice, listings: Mapping[Path, Mapping[str, Iterable[str]]]) -> Budgets:
+    """Give the budgets of some configs that the ids on the command line leave out.
+
+    Args:
+        choice: of the run.
+        listings: config -> gate -> budgets.
+    """
+    return frozenset(
+        (str(config), gate, budget)
+        for config, gates in listings.items()
+        for gate, budgets in gates.items()
+        for budget in budgets
+        if choice.leaves_out(config, gate, budget)
+    )
+
+
+def placed(places: Sequence[str], here: Path) -> tuple[str, ...]:
+    """Make the paths of some arguments absolute, and leave the names of tests behind them.
+
+    Example:
+        >>> placed(["a/pfa.yaml::digits"], Path("/p"))
+        ('/p/a/pfa.yaml::digits',)
+    """
+    split = (place.partition("::") for place in places)
+    return tuple(f"{os.path.abspath(here / path)}{mark}{names}" for path, mark, names in split)

@@ -1,0 +1,103 @@
+"""What a run set out to judge, written beside its results: a record counts only for the run that wrote it.
+
+PYTEST_DONT_REWRITE
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record.reading import read_as
+from pfa_gate.record.writing import plain, text_of
+
+MANIFEST = "pfa_gate.run.json"
+"""Its file's name, in the folder that holds the folders of the gates."""
+
+SCHEMA = "pfa_gate.run/1"
+MARK = re.compile(rb'\A\{\s*"schema": "pfa_gate\.run/')
+"""How the file begins."""
+_REMEDY = "Run `pytest --pfa` again to write a fresh one."
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A gate of a run.
+
+    Attributes:
+        config: path of its pfa.yaml, as in its record.
+        gate: its name.
+        record: path of its record.json from the manifest's folder, with forward slashes.
+        budgets: all that it declares, in the order of the config.
+        left_out: those that the command line of the run chose away by -k, -m or an id.
+    """
+
+    config: str
+    gate: str
+    record: str
+    budgets: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """A config of a run whose gates could not be listed, and why."""
+
+    config: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A run of pytest under --pfa.
+
+    Attributes:
+        run: the token that its records bear.
+        begun: when it began, in UTC, as 2026-11-20T08:30:00Z.
+        status: the exit status with which it came to its end; None until then.
+        gates: of all its configs.
+        unlisted: configs that do not hold.
+        schema: name and version of this layout.
+    """
+
+    run: str
+    begun: str
+    status: int | None = None
+    gates: tuple[Declared, ...] = ()
+    unlisted: tuple[Unlisted, ...] = ()
+    schema: str = SCHEMA
+
+
+def write_manifest(manifest: Manifest) -> str:
+    """Give a manifest as JSON text.
+
+    Example:
+        >>> read_manifest(write_manifest(Manifest("ab", "2026-11-20T08:30:00Z"))).run
+        'ab'
+    """
+    return text_of({"schema": SCHEMA, **plain(manifest)})
+
+
+def read_manifest(text: str) -> Manifest:
+    """Read a manifest from JSON text.
+
+    Raises:
+        ArtifactError: it is none of this schema.
+
+    Example:
+        >>> read_manifest("{}")
+        Traceback (most recent call last):
+            ...
+        pfa_gate.errors.ArtifactError: This is no manifest of a run of this version of pfa_gate.
+          Run `pytest --pfa` again to write a fresh one.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"The manifest is not JSON: {error}.", remedy=_REMEDY) from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ArtifactError("This is no manifest of a run of this version of pfa_gate.", remedy=_REMEDY)
+    manifest: Manifest = read_as(Manifest, data)
+    if not manifest.run:
+        raise ArtifactError("The manifest bears no token of a run.", remedy=_REMEDY)
+    return manifest
