@@ -1,5 +1,6 @@
 """What one run found serves the next, unless anything that it depends on has changed."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -106,7 +107,12 @@ def test_reports_that_are_gone_are_written_from_the_cache(project: pytest.Pytest
     (folder / "report.md").write_text("all is kept")
     (folder / "badge.json").unlink()
     assert pfa().ret == 1
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
+    again = {path.name: path.read_bytes() for path in folder.iterdir()}
+    old, new = (json.loads(each.pop("record.json")) for each in (written, again))
+    assert again == written
+    # What is served speaks for the run that it is served to, as the run's manifest says.
+    manifest = json.loads((folder.parent / "pfa_gate.run.json").read_text("utf-8"))
+    assert old != new == {**old, "run": manifest["run"]}
     assert len(runs(project)) == 1
 
 
