@@ -118,7 +118,7 @@ def assert_same(found: Any, wanted: Any, where: str = "record") -> None:
     """Equal, numbers to 1e-9; sentences and pictures follow from the numbers and are equal too."""
     if isinstance(wanted, dict):
         assert set(found) == set(wanted), where
-        for key in set(wanted) - {"seconds", "files", "written", "detail"}:
+        for key in set(wanted) - {"seconds", "files", "written", "detail", "run"}:
             assert_same(found[key], wanted[key], f"{where}.{key}")
     elif isinstance(wanted, list | tuple):
         assert len(found) == len(wanted), where
