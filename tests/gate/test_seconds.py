@@ -61,6 +61,7 @@ STAGES = [
     "deciding",
     "selecting",
     "cutting and proving",
+    "counting",
     "judging",
     "writing",
 ]

@@ -15,12 +15,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pfa_gate.errors import FactoryError
-from pfa_gate.record.wait import Wait
+
+if TYPE_CHECKING:
+    from pfa_gate.record.wait import Wait
 
 MODULES_AT_END = "MODULES_AT_END"
 FAKE_RECORDS = "FAKE_RECORDS"
@@ -39,7 +41,7 @@ def carried_out(
     context: Any,
     *,
     output: Path | None,
-    wait: Wait,
+    wait: "Wait",
 ) -> Run:
     with (document.path.parent / "runs.log").open("a") as log:
         log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
