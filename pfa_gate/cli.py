@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from pfa_gate.config import load, resolved
@@ -62,6 +63,7 @@ def _guarded(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pfa-gate", description="Model-quality gate; `pytest --pfa` runs it.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('pfa-gate')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="check a config and print it whole, each value with its origin")
     check.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")

@@ -107,8 +107,8 @@ def runner(hub: Hub, tmp_path: Path) -> Callable[..., Runner]:
     """A runner with a small project."""
 
     def made(limit: str = "1 k", **inputs: str) -> Runner:
-        for name in ("project", "temp", "bin"):
-            (tmp_path / name).mkdir()
+        for name in ("project/.github/actions/pfa-gate", "temp", "bin"):
+            (tmp_path / name).mkdir(parents=True)
         (tmp_path / "project" / "net.py").write_text(NET)
         (tmp_path / "project" / "pfa.yaml").write_text(CONFIG % limit)
         for name, script in (("gh", GH), ("python", PYTHON % sys.executable)):
@@ -141,7 +141,8 @@ def runner(hub: Hub, tmp_path: Path) -> Callable[..., Runner]:
             "GITHUB_JOB": "gate",
             "PIP_LOG": str(tmp_path / "pip.log"),
         }
-        context = defaults | shas | {"inputs.token": "ghs_token", "strategy.job-index": "0"} | given
+        copied = {"github.action_path": str(tmp_path / "project" / ".github" / "actions" / "pfa-gate")}
+        context = defaults | shas | copied | {"inputs.token": "ghs_token", "strategy.job-index": "0"} | given
         one = Runner(tmp_path, context, environment)
         assert one.step("Tell this use from others").returncode == 0
         return one
@@ -169,6 +170,42 @@ def test_nothing_to_install_is_no_error(runner: Callable[..., Runner]) -> None:
     one = runner(install=" \n")
     assert one.step("Install").returncode == 0
     assert not (one.folder / "pip.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "extra"), [("pfa-gate", ""), ("pfa-gate[github]", "[github]"), ("pfa-gate[github,onnx]", "[github,onnx]")]
+)
+def test_the_action_of_a_tag_installs_the_gate_of_that_tag(
+    runner: Callable[..., Runner], word: str, extra: str
+) -> None:
+    """As OWNER/REPO/.github/actions/pfa-gate@TAG the action lies in a checkout, and not in the project it judges."""
+    one = runner(install=f"-r requirements.txt {word} torch")
+    one.context["github.action_path"] = str(ROOT / ".github" / "actions" / "pfa-gate")
+    assert one.step("Install").returncode == 0
+    words = (one.folder / "pip.log").read_text().splitlines()
+    assert words == ["-m", "pip", "install", "-r", "requirements.txt", f"{ROOT}{extra}", "torch"]
+
+
+@pytest.mark.parametrize("word", ["pfa-gate==0.1.0", "pfa-gate[github]>=0.1", "my-pfa-gate", "./pfa-gate"])
+def test_a_version_that_is_asked_for_is_installed(runner: Callable[..., Runner], word: str) -> None:
+    one = runner(install=word)
+    one.context["github.action_path"] = str(ROOT / ".github" / "actions" / "pfa-gate")
+    assert one.step("Install").returncode == 0
+    assert (one.folder / "pip.log").read_text().splitlines() == ["-m", "pip", "install", word]
+
+
+def test_a_copied_action_installs_the_gate_from_the_index(runner: Callable[..., Runner]) -> None:
+    one = runner()
+    (one.folder / "project" / "pyproject.toml").write_text('[project]\nname = "nets"\n')
+    assert one.step("Install").returncode == 0
+    assert (one.folder / "pip.log").read_text().splitlines() == ["-m", "pip", "install", "pfa-gate[github]"]
+
+
+def test_no_step_reads_a_file_beside_the_job_or_the_action() -> None:
+    """The action works from any place: it names no path of its own but by `github.action_path`."""
+    whole = (ROOT / ".github/actions/pfa-gate/action.yml").read_text("utf-8")
+    assert re.findall(r"uses: (?!actions/)\S+", whole) == []
+    assert re.findall(r"\S*\.github/\S*|\S+\.(?:sh|py)\b", whole) == ["OWNER/REPO/.github/actions/pfa-gate@TAG."]
 
 
 def test_two_uses_share_neither_folder_nor_artifact(runner: Callable[..., Runner]) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 ACTIONS = sorted((ROOT / ".github" / "actions").rglob("action.yml"))
 WORKFLOWS = sorted([*(ROOT / ".github/workflows").glob("*.yml"), *(ROOT / "example_project/.github").rglob("*.yml")])
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-PIN = re.compile(r"uses: (actions/[\w-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
+PIN = re.compile(r"uses: ((?:actions|pypa)/[\w-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
 
 
 def ran(*command: str | Path) -> str:
@@ -30,7 +30,7 @@ def named(path: Path) -> str:
 
 def test_there_are_workflows_and_an_action() -> None:
     assert len(ACTIONS) == 1
-    assert len(WORKFLOWS) == 5
+    assert len(WORKFLOWS) == 6
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
@@ -90,7 +90,8 @@ def test_no_job_may_more_than_it_must(path: Path) -> None:
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
         writes = {name for name, level in job["permissions"].items() if level != "read"}
-        assert writes <= {"pull-requests"}
+        # Who publishes may only say who it is, and nothing but the job that publishes may.
+        assert writes <= ({"id-token"} if job["name"] == "Publish" else {"pull-requests"})
         assert job["timeout-minutes"] <= 40
 
 
