@@ -50,18 +50,21 @@ _LAYER_NAMED: Any = {
 
 
 class Waiver(Section):
-    """A broken limit that is let pass until a day."""
+    """A limit that may be broken until a day."""
 
     model_config = ConfigDict(json_schema_extra=_LAYER_NAMED)
 
     budget: Annotated[str, PlainValidator(_budget), WithJsonSchema({"enum": [*NAMES, *_SHORT]})] = Field(
         description="the budget's name", examples=["layers.kl"]
     )
-    layer: Pattern | None = Field(default=None, description="fnmatch pattern on module names, for a layer budget")
-    reason: Text = Field(description="why it is let pass", examples=["to be retrained"])
+    layer: Pattern | None = Field(
+        default=None,
+        description="fnmatch pattern on the names of layers; only for a budget of layers, and needed there",
+    )
+    reason: Text = Field(description="why the limit may be broken", examples=["to be retrained"])
     until: Annotated[
         date, PlainValidator(_day), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})
-    ] = Field(description="last day on which it holds", examples=["2027-01-31"])
+    ] = Field(description="last day on which it may be broken", examples=["2027-01-31"])
 
 
 def _entries(value: object) -> object:
@@ -73,6 +76,6 @@ def _entries(value: object) -> object:
 
 Waivers = Annotated[
     tuple[Waiver, ...],
-    Field(strict=False, description="broken limits that are let pass until a day"),
+    Field(strict=False, description="waivers: limits that may be broken until a day"),
     BeforeValidator(_entries),
 ]

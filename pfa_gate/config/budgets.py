@@ -30,11 +30,11 @@ class LayerRule(Section):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 2})
 
-    match: Pattern = Field(description="fnmatch pattern on module names", examples=["*"])
-    kl: Ratio | None = Field(default=None, description="highest kl_ratio, from 0 to 1")
+    match: Pattern = Field(description="fnmatch pattern on the names of layers", examples=["*"])
+    kl: Ratio | None = Field(default=None, description="highest KL ratio of a layer, from 0 to 1")
     peak_correlation: Ratio | None = Field(default=None, description="highest |Pearson| of two filters")
     mean_correlation: Ratio | None = Field(default=None, description="highest mean |Pearson| of two filters")
-    inactive: Count | None = Field(default=None, description="most filters that may be inactive")
+    inactive: Count | None = Field(default=None, description="most inactive filters of a layer")
 
 
 class ModelBudgets(Section):
@@ -43,7 +43,9 @@ class ModelBudgets(Section):
     parameters: Size | None = Field(default=None, description="most parameters")
     bytes: Bytes | None = Field(default=None, description="most bytes of stored weights")
     macs: Size | None = Field(default=None, description="most multiply-accumulates for one sample")
-    score: Score | None = Field(default=None, description="least score, or most where lower is better")
+    score: Score | None = Field(
+        default=None, description="lowest score, `{min: 98%}`; highest, `{max: 0.4}`, where lower is better"
+    )
 
 
 class CompressedBudgets(Section):
@@ -54,10 +56,14 @@ class CompressedBudgets(Section):
     parameters: SizeOrShare | None = Field(default=None, description="most parameters")
     bytes: BytesOrShare | None = Field(default=None, description="most bytes of stored weights")
     macs: SizeOrShare | None = Field(default=None, description="most multiply-accumulates for one sample")
-    score: Score | None = Field(default=None, description="least score, or most where lower is better")
-    accuracy_drop: Drop | None = Field(default=None, description="most that accuracy or top5 may fall")
-    score_drop: Drop | None = Field(default=None, description="most that the score may get worse, in its own unit")
-    latency: Latency | None = Field(default=None, description="highest share of the full latency")
+    score: Score | None = Field(
+        default=None, description="lowest score, `{min: 98%}`; highest, `{max: 0.4}`, where lower is better"
+    )
+    accuracy_drop: Drop | None = Field(default=None, description="most that `accuracy` or `top5` may fall")
+    score_drop: Drop | None = Field(
+        default=None, description="most that the score of any metric may get worse, in its own unit"
+    )
+    latency: Latency | None = Field(default=None, description="highest share of the full model's latency")
 
 
 def _rules(value: object) -> object:
@@ -74,7 +80,7 @@ _ANY_LIMIT: Any = [
 
 
 class BudgetsConfig(Section):
-    """All budgets of a gate; one that is left out is not judged."""
+    """The limits, at least one; what has none is not judged."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": _ANY_LIMIT})
 

@@ -23,11 +23,14 @@ class EvaluationConfig(Section):
     model_config = ConfigDict(json_schema_extra=_DIRECTION)
 
     data: Data = Field(
-        description="callable or data file, from this config's folder", examples=["example_project.data:test"]
+        description="as for `probe`, with labels; all of it is used", examples=["example_project.data:test"]
     )
-    metric: Metric = Field(default="accuracy", description="accuracy, top5 or module:callable")
+    metric: Metric = Field(
+        default="accuracy", description="`accuracy`, `top5`, or a callable(model, batches) that returns a float"
+    )
     direction: Direction | None = Field(
-        default=None, description="which way is better, higher or lower; a callable must say"
+        default=None,
+        description="which way is better; a callable must say, `accuracy` and `top5` are `higher`",
     )
     allow_chance: bool = Field(
         default=False, description="judge drops although the full model is no better than chance"

@@ -54,21 +54,31 @@ class ModelConfig(Section):
     model_config = ConfigDict(json_schema_extra=_NEED_A_FILE)
 
     factory: Reference = Field(
-        description="module:callable or path/to/file.py:callable", examples=["example_project.model:build"]
+        description="callable that returns a `torch.nn.Module`: `module:callable` or `path/to/file.py:callable`",
+        examples=["example_project.model:build"],
     )
     arguments: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
-    checkpoint: FilePath | None = Field(default=None, description="weights file, from this config's folder")
+    checkpoint: FilePath | None = Field(
+        default=None,
+        description="file of weights; without one the model is used as the factory returns it",
+        examples=["weights/digits.safetensors"],
+    )
     checkpoint_key: Text | None = Field(
         default=None,
-        description="where in the file the weights lie, keys joined by dots; "
-        "found by itself where only one mapping fits the model",
+        description="where in the file the weights are, keys joined by dots; found automatically where only one "
+        "mapping fits the model",
         examples=["state_dict_ema"],
     )
     loader: Literal["copy", "mmap"] = Field(
         default="copy",
-        description="copy the checkpoint into the model, or build it without weights and map the file in their place",
+        description="`copy` copies the weights into the model; `mmap` builds the model without allocating weights and "
+        "maps the file in their place",
     )
-    device: Device = Field(default="auto", description="where probe and scoring run: auto, cpu, cuda or cuda:1")
+    device: Device = Field(
+        default="auto",
+        description="where the probe and the evaluation run; `auto` is CUDA where there is a device, else the CPU",
+        examples=["cuda:1"],
+    )
 
 
 class ProbeConfig(Section):
@@ -77,26 +87,45 @@ class ProbeConfig(Section):
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["pooling", "positions"]}})
 
     data: Data = Field(
-        description="callable or data file, from this config's folder",
+        description="callable that returns a Dataset, a DataLoader, tensors or an iterable; or a `.npy`, `.npz` or "
+        "`.safetensors` file",
         examples=["example_project.data:probe"],
     )
-    samples: int | None = Field(default=None, ge=2, description="how many samples to use; all if left out")
-    batch_size: int = Field(default=128, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    pooling: Literal["max", "mean"] = Field(default="max", description="how positions become one response")
+    samples: int | None = Field(
+        default=None,
+        ge=2,
+        description="how many samples to use: a seeded draw from a Dataset, the first of a stream; all if left out",
+    )
+    batch_size: int = Field(
+        default=128,
+        ge=1,
+        description="samples in one forward pass, for data that is not batched yet, and in one step of `distill`; "
+        "changes no measurement",
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="seed of the draw, and of all random numbers that your code asks for"
+    )
+    pooling: Literal["max", "mean"] = Field(
+        default="max", description="how the positions of a feature map become one response; `max` is the paper's"
+    )
     positions: int | None = Field(
-        default=None, ge=1, description="instead of pooling: so many random positions of each map, each a sample"
+        default=None,
+        ge=1,
+        description="instead of `pooling`: this many random positions of each feature map, each of them a sample",
     )
     max_bytes: MostBytes | None = Field(
-        default=None, description="most bytes that a data file may take in memory, of evaluation too; 2 GB if left out"
+        default=None,
+        description="most memory that a data file may take, that of `evaluation` too; 2 GB if left out",
     )
 
 
 class LayersConfig(Section):
     """Which layers are judged and cut: fnmatch patterns on module names."""
 
-    include: Annotated[Patterns, Field(min_length=1, json_schema_extra={"minItems": 1})] = ("*",)
-    exclude: Patterns = ()
+    include: Annotated[Patterns, Field(min_length=1, json_schema_extra={"minItems": 1})] = Field(
+        default=("*",), description="layers to judge and cut; `*` matches dots too"
+    )
+    exclude: Patterns = Field(default=(), description="layers to leave out nevertheless")
 
 
 def _goes_with_its_strategy(key: str) -> dict[str, Any]:
@@ -116,34 +145,54 @@ class RecipeConfig(Section):
 
     model_config = ConfigDict(json_schema_extra={"allOf": [*_OWN_KEYS, _STATISTIC_IS_OF_SIZES]})
 
-    strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = "kl"
-    energy: float | None = Field(default=None, gt=0, le=1, description="share of the variance to keep")
-    parameters: SizeTarget | None = Field(default=None, description="target for the compressed model")
-    bytes: BytesTarget | None = Field(default=None, description="target for the compressed model")
-    macs: SizeTarget | None = Field(default=None, description="target for the compressed model")
+    strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = Field(
+        default="kl",
+        description="`kl` and `energy` look at each layer alone; the others meet a size of the whole model",
+    )
+    energy: float | None = Field(
+        default=None, gt=0, le=1, description="with strategy `energy`: share of each layer's energy to keep"
+    )
+    parameters: SizeTarget | None = Field(
+        default=None, description="with strategy `parameters`: target, a count or a percentage of the full model's"
+    )
+    bytes: BytesTarget | None = Field(
+        default=None, description="with strategy `bytes`: target, bytes of stored weights or a percentage"
+    )
+    macs: SizeTarget | None = Field(
+        default=None,
+        description="with strategy `macs`: target, multiply-accumulates of one sample or a percentage",
+    )
     statistic: Literal["energy", "standardised", "reconstruction"] | None = Field(
         default=None,
-        description="what shares a size out: the spectra (energy), those of filters brought to equal variance "
-        "(standardised), or what the layers' readers lose (reconstruction)",
+        description="with a size strategy: what divides the size among the layers. `energy` (if left out): the "
+        "spectra; `standardised`: the spectra of filters scaled to equal variance; `reconstruction`: what the layers "
+        "that read each layer lose",
     )
     residual: Literal["project", "pad"] = Field(
-        default="project", description="at a sum: cut all that feed it alike, or scatter what is left of each"
+        default="project",
+        description="at a sum: `project` cuts all layers that feed it alike; `pad` cuts each by itself and restores "
+        "the full width before the sum",
     )
-    round_to: int = Field(default=1, ge=1, description="keep counts in multiples of this")
-    minimum: int = Field(default=1, ge=1, description="fewest filters of a layer")
-    rounds: int = Field(default=1, ge=1, le=100, description="PFA applied again, this often in all")
+    round_to: int = Field(default=1, ge=1, description="each layer keeps a multiple of this many filters")
+    minimum: int = Field(default=1, ge=1, description="fewest filters that a layer keeps")
+    rounds: int = Field(
+        default=1, ge=1, le=100, description="how often PFA is applied: each round measures and cuts the model anew"
+    )
 
 
 class DistillOptions(Section):
     """How a compressed model is taught by the full one."""
 
-    steps: int = Field(default=300, ge=1, le=1_000_000, description="batches that are learnt from")
+    steps: int = Field(default=300, ge=1, le=1_000_000, description="gradient steps, one batch each")
     rate: float = Field(default=1e-3, gt=0, le=1, description="highest learning rate of Adam")
     statistics: Literal["fixed", "batch"] = Field(
-        default="fixed", description="of batch norms while they learn: as they are, or each batch's own"
+        default="fixed",
+        description="what batch norms use during distillation: their stored statistics, or each batch's own",
     )
     augment: Reference | None = Field(
-        default=None, description="module:callable(inputs, generator) -> inputs", examples=["train:augment"]
+        default=None,
+        description="callable(inputs, generator) that returns the inputs to learn from",
+        examples=["train.py:augment"],
     )
 
 
@@ -156,7 +205,9 @@ class DistillStep(Section):
 class FinetuneStep(Section):
     """The user's own training as a recovery step."""
 
-    finetune: Reference = Field(description="module:callable(model, batches) -> None", examples=["train:finetune"])
+    finetune: Reference = Field(
+        description="callable(model, batches) that trains the model in place", examples=["train.py:finetune"]
+    )
 
 
 def _steps(value: object) -> object:
@@ -231,15 +282,19 @@ class GateSections(Section):
     layers: LayersConfig = LayersConfig()
     recipe: RecipeConfig = RecipeConfig()
     selection: Annotated[Text, BeforeValidator(_known_selection)] = Field(
-        default="correlation", description=", ".join(SELECTIONS) + ", or another package's own"
+        default="correlation",
+        description=f"which filters are kept: {', '.join(f'`{name}`' for name in SELECTIONS)}, or one that another "
+        "package adds",
     )
-    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_steps)] = ()
+    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_steps)] = Field(
+        default=(), description="steps that give the compressed model its accuracy back, in this order"
+    )
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()
     watch: Annotated[Globs, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
         default=None,
-        description="globs, from this config's folder, of all other files that model, data and metric read",
+        description="globs of all other files that model, data and metric read, so that a verdict can outlive a run",
         examples=["data/*.npy"],
     )
 
@@ -276,7 +331,7 @@ class Root(Section):
     """A whole config."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
-        description="version of this format", examples=[1]
+        description="version of the format of this file", examples=[1]
     )
     gates: dict[str, GateSections] = Field(
         min_length=1,
