@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["check", "no/pfa.yaml"])
         2
     """
-    chosen = _parser().parse_args(arguments)
+    chosen = command_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = chosen.command
     try:
         if command in _RUN_CODE:
@@ -61,7 +61,13 @@ def _guarded(
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Give the parser of all commands; what it parses holds the command's function as `command`.
+
+    Example:
+        >>> command_parser().parse_args(["check", "pfa.yaml"]).config.name
+        'pfa.yaml'
+    """
     parser = argparse.ArgumentParser(prog="pfa-gate", description="Model-quality gate; `pytest --pfa` runs it.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('pfa-gate')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
