@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from pfa_gate.coupling import Coupling
 from pfa_gate.coupling.computed import sources_of
 from pfa_gate.errors import ArtifactError
-from pfa_gate.loading.stored import Stored
+from pfa_gate.loading.stored import Stored, place
 from pfa_gate.record import Compressed
 from pfa_gate.surgery.rewrite import CONSTANT
 
@@ -42,7 +42,7 @@ class Recount:
     def program(self, exported: ExportedProgram) -> Stored:
         """What an exported program holds; tensors that are one in the model count once."""
         state = self.model.state_dict(keep_vars=True)
-        own = {name: id(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        own = {name: place(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
         held: Mapping[str, Tensor] = exported.state_dict
         once = {own.get(name, name): (name, tensor) for name, tensor in held.items()}
         parameters = sum(tensor.numel() for name, tensor in once.values() if name not in self.buffers)
@@ -67,7 +67,8 @@ class Recount:
 def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
     """Names of a compressed model's tensors that are no weights.
 
-    They are buffers of the full model too, or constants computed from such buffers alone.
+    They are buffers of the full model too, or constants computed from such buffers alone. A buffer that is a parameter
+    under another name is a weight: the files hold it once, under one of its names.
     """
     signature = coupling.program.exported.graph_signature
     full, trained = set(signature.buffers), set(signature.parameters)
@@ -78,4 +79,6 @@ def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
             constant and trained.isdisjoint(sources_of(coupling.program, name.removeprefix(CONSTANT)))
         )
 
-    return frozenset(name for name, _ in model.named_buffers(remove_duplicate=False) if no_weight(name))
+    weights = {place(parameter) for parameter in model.parameters()}
+    buffers = model.named_buffers(remove_duplicate=False)
+    return frozenset(name for name, buffer in buffers if place(buffer) not in weights and no_weight(name))

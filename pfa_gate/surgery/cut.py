@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pfa_gate.coupling.group import Indices
 from pfa_gate.errors import SurgeryError
-from pfa_gate.loading.copying import deep_copy
+from pfa_gate.loading.copying import deep_copy, with_own_memory
 from pfa_gate.surgery.counts import Shapes, own_tensors, recount, shapes_of
 from pfa_gate.surgery.plan import Kept
 
@@ -19,7 +19,7 @@ def narrow(model: nn.Module, kept: Kept) -> nn.Module:
     Raises:
         SurgeryError: a parameter of the plan is not one of the model's own.
     """
-    smaller = deep_copy(model, {})
+    smaller = with_own_memory(deep_copy(model, {}))
     places = _places(smaller)
     before: dict[nn.Module, Shapes] = {}
     for name, axes in kept.items():
