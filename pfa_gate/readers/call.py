@@ -57,6 +57,7 @@ class Call:
         geometry: of a convolution; None for a linear layer, which reads the last axis.
         groups: blocks of filters that read apart from each other.
         fault: why its weights cannot be set anew, or None.
+        readable: whether `matrix_of` its weight is what it multiplies by, and no other call does.
     """
 
     node: Node
@@ -66,6 +67,7 @@ class Call:
     geometry: Geometry | None
     groups: int = 1
     fault: str | None = None
+    readable: bool = True
 
     @property
     def layer(self) -> str:
@@ -107,8 +109,10 @@ def _calls(program: Program) -> Iterator[Call]:
     for call in found:
         times[call.weight] = times.get(call.weight, 0) + 1
     for call in found:
-        again = f"its weight is used {times[call.weight]} times" if times[call.weight] > 1 else None
-        yield replace(call, fault=call.fault or again)
+        if times[call.weight] > 1:
+            again = f"its weight is used {times[call.weight]} times"
+            call = replace(call, fault=call.fault or again, readable=False)
+        yield call
 
 
 def _call(program: Program, node: Node) -> Call | None:
@@ -130,17 +134,25 @@ def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometr
     alias = program.aliases.get(weight)
     if alias is None or not isinstance(source, Node) or len(alias.axes) < 2:
         return None
-    own = alias.name in program.exported.state_dict
-    fault = None if own else "its weight is computed from others"
-    if weight in program.constants or alias.axes != tuple(range(len(alias.axes))):
-        fault = fault or "its weight is moved before it is used"
     held = program.aliases.get(bias) if isinstance(bias, Node) else None
-    if bias is not None and (held is None or held.name not in program.exported.state_dict):
-        fault = fault or "its bias is computed"
-    if geometry is None and operator_name(node) not in LINEAR:
-        fault = fault or "it is a product that is no linear layer"
-    groups = _groups(node) if geometry is not None else 1
-    return Call(node, source, alias.name, held.name if held else None, geometry, groups, fault)
+    stored, straight = program.exported.state_dict, tuple(range(len(alias.axes)))
+    product = geometry is None and operator_name(node) not in LINEAR
+    faults = {
+        "its weight is computed from others": alias.name not in stored,
+        "its weight is moved before it is used": alias.axes != straight or weight in program.constants,
+        "its bias is computed": bias is not None and (held is None or held.name not in stored),
+        "it is a product that is no linear layer": product,
+    }
+    return Call(
+        node,
+        source,
+        alias.name,
+        held.name if held else None,
+        geometry,
+        groups=_groups(node) if geometry is not None else 1,
+        fault=next((fault for fault, found in faults.items() if found), None),
+        readable=alias.axes == ((1, 0) if product else straight),
+    )
 
 
 def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:

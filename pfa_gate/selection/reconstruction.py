@@ -88,7 +88,7 @@ def _readers(program: Program, group: Group) -> Iterable[tuple[Call, Slice]]:
         part = parts.get((call.weight, call.inputs))
         if part is not None and call.geometry is not None and call.geometry.transposed and call.groups > 1:
             continue
-        if part is not None and call.fault in (None, "its weight is not a parameter of the model"):
+        if part is not None and call.readable:
             yield call, part
 
 

@@ -9,7 +9,8 @@ import pluggy
 import pytest
 import torch
 from networks import CONNECTED, NETWORKS, network
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pfa_gate.coupling import export_model, trace_program
 from pfa_gate.errors import ConfigError, LabelsError
@@ -120,6 +121,44 @@ def test_reconstruction_of_a_group_without_a_reader_is_by_norm():
     mine, norms = SELECTIONS["reconstruction"](found), SELECTIONS["l1"](found)
     by_norm = {name for name in mine if mine[name].tolist() == norms[name].tolist()}
     assert by_norm == {"conv2", "shortcut", "conv3"}
+
+
+class Reader(nn.Module):
+    """A linear layer read by another one, which is written in one of several ways."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(3)
+        self.form, self.first = form, nn.Linear(4, 6, bias=False)
+        self.first.weight.data = torch.randn(6, 4, generator=draw)
+        weight, bias = torch.randn(2, 6, generator=draw), torch.randn(2, generator=draw)
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.register_buffer("table", weight / 2)
+        self.register_buffer("shift", bias / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.first(x))
+        forms = {
+            "linear": lambda: functional.linear(h, self.weight, self.bias),
+            "computed weight": lambda: functional.linear(h, self.table * 2, self.bias),
+            "computed bias": lambda: functional.linear(h, self.weight, self.shift * 2),
+            "addmm": lambda: torch.addmm(self.bias, h, self.weight.t()),
+            "matmul": lambda: h @ self.weight.T + self.bias,
+        }
+        return forms[self.form]()
+
+
+@pytest.mark.parametrize("form", ["computed weight", "computed bias", "addmm", "matmul"])
+def test_a_reader_is_asked_however_it_is_written(form):
+    """What cannot be set anew can be read all the same; the order is that of the plain layer, and not by norm."""
+
+    def orders(form: str, selection: str) -> list[int]:
+        program = export_model(Reader(form).eval(), (torch.zeros(2, 4),), {})
+        groups = [group for group in trace_program(program).groups if group.name == "first"]
+        probe = torch.randn(256, 4, generator=torch.Generator().manual_seed(1))
+        return SELECTIONS[selection](Evidence(program, groups, {}, [probe]))["first"].tolist()
+
+    assert orders(form, "reconstruction") == orders("linear", "reconstruction") != orders("linear", "l1")
 
 
 def test_taylor_without_labels_says_so():
