@@ -31,6 +31,7 @@ from pfa_gate.record import (
     loads,
     to_dict,
 )
+from pfa_gate.record.manifest import read_manifest
 
 # The keys that design.md section 8 promises to whoever reads record.json.
 TOP = (
@@ -244,3 +245,12 @@ def test_a_layer_gives_what_budgets_are_judged_on():
     measure = layer.measure()
     for field in dataclasses.fields(measure):
         assert getattr(measure, field.name) == getattr(layer, field.name)
+
+
+def test_a_manifest_that_does_not_fit_is_called_a_manifest():
+    with pytest.raises(ArtifactError) as caught:
+        read_manifest(json.dumps({"schema": "pfa_gate.run/1", "run": "ab", "status": 0}))
+    assert str(caught.value) == (
+        "The manifest lacks keys: 'begun', 'gates', 'unlisted'.\n"
+        "  Run `pytest --pfa` again to write a fresh one."
+    )

@@ -137,7 +137,7 @@ def _no_base(folder: Path, reference: str, answer: Answer) -> ArtifactError:
         remedy = "Run in a checkout that git reads, or name a file: --pfa-baseline=PATH."
         return ArtifactError(fact, remedy=remedy)
     shallow = ask(folder, "rev-parse", "--is-shallow-repository").text == "true"
-    words = f": {answer.words}" if "git says" in answer.words else ""
+    words = f": {answer.words}" if answer.own else ""
     branch = reference.removeprefix("origin/")
     fetch = "git fetch --unshallow origin, or fetch-depth: 0 in CI" if shallow else f"git fetch origin {branch}"
     fact = f"git finds no common ancestor of HEAD and {reference}{words}{'; this clone is shallow' * shallow}."

@@ -24,10 +24,17 @@ _OF_ANOTHER = frozenset(
 
 @dataclass(frozen=True)
 class Answer:
-    """What git printed, or None where it failed; and then why, in git's own words where it has any."""
+    """What git printed, or None where it failed.
+
+    Attributes:
+        text: what it printed.
+        words: why it failed.
+        own: whether these are git's own words, and not ours on a git that says nothing or does not run.
+    """
 
     text: str | None
     words: str = ""
+    own: bool = False
 
 
 def ask(folder: Path, *arguments: str, strip: bool = True) -> Answer:
@@ -57,7 +64,9 @@ def ask(folder: Path, *arguments: str, strip: bool = True) -> Answer:
     except (OSError, ValueError) as error:
         return Answer(None, f"git cannot be run: {getattr(error, 'strerror', None) or error}")
     if done.returncode:
-        return Answer(None, _said(done.stderr, done.returncode))
+        said = _said(done.stderr)
+        silent = f"git ends with {done.returncode}, and says nothing"
+        return Answer(None, f"git says: {said}" if said else silent, own=bool(said))
     try:
         text = done.stdout.decode("utf-8")
     except UnicodeDecodeError:
@@ -75,8 +84,7 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in ours.items() if name not in _OF_ANOTHER}
 
 
-def _said(stderr: bytes, status: int) -> str:
-    """Git's words on one line, without what a terminal would obey; a refusal without words has a status."""
+def _said(stderr: bytes) -> str:
+    """Git's words on one line, without what a terminal would obey."""
     words = " ".join(stderr.decode("utf-8", "replace").split())
-    words = "".join(letter for letter in words if letter.isprintable())
-    return f"git says: {words[:_LONGEST]}" if words else f"git ends with {status}, and says nothing"
+    return "".join(letter for letter in words if letter.isprintable())[:_LONGEST]

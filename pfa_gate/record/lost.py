@@ -206,12 +206,12 @@ def previous(content: str | None, source: str, past: Past) -> Old:
     Raises:
         ArtifactError: the file cannot be read, and git has no other state of it; or git cannot say.
     """
-    own, why = _own(content, source)
+    own, torn = _own(content, source)
     if own is not None and not past.merging:
         return Old(own, source, [*known_of(past.versions, source), *known_of(past.began, source)])
     known = known_of(past.versions, source) or known_of(past.began, source)
-    if why and not known:
-        fact = f"The baseline {source} cannot be read: {why}; and git has no other state of it."
+    if torn and not known:
+        fact = f"{torn.fact.removesuffix('.')}; and git has no other state of it."
         remedy = f"Restore it from a commit that has it whole (git log -- {source}). A new one would lift its ratchets."
         raise ArtifactError(fact, remedy=remedy)
     if content is None and past.silence:
@@ -221,17 +221,17 @@ def previous(content: str | None, source: str, past: Past) -> Old:
     if not used:
         return Old({}, source)
     names = listed([name.removeprefix(f"{source} at ") if name != source else "the file" for name, _ in used], 5)
-    state = "is gone" if content is None else "cannot be read" if why else "is being merged"
+    state = "is gone" if content is None else "cannot be read" if torn else "is being merged"
     remark = f"{source} {state}; an update may not exceed the lowest values of {names}."
     return Old(tighter([gates for _, gates in used]), source, remark=remark)
 
 
-def _own(content: str | None, source: str) -> tuple[Mapping[str, Any] | None, str]:
+def _own(content: str | None, source: str) -> tuple[Mapping[str, Any] | None, ArtifactError | None]:
     """The gates of the file itself, or why it cannot be read."""
     try:
-        return None if content is None else whole(content, source), ""
+        return None if content is None else whole(content, source), None
     except ArtifactError as error:
-        return None, error.fact.partition("cannot be read: ")[2].removesuffix(".")
+        return None, error
 
 
 def _revision(name: str) -> str:

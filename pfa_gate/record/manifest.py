@@ -97,7 +97,7 @@ def read_manifest(text: str) -> Manifest:
         raise ArtifactError(f"The manifest is not JSON: {error}.", remedy=_REMEDY) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ArtifactError("This is no manifest of a run of this version of pfa_gate.", remedy=_REMEDY)
-    manifest: Manifest = read_as(Manifest, data)
+    manifest: Manifest = read_as(Manifest, data, "The manifest", _REMEDY)
     if not manifest.run:
         raise ArtifactError("The manifest bears no token of a run.", remedy=_REMEDY)
     return manifest

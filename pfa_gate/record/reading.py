@@ -62,12 +62,31 @@ def from_dict(data: object) -> Record:
             f"The record has the schema {schema!r:.80}; this version reads '{SCHEMA}'.",
             remedy="Read it with the version of pfa_gate that wrote it, or run `pytest --pfa` again.",
         )
-    record: Record = _read(Record, data, "")
+    record: Record = read_as(Record, data)
     return record
 
 
-def read_as(kind: Any, data: object) -> Any:
+class _MisfitError(Exception):
+    """Data that do not fit.
+
+    Args:
+        place: where in the data; empty for the whole.
+        words: what is wrong there.
+    """
+
+    def __init__(self, place: str, words: str) -> None:
+        super().__init__(place, words)
+        self.place, self.words = place, words
+
+
+def read_as(kind: Any, data: object, whole: str = "The record", remedy: str = _REMEDY) -> Any:
     """Read plain data as a frozen dataclass, with every field of its own type.
+
+    Args:
+        kind: the dataclass.
+        data: plain data.
+        whole: what an error calls all of the data.
+        remedy: of an error.
 
     Raises:
         ArtifactError: a key is missing or unknown, or a value of the wrong type.
@@ -77,7 +96,10 @@ def read_as(kind: Any, data: object) -> Any:
         >>> read_as(Probe, {"samples": 64, "sha256": "ab"})
         Probe(samples=64, sha256='ab', positions=None)
     """
-    return _read(kind, data, "")
+    try:
+        return _read(kind, data, "")
+    except _MisfitError as error:
+        raise ArtifactError(f"{error.place or whole} {error.words}.", remedy=remedy) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,7 +135,7 @@ def _object(kind: Any, value: object, place: str) -> Any:
     for verb, keys in (("lacks", lacking), ("has unknown", value.keys() - hints.keys())):
         if keys:
             named = ", ".join(f"{key!r:.80}" for key in sorted(map(str, keys))[:5])
-            raise ArtifactError(f"{place or 'The record'} {verb} keys: {named}.", remedy=_REMEDY)
+            raise _MisfitError(place, f"{verb} keys: {named}")
     present = {key: hint for key, hint in hints.items() if key in value}
     return kind(**{key: _read(hint, value[key], f"{place}.{key}".lstrip(".")) for key, hint in present.items()})
 
@@ -168,5 +190,5 @@ def _scalar(kind: Any, value: object, place: str) -> Any:
     return value
 
 
-def _fault(place: str, wanted: str, value: object) -> ArtifactError:
-    return ArtifactError(f"{place or 'The record'} should be {wanted}, not {value!r:.80}.", remedy=_REMEDY)
+def _fault(place: str, wanted: str, value: object) -> _MisfitError:
+    return _MisfitError(place, f"should be {wanted}, not {value!r:.80}")

@@ -222,8 +222,5 @@ def loads_study(text: str) -> Study:
     if schema != STUDY_SCHEMA:
         fact = f"The study has the schema {schema!r:.80}; this version reads '{STUDY_SCHEMA}'."
         raise ArtifactError(fact, remedy=REMEDY)
-    try:
-        study: Study = read_as(Study, data)
-    except ArtifactError as error:
-        raise ArtifactError(error.fact.replace("The record", "The study"), remedy=REMEDY) from error
+    study: Study = read_as(Study, data, "The study", REMEDY)
     return study

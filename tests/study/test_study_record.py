@@ -58,6 +58,7 @@ def changed(**keys) -> str:
         ("[]", "This is no pfa_gate study: it has no schema."),
         (changed(schema="pfa_gate.record/1"), "The study has the schema 'pfa_gate.record/1'"),
         (changed(draws="four"), "draws should be a whole number, not 'four'"),
+        (changed(draws="The record"), "draws should be a whole number, not 'The record'."),
         (changed(draws=True), "draws should be a whole number, not True"),
         (changed(extra=1), "The study has unknown keys: 'extra'."),
         (changed(rows=[{}]), "rows[0] lacks keys: "),
