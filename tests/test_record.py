@@ -251,6 +251,5 @@ def test_a_manifest_that_does_not_fit_is_called_a_manifest():
     with pytest.raises(ArtifactError) as caught:
         read_manifest(json.dumps({"schema": "pfa_gate.run/1", "run": "ab", "status": 0}))
     assert str(caught.value) == (
-        "The manifest lacks keys: 'begun', 'gates', 'unlisted'.\n"
-        "  Run `pytest --pfa` again to write a fresh one."
+        "The manifest lacks keys: 'begun', 'gates', 'unlisted'.\n  Run `pytest --pfa` again to write a fresh one."
     )

@@ -14,7 +14,7 @@ from pfa_gate.coupling.computed import sources_of
 from pfa_gate.errors import ArtifactError
 from pfa_gate.loading.stored import Stored, place
 from pfa_gate.record import Compressed
-from pfa_gate.surgery.rewrite import CONSTANT
+from pfa_gate.surgery.rewrite import constant_name
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
     They are buffers of the full model too, or constants computed from such buffers alone. A buffer that is a parameter
     under another name is a weight: the files hold it once, under one of its names.
     """
-    signature = coupling.program.exported.graph_signature
+    program = coupling.program
+    signature = program.exported.graph_signature
     full, trained = set(signature.buffers), set(signature.parameters)
+    constants = {constant_name(node): node for node in program.folded.values()}
 
     def no_weight(name: str) -> bool:
-        constant = name.startswith(CONSTANT)
-        return name in full or (
-            constant and trained.isdisjoint(sources_of(coupling.program, name.removeprefix(CONSTANT)))
-        )
+        constant = constants.get(name)
+        return name in full or (constant is not None and trained.isdisjoint(sources_of(program, constant)))
 
     weights = {place(parameter) for parameter in model.parameters()}
     buffers = model.named_buffers(remove_duplicate=False)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.coupling.constants import FOLDED, origin, writes
+from pfa_gate.coupling.constants import origin, writes
 from pfa_gate.coupling.editing import above, drop_dead, drop_unread, register, unlifted
 from pfa_gate.coupling.program import Program, is_tensor, operator_name
 
@@ -103,13 +103,12 @@ def unpacked_weights(program: Program, weights: Sequence[ComputedWeight]) -> fro
 
 def _read_as_weights(program: Program) -> Iterator[Node]:
     """The constant nodes that give what is read as a weight or bias, each once, in order of execution."""
-    computed = {f"{FOLDED}{node.name}": node for node in program.constants}
     written = {origin(node) for node in program.constants if writes(node)}
     seen: set[Node] = set()
     for node in program.nodes:
         for operand in _weight_operands(node):
             alias = program.aliases.get(operand)
-            source = computed.get(alias.name) if alias is not None else None
+            source = program.folded.get(alias.name) if alias is not None else None
             if source is not None and source not in seen and source not in written:
                 seen.add(source)
                 yield source
@@ -143,9 +142,8 @@ def held_nodes(program: Program) -> Mapping[Node, str]:
     }
 
 
-def sources_of(program: Program, name: str) -> list[str]:
-    """Names of the stored tensors that a constant, called so in the graph, is computed from."""
-    node = next(node for node in program.constants if node.name == name)
+def sources_of(program: Program, node: Node) -> list[str]:
+    """Names of the stored tensors that a constant of the program is computed from."""
     return _sources(node, held_nodes(program))
 
 

@@ -10,16 +10,23 @@ from torch.fx import Node
 
 from pfa_gate.coupling.program import Alias, operator_name
 
-FOLDED = "folded:"  # what is computed once is called so, and its node
-
 _PERMUTING = {"t", "transpose", "permute", "numpy_T", "mT", "movedim", "swapaxes"}
 _COPYING = {"clone", "detach", "contiguous", "alias", "lift_fresh_copy", "detach_", "lift_fresh"}
 
 
 def fold(
     exported: ExportedProgram, held: Mapping[Node, Alias], tensors: dict[str, Tensor]
-) -> tuple[dict[Node, Any], dict[Node, Alias]]:
-    """Compute what depends on held tensors alone, once; name each result that the rest of the graph reads."""
+) -> tuple[dict[Node, Any], dict[Node, Alias], dict[str, Node]]:
+    """Compute what depends on held tensors alone, once; name each result that the rest of the graph reads.
+
+    Args:
+        exported: the program.
+        held: its inputs that stand for a stored tensor.
+        tensors: by name; the results are added.
+
+    Returns:
+        The values of these nodes; what each node stands for, with `held`; and the nodes by the names of their results.
+    """
     fixed = _constant_nodes(exported, held)
     written = {origin(node) for node in fixed if writes(node)}
     values: dict[Node, Any] = {
@@ -27,17 +34,18 @@ def fold(
     }
     aliases = dict(held)
     constants: dict[Node, Any] = {}
+    named: dict[str, Node] = {}
     for node in fixed:
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
         with torch.no_grad():
             constants[node] = values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         alias = _permuted(node, aliases)
         if alias is None and isinstance(values[node], Tensor):
-            alias = Alias(f"{FOLDED}{node.name}", tuple(range(values[node].ndim)))
-            tensors[alias.name] = values[node]
+            alias = Alias(f"folded:{node.name}", tuple(range(values[node].ndim)))
+            tensors[alias.name], named[alias.name] = values[node], node
         if alias is not None:
             aliases[node] = alias
-    return constants, aliases
+    return constants, aliases, named
 
 
 def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> list[Node]:

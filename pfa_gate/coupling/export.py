@@ -85,9 +85,9 @@ def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     nodes = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
     tied = _tied(named)
     held = {nodes[key]: Alias(tied[name], tuple(range(named[name].ndim))) for key, name in names.items()}
-    constants, aliases = fold(exported, held, named)
+    constants, aliases, folded = fold(exported, held, named)
     dynamic = any(isinstance(size, torch.SymInt) for node in nodes.values() for size in sizes_of(node))
-    return Program(exported, named, aliases, constants, dynamic)
+    return Program(exported, named, aliases, constants, folded, dynamic=dynamic)
 
 
 @contextmanager

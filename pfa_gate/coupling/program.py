@@ -38,6 +38,7 @@ class Program:
         tensors: every parameter, buffer and constant the graph reads, by qualified name.
         aliases: graph nodes that stand for such a tensor.
         constants: values of the nodes that depend on parameters alone, computed once.
+        folded: such nodes by the names of their values in `tensors`, but for those that only move a stored tensor.
         dynamic: whether it runs at any batch size.
         instead: dtypes and devices that the graph's arguments name, and what is meant by them now.
         stored: the model whose program this is, where the one that was given computes some of its weights: in its
@@ -49,6 +50,7 @@ class Program:
     tensors: Mapping[str, Tensor]
     aliases: Mapping[Node, Alias]
     constants: Mapping[Node, Any] = field(repr=False)
+    folded: Mapping[str, Node] = field(repr=False)
     dynamic: bool = True
     instead: Mapping[Any, Any] = field(default_factory=dict)
     stored: nn.Module | None = field(default=None, repr=False)

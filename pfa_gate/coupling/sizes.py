@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.coupling.computed import held_nodes, sources_of
-from pfa_gate.coupling.constants import FOLDED
 from pfa_gate.coupling.flow import Flow
 from pfa_gate.coupling.group import Axis, Footprint, Indices, Volume
 
@@ -66,7 +65,7 @@ class Sizes:
     @cached_property
     def _computed(self) -> dict[str, frozenset[str]]:
         """Constants along which filters run that may be cut, and the groups of these filters."""
-        found = {name: self._groups(name) for name in self.touched if name.startswith(FOLDED)}
+        found = {name: self._groups(name) for name in self.touched if name in self.flow.program.folded}
         return {name: groups for name, groups in found.items() if groups}
 
     def _groups(self, name: str) -> frozenset[str]:
@@ -75,7 +74,7 @@ class Sizes:
 
     def _computed_size(self, name: str) -> Footprint:
         program = self.flow.program
-        sources = sources_of(program, name.removeprefix(FOLDED))
+        sources = sources_of(program, program.folded[name])
         trained = any(source in program.exported.graph_signature.parameters for source in sources)
         return Footprint(int(trained), program.tensors[name].element_size() if sources else 0, 0)
 
@@ -83,7 +82,7 @@ class Sizes:
     def _replaced(self) -> dict[str, tuple[frozenset[str], ...]]:
         """Stored tensors that nothing but such constants is computed from, and when each of them is cut."""
         program = self.flow.program
-        computed = {name.removeprefix(FOLDED): groups for name, groups in self._computed.items()}
+        computed = {program.folded[name].name: groups for name, groups in self._computed.items()}
         found: dict[str, tuple[frozenset[str], ...]] = {}
         for node, name in held_nodes(program).items():
             readers = _readers(node, computed, program.constants)

@@ -109,10 +109,9 @@ def _calls(program: Program) -> Iterator[Call]:
     for call in found:
         times[call.weight] = times.get(call.weight, 0) + 1
     for call in found:
-        if times[call.weight] > 1:
-            again = f"its weight is used {times[call.weight]} times"
-            call = replace(call, fault=call.fault or again, readable=False)
-        yield call
+        count = times[call.weight]
+        again = replace(call, fault=call.fault or f"its weight is used {count} times", readable=False)
+        yield again if count > 1 else call
 
 
 def _call(program: Program, node: Node) -> Call | None:

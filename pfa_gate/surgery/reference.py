@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.coupling.constants import FOLDED
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import Program, operator_name
 from pfa_gate.loading.copying import copied
@@ -39,7 +38,7 @@ class Silenced:
     @property
     def by_graph(self) -> bool:
         """Whether the exported program must stand for the model."""
-        return any(name.startswith(FOLDED) for name in self.kept) or bool(self._redefined())
+        return not self.kept.keys().isdisjoint(self.coupling.program.folded) or bool(self._redefined())
 
     def forward(self, dtype: torch.dtype) -> Forward:
         """The silenced model as a function, its floating tensors in `dtype`."""
@@ -106,10 +105,10 @@ def _constants(program: Program, kept: Kept, dtype: torch.dtype) -> dict[Node, A
         if node.op == "placeholder"
     }
     constants: dict[Node, Any] = {}
+    cut = {node: kept[name] for name, node in program.folded.items() if name in kept}
     for node, value in program.constants.items():
-        axes = kept.get(f"{FOLDED}{node.name}")
-        if axes is not None:
-            constants[node] = _at(zeroed(value, axes), dtype)
+        if node in cut:
+            constants[node] = _at(zeroed(value, cut[node]), dtype)
         else:
             operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
             args, kwargs = meant(operands, program.instead)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.coupling.computed import sources_of
-from pfa_gate.coupling.constants import FOLDED, origin, writes
+from pfa_gate.coupling.constants import origin, writes
 from pfa_gate.coupling.editing import drop_dead, drop_unread, unlifted
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import shape_of
@@ -21,7 +21,6 @@ from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains
 
 aten = torch.ops.aten
-CONSTANT = "constant_"  # a stored constant is called so, and the node that computed it
 
 
 def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
@@ -82,7 +81,7 @@ def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
 
 def _drop_writers(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
     """What was written into a constant in place is in its stored value already."""
-    baked = {node for node in coupling.program.constants if f"{FOLDED}{node.name}" in kept}
+    baked = {node for name, node in coupling.program.folded.items() if name in kept}
     writers = {node.name for node in coupling.program.constants if writes(node) and origin(node) in baked}
     for node in reversed(list(module.graph.nodes)):
         if node.name in writers and not node.users:
@@ -92,18 +91,22 @@ def _drop_writers(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
 def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
     """What was computed from parameters alone and is cut now becomes a stored tensor."""
     _drop_writers(module, coupling, kept)
-    values = {node.name: value for node, value in coupling.program.constants.items()}
-    for node in list(module.graph.nodes):
-        axes = kept.get(f"{FOLDED}{node.name}")
-        if axes is None:
-            continue
-        name = f"{CONSTANT}{node.name}"
-        _register_constant(module, name, _cut(values[node.name], axes), sources_of(coupling.program, node.name))
+    program = coupling.program
+    cut = {node.name: (node, kept[name]) for name, node in program.folded.items() if name in kept}
+    for node in [node for node in module.graph.nodes if node.name in cut]:
+        source, axes = cut[node.name]
+        name = constant_name(source)
+        _register_constant(module, name, _cut(program.constants[source], axes), sources_of(program, source))
         with module.graph.inserting_before(node):
             stored = module.graph.get_attr(name)
         stored.meta = dict(node.meta)
         node.replace_all_uses_with(stored)
         module.graph.erase_node(node)
+
+
+def constant_name(node: Node) -> str:
+    """What a constant of the full program is called where the compressed model stores it."""
+    return f"constant_{node.name}"
 
 
 def _register_constant(module: GraphModule, name: str, value: Tensor, sources: Sequence[str]) -> None:
