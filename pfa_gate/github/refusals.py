@@ -9,7 +9,7 @@ _AGAIN = "Run the job again; https://www.githubstatus.com tells of outages."
 SCOPES = (
     "Give the job `permissions: {pull-requests: write}` (`issues: write` does as well). A pull request from a fork "
     "gets a token that may only read, whatever the workflow says: upload record.json there, and post from a "
-    "workflow_run job with `pfa-gate comment --from`, as the README shows under 'On pull requests'."
+    "workflow_run job with `pfa-gate comment --from`, as docs/ci-github.md shows under 'Pull requests from forks'."
 )
 
 

@@ -22,7 +22,7 @@ class Block:
     line: int
 
     def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
+        return f"{named(self.page)}:{self.line}"
 
 
 def pages() -> list[Path]:
@@ -30,14 +30,29 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
+def texts() -> list[Path]:
+    """All that is written for people: the pages, and the rules of the house."""
+    return [*pages(), ROOT / ".github" / "CONTRIBUTING.md"]
+
+
 def read(name: str) -> str:
     """Text of a page: "README.md", or one of docs by its name."""
-    return (ROOT / name if name == "README.md" else DOCS / name).read_text("utf-8")
+    return place(name).read_text("utf-8")
+
+
+def place(name: str) -> Path:
+    """Where a page is; the index of docs is "docs/README.md"."""
+    return ROOT / name if name.endswith("README.md") else DOCS / name
 
 
 def write(name: str, text: str) -> None:
     """Replace a page."""
-    (ROOT / name if name == "README.md" else DOCS / name).write_text(text, encoding="utf-8", newline="\n")
+    place(name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def named(page: Path) -> str:
+    """A page as tests are called by it."""
+    return page.relative_to(ROOT).as_posix()
 
 
 def blocks(page: Path) -> list[Block]:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documents import ROOT, Block, every_block, pages, prose
+from documents import ROOT, Block, blocks, named, prose, texts
 
 from pfa_gate.cli import command_parser
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-BLOCKS = every_block("bash")
+BLOCKS = [block for page in texts() for block in blocks(page) if block.kind == "bash"]
 ELSEWHERE = {"rm", "coverage"}
 """Programs that are none of ours."""
 
@@ -52,7 +52,7 @@ def _require(words: list[str], config: pytest.Config) -> None:
             _require_installable(rest)
         case ["python", script, *rest]:
             _require_script(script, rest)
-        case ["bash", script]:
+        case ["bash", script, *_]:
             assert (ROOT / script).is_file()
         case [program, *_]:
             assert program in ELSEWHERE, words
@@ -86,18 +86,18 @@ def test_commands_exist(block: Block, pytestconfig: pytest.Config) -> None:
     require_valid(block.text, pytestconfig)
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", texts(), ids=named)
 def test_commands_in_running_text_exist(page: Path, pytestconfig: pytest.Config) -> None:
     for span in spans(page.read_text("utf-8")):
         words = span.split()
         if words[0] == "pfa-gate" and len(words) > 1 and words[1] != "…":
-            known = options(subcommands()[words[1]]) if words[1][0] != "-" else set()
+            known = options(command_parser() if words[1][0] == "-" else subcommands()[words[1]])
             assert {word for word in words if word[:2] == "--"} <= known, span
         elif span.startswith(("python tests/", "python -m pytest", "pytest ", "bash ")):
             require_valid(span.replace("…", ""), pytestconfig)
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", texts(), ids=named)
 def test_options_of_the_plugin_exist(page: Path, pytestconfig: pytest.Config) -> None:
     known = {name for group in pytestconfig._parser._groups for each in group.options for name in each.names()}
     named = set(re.findall(r"(?<![\w-])--pfa(?:-[a-z]+)*", page.read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""Every workflow and action fits GitHub's schema, passes zizmor, is pinned, may little, and is what README shows."""
+"""Every workflow and action fits GitHub's schema, passes zizmor, is pinned, may little, and is what the docs show."""
 
 import re
 import subprocess
@@ -104,8 +104,8 @@ def test_what_a_stranger_measured_is_never_run() -> None:
         assert job["steps"][-1]["run"].startswith("pfa-gate comment --from ")
 
 
-def test_the_readme_shows_the_examples_workflows() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_the_docs_show_the_examples_workflows() -> None:
+    page = (ROOT / "docs" / "ci-github.md").read_text("utf-8")
     for name in ("pfa.yml", "pfa-forks.yml"):
-        assert (ROOT / "example_project/.github/workflows" / name).read_text("utf-8") in readme
+        assert (ROOT / "example_project/.github/workflows" / name).read_text("utf-8") in page
     assert len((ROOT / "example_project/.github/workflows/pfa.yml").read_text("utf-8").splitlines()) <= 20
