@@ -68,31 +68,38 @@ def command_parser() -> argparse.ArgumentParser:
         >>> command_parser().parse_args(["check", "pfa.yaml"]).config.name
         'pfa.yaml'
     """
-    parser = argparse.ArgumentParser(prog="pfa-gate", description="Model-quality gate; `pytest --pfa` runs it.")
+    parser = argparse.ArgumentParser(
+        prog="pfa-gate", description="Commands beside `pytest --pfa`, which runs the gates."
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('pfa-gate')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="check a config and print it whole, each value with its origin")
     check.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
     check.set_defaults(command=_check)
-    init = commands.add_parser("init", help="measure a model and write a first config that it keeps")
+    init = commands.add_parser("init", help="measure a model and write a first config")
     init.add_argument("factory", help="module:callable or path/to/file.py:callable that builds the model")
     init.add_argument("probe", help="callable or data file: the samples on which responses are measured")
-    init.add_argument("--arguments", default="", metavar="YAML", help="of the factory, such as 'width: 32, depth: 2'")
+    init.add_argument(
+        "--arguments",
+        default="",
+        metavar="YAML",
+        help="keyword arguments of the factory, such as 'width: 32, depth: 2'",
+    )
     init.add_argument("--checkpoint", default="", help="weights file, from the config's folder")
     init.add_argument("--evaluation", default="", metavar="DATA", help="labelled data, for the accuracy")
-    init.add_argument("--name", default="model", help="of the gate")
+    init.add_argument("--name", default="model", help="name of the gate (model)")
     init.add_argument("--config", type=Path, default=Path("pfa.yaml"), help="the file to write (pfa.yaml)")
     init.set_defaults(command=_init)
     schema = commands.add_parser("schema", help="print the JSON schema of pfa.yaml, for editors")
     schema.set_defaults(command=_schema)
-    _add_collect(commands.add_parser("collect", help="measure one shard of the probe, for a merge"))
-    _add_merge(commands.add_parser("merge", help="judge a gate on the shards that machines have collected"))
+    _add_collect(commands.add_parser("collect", help="measure one shard of the probe"))
+    _add_merge(commands.add_parser("merge", help="judge a gate on all its collected shards"))
     _add_study(commands.add_parser("study", help="compare recipes, selections and recoveries at equal parameters"))
     _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
-    _add_verify(commands.add_parser("verify", help="tell from what runs left whether every budget was kept"))
-    _add_comment(
-        commands.add_parser("comment", help="say on the pull request which budgets are broken, in one comment")
+    _add_verify(
+        commands.add_parser("verify", help="check, from the files of a run, that every budget was judged and kept")
     )
+    _add_comment(commands.add_parser("comment", help="write one comment on the pull request"))
     return parser
 
 
@@ -120,10 +127,15 @@ def _collect(chosen: argparse.Namespace) -> None:
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one for each shard, in any order")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of collect, one for each shard")
     parser.add_argument("--config", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (.pfa beside the config)")
-    parser.add_argument("--baseline", default="", metavar="PATH", help="instead of pfa.baseline.json; or git:REF")
+    parser.add_argument(
+        "--baseline",
+        default="",
+        metavar="PATH",
+        help="compare with this file instead of pfa.baseline.json, or with git:REF",
+    )
     parser.set_defaults(command=_merge)
 
 
@@ -154,9 +166,15 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random", type=int, default=0, metavar="N", help="random recipes for each strategy (0)")
     parser.add_argument("--uniform", action="store_true", help="add the recipe that keeps one share of every group")
     parser.add_argument(
-        "--domain", action="append", default=[], metavar="CLASSES", help="such as 0,3,5; more than once"
+        "--domain",
+        action="append",
+        default=[],
+        metavar="CLASSES",
+        help="restrict to these classes, such as 0,3,5; may be given more than once",
     )
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="for selections that draw (3)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of a selection that draws at random (3)"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.study)")
     parser.set_defaults(command=_study)
 
@@ -184,9 +202,9 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the comment here")
     parser.add_argument("--badge", type=Path, metavar="FILE", help="write the badge here")
-    parser.add_argument("--base", type=Path, metavar="RECORD", help="draw this record's spectra over the page's")
+    parser.add_argument("--base", type=Path, metavar="RECORD", help="draw this record's spectra over those of the page")
     parser.add_argument("--history", type=Path, metavar="DIR", help="draw the records below this folder over time")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="all layers; twice: spectra")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="all layers; twice: every spectrum")
     parser.set_defaults(command=_report)
 
 
@@ -211,7 +229,7 @@ def _add_comment(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="RECORD",
-        help="records of a run that is not trusted: the pull request is checked",
+        help="records of a run that is not trusted, such as that of a fork",
     )
     parser.add_argument("--repo", default="", metavar="OWNER/NAME", help="instead of GITHUB_REPOSITORY")
     parser.add_argument("--pull", type=int, metavar="N", help="instead of the event's pull request")
@@ -219,9 +237,11 @@ def _add_comment(parser: argparse.ArgumentParser) -> None:
         "--policy", choices=("auto", "always", "never", "on_failure"), default="auto", help="when to comment"
     )
     parser.add_argument("--leg", default="", help="name of the matrix leg")
-    parser.add_argument("--status", type=int, metavar="N", help="exit status of pytest, to tell what left no record")
-    parser.add_argument("--only", action="store_true", help="drop what other gates and legs have said")
-    parser.add_argument("--dry-run", action="store_true", help="print the comment and ask nobody")
+    parser.add_argument(
+        "--status", type=int, metavar="N", help="exit status of pytest, to report a gate that left no record"
+    )
+    parser.add_argument("--only", action="store_true", help="drop the sections of other gates and legs")
+    parser.add_argument("--dry-run", action="store_true", help="print the comment and make no request")
     parser.set_defaults(command=_comment)
 
 
@@ -244,7 +264,7 @@ def _comment(chosen: argparse.Namespace) -> None:
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folders", nargs="*", type=Path, default=[Path(".pfa")], metavar="DIR", help="of results (.pfa)"
+        "folders", nargs="*", type=Path, default=[Path(".pfa")], metavar="DIR", help="folder of results (.pfa)"
     )
     parser.set_defaults(command=_verify)
 
