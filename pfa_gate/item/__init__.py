@@ -8,13 +8,12 @@ PYTEST_DONT_REWRITE
 from pfa_gate.item.choice import Choice
 from pfa_gate.item.nodes import BudgetItem, ConfigFile, GateCollector
 from pfa_gate.item.once import Result, results
-from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, WAITED, Analysis, Plan, Watch
+from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS, Analysis, Plan
 
 __all__ = [
     "ANALYSIS",
     "PLAN",
     "PROGRESS",
-    "WAITED",
     "Analysis",
     "BudgetItem",
     "Choice",
@@ -22,6 +21,5 @@ __all__ = [
     "GateCollector",
     "Plan",
     "Result",
-    "Watch",
     "results",
 ]

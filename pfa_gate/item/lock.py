@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.item.plan import WAITED, Watch
+from pfa_gate.record.wait import WAITED, Progress
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -29,7 +29,7 @@ _PAUSE = 0.5
 
 
 @contextmanager
-def held(path: Path, tell: Watch | None = None, more: str = "") -> Iterator[None]:
+def held(path: Path, tell: Progress | None = None, more: str = "") -> Iterator[None]:
     """Hold a lock that one process can hold at a time.
 
     Args:
@@ -86,7 +86,7 @@ class _Waiting:
         more: as for `held`.
     """
 
-    def __init__(self, holder: Path, tell: Watch | None, more: str) -> None:
+    def __init__(self, holder: Path, tell: Progress | None, more: str) -> None:
         self._holder = holder
         self._tell = tell
         self._remedy = f"Let that process go on, or end it, and run again.{more}"

@@ -11,6 +11,7 @@ from typing import Self
 import pytest
 
 from pfa_gate.item.choice import Choice
+from pfa_gate.record.wait import Progress
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,14 @@ class Plan:
         )
 
 
-Watch = Callable[[str, int, int], None]
-"""Is told (stage, done, total) while a gate is analysed."""
-
-WAITED = "waited"
-"""The stage that ends a wait for another process, after which there may be no other."""
-
 Analysis = Callable[..., dict[str, object]]
 """Runs a gate and gives its record as plain data: `analyse`, or what stands in for it."""
 
 PLAN = pytest.StashKey[Plan]()
 """Where the plan of a run is kept on its pytest config."""
 
-PROGRESS = pytest.StashKey[Callable[[str], Watch]]()
-"""Where there is a terminal to show progress on: gives the watch of the gate with a name."""
+PROGRESS = pytest.StashKey[Callable[[str], Progress]]()
+"""Where there is a terminal to show progress on: gives that of the gate with a name."""
 
 ANALYSIS = pytest.StashKey[Analysis]()
 """What to call in place of `analyse`, where this process does not measure alone."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.item.lock import held, holder_of
-from pfa_gate.item.plan import Watch
+from pfa_gate.record.wait import Progress
 from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def across_runs(
     look: "Callable[[], Inputs]",
     code: Evidence,
     measure: Callable[[], dict[str, Any]],
-    tell: Watch | None = None,
+    tell: Progress | None = None,
 ) -> Verdict:
     """Give a gate's record: that of an earlier run if nothing it depends on has changed, else a new one.
 
@@ -103,7 +103,7 @@ def across_runs(
 
 
 @contextmanager
-def alone(folder: Path, digest: str, tell: Watch | None = None) -> Iterator[None]:
+def alone(folder: Path, digest: str, tell: Progress | None = None) -> Iterator[None]:
     """Let one process at a time, of any run, work on the verdict of a digest.
 
     Raises:

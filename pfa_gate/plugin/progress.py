@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from pfa_gate.item import WAITED, Watch
+from pfa_gate.record.wait import WAITED, Progress
 from pfa_gate.report.lines import printable
 
 _PAUSE = 0.1
@@ -17,7 +17,7 @@ _BAR = 24
 LONG = 30.0  # seconds after which a log is told; most gates are done by then
 
 
-def watch_on(config: pytest.Config) -> Callable[[str], Watch] | None:
+def watch_on(config: pytest.Config) -> Callable[[str], Progress] | None:
     """Give what makes a gate's watch, or None where nobody looks: -q, a worker."""
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or config.get_verbosity() < 0:

@@ -1,4 +1,4 @@
-"""Who waits for a gate, and since when.
+"""How far a gate is: who is told, and since when somebody waits.
 
 PYTEST_DONT_REWRITE
 """
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 Progress = Callable[[str, int, int], None]
 """Is told (stage, done, total) while a gate runs."""
+
+WAITED = "waited"
+"""The stage that ends a wait for another process, after which there may be no other."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.item import WAITED, lock
+from pfa_gate.item import lock
 from pfa_gate.item.lock import held, holder_of
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.store import alone
+from pfa_gate.record.wait import WAITED
 
 HOLDS = """
 import sys, time
