@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from pfa_gate.config import load, resolved
+from pfa_gate.config import load
 from pfa_gate.config.first import Wish, trial
+from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
 from pfa_gate.report.lines import printable

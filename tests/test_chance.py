@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pfa_gate.evaluation import Score, at_chance, score
+from pfa_gate.evaluation import Score, at_chance
+from pfa_gate.evaluation.score import score
 from pfa_gate.loading import Sampling, batches_of
 
 

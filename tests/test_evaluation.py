@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pfa_gate.errors import DataError, LabelsError, MetricError, NotFiniteError, PFAGateError
-from pfa_gate.evaluation import Score, drop_interval, score
+from pfa_gate.evaluation import Score, drop_interval
+from pfa_gate.evaluation.score import score
 from pfa_gate.loading import Batches, Sampling, batch_of, batches_of
 
 CLASSES, N = 12, 60

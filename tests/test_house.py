@@ -24,7 +24,7 @@ LIGHT = (
     "errors",
     "files",
     "config",
-    "ranks",
+    "torchrun",
     "budget",
     "record",
     "report",

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from pfa_gate.errors import DataError
-from pfa_gate.evaluation import Score, drop_interval, score
+from pfa_gate.evaluation import Score, drop_interval
 from pfa_gate.evaluation.parts import parts_of
+from pfa_gate.evaluation.score import score
 from pfa_gate.loading import Batches, Sampling, batches_of
 
 RNG = np.random.default_rng(3)

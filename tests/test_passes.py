@@ -12,7 +12,8 @@ from torch import nn
 
 import pfa_gate
 from pfa_gate.errors import DataError, MetricError, PFAGateError
-from pfa_gate.evaluation import drop_interval, score
+from pfa_gate.evaluation import drop_interval
+from pfa_gate.evaluation.score import score
 from pfa_gate.loading import Batches, Fingerprint, Sampling, batch_of, batches_of
 
 X, Y = torch.eye(4), torch.tensor([0, 1, 2, 2])

@@ -91,7 +91,8 @@ def _printed(shelf: Shelf, screen: Screen) -> Iterator[str]:
 
 
 def _history(folder: Path, html: Path | None, screen: Screen) -> str:
-    from pfa_gate.report.history import gates, page, words  # noqa: PLC0415
+    from pfa_gate.report.history import gates, page  # noqa: PLC0415
+    from pfa_gate.report.history.words import words  # noqa: PLC0415
 
     if not folder.is_dir():
         raise ArtifactError(f"There is no folder {folder.as_posix()}.", remedy="Name one that holds past records.")

@@ -9,7 +9,8 @@ from pfa_gate.artifacts.folder import shown
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.record.study import Study, dumps_study
-from pfa_gate.report.study import markdown, svg
+from pfa_gate.report.study.markdown import markdown
+from pfa_gate.report.study.svg import svg
 
 
 def write_study(folder: Path, study: Study) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from torch.utils._pytree import tree_leaves
 from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.evaluation.parts import FEWEST_SAMPLES, parts_of
 from pfa_gate.evaluation.passes import calls_of, content, require_samples, watched
-from pfa_gate.loading import Batch, Batches, Fingerprint, Metric, forward
+from pfa_gate.loading import Batch, Batches, Fingerprint, Metric
 from pfa_gate.loading.batch import contract
 from pfa_gate.loading.blame import raised
 from pfa_gate.loading.device import ahead, where
+from pfa_gate.loading.forward import forward
 
 HITS = {"accuracy": 1, "top5": 5}
 

@@ -25,7 +25,7 @@ from pfa_gate.loading.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 from pfa_gate.record.before import absolute, context_of, sought
-from pfa_gate.record.wait import Progress, Wait
+from pfa_gate.record.progress import Progress, Wait
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 

@@ -18,7 +18,7 @@ from pfa_gate.loading.defaults import defaults_kept
 from pfa_gate.loading.device import exactly
 from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
-from pfa_gate.record.wait import Progress
+from pfa_gate.record.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Hands, Work
 from pfa_gate.loading import Batch, Subject
 from pfa_gate.loading.device import placed
-from pfa_gate.ranks.calls import Facts, Ranks
 from pfa_gate.record import Record
-from pfa_gate.record.wait import Wait
+from pfa_gate.record.progress import Wait
+from pfa_gate.torchrun.calls import Facts, Ranks
 
 _ALIKE = "Give all ranks the same checkout, data and packages."
 

@@ -22,7 +22,7 @@ from pfa_gate.gate.crew import counted, hits_of, seen, told
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
 from pfa_gate.loading.device import exactly
-from pfa_gate.ranks.calls import DroppedError, Facts, Ranks, failure
+from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure
 
 
 def follow(ranks: Ranks, root: Path) -> int:

@@ -19,8 +19,11 @@ from pfa_gate.loading import Subject
 from pfa_gate.loading.device import CPU, placed
 from pfa_gate.loading.reference import resolve
 from pfa_gate.record import RecoveryStep, Repair, finite
-from pfa_gate.recovery import Course, Distilled, distill, finetune, recalibrate
+from pfa_gate.recovery import Course, Distilled
 from pfa_gate.recovery import Repair as LayerRepair
+from pfa_gate.recovery.distill import distill
+from pfa_gate.recovery.finetune import finetune
+from pfa_gate.recovery.recalibrate import recalibrate
 from pfa_gate.surgery import Compressed
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from pfa_gate.config import GateConfig
 from pfa_gate.coupling import Coupling, Group, Layer, Program
-from pfa_gate.evaluation import Score, score
+from pfa_gate.evaluation import Score
+from pfa_gate.evaluation.score import score
 from pfa_gate.gate.measure import Shards, places, responses
 from pfa_gate.loading import Batch, Subject
 from pfa_gate.loading.device import ahead, placed

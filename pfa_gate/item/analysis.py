@@ -22,7 +22,7 @@ from pfa_gate.item.store import Verdict
 if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
-    from pfa_gate.record.wait import Wait
+    from pfa_gate.record.progress import Wait
 
 _IN_FILE = re.compile(r"(.+):(\d{1,9}):(\d{1,9})")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.wait import WAITED, Progress
+from pfa_gate.record.progress import WAITED, Progress
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -170,7 +170,7 @@ class BudgetItem(pytest.Item):
 
     def _analysis(self, document: "Document", found: "Found", since: float) -> dict[str, object]:
         from pfa_gate.record.before import context_of  # noqa: PLC0415
-        from pfa_gate.record.wait import Wait  # noqa: PLC0415
+        from pfa_gate.record.progress import Wait  # noqa: PLC0415
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
         context = replace(context_of(document, name, found, plan.updating), run=plan.run)

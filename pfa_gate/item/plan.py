@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from pfa_gate.item.choice import Choice
-from pfa_gate.record.wait import Progress
+from pfa_gate.record.progress import Progress
 
 
 @dataclass(frozen=True)

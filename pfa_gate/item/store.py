@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.item.lock import held, holder_of
-from pfa_gate.record.wait import Progress
+from pfa_gate.record.progress import Progress
 from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from pfa_gate.record.wait import WAITED, Progress
+from pfa_gate.record.progress import WAITED, Progress
 from pfa_gate.report.lines import printable
 
 _PAUSE = 0.1

@@ -18,14 +18,14 @@ from pfa_gate.plugin.exits import Exits
 from pfa_gate.plugin.guard import JUDGED
 from pfa_gate.plugin.planning import has_workers
 from pfa_gate.plugin.threads import choose_threads
-from pfa_gate.ranks import Seat, seat_in
 from pfa_gate.report.lines import printable
+from pfa_gate.torchrun import Seat, seat_in
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
-    from pfa_gate.ranks.calls import Ranks
-    from pfa_gate.record.wait import Wait
+    from pfa_gate.record.progress import Wait
+    from pfa_gate.torchrun.calls import Ranks
 
 
 def take_seat(config: pytest.Config) -> None:
@@ -110,7 +110,7 @@ class Follower:
 def _joined(seat: Seat) -> "Ranks":
     choose_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     try:
-        from pfa_gate.ranks.calls import join  # noqa: PLC0415  torch, for these runs alone
+        from pfa_gate.torchrun.calls import join  # noqa: PLC0415  torch, for these runs alone
     except ImportError as error:
         raise pytest.UsageError(printable(f"--pfa: this torch cannot connect ranks: {error}")) from error
     outside = os.dup(2)  # where people read, whatever is captured later

@@ -10,7 +10,8 @@ from torch.fx import Node
 from pfa_gate.coupling import Program
 from pfa_gate.coupling.editing import above
 from pfa_gate.coupling.program import shape_of
-from pfa_gate.readers import Call, Chain, calls, chain
+from pfa_gate.readers import Call, Chain, calls
+from pfa_gate.readers.chain import chain
 from pfa_gate.surgery import Kept
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from pfa_gate.coupling import Program
-from pfa_gate.readers import Chain, chain, outputs, patches
+from pfa_gate.readers import Chain, outputs
+from pfa_gate.readers.chain import chain
+from pfa_gate.readers.patches import patches
 from pfa_gate.recovery.pairs import Pair
 from pfa_gate.recovery.rectify import Rows
 from pfa_gate.recovery.stream import Values

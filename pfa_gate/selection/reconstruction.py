@@ -16,7 +16,9 @@ from pfa_gate.coupling import Group, Program, Slice, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.coupling.program import shape_of
 from pfa_gate.loading.device import inputs_on
-from pfa_gate.readers import Call, Equations, calls, chain, draw, matrix_of, patches, places, spread
+from pfa_gate.readers import Call, Equations, calls, draw, matrix_of, places, spread
+from pfa_gate.readers.chain import chain
+from pfa_gate.readers.patches import patches
 from pfa_gate.selection.eliminate import Elimination, Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
 from pfa_gate.selection.weights import l1

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pfa_gate.coupling import Group, Program
 from pfa_gate.coupling.group import ELSEWHERE
-from pfa_gate.readers import Call, calls, chain
+from pfa_gate.readers import Call, calls
+from pfa_gate.readers.chain import chain
 from pfa_gate.selection.evidence import Evidence, Indices, Orders
 
 Importance = Callable[[Tensor], Tensor]

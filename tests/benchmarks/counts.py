@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe, recipe_by_losses
-from pfa_gate.recovery import compensate
+from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last, reader_losses
 from pfa_gate.selection.reconstruction import Losses
 from pfa_gate.spectrum import Spectrum, analyse

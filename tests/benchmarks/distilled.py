@@ -24,7 +24,9 @@ from torch.nn import functional
 
 from pfa_gate.loading import Batch
 from pfa_gate.recipe import keep_energy
-from pfa_gate.recovery import Course, compensate, distill
+from pfa_gate.recovery import Course
+from pfa_gate.recovery.compensate import compensate
+from pfa_gate.recovery.distill import distill
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last
 from pfa_gate.surgery import compress
 

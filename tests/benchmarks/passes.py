@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.recipe import keep_energy
-from pfa_gate.recovery import compensate
+from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last
 from pfa_gate.surgery import compress
 

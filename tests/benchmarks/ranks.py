@@ -34,9 +34,9 @@ from pfa_gate.gate.crew import Crew
 from pfa_gate.gate.follow import follow
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands, Work
-from pfa_gate.ranks import seat_in
-from pfa_gate.ranks.calls import join
 from pfa_gate.surgery import compress
+from pfa_gate.torchrun import seat_in
+from pfa_gate.torchrun.calls import join
 
 HERE = Path(__file__).parent
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

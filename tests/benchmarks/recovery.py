@@ -29,7 +29,7 @@ from pfa_gate.gate.measure import spectra
 from pfa_gate.loading import Batch
 from pfa_gate.probe import respond
 from pfa_gate.recipe import keep_energy
-from pfa_gate.recovery import compensate
+from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last
 from pfa_gate.spectrum import Spectrum
 from pfa_gate.surgery import compress

@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pfa_gate.coupling import export_model, trace_program
 from pfa_gate.loading import Batch
-from pfa_gate.recovery import compensate
+from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last
 from pfa_gate.surgery import compress
 

@@ -6,8 +6,9 @@ from textwrap import dedent
 import jsonschema
 import pytest
 
-from pfa_gate.config import load, schema
+from pfa_gate.config import load
 from pfa_gate.config.reader import read
+from pfa_gate.config.schema import schema
 from pfa_gate.errors import ConfigError
 
 GOOD = """\

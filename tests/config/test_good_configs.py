@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 
 import pfa_gate.config
-from pfa_gate.config import Document, Limit, load, schema
+from pfa_gate.config import Document, Limit, load
 from pfa_gate.config.reader import read
+from pfa_gate.config.schema import schema
 from pfa_gate.config.schema import text as schema_text
 from pfa_gate.errors import ConfigError
 

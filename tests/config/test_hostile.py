@@ -16,8 +16,9 @@ import pytest
 import yaml
 from test_mutations import changed
 
-from pfa_gate.config import load, schema
+from pfa_gate.config import load
 from pfa_gate.config.reader import Keys, read
+from pfa_gate.config.schema import schema
 from pfa_gate.errors import ConfigError
 
 HOSTILE = Path(__file__).parent / "hostile"

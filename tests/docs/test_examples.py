@@ -20,7 +20,7 @@ from documents import ROOT, UPDATE, Block, every_block, read, section, write
 from torch import Tensor, nn
 
 import pfa_gate
-from pfa_gate.evaluation import score
+from pfa_gate.evaluation.score import score
 from pfa_gate.hooks import GROUP, Hooks
 from pfa_gate.loading import Batches, Sampling, batches_of
 from pfa_gate.plugin import GateHooks

@@ -19,7 +19,7 @@ from pfa_gate.item import lock
 from pfa_gate.item.lock import held, holder_of
 from pfa_gate.item.once import Result, once
 from pfa_gate.item.store import alone
-from pfa_gate.record.wait import WAITED
+from pfa_gate.record.progress import WAITED
 
 HOLDS = """
 import sys, time

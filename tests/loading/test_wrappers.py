@@ -11,8 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 import pfa_gate
 from pfa_gate.errors import FactoryError
 from pfa_gate.gate.check import Question, check
-from pfa_gate.loading import batch_of, forward
+from pfa_gate.loading import batch_of
 from pfa_gate.loading.device import CPU, exactly
+from pfa_gate.loading.forward import forward
 from pfa_gate.loading.wrappers import unwrap_inside, unwrapped
 
 PLAIN = ["0.weight", "0.bias", "2.weight", "2.bias"]

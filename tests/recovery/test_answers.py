@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from pfa_gate.errors import DataError
-from pfa_gate.recovery import Course, distill
+from pfa_gate.recovery import Course
 from pfa_gate.recovery.answers import answer, apart, lesson, watched
+from pfa_gate.recovery.distill import distill
 
 
 class Chain(nn.Module):

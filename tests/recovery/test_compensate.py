@@ -14,12 +14,14 @@ from networks import CONNECTED, NETWORKS, network
 from torch import nn
 
 from pfa_gate.coupling import export_model, trace_program
-from pfa_gate.readers import FOLDS, Equations, calls, matrix_of, outputs, patches, places, weight_of
-from pfa_gate.recovery import compensate
+from pfa_gate.readers import FOLDS, Equations, calls, matrix_of, outputs, places, weight_of
+from pfa_gate.readers.patches import patches
+from pfa_gate.recovery.compensate import compensate
 from pfa_gate.recovery.lesson import FEWEST
 from pfa_gate.recovery.spool import Spool
 from pfa_gate.recovery.stream import Stream
-from pfa_gate.surgery import compress, narrow, plan
+from pfa_gate.surgery import compress, narrow
+from pfa_gate.surgery.plan import plan
 
 MENDED = [(name, "project") for name in (*NETWORKS, *CONNECTED) if name != "shared"]
 PADDED = [(name, "pad") for name in ("residual", "padded_shortcut", "attention")]  # those that have a sum

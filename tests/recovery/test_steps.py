@@ -12,8 +12,11 @@ from pfa_gate.coupling.editing import unlifted
 from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.loading import Batch
 from pfa_gate.loading.copying import copied
-from pfa_gate.recovery import Course, distill, finetune, recalibrate
+from pfa_gate.recovery import Course
 from pfa_gate.recovery.deal import dealt
+from pfa_gate.recovery.distill import distill
+from pfa_gate.recovery.finetune import finetune
+from pfa_gate.recovery.recalibrate import recalibrate
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -9,7 +9,8 @@ import records
 from examples import HOSTILE, named
 from goldens import golden
 
-from pfa_gate.report.history import Run, gates, page, words
+from pfa_gate.report.history import Run, gates, page
+from pfa_gate.report.history.words import words
 
 
 def run(day: int, record=None, **changes) -> Run:

@@ -8,7 +8,8 @@ import studies
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.study import dumps_study, loads_study
-from pfa_gate.report.study import markdown, terminal
+from pfa_gate.report.study.markdown import markdown
+from pfa_gate.report.study.terminal import terminal
 from pfa_gate.study.rows import rows_of
 
 

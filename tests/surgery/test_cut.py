@@ -7,7 +7,8 @@ from networks import coupling, network
 from torch import nn
 
 from pfa_gate.errors import SurgeryError
-from pfa_gate.surgery import operate, plan
+from pfa_gate.surgery import operate
+from pfa_gate.surgery.plan import plan
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from pfa_gate import errors
 from pfa_gate.errors import PFAGateError, RankError
-from pfa_gate.ranks import Seat
-from pfa_gate.ranks.pulse import Pulse
+from pfa_gate.torchrun import Seat
+from pfa_gate.torchrun.pulse import Pulse
 
 _MEETING = timedelta(minutes=5)
 _AGAIN = "Run again; what that process printed says more."

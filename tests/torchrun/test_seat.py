@@ -3,7 +3,7 @@
 import pytest
 
 from pfa_gate.errors import RankError
-from pfa_gate.ranks import Seat, seat_in
+from pfa_gate.torchrun import Seat, seat_in
 
 HERE = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "one", "MASTER_PORT": "29500"}
 

@@ -14,9 +14,9 @@ from torch.distributed import FileStore
 from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo, Store
 
 from pfa_gate.errors import DataError, PFAGateError, RankError
-from pfa_gate.ranks import Seat
-from pfa_gate.ranks.calls import DroppedError, Ranks, failure
-from pfa_gate.ranks.pulse import Pulse
+from pfa_gate.torchrun import Seat
+from pfa_gate.torchrun.calls import DroppedError, Ranks, failure
+from pfa_gate.torchrun.pulse import Pulse
 
 SIZE = 3
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from pfa_gate.ranks import Seat
+from pfa_gate.torchrun import Seat
 
 _GONE = "gone: "
 
