@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pfa_gate.coupling import Program
 from pfa_gate.errors import DataError
-from pfa_gate.loading import Batch
-from pfa_gate.loading.blame import raised
-from pfa_gate.loading.device import where
-from pfa_gate.loading.stored import stored
+from pfa_gate.model import Batch
+from pfa_gate.model.device import where
+from pfa_gate.model.stored import stored
+from pfa_gate.model.user_frames import raised
 
 _WARM_UP = 3
 _SHORTEST = 2e-3

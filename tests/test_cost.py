@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pfa_gate.cost import Cost, cost, latency_ratio, macs
 from pfa_gate.errors import DataError
-from pfa_gate.loading import Batch
-from pfa_gate.loading.blame import shown
+from pfa_gate.model import Batch
+from pfa_gate.model.user_frames import shown
 
 BY_HAND = {
     "linear": (nn.Linear(7, 5), (3, 7), Cost(40, 160, 35)),

@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from pfa_gate.coupling import Tap, trace
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
-from pfa_gate.loading import batch_of
+from pfa_gate.model import batch_of
 from pfa_gate.probe import (
     Drawn,
     Pooled,

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from pfa_gate.coupling import Coupling
 from pfa_gate.coupling.computed import sources_of
 from pfa_gate.errors import ArtifactError
-from pfa_gate.loading.stored import Stored, place
+from pfa_gate.model.stored import Stored, place
 from pfa_gate.record import Compressed
 from pfa_gate.surgery.rewrite import constant_name
 

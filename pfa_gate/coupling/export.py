@@ -19,7 +19,7 @@ from pfa_gate.coupling.constants import fold
 from pfa_gate.coupling.program import Alias, Program, held_names, operator_name, sizes_of
 from pfa_gate.coupling.refusal import hopeless, refused
 from pfa_gate.errors import TraceError
-from pfa_gate.loading.device import homes, spread
+from pfa_gate.model.device import homes, spread
 
 
 @contextmanager

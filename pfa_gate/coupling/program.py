@@ -16,7 +16,7 @@ from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from pfa_gate.loading.device import CPU, meant
+from pfa_gate.model.device import CPU, meant
 
 Observe = Callable[[Node, Any], None]
 

@@ -3,7 +3,7 @@
 import re
 
 from pfa_gate.errors import TraceError
-from pfa_gate.loading.blame import origin
+from pfa_gate.model.user_frames import origin
 
 _ONLY = "Only models that torch.export(strict=False) accepts can be followed and compressed."
 _OUTPUT = re.compile(r"Found <class '(?:[^']*\.)?([^'.]+)'> in output")

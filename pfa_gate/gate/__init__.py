@@ -18,10 +18,10 @@ from pfa_gate.gate.examine import examine
 from pfa_gate.gate.foresee import foreseen
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands
-from pfa_gate.loading import Subject
-from pfa_gate.loading import load as load_subject
-from pfa_gate.loading.defaults import defaults_kept
-from pfa_gate.loading.device import exactly, named
+from pfa_gate.model import Subject
+from pfa_gate.model import load as load_subject
+from pfa_gate.model.defaults import defaults_kept
+from pfa_gate.model.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 from pfa_gate.record.before import absolute, context_of, sought

@@ -18,9 +18,9 @@ from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.enough import Supply
 from pfa_gate.gate.examine import listed
 from pfa_gate.gate.measure import read_layers, responses, spectra
-from pfa_gate.loading import Batches, Sampling, batches_of
-from pfa_gate.loading.device import exactly, named, where
-from pfa_gate.loading.wrappers import unwrapped
+from pfa_gate.model import Batches, Sampling, batches_of
+from pfa_gate.model.device import exactly, named, where
+from pfa_gate.model.wrappers import unwrapped
 from pfa_gate.probe import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks, settled
 from pfa_gate.record import Probe, Record, Size
 

@@ -12,10 +12,10 @@ from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
-from pfa_gate.loading import Batch
-from pfa_gate.loading import load as load_subject
-from pfa_gate.loading.defaults import defaults_kept
-from pfa_gate.loading.device import exactly
+from pfa_gate.model import Batch
+from pfa_gate.model import load as load_subject
+from pfa_gate.model.defaults import defaults_kept
+from pfa_gate.model.device import exactly
 from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
 from pfa_gate.record.progress import Progress

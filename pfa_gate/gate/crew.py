@@ -17,15 +17,15 @@ from pfa_gate.budget import Context
 from pfa_gate.config import Document
 from pfa_gate.covariance import merge_by_sums
 from pfa_gate.errors import RankError
-from pfa_gate.evaluation import Outcomes, Score, outcomes, score_of
 from pfa_gate.gate import concluded
 from pfa_gate.gate.collect import Shard, dealt
 from pfa_gate.gate.elsewhere import identity
 from pfa_gate.gate.measure import Shards
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Hands, Work
-from pfa_gate.loading import Batch, Subject
-from pfa_gate.loading.device import placed
+from pfa_gate.model import Batch, Subject
+from pfa_gate.model.device import placed
+from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
 from pfa_gate.record import Record
 from pfa_gate.record.progress import Wait
 from pfa_gate.torchrun.calls import Facts, Ranks

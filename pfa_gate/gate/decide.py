@@ -12,7 +12,7 @@ from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.mend import mend
 from pfa_gate.gate.stages import Stages
-from pfa_gate.loading import Subject
+from pfa_gate.model import Subject
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 from pfa_gate.selection import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.surgery import Compressed, compress, fold_constants, removed_and_inactive

@@ -13,7 +13,7 @@ from pfa_gate.coupling import Program
 from pfa_gate.errors import ArtifactError
 from pfa_gate.gate.measure import Shards
 from pfa_gate.gate.work import Hands, Work
-from pfa_gate.loading import Batch
+from pfa_gate.model import Batch
 from pfa_gate.record import Probe
 
 MEASURING = ("pfa-gate", "torch")

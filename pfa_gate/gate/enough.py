@@ -8,7 +8,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.coupling import Layer
 from pfa_gate.covariance import Moments
 from pfa_gate.errors import TooFewSamplesError
-from pfa_gate.loading import Batches
+from pfa_gate.model import Batches
 
 Shards = tuple[Moments, ...]
 

@@ -21,7 +21,7 @@ from pfa_gate.gate.collect import dealt, prepared
 from pfa_gate.gate.crew import counted, hits_of, seen, told
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
-from pfa_gate.loading.device import exactly
+from pfa_gate.model.device import exactly
 from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure
 
 

@@ -3,8 +3,8 @@
 from torch import nn
 
 from pfa_gate.coupling import Program
-from pfa_gate.loading import Subject
-from pfa_gate.loading.device import CPU, placed
+from pfa_gate.model import Subject
+from pfa_gate.model.device import CPU, placed
 from pfa_gate.recovery import Repair
 from pfa_gate.recovery.compensate import compensate
 from pfa_gate.surgery import Kept

@@ -1,7 +1,7 @@
 """Two scores as the record tells them: in the direction and the unit of their metric, and whether they say anything."""
 
 from pfa_gate.config import GateConfig
-from pfa_gate.evaluation import Score, at_chance, drop_interval
+from pfa_gate.model.evaluation import Score, at_chance, drop_interval
 from pfa_gate.record import Scores
 
 Interval = tuple[float, float] | None

@@ -11,11 +11,11 @@ from torch import nn
 
 from pfa_gate.config import GateConfig
 from pfa_gate.coupling import Coupling, Group, Layer, Program
-from pfa_gate.evaluation import Score
-from pfa_gate.evaluation.score import score
 from pfa_gate.gate.measure import Shards, places, responses
-from pfa_gate.loading import Batch, Subject
-from pfa_gate.loading.device import ahead, placed
+from pfa_gate.model import Batch, Subject
+from pfa_gate.model.device import ahead, placed
+from pfa_gate.model.evaluation import Score
+from pfa_gate.model.evaluation.score import score
 from pfa_gate.probe import Responses, reading_of, respond, respond_by_hooks
 
 

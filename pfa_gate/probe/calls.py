@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Layer, Tap, inputs_of
-from pfa_gate.loading import Batch
-from pfa_gate.loading.forward import forward
-from pfa_gate.loading.uses import Uses, uses
+from pfa_gate.model import Batch
+from pfa_gate.model.forward import forward
+from pfa_gate.model.layer_uses import Uses, uses
 from pfa_gate.probe.batch import samples_of
 from pfa_gate.probe.layers import UNTOLD, require_used, unmeasured
 from pfa_gate.probe.response import MAX, Reading, Responses, joined

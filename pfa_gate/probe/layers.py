@@ -10,8 +10,8 @@ from torch import nn
 
 from pfa_gate.coupling import Layer, Tap, inputs_of
 from pfa_gate.errors import LayerNotCalledError, LayerPatternError
-from pfa_gate.loading import Batch
-from pfa_gate.loading.uses import Uses, uses
+from pfa_gate.model import Batch
+from pfa_gate.model.layer_uses import Uses, uses
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pfa_gate.loading.device import CPU
+from pfa_gate.model.device import CPU
 
 FOLDS = 4
 _ROWS = 2048  # multiplied at a time

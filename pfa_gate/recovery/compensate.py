@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pfa_gate.coupling import Program, export_model, inputs_of
-from pfa_gate.loading.copying import copied
-from pfa_gate.loading.device import inputs_on, where
+from pfa_gate.model.copying import copied
+from pfa_gate.model.device import inputs_on, where
 from pfa_gate.readers import matrix_of, weight_of
 from pfa_gate.recovery.lesson import Lesson
 from pfa_gate.recovery.pairs import Pair, pairs

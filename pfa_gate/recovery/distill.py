@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import DataError
-from pfa_gate.loading.copying import copied
-from pfa_gate.loading.device import inputs_on, where
+from pfa_gate.model.copying import copied
+from pfa_gate.model.device import inputs_on, where
 from pfa_gate.recovery.answers import answer, apart, lesson
 from pfa_gate.recovery.deal import Inputs, dealt, parted
 from pfa_gate.recovery.recalibrate import recalibrate

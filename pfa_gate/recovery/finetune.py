@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from pfa_gate.errors import FactoryError
-from pfa_gate.loading.batch import contract
-from pfa_gate.loading.blame import raised
-from pfa_gate.loading.copying import copied
+from pfa_gate.model.batch import contract
+from pfa_gate.model.copying import copied
+from pfa_gate.model.user_frames import raised
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]
 

@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pfa_gate.coupling import inputs_of
 from pfa_gate.coupling.program import operator_name
-from pfa_gate.loading.copying import copied
-from pfa_gate.loading.device import inputs_on, where
+from pfa_gate.model.copying import copied
+from pfa_gate.model.device import inputs_on, where
 
 _TRAINING, _MOMENTUM = 5, 6  # places of the operator's arguments
 

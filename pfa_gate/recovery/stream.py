@@ -15,7 +15,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Program
-from pfa_gate.loading.device import meant
+from pfa_gate.model.device import meant
 
 Values = dict[str, Any]
 

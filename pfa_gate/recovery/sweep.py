@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling import Program, inputs_of
-from pfa_gate.loading.device import inputs_on
+from pfa_gate.model.device import inputs_on
 from pfa_gate.readers import spread
 from pfa_gate.recovery.pairs import Pair, stages
 from pfa_gate.recovery.spool import Spool

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from pfa_gate.coupling import Group, Program
-from pfa_gate.loading.device import CPU
+from pfa_gate.model.device import CPU
 from pfa_gate.spectrum import Spectrum
 
 Indices: TypeAlias = npt.NDArray[np.int64]

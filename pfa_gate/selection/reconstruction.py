@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.coupling import Group, Program, Slice, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.coupling.program import shape_of
-from pfa_gate.loading.device import inputs_on
+from pfa_gate.model.device import inputs_on
 from pfa_gate.readers import Call, Equations, calls, draw, matrix_of, places, spread
 from pfa_gate.readers.chain import chain
 from pfa_gate.readers.patches import patches

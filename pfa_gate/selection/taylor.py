@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.coupling import Tap, inputs_of
 from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.errors import LabelsError
-from pfa_gate.loading.device import inputs_on
+from pfa_gate.model.device import inputs_on
 from pfa_gate.selection.evidence import Evidence, Orders
 
 

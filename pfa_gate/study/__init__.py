@@ -11,9 +11,9 @@ from pfa_gate.errors import ConfigError
 from pfa_gate.gate import Progress, only_gate
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.stages import Stages
-from pfa_gate.loading import load as load_subject
-from pfa_gate.loading.defaults import defaults_kept
-from pfa_gate.loading.device import exactly
+from pfa_gate.model import load as load_subject
+from pfa_gate.model.defaults import defaults_kept
+from pfa_gate.model.device import exactly
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial
 from pfa_gate.study.ask import Ask

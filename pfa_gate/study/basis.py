@@ -16,7 +16,7 @@ from pfa_gate.gate.examine import probed
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE
-from pfa_gate.loading import Batch, Batches, Subject
+from pfa_gate.model import Batch, Batches, Subject
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
 from pfa_gate.selection import Evidence, Orders, criterion

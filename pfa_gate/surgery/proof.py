@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.coupling.program import halves
 from pfa_gate.errors import SurgeryError
-from pfa_gate.loading.copying import copied
-from pfa_gate.loading.device import retell
+from pfa_gate.model.copying import copied
+from pfa_gate.model.device import retell
 from pfa_gate.surgery.reference import Forward, Silenced
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]

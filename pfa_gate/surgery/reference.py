@@ -17,8 +17,8 @@ from torch.fx import Node
 
 from pfa_gate.coupling.group import Coupling
 from pfa_gate.coupling.program import Program, operator_name
-from pfa_gate.loading.copying import copied
-from pfa_gate.loading.device import meant
+from pfa_gate.model.copying import copied
+from pfa_gate.model.device import meant
 from pfa_gate.surgery.cut import silence, zeroed
 from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains

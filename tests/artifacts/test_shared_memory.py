@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import pfa_gate
 from pfa_gate import artifacts
 from pfa_gate.coupling import trace
-from pfa_gate.loading.copying import with_own_memory
-from pfa_gate.loading.stored import stored
+from pfa_gate.model.copying import with_own_memory
+from pfa_gate.model.stored import stored
 from pfa_gate.record import Compressed, Exact, Probe, RecipeRecord, Record, Size
 from pfa_gate.surgery import compress
 

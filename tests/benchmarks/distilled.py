@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from pfa_gate.loading import Batch
+from pfa_gate.model import Batch
 from pfa_gate.recipe import keep_energy
 from pfa_gate.recovery import Course
 from pfa_gate.recovery.compensate import compensate

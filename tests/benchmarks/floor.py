@@ -24,8 +24,8 @@ from torch import nn
 
 from pfa_gate.config import load
 from pfa_gate.gate import run
-from pfa_gate.loading import Batches
-from pfa_gate.loading import load as load_subject
+from pfa_gate.model import Batches
+from pfa_gate.model import load as load_subject
 
 CONFIG = """
 version: 1

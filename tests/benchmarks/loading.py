@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pfa_gate.config import ModelConfig
-from pfa_gate.loading.checkpoint import fill
-from pfa_gate.loading.subject import build
+from pfa_gate.model.checkpoint import fill
+from pfa_gate.model.subject import build
 
 WIDTH = 2048
 WAYS = {

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pfa_gate.coupling import Coupling, trace
-from pfa_gate.loading import Batch
-from pfa_gate.loading.stored import stored
+from pfa_gate.model import Batch
+from pfa_gate.model.stored import stored
 from pfa_gate.probe import chosen_layers
 from pfa_gate.surgery import Compressed, compress, operate
 

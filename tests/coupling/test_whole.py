@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pfa_gate.cost import cost
 from pfa_gate.coupling import inputs_of, trace
-from pfa_gate.loading import batch_of
+from pfa_gate.model import batch_of
 from pfa_gate.surgery import compress
 
 OUTPUT = "it feeds the model's output"

@@ -20,9 +20,9 @@ from documents import ROOT, UPDATE, Block, every_block, read, section, write
 from torch import Tensor, nn
 
 import pfa_gate
-from pfa_gate.evaluation.score import score
 from pfa_gate.hooks import GROUP, Hooks
-from pfa_gate.loading import Batches, Sampling, batches_of
+from pfa_gate.model import Batches, Sampling, batches_of
+from pfa_gate.model.evaluation.score import score
 from pfa_gate.plugin import GateHooks
 
 PYTHON = every_block("python")

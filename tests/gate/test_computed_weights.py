@@ -13,8 +13,8 @@ from torch import nn
 import pfa_gate
 from pfa_gate.cost import cost
 from pfa_gate.gate import Run
-from pfa_gate.loading import Batch
-from pfa_gate.loading.stored import stored
+from pfa_gate.model import Batch
+from pfa_gate.model.stored import stored
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 

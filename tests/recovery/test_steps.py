@@ -10,8 +10,8 @@ from torch import nn
 from pfa_gate.coupling import export_model
 from pfa_gate.coupling.editing import unlifted
 from pfa_gate.errors import DataError, FactoryError
-from pfa_gate.loading import Batch
-from pfa_gate.loading.copying import copied
+from pfa_gate.model import Batch
+from pfa_gate.model.copying import copied
 from pfa_gate.recovery import Course
 from pfa_gate.recovery.deal import dealt
 from pfa_gate.recovery.distill import distill

@@ -13,7 +13,7 @@ from pfa_gate.cost import cost
 from pfa_gate.coupling import Coupling, trace
 from pfa_gate.coupling.flow import RULES, Flow, Residual
 from pfa_gate.errors import SurgeryError
-from pfa_gate.loading import batch_of
+from pfa_gate.model import batch_of
 from pfa_gate.surgery import compress, operate
 
 

@@ -17,7 +17,7 @@ from written import WRITTEN, Written
 
 from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.coupling import Coupling, inputs_of, trace
-from pfa_gate.loading.stored import stored
+from pfa_gate.model.stored import stored
 from pfa_gate.surgery import Compressed, compress, floating
 
 ZOO: dict[str, Written | Family] = {**WRITTEN, **FAMILIES}

@@ -1,7 +1,0 @@
-"""How well a model does: a score on labelled data, whether it is above chance, and the interval of a drop."""
-
-from pfa_gate.evaluation.chance import at_chance
-from pfa_gate.evaluation.interval import drop_interval
-from pfa_gate.evaluation.score import Outcomes, Score, class_scores, outcomes, score, score_of
-
-__all__ = ["Outcomes", "Score", "at_chance", "class_scores", "drop_interval", "outcomes", "score", "score_of"]

@@ -1,0 +1,20 @@
+"""From pfa.yaml to what a gate judges: the model with its weights, the probe, the evaluation."""
+
+from pfa_gate.model.batch import Batch, batch_of
+from pfa_gate.model.batches import Batches, Fingerprint
+from pfa_gate.model.data import Sampling, batches_of
+from pfa_gate.model.forward import forward
+from pfa_gate.model.subject import Metric, Subject, load
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Fingerprint",
+    "Metric",
+    "Sampling",
+    "Subject",
+    "batch_of",
+    "batches_of",
+    "forward",
+    "load",
+]

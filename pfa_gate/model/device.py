@@ -1,0 +1,213 @@
+"""Where a model runs: the device that pfa.yaml names, and what it takes to be measured there as on the CPU."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from pfa_gate.errors import ConfigError
+from pfa_gate.model.batch import Batch
+from pfa_gate.model.copying import deep_copy
+from pfa_gate.model.wrappers import uncompiled
+
+CPU = torch.device("cpu")
+
+
+def device_of(choice: str, model: nn.Module) -> torch.device:
+    """The device that a config's word means for a model.
+
+    Args:
+        choice: `auto` is CUDA if there is some, else the CPU; `cpu`, `cuda` (the one in use, or this rank's), `cuda:1`.
+        model: one that its factory has spread over devices runs where it lies.
+
+    Raises:
+        ConfigError: the device is not there, or the model is spread and would have to be moved.
+
+    Example:
+        >>> device_of("cpu", nn.Linear(2, 3))
+        device(type='cpu')
+    """
+    if spread(model):
+        if choice == "auto":
+            return where(model)
+        raise ConfigError(
+            f"The factory has spread the model over {', '.join(homes(model))}; model.device: {choice} would move it.",
+            remedy="Remove model.device, or build the model on one device.",
+        )
+    if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
+        return CPU
+    device = torch.device("cuda" if choice == "auto" else choice)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0 or (device.index or 0) >= count:
+        found = f"{count} CUDA devices" if count else "no CUDA device"
+        raise ConfigError(
+            f"model.device is {choice}, and torch {torch.__version__} finds {found} here.",
+            remedy="Write auto, which takes one where there is one, or cpu.",
+        )
+    if ":" in choice:
+        return device
+    # Where torchrun started several processes, each takes a device of its own while there are enough.
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())) % count)
+
+
+def named(device: torch.device) -> str:
+    """A device for people and records.
+
+    Example:
+        >>> named(CPU)
+        'cpu'
+    """
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def homes(model: nn.Module) -> list[str]:
+    """The devices a model's tensors lie on, and those that a Hugging Face device map names, sorted.
+
+    Example:
+        >>> homes(nn.Linear(2, 3))
+        ['cpu']
+    """
+    mapped = getattr(model, "hf_device_map", None) or {}
+    # A plain number in a device map is a CUDA device.
+    named = {f"cuda:{place}" if isinstance(place, int) else str(place) for place in mapped.values()}
+    return sorted(named | {str(tensor.device) for tensor in _tensors(model) if not tensor.is_meta})
+
+
+def spread(model: nn.Module) -> bool:
+    """Whether a model's factory has put it on several devices, or left weights to be fetched when they are needed.
+
+    Example:
+        >>> spread(nn.Linear(2, 3))
+        False
+    """
+    fetched = any(tensor.is_meta for tensor in _tensors(model)) and hasattr(model, "hf_device_map")
+    return fetched or len(homes(model)) > 1
+
+
+def where(model: nn.Module) -> torch.device:
+    """The device that a model's inputs go to: that of its first tensor in memory.
+
+    Example:
+        >>> where(nn.Linear(2, 3))
+        device(type='cpu')
+    """
+    return next((tensor.device for tensor in _tensors(model) if not tensor.is_meta), CPU)
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model itself if it lies on a device or is spread over several, else a copy there; what is tied stays tied.
+
+    Example:
+        >>> placed(nn.Linear(2, 3), torch.device("meta")).weight.device
+        device(type='meta')
+    """
+    if spread(model) or all(tensor.device == device for tensor in _tensors(model)):
+        return model
+    moved: dict[int, Tensor] = {}
+    for tensor in _tensors(model):
+        sent = tensor.detach().to(device)
+        moved[id(tensor)] = nn.Parameter(sent, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else sent
+    there = deep_copy(model, moved)
+    retell(there, {where(model): device})
+    return there
+
+
+def retell(model: nn.Module, instead: Mapping[Any, Any]) -> None:
+    """Change, in place, the dtypes and devices that the graphs of a model name; see `meant`."""
+    for module in model.modules():
+        if isinstance(module, GraphModule) and instead:
+            for node in module.graph.nodes:
+                node.args, node.kwargs = meant((node.args, node.kwargs), instead)
+            module.recompile()
+
+
+def meant(operands: Any, instead: Mapping[Any, Any]) -> Any:
+    """Operands with other dtypes and devices in the place of those named.
+
+    A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
+
+    Example:
+        >>> meant((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
+        (1, {'dtype': torch.float64})
+    """
+    if not instead:
+        return operands
+
+    def swapped(leaf: Any) -> Any:
+        return instead.get(leaf, leaf) if isinstance(leaf, torch.dtype | torch.device) else leaf
+
+    return torch.fx.node.map_aggregate(operands, swapped)
+
+
+def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on a device, each on its way there while the one before is in use; on the CPU as they are.
+
+    Example:
+        >>> from pfa_gate.model.batch import batch_of
+        >>> [batch.size for batch in ahead([batch_of(torch.zeros(2, 3))], CPU)]
+        [2]
+    """
+    if device.type != "cuda":
+        yield from (batch.to(device) for batch in batches)
+        return
+    way, waiting = torch.cuda.Stream(device), None  # type: ignore[no-untyped-call]
+    for batch in batches:
+        with torch.cuda.stream(way):
+            moved = batch.to(device)
+            arrival = way.record_event()
+        if waiting is not None:
+            yield _arrived(*waiting)
+        waiting = moved, arrival
+    if waiting is not None:
+        yield _arrived(*waiting)
+
+
+def inputs_on(inputs: tuple[tuple[Any, ...], dict[str, Any]], device: torch.device) -> tuple[Any, Any]:
+    """Positional and keyword inputs, on a device."""
+    batch = Batch(*inputs).to(device)
+    return batch.args, batch.kwargs
+
+
+def _arrived(batch: Batch, arrival: torch.cuda.Event) -> Batch:
+    for tensor in batch.tensors():
+        if tensor.is_cuda:
+            here = torch.cuda.current_stream(tensor.device)
+            here.wait_event(arrival)
+            tensor.record_stream(here)  # its memory is not given away before this stream is done with it
+    return batch
+
+
+@contextmanager
+def exactly(device: torch.device) -> Iterator[None]:
+    """Compute on a device as the CPU does anyway: in full precision, and the same again each time where it can.
+
+    What is compiled runs as it was written.
+    """
+    if device.type != "cuda":
+        with uncompiled():
+            yield
+        return
+    precision, certain = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_float32_matmul_precision("highest")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with (
+            uncompiled(),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", message="(?i).*deterministic")
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.use_deterministic_algorithms(certain, warn_only=only_warns)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

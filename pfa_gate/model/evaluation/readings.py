@@ -1,0 +1,112 @@
+"""What a metric of the user's own read and called: a score of no samples, or of no model, is no score."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from pfa_gate.errors import DataError, MetricError
+from pfa_gate.model import Batch, Batches, Fingerprint
+
+_AGAIN = "Give the same data in the same order every time it is read; a generator is spent after the first time."
+
+
+@dataclass
+class Pass:
+    """One reading of the data.
+
+    Attributes:
+        seen: the fingerprint of what was read so far, inputs and labels.
+        complete: whether it was read to the end.
+    """
+
+    seen: Fingerprint = field(default_factory=lambda: Fingerprint(labels=True))
+    complete: bool = False
+
+
+def watched(batches: Batches) -> tuple[Batches, list[Pass]]:
+    """The same data, and a list to which each reading of it adds itself.
+
+    Example:
+        >>> import torch
+        >>> from pfa_gate.model import Sampling, batches_of
+        >>> data, passes = watched(batches_of(torch.zeros(5, 2), "zeros", Sampling(batch_size=2)))
+        >>> [batch.size for batch in data], [(each.seen.samples, each.complete) for each in passes]
+        ([2, 2, 1], [(5, True)])
+    """
+    passes: list[Pass] = []
+
+    def source() -> Iterator[Batch]:
+        here = Pass()
+        passes.append(here)
+        for batch in batches.source():
+            here.seen.update(batch)
+            yield batch
+        here.complete = True
+
+    copy = replace(batches, source=source)
+    vars(copy).update({name: value for name, value in vars(batches).items() if name == "_measured"})
+    return copy, passes
+
+
+def content(passes: Sequence[Pass], metric: str, batches: Batches) -> tuple[int, str]:
+    """How many samples a metric read, and their fingerprint; a reading that it broke off does not count beside others.
+
+    Raises:
+        MetricError: it read none.
+        DataError: a reading to the end gave no sample, or others than the first.
+    """
+    whole = [each for each in passes if each.complete]
+    for number, each in enumerate(whole, 1):
+        require_samples(each.seen.samples, batches, number)
+        if each.seen.hexdigest() != whole[0].seen.hexdigest():
+            fact = (
+                f"'{batches.name}' gave other samples, labels or another order when it was read for the {number}. time."
+            )
+            raise DataError(fact, remedy=_AGAIN, where=batches.where)
+    most = max(whole or passes, key=lambda each: each.seen.samples, default=None)
+    if most is None or not most.seen.samples:
+        raise MetricError(
+            f"The metric '{metric}' read no sample of the evaluation.", remedy="Let it read the batches it is given."
+        )
+    return most.seen.samples, most.seen.hexdigest()
+
+
+def require_samples(samples: int, batches: Batches, number: int = 1) -> None:
+    """Take no reading of the evaluation that gave nothing.
+
+    Raises:
+        DataError: it gave no sample.
+    """
+    if samples:
+        return
+    when = f" when it was read for the {number}. time" if number > 1 else ""
+    raise DataError(f"'{batches.name}' gave no samples{when}.", remedy=_AGAIN, where=batches.where)
+
+
+@contextmanager
+def calls_of(model: nn.Module) -> Iterator[list[bool]]:
+    """A list that is not empty once the model, or a part of it, was called.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(2, 3))
+        >>> with calls_of(net) as called:
+        ...     before = bool(called)
+        ...     output = net(torch.zeros(1, 2))
+        >>> before, bool(called)
+        (False, True)
+    """
+    called: list[bool] = []
+
+    def note(_module: nn.Module, _inputs: object) -> None:
+        if not called:
+            called.append(True)
+
+    handles = [module.register_forward_pre_hook(note) for module in model.modules()]
+    try:
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()

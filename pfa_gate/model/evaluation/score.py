@@ -1,0 +1,274 @@
+"""How well a model does: a score on labelled data."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
+from pfa_gate.model import Batch, Batches, Fingerprint, Metric
+from pfa_gate.model.batch import contract
+from pfa_gate.model.device import ahead, where
+from pfa_gate.model.evaluation.parts import FEWEST_SAMPLES, parts_of
+from pfa_gate.model.evaluation.readings import calls_of, content, require_samples, watched
+from pfa_gate.model.forward import forward
+from pfa_gate.model.user_frames import raised
+
+HITS = {"accuracy": 1, "top5": 5}
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a metric gave.
+
+    Args:
+        value: of the metric; for accuracy and top5 the share of hits, in [0, 1].
+        outcomes: f64 [N], 1 for a hit and 0 for a miss, in the order of the data; None for the user's
+            own metric.
+        samples: N, as many as were read.
+        parts: f64 [parts], what the user's own metric gives on equal parts of the data; None where it was not asked.
+        whole: why there are no parts.
+        data: fingerprint of the inputs and labels that were read, in their order.
+        labels: int64 [N], the class of each sample, in the order of the data; None for the user's own metric.
+    """
+
+    value: float
+    outcomes: npt.NDArray[np.float64] | None
+    samples: int
+    parts: npt.NDArray[np.float64] | None = None
+    whole: str = ""
+    data: str = ""
+    labels: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a model did with each sample.
+
+    Attributes:
+        hits: f64 [N], 1 for a hit, 0 for a miss, NaN for a sample that was left to others.
+        labels: int64 [N], the class of each sample; -1 where the data has none, which whoever runs that batch refuses.
+        data: fingerprint of all inputs, in their order.
+    """
+
+    hits: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    data: str
+
+
+def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool = False) -> Score:
+    """Score a model.
+
+    Args:
+        model: in eval mode; for accuracy and top5 its first floating output (or `logits`) is [N, classes].
+        batches: with integer labels [N] for accuracy and top5.
+        metric: `accuracy`, `top5`, or a callable(model, batches) -> float.
+        in_parts: ask the user's own metric for parts of the data too, from which an interval can be drawn.
+
+    Raises:
+        LabelsError: no labels, or labels that do not fit the outputs.
+        MetricError: the outputs are no class scores; the user's metric raises or gives no finite number.
+        NotFiniteError: a class score is NaN or plus infinity.
+        DataError: reading the data raises.
+
+    Example:
+        >>> from pfa_gate.model import Sampling, batches_of
+        >>> images, labels = torch.eye(3), torch.tensor([0, 1, 1])
+        >>> score(nn.Identity(), batches_of((images, labels), "eye", Sampling()), "accuracy").outcomes
+        array([1., 1., 0.])
+    """
+    if callable(metric):
+        found = _own_score(model, batches, metric)
+        return _with_parts(found, model, batches, metric) if in_parts else found
+    return score_of(outcomes(model, batches, metric))
+
+
+def score_of(found: Outcomes) -> Score:
+    """The score of hits and misses, none of which was left to others."""
+    return Score(float(found.hits.mean()), found.hits, len(found.hits), data=found.data, labels=found.labels)
+
+
+def outcomes(
+    model: nn.Module, batches: Batches, metric: str, mine: Callable[[int], bool] = lambda number: True
+) -> Outcomes:
+    """Hits and misses in the order of the data; see `score`.
+
+    Args:
+        model: in eval mode.
+        batches: with integer labels.
+        metric: `accuracy` or `top5`.
+        mine: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
+    """
+    seen, start = Fingerprint(labels=True), 0
+
+    def read() -> Iterator[Batch]:
+        for batch in batches:
+            seen.update(batch)
+            yield batch
+        require_samples(seen.samples, batches)
+
+    hits: list[npt.NDArray[np.float64]] = []
+    labels: list[npt.NDArray[np.int64]] = []
+    for number, batch in enumerate(ahead(read(), where(model))):
+        try:
+            hits.append(_hits(model, batch, metric, start) if mine(number) else np.full(batch.size, np.nan))
+        except PFAGateError as error:
+            for place in batches.where:
+                error.at(place)
+            raise
+        labels.append(_classes(batch))
+        start += batch.size
+    return Outcomes(np.concatenate(hits), np.concatenate(labels), seen.hexdigest())
+
+
+def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+    if found.samples < FEWEST_SAMPLES:
+        return replace(found, whole=f"the evaluation has {found.samples} samples; {FEWEST_SAMPLES} are needed")
+    try:
+        values = [_own_score(model, part, metric).value for part in parts_of(batches)]
+    except PFAGateError as error:
+        # It gave a value on all of the data, so this is no mistake: AUC needs both classes in each part.
+        return replace(found, whole=f"on a part of the evaluation alone it fails: {error.fact}")
+    return replace(found, parts=np.array(values, dtype=np.float64))
+
+
+def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+    """What the user's own metric gives, if it read the data and called the model for it."""
+    there, passes = watched(batches)
+    with calls_of(model) as called:
+        try:
+            value = _own_value(model, there.on(where(model)), metric)
+        except MetricError:
+            if any(each.complete for each in passes):
+                content(passes, _name(metric), batches)  # what it read may be the reason
+            raise
+    samples, data = content(passes, _name(metric), batches)
+    if not called:
+        raise MetricError(
+            f"The metric '{_name(metric)}' gave {value:g} without a call of the model.",
+            remedy="Let it call model(*batch.args, **batch.kwargs) each time it is asked, and remember no value.",
+        )
+    return Score(value, None, samples, data=data)
+
+
+def _name(metric: Callable[..., Any]) -> str:
+    return str(getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__))
+
+
+def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> float:
+    name = _name(metric)
+    try:
+        with torch.no_grad():
+            value = metric(model, batches)
+    except PFAGateError as error:
+        raise MetricError(f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where) from error
+    except Exception as error:
+        raise MetricError(f"The metric '{name}' raised {raised(error)}.", remedy=contract(error, name)) from error
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise MetricError(
+            f"The metric '{name}' gave an object of type {type(value).__name__}, not a number.",
+            remedy="Return one float.",
+        )
+    if not isfinite(value):
+        raise MetricError(f"The metric '{name}' gave {float(value)}.", remedy="Return one finite float.")
+    return float(value)
+
+
+def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArray[np.float64]:
+    scores = class_scores(forward(model, batch))
+    _check_scores(scores, batch.size, metric, start)
+    labels = _checked_labels(batch, scores.shape[1], metric)
+    best = scores.topk(HITS[metric], dim=1).indices.to(labels.device)
+    hits: npt.NDArray[np.float64] = (best == labels[:, None]).any(dim=1).double().cpu().numpy()
+    return hits
+
+
+def _classes(batch: Batch) -> npt.NDArray[np.int64]:
+    if not _has_classes(batch):
+        return np.full(batch.size, -1)
+    found: npt.NDArray[np.int64] = batch.labels.long().cpu().numpy()
+    return found
+
+
+def _has_classes(batch: Batch) -> bool:
+    labels = batch.labels
+    return isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == (batch.size,)
+
+
+def class_scores(output: Any) -> Tensor:
+    """Find the output that a metric reads: `logits`, or else the first floating tensor.
+
+    Args:
+        output: what the model gave: a tensor, a tuple, a mapping, or an object with `logits`.
+
+    Raises:
+        MetricError: there is none.
+
+    Example:
+        >>> class_scores((torch.tensor([7]), torch.zeros(1, 3))).shape
+        torch.Size([1, 3])
+    """
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    for tensor in _tensors(output if named is None else named):
+        if tensor.is_floating_point():
+            return tensor
+    raise MetricError(
+        f"The model's output, of type {type(output).__name__}, holds no floating tensor.",
+        remedy="Name a metric of your own: evaluation.metric: module:callable.",
+    )
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    # A mapping type of another library is no tree to torch; its values are.
+    parts = list(output.values()) if isinstance(output, Mapping) else output
+    return (leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor))
+
+
+def _check_scores(scores: Tensor, samples: int, metric: str, start: int) -> None:
+    fewest = HITS[metric] + 1
+    if scores.ndim != 2 or len(scores) != samples or scores.shape[1] < fewest:
+        raise MetricError(
+            f"The model gave {list(scores.shape)} for {samples} samples; "
+            f"{metric} needs [{samples}, classes] with at least {fewest} classes.",
+            remedy="Name a metric of your own: evaluation.metric: module:callable.",
+        )
+    wrong = (scores.isnan() | scores.isposinf()).any(dim=1)
+    if bool(wrong.any()):
+        first = start + int(wrong.nonzero()[0])
+        raise NotFiniteError(
+            f"The model's output is not finite for sample {first} of the evaluation.",
+            remedy="Check the weights and the scale of the inputs.",
+        )
+
+
+def _checked_labels(batch: Batch, classes: int, metric: str) -> Tensor:
+    given = batch.labels
+    if given is None:
+        raise LabelsError(
+            f"The evaluation has no labels, and {metric} needs them.",
+            remedy="Give batches (inputs, labels), or arrays named images and labels.",
+        )
+    if not _has_classes(batch):
+        what = f"{given.dtype} {list(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+        raise LabelsError(
+            f"The labels of {batch.size} samples are {what.removeprefix('torch.')}; "
+            f"{metric} needs whole numbers [{batch.size}].",
+            remedy="Give the number of the class for each sample.",
+        )
+    labels: Tensor = batch.labels.long()
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise LabelsError(
+            f"The labels run from {low} to {high}; the model scores the classes 0 to {classes - 1}.",
+            remedy="Number the classes from 0, as in training.",
+        )
+    return labels

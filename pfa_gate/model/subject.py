@@ -1,0 +1,187 @@
+"""All that a gate measures, loaded: the model, its data, the metric."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pfa_gate.config import Document, GateConfig, ModelConfig
+from pfa_gate.errors import DataError, FactoryError, PFAGateError
+from pfa_gate.model.batch import Batch
+from pfa_gate.model.batches import Batches
+from pfa_gate.model.checkpoint import fill
+from pfa_gate.model.data import Sampling, open_data
+from pfa_gate.model.device import CPU, device_of, spread, where
+from pfa_gate.model.files import MOST_BYTES
+from pfa_gate.model.forward import forward
+from pfa_gate.model.import_callable import Reference, resolve_or_ask
+from pfa_gate.model.seeds import Randomness
+from pfa_gate.model.wrappers import unwrap_inside, unwrapped
+
+Metric = str | Callable[[nn.Module, Batches], float]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a gate judges.
+
+    Args:
+        model: on the CPU, in eval mode, with the checkpoint's weights; where the factory spread it, if it did.
+        example: two samples of the probe.
+        probe: the data whose responses are read.
+        evaluation: the data of the score; None where pfa.yaml has no evaluation.
+        metric: `accuracy`, `top5`, or the user's callable(model, batches) -> float.
+        device: where probe and scoring run.
+        weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
+    """
+
+    model: nn.Module
+    example: Batch
+    probe: Batches
+    evaluation: Batches | None = None
+    metric: Metric = "accuracy"
+    device: torch.device = CPU
+    weights: str = ""
+
+
+def load(document: Document, gate: str) -> Subject:
+    """Load what a gate names, with the seed of its probe; the global generators are left as they were.
+
+    Args:
+        document: a checked pfa.yaml.
+        gate: the name of one of its gates.
+
+    Raises:
+        FactoryError: a callable does not import, raises, or the factory gives no model, or a device is not there.
+        CheckpointError: the checkpoint cannot be read, or does not fit.
+        DataError: the data is empty, unreadable, or does not fit the model.
+        ConfigError: there is no such gate.
+
+    Each error carries its place in pfa.yaml.
+    """
+    config = document.gate(gate)
+    folder = document.path.resolve().parent
+
+    @contextmanager
+    def at(*keys: str) -> Iterator[str]:
+        place = str(document.place("gates", gate, *keys))
+        try:
+            yield place
+        except PFAGateError as error:
+            error.at(place)
+            raise
+
+    with at("model", "factory"):
+        factory = _factory(config.model, folder)
+    with at("model", *_doubtful(factory, config.model.arguments)):
+        factory.check_arguments((), config.model.arguments)
+    with at("model", "factory"):
+        model = _built(factory, config.model, config.probe.seed)
+    weights = ""
+    if config.model.checkpoint is not None:
+        with at("model", "checkpoint"):
+            weights = fill(model, folder / config.model.checkpoint, config.model.checkpoint_key)
+    with at("model", "device"):
+        device = device_of(config.model.device, model)
+    model = model if spread(model) else model.cpu()
+    with at("probe", "data") as place:
+        probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
+        example = _example(probe, model)
+    if config.evaluation is None:
+        return Subject(model, example, probe, device=device, weights=weights)
+    with at("evaluation", "data") as place:
+        sampling = replace(_sampling(config), samples=None)
+        evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
+    with at("evaluation", "metric"):
+        metric = metric_of(config.evaluation.metric, folder)
+    return Subject(model, example, probe, evaluation, metric, device, weights)
+
+
+def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
+    """Call the factory.
+
+    Args:
+        config: with the factory and its arguments.
+        folder: of pfa.yaml.
+        seed: of the weights it draws.
+
+    Raises:
+        FactoryError: it does not import, raises, or gives no model, or one without weights and no checkpoint is named.
+
+    Example:
+        >>> config = ModelConfig(factory="torch.nn:Linear", arguments={"in_features": 2, "out_features": 3})
+        >>> build(config, Path(), seed=0)
+        Linear(in_features=2, out_features=3, bias=True)
+    """
+    return _built(_factory(config, folder), config, seed)
+
+
+def _built(factory: Reference, config: ModelConfig, seed: int) -> nn.Module:
+    # On the meta device nothing is allocated and nothing is drawn.
+    with Randomness(seed).borrowed(), torch.device("meta") if config.loader == "mmap" else nullcontext():
+        model = factory(**config.arguments)
+    if not isinstance(model, nn.Module):
+        raise FactoryError(
+            f"'{config.factory}' gave an object of type {type(model).__name__}, not a torch.nn.Module.",
+            remedy="Return the model itself.",
+        )
+    model = unwrapped(model)
+    unwrap_inside(model)
+    without = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    if without and config.checkpoint is None and not spread(model):
+        raise FactoryError(
+            f"'{config.factory}' gave a model on the meta device, which has no weights.",
+            remedy="Build it on the CPU, or name the file of its weights: model.checkpoint.",
+        )
+    return model.eval()
+
+
+def _factory(config: ModelConfig, folder: Path) -> Reference:
+    return resolve_or_ask(
+        config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
+    )
+
+
+def _doubtful(factory: Reference, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where in `model` an error of its arguments is."""
+    return ("arguments", *factory.unknown(arguments)[:1]) if arguments else ("factory",)
+
+
+def _example(probe: Batches, model: nn.Module) -> Batch:
+    """Two samples that the model takes: data of the wrong shape is named before anything is measured."""
+    try:
+        example = probe.example().to(where(model))
+        forward(model, example)
+    except DataError as error:
+        if probe.taken:
+            error.remedy = f"{probe.taken} {error.remedy}"
+        raise
+    return example
+
+
+def metric_of(name: str, folder: Path) -> Metric:
+    """Give a metric by its name.
+
+    Args:
+        name: `accuracy`, `top5`, or module:callable.
+        folder: of pfa.yaml.
+
+    Raises:
+        FactoryError: the callable does not import.
+
+    Example:
+        >>> metric_of("top5", Path())
+        'top5'
+    """
+    if name in {"accuracy", "top5"}:
+        return name
+    return resolve_or_ask(name, folder, lambda plugins: plugins.hook.pfa_gate_metric(name=name))
+
+
+def _sampling(config: GateConfig) -> Sampling:
+    most = MOST_BYTES if config.probe.max_bytes is None else int(config.probe.max_bytes.value)
+    return Sampling(config.probe.samples, config.probe.batch_size, config.probe.seed, most)
