@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pfa_gate.artifacts import load
-    from pfa_gate.coupling import trace
     from pfa_gate.errors import (
         ArtifactError,
         CheckpointError,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         TraceError,
     )
     from pfa_gate.gate import run
+    from pfa_gate.graph import trace
     from pfa_gate.recipe import keep_energy, keep_kl
     from pfa_gate.selection import choose
     from pfa_gate.spectrum import analyse
@@ -42,7 +42,7 @@ _ROOMS = {
     "load": "artifacts",
     "operate": "surgery",
     "run": "gate",
-    "trace": "coupling",
+    "trace": "graph",
 }
 
 __all__ = [

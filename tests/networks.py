@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.coupling import Coupling, trace
+from pfa_gate.graph import Coupling, trace
 
 
 def conditioned(model: nn.Module, seed: int = 0) -> nn.Module:

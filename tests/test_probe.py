@@ -7,8 +7,8 @@ from networks import NETWORKS, conditioned, coupling, network
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.coupling import Tap, trace
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
+from pfa_gate.graph import Tap, trace
 from pfa_gate.model import batch_of
 from pfa_gate.probe import (
     Drawn,

@@ -20,8 +20,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Program, export_model
 from pfa_gate.errors import ArtifactError, TraceError
+from pfa_gate.graph import Program, export_model
 from pfa_gate.surgery import floating
 from pfa_gate.surgery.proof import Inputs
 

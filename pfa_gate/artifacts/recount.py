@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from pfa_gate.coupling import Coupling
-from pfa_gate.coupling.computed import sources_of
 from pfa_gate.errors import ArtifactError
+from pfa_gate.graph import Coupling
+from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.model.stored import Stored, place
 from pfa_gate.record import Compressed
 from pfa_gate.surgery.rewrite import constant_name

@@ -11,13 +11,13 @@ from torch import nn
 
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import GateConfig, Place
-from pfa_gate.cost import cost
-from pfa_gate.coupling import export_model, inputs_of, trace_program
 from pfa_gate.errors import TraceError
 from pfa_gate.gate.account import Findings, versions
 from pfa_gate.gate.enough import Supply
 from pfa_gate.gate.examine import listed
 from pfa_gate.gate.measure import read_layers, responses, spectra
+from pfa_gate.graph import export_model, inputs_of, trace_program
+from pfa_gate.graph.cost import cost
 from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.device import exactly, named, where
 from pfa_gate.model.wrappers import unwrapped

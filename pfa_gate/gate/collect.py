@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from pfa_gate.artifacts.moments import Part
 from pfa_gate.config import Document
-from pfa_gate.coupling import Program, export_model, inputs_of, trace_program
 from pfa_gate.covariance import Moments, accumulate_dealt, shards_of
 from pfa_gate.errors import ConfigError, DataError, TraceError
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import Work
+from pfa_gate.graph import Program, export_model, inputs_of, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept

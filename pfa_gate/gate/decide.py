@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pfa_gate.config import GateConfig
-from pfa_gate.cost import Cost
-from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.mend import mend
 from pfa_gate.gate.stages import Stages
+from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
+from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Subject
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 from pfa_gate.selection import Evidence, Selection, criterion, keep_last, reader_losses

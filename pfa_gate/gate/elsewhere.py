@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from pfa_gate.config import GateConfig
-from pfa_gate.coupling import Program
 from pfa_gate.errors import ArtifactError
 from pfa_gate.gate.measure import Shards
 from pfa_gate.gate.work import Hands, Work
+from pfa_gate.graph import Program
 from pfa_gate.model import Batch
 from pfa_gate.record import Probe
 

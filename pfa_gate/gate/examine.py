@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pfa_gate.config import GateConfig
-from pfa_gate.cost import Cost, cost, latency_ratio
-from pfa_gate.coupling import Coupling, Layer, Program, export_model, inputs_of, trace_program
 from pfa_gate.errors import TraceError
 from pfa_gate.gate.account import Cut, Findings
 from pfa_gate.gate.decide import Measured, cut_exactly, decide
@@ -14,6 +12,8 @@ from pfa_gate.gate.measure import Spectra, read_layers, spectra
 from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands, Work
+from pfa_gate.graph import Coupling, Layer, Program, export_model, inputs_of, trace_program
+from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Score

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pfa_gate.coupling import Group, Layer
-from pfa_gate.coupling.group import Indices
 from pfa_gate.covariance import Moments, accumulate, merge, merge_all, subset
 from pfa_gate.errors import InactiveModelError, PFAGateError
 from pfa_gate.gate.enough import UNKNOWN, Supply, require_enough, short_layers
+from pfa_gate.graph import Group, Layer
+from pfa_gate.graph.group import Indices
 from pfa_gate.probe import Responses
 from pfa_gate.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pfa_gate.coupling import Program
+from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed
 from pfa_gate.recovery import Repair

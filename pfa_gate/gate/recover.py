@@ -10,10 +10,10 @@ from torch import nn
 
 from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
-from pfa_gate.coupling import Program
 from pfa_gate.gate.mend import mend
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands
+from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed
 from pfa_gate.model.evaluation import Score

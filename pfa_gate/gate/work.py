@@ -10,8 +10,8 @@ from functools import cached_property
 from torch import nn
 
 from pfa_gate.config import GateConfig
-from pfa_gate.coupling import Coupling, Group, Layer, Program
 from pfa_gate.gate.measure import Shards, places, responses
+from pfa_gate.graph import Coupling, Group, Layer, Program
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import ahead, placed
 from pfa_gate.model.evaluation import Score

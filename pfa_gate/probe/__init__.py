@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Program, Tap, inputs_of
 from pfa_gate.errors import DataError
+from pfa_gate.graph import Program, Tap, inputs_of
 from pfa_gate.probe.batch import batch_first, samples_of
 from pfa_gate.probe.calls import respond_by_hooks, settled
 from pfa_gate.probe.layers import chosen_layers, hooked_layers

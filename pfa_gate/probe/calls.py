@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Layer, Tap, inputs_of
+from pfa_gate.graph import Layer, Tap, inputs_of
 from pfa_gate.model import Batch
 from pfa_gate.model.forward import forward
 from pfa_gate.model.layer_uses import Uses, uses

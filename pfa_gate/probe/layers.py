@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pfa_gate.coupling import Layer, Tap, inputs_of
 from pfa_gate.errors import LayerNotCalledError, LayerPatternError
+from pfa_gate.graph import Layer, Tap, inputs_of
 from pfa_gate.model import Batch
 from pfa_gate.model.layer_uses import Uses, uses
 

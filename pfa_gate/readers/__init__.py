@@ -1,7 +1,7 @@
 """What a layer reads: its calls, its input patches at drawn positions, and the equations of its reconstruction."""
 
-from pfa_gate.readers.call import Call, Geometry, calls, matrix_of, weight_of
-from pfa_gate.readers.chain import Chain, chain
+from pfa_gate.graph.calls import Call, Geometry, calls, matrix_of, weight_of
+from pfa_gate.graph.epilogue import Chain, chain
 from pfa_gate.readers.equations import FOLDS, Equations, Sums, errors, offset_of
 from pfa_gate.readers.patches import draw, outputs, patches, places, spread
 

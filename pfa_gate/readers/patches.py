@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pfa_gate.readers.call import Call, Geometry
+from pfa_gate.graph.calls import Call, Geometry
 
 # Most layers of a network have as many places as another; 64 sets of so many positions take 32 MiB.
 _MOST_HELD = 2**16

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pfa_gate.coupling import Program, export_model, inputs_of
+from pfa_gate.graph import Program, export_model, inputs_of
 from pfa_gate.model.copying import copied
 from pfa_gate.model.device import inputs_on, where
 from pfa_gate.readers import matrix_of, weight_of
@@ -66,7 +66,7 @@ def compensate(
         TraceError: the compressed model cannot be exported.
 
     Example:
-        >>> from pfa_gate.coupling import trace_program
+        >>> from pfa_gate.graph import trace_program
         >>> from pfa_gate.surgery import narrow, plan
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
         >>> full = export_model(net, (torch.zeros(2, 4),), {})

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import inputs_of
 from pfa_gate.errors import DataError
+from pfa_gate.graph import inputs_of
 from pfa_gate.model.copying import copied
 from pfa_gate.model.device import inputs_on, where
 from pfa_gate.recovery.answers import answer, apart, lesson

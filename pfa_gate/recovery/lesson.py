@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from pfa_gate.coupling import Program
-from pfa_gate.coupling.program import shape_of
+from pfa_gate.graph import Program
+from pfa_gate.graph.program import shape_of
 from pfa_gate.readers import FOLDS, Equations, draw, matrix_of, places
 from pfa_gate.recovery.pairs import Pair
 from pfa_gate.recovery.rectify import Rows, Sample, rectify

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling import Program
-from pfa_gate.coupling.editing import above
-from pfa_gate.coupling.program import shape_of
+from pfa_gate.graph import Program
+from pfa_gate.graph.editing import above
+from pfa_gate.graph.epilogue import chain
+from pfa_gate.graph.program import shape_of
 from pfa_gate.readers import Call, Chain, calls
-from pfa_gate.readers.chain import chain
 from pfa_gate.surgery import Kept
 
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pfa_gate.coupling import inputs_of
-from pfa_gate.coupling.program import operator_name
+from pfa_gate.graph import inputs_of
+from pfa_gate.graph.program import operator_name
 from pfa_gate.model.copying import copied
 from pfa_gate.model.device import inputs_on, where
 

@@ -14,7 +14,7 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Program
+from pfa_gate.graph import Program
 from pfa_gate.model.device import meant
 
 Values = dict[str, Any]
@@ -37,7 +37,7 @@ class Stream:
         wanted: for each leg the nodes whose values it must end with.
 
     Example:
-        >>> from pfa_gate.coupling import export_model
+        >>> from pfa_gate.graph import export_model
         >>> program = export_model(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), (torch.ones(2, 2),), {})
         >>> linear, relu, _ = program.nodes
         >>> stream = Stream(program, [[linear], [relu]])

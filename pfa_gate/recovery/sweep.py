@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Program, inputs_of
+from pfa_gate.graph import Program, inputs_of
 from pfa_gate.model.device import inputs_on
 from pfa_gate.readers import spread
 from pfa_gate.recovery.pairs import Pair, stages

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pfa_gate.coupling import Program
+from pfa_gate.graph import Program
+from pfa_gate.graph.epilogue import chain
 from pfa_gate.readers import Chain, outputs
-from pfa_gate.readers.chain import chain
 from pfa_gate.readers.patches import patches
 from pfa_gate.recovery.pairs import Pair
 from pfa_gate.recovery.rectify import Rows

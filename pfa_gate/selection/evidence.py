@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pfa_gate.coupling import Group, Program
+from pfa_gate.graph import Group, Program
 from pfa_gate.model.device import CPU
 from pfa_gate.spectrum import Spectrum
 

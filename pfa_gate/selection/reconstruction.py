@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Group, Program, Slice, inputs_of
-from pfa_gate.coupling.group import ELSEWHERE
-from pfa_gate.coupling.program import shape_of
+from pfa_gate.graph import Group, Program, Slice, inputs_of
+from pfa_gate.graph.epilogue import chain
+from pfa_gate.graph.group import ELSEWHERE
+from pfa_gate.graph.program import shape_of
 from pfa_gate.model.device import inputs_on
 from pfa_gate.readers import Call, Equations, calls, draw, matrix_of, places, spread
-from pfa_gate.readers.chain import chain
 from pfa_gate.readers.patches import patches
 from pfa_gate.selection.eliminate import Elimination, Reading, eliminate
 from pfa_gate.selection.evidence import Evidence, Orders
@@ -37,7 +37,7 @@ def reconstruction(evidence: Evidence) -> Orders:
     as in a branch of a sum that `residual: pad` fills up, goes by the L1 norm of its weights.
 
     Example:
-        >>> from pfa_gate.coupling import export_model, trace_program
+        >>> from pfa_gate.graph import export_model, trace_program
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> _ = torch.nn.init.zeros_(net[1].weight[:, 1].data)
         >>> program = export_model(net, (torch.zeros(2, 4),), {})
@@ -58,7 +58,7 @@ def reader_losses(evidence: Evidence) -> dict[str, Losses]:
         the batch norm that follows, that each removal costs beyond those before it.
 
     Example:
-        >>> from pfa_gate.coupling import export_model, trace_program
+        >>> from pfa_gate.graph import export_model, trace_program
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> program = export_model(net, (torch.zeros(2, 4),), {})
         >>> groups = trace_program(program).groups[:1]

@@ -12,9 +12,9 @@ from torch.fx import Node
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling import Tap, inputs_of
-from pfa_gate.coupling.group import ELSEWHERE
 from pfa_gate.errors import LabelsError
+from pfa_gate.graph import Tap, inputs_of
+from pfa_gate.graph.group import ELSEWHERE
 from pfa_gate.model.device import inputs_on
 from pfa_gate.selection.evidence import Evidence, Orders
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pfa_gate.coupling import Group, Program
-from pfa_gate.coupling.group import ELSEWHERE
+from pfa_gate.graph import Group, Program
+from pfa_gate.graph.epilogue import chain
+from pfa_gate.graph.group import ELSEWHERE
 from pfa_gate.readers import Call, calls
-from pfa_gate.readers.chain import chain
 from pfa_gate.selection.evidence import Evidence, Indices, Orders
 
 Importance = Callable[[Tensor], Tensor]
@@ -19,7 +19,7 @@ def l1(evidence: Evidence) -> Orders:
     """Filters by the L1 norm of their weights, smallest first (Li et al. 2017, the paper's rival FP).
 
     Example:
-        >>> from pfa_gate.coupling import export_model, trace_program
+        >>> from pfa_gate.graph import export_model, trace_program
         >>> net = torch.nn.Sequential(torch.nn.Linear(1, 3, bias=False), torch.nn.Linear(3, 2))
         >>> net[0].weight.data = torch.tensor([[2.0], [-3.0], [1.0]])
         >>> program = export_model(net, (torch.zeros(2, 1),), {})

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from pfa_gate.config import GateConfig
-from pfa_gate.cost import Cost
-from pfa_gate.coupling import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.gate.decide import Measured, planned
 from pfa_gate.gate.examine import probed
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE
+from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
+from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task

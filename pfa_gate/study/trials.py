@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pfa_gate.config import GateConfig
-from pfa_gate.cost import cost
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.gate.examine import cut_exactly
 from pfa_gate.gate.recover import recover
 from pfa_gate.gate.stages import Stages
+from pfa_gate.graph.cost import cost
 from pfa_gate.record import RecoveryStep, Size, finite
 from pfa_gate.record.study import Counts, Plan, Trial
 from pfa_gate.selection import criterion, keep_last

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pfa_gate.coupling import inputs_of, trace
-from pfa_gate.coupling.export import borrowed
-from pfa_gate.coupling.group import Coupling
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph import inputs_of, trace
+from pfa_gate.graph.export import borrowed
+from pfa_gate.graph.group import Coupling
 from pfa_gate.surgery.constant import Folded, fold_constants, removed_and_inactive
 from pfa_gate.surgery.cut import narrow
 from pfa_gate.surgery.plan import Kept, plan

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.program import concrete, operator_name, shape_of
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.program import concrete, operator_name, shape_of
 from pfa_gate.surgery.remains import Remains
 
 aten = torch.ops.aten

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.coupling.group import Coupling, Group, Indices, Layer
-from pfa_gate.coupling.program import operator_name
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.group import Coupling, Group, Indices, Layer
+from pfa_gate.graph.program import operator_name
 from pfa_gate.model.copying import copied
 from pfa_gate.surgery.cut import silence
 from pfa_gate.surgery.plan import plan

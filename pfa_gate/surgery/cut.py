@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pfa_gate.coupling.group import Indices
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.group import Indices
 from pfa_gate.model.copying import deep_copy, with_own_memory
 from pfa_gate.surgery.counts import Shapes, own_tensors, recount, shapes_of
 from pfa_gate.surgery.plan import Kept

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pfa_gate.coupling.group import ELSEWHERE, Coupling, Group, Indices
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.group import ELSEWHERE, Coupling, Group, Indices
 
 Kept = dict[str, dict[int, Indices]]
 

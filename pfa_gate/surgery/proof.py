@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling.program import halves
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.program import halves
 from pfa_gate.model.copying import copied
 from pfa_gate.model.device import retell
 from pfa_gate.surgery.reference import Forward, Silenced

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.program import Program, operator_name
+from pfa_gate.graph.group import Coupling
+from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.copying import copied
 from pfa_gate.model.device import meant
 from pfa_gate.surgery.cut import silence, zeroed

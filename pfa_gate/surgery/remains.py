@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.partition import varying
-from pfa_gate.coupling.program import concrete
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.group import Coupling
+from pfa_gate.graph.partition import varying
+from pfa_gate.graph.program import concrete
 from pfa_gate.surgery.plan import removed_labels
 
 

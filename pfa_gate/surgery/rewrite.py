@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.coupling.computed import sources_of
-from pfa_gate.coupling.constants import origin, writes
-from pfa_gate.coupling.editing import drop_dead, drop_unread, unlifted
-from pfa_gate.coupling.group import Coupling
-from pfa_gate.coupling.program import shape_of
+from pfa_gate.graph.computed_weights import sources_of
+from pfa_gate.graph.constants import origin, writes
+from pfa_gate.graph.editing import drop_dead, drop_unread, unlifted
+from pfa_gate.graph.group import Coupling
+from pfa_gate.graph.program import shape_of
 from pfa_gate.surgery.arguments import rewrite_node, stored
 from pfa_gate.surgery.plan import Kept
 from pfa_gate.surgery.remains import Remains

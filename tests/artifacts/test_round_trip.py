@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.coupling import trace
+from pfa_gate.graph import trace
 from pfa_gate.record import Probe, Record, Size, loads
 from pfa_gate.surgery import compress
 

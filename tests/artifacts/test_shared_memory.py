@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.coupling import trace
+from pfa_gate.graph import trace
 from pfa_gate.model.copying import with_own_memory
 from pfa_gate.model.stored import stored
 from pfa_gate.record import Compressed, Exact, Probe, RecipeRecord, Record, Size

@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.coupling import export_model, trace_program
 from pfa_gate.covariance import accumulate
 from pfa_gate.gate.measure import spectra
+from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.probe import respond
 from pfa_gate.recipe import keep_energy, keep_kl

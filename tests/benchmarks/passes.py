@@ -20,7 +20,7 @@ from recovery import bench
 from rich.console import Console
 from rich.table import Table
 
-from pfa_gate.coupling import inputs_of
+from pfa_gate.graph import inputs_of
 from pfa_gate.recipe import keep_energy
 from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pfa_gate.coupling import Coupling, Group, Program, export_model, trace_program
 from pfa_gate.covariance import accumulate
 from pfa_gate.gate.measure import spectra
+from pfa_gate.graph import Coupling, Group, Program, export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.probe import respond
 from pfa_gate.recipe import keep_energy

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from pfa_gate.coupling import export_model, trace_program
+from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last

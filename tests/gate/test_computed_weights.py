@@ -11,8 +11,8 @@ from safetensors import safe_open
 from torch import nn
 
 import pfa_gate
-from pfa_gate.cost import cost
 from pfa_gate.gate import Run
+from pfa_gate.graph.cost import cost
 from pfa_gate.model import Batch
 from pfa_gate.model.stored import stored
 

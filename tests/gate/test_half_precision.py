@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import pfa_gate
-from pfa_gate.coupling import trace
+from pfa_gate.graph import trace
 from pfa_gate.probe import pooled
 from pfa_gate.surgery import compress
 

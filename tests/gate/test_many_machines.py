@@ -16,10 +16,10 @@ from machines import assert_same, plain, project
 import pfa_gate
 from pfa_gate.artifacts.moments import Part, read_part, write_part
 from pfa_gate.cli import main
-from pfa_gate.coupling import Program, export_model
 from pfa_gate.errors import ArtifactError
 from pfa_gate.gate import Run
 from pfa_gate.gate.merge import joinable
+from pfa_gate.graph import Program, export_model
 from pfa_gate.record import Probe
 
 

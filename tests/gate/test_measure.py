@@ -6,9 +6,9 @@ import torch
 from networks import coupling, network
 from torch import nn
 
-from pfa_gate.coupling import trace
 from pfa_gate.errors import InactiveModelError, NotFiniteError, TooFewSamplesError
 from pfa_gate.gate.measure import Spectra, responses, spectra
+from pfa_gate.graph import trace
 from pfa_gate.probe import respond
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pfa_gate.coupling import export_model
 from pfa_gate.errors import ConfigError
+from pfa_gate.graph import export_model
 from pfa_gate.model import batch_of
 from pfa_gate.model.device import CPU, ahead, device_of, exactly, homes, placed, spread, where
 

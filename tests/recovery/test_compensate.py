@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from networks import CONNECTED, NETWORKS, network
 from torch import nn
 
-from pfa_gate.coupling import export_model, trace_program
+from pfa_gate.graph import export_model, trace_program
 from pfa_gate.readers import FOLDS, Equations, calls, matrix_of, outputs, places, weight_of
 from pfa_gate.readers.patches import patches
 from pfa_gate.recovery.compensate import compensate

@@ -7,9 +7,9 @@ import torch
 from networks import network
 from torch import nn
 
-from pfa_gate.coupling import export_model
-from pfa_gate.coupling.editing import unlifted
 from pfa_gate.errors import DataError, FactoryError
+from pfa_gate.graph import export_model
+from pfa_gate.graph.editing import unlifted
 from pfa_gate.model import Batch
 from pfa_gate.model.copying import copied
 from pfa_gate.recovery import Course

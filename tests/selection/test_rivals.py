@@ -12,8 +12,8 @@ from networks import CONNECTED, NETWORKS, network
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.coupling import export_model, trace_program
 from pfa_gate.errors import ConfigError, LabelsError
+from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.selection import SELECTIONS, Evidence, Orders, criterion, hookimpl, keep_last
 from pfa_gate.selection.eliminate import Reading, eliminate

@@ -6,7 +6,7 @@ import torch
 from networks import conditioned
 from torch import Tensor, nn
 
-from pfa_gate.coupling import inputs_of, trace
+from pfa_gate.graph import inputs_of, trace
 from pfa_gate.surgery import Compressed, compress, fold_constants
 
 

@@ -9,10 +9,10 @@ from networks import NETWORKS, conditioned, coupling, network
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.cost import cost
-from pfa_gate.coupling import Coupling, trace
-from pfa_gate.coupling.flow import RULES, Flow, Residual
 from pfa_gate.errors import SurgeryError
+from pfa_gate.graph import Coupling, trace
+from pfa_gate.graph.cost import cost
+from pfa_gate.graph.labels import RULES, Flow, Residual
 from pfa_gate.model import batch_of
 from pfa_gate.surgery import compress, operate
 

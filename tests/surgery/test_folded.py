@@ -7,7 +7,7 @@ from networks import conditioned
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.coupling import trace
+from pfa_gate.graph import trace
 from pfa_gate.surgery import compress
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from written import WRITTEN, Written
 
 from pfa_gate.artifacts.program import program_of, trials, write_program
-from pfa_gate.coupling import Coupling, inputs_of, trace
+from pfa_gate.graph import Coupling, inputs_of, trace
 from pfa_gate.model.stored import stored
 from pfa_gate.surgery import Compressed, compress, floating
 

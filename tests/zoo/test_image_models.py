@@ -11,8 +11,8 @@ from judging import distance, halves, outputs
 from networks import conditioned
 
 import pfa_gate
-from pfa_gate.cost import cost
-from pfa_gate.coupling import inputs_of, trace
+from pfa_gate.graph import inputs_of, trace
+from pfa_gate.graph.cost import cost
 from pfa_gate.model import batch_of
 from pfa_gate.probe import chosen_layers
 from pfa_gate.surgery import compress

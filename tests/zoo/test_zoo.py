@@ -9,8 +9,8 @@ from elsewhere import Elsewhere
 from judging import ZOO, judge
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from pfa_gate.coupling import trace
 from pfa_gate.errors import TraceError
+from pfa_gate.graph import trace
 
 # Every second one, so that both halves have every kind.
 ORDER = sorted(ZOO)

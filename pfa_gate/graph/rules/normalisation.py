@@ -10,10 +10,10 @@ PYTEST_DONT_REWRITE
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Flow, NoRuleError, rule
-from pfa_gate.coupling.partition import varying
-from pfa_gate.coupling.program import operator_name, shape_of
-from pfa_gate.coupling.rules.contraction import argument
+from pfa_gate.graph.labels import Flow, NoRuleError, rule
+from pfa_gate.graph.partition import varying
+from pfa_gate.graph.program import operator_name, shape_of
+from pfa_gate.graph.rules.contraction import argument
 
 
 @rule("batch_norm instance_norm cudnn_batch_norm native_batch_norm")

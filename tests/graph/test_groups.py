@@ -5,8 +5,8 @@ import torch
 from networks import NETWORKS, conditioned, coupling, network
 from torch import Tensor, nn
 
-from pfa_gate.coupling import trace
 from pfa_gate.errors import TraceError
+from pfa_gate.graph import trace
 
 FEEDS_OUTPUT = "it feeds the model's output"
 

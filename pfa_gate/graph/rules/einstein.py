@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, rule
-from pfa_gate.coupling.partition import UNTRACKED, varying
-from pfa_gate.coupling.program import Alias, shape_of
+from pfa_gate.graph.labels import Contraction, Flow, NoRuleError, rule
+from pfa_gate.graph.partition import UNTRACKED, varying
+from pfa_gate.graph.program import Alias, shape_of
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Flow, rule
-from pfa_gate.coupling.partition import UNTRACKED, aligned, narrowed, varying
-from pfa_gate.coupling.program import is_tensor, operator_name, shape_of
+from pfa_gate.graph.labels import Flow, rule
+from pfa_gate.graph.partition import UNTRACKED, aligned, narrowed, varying
+from pfa_gate.graph.program import is_tensor, operator_name, shape_of
 
 
 @rule(

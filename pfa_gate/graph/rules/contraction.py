@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Contraction, Flow, NoRuleError, Whole, rule
-from pfa_gate.coupling.partition import UNTRACKED, aligned, varying
-from pfa_gate.coupling.program import shape_of
-from pfa_gate.coupling.rules.elementwise import meet_operand
+from pfa_gate.graph.labels import Contraction, Flow, NoRuleError, Whole, rule
+from pfa_gate.graph.partition import UNTRACKED, aligned, varying
+from pfa_gate.graph.program import shape_of
+from pfa_gate.graph.rules.elementwise import meet_operand
 
 _INPUT_FIXED = "its input cannot be cut"
 _MIXES = "mixes another axis than that of the filters"

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection, export
 from torch.utils import _pytree as pytree
 
-from pfa_gate.coupling.computed import computed_weights, store_weights, unpacked_weights
-from pfa_gate.coupling.constants import fold
-from pfa_gate.coupling.program import Alias, Program, held_names, operator_name, sizes_of
-from pfa_gate.coupling.refusal import hopeless, refused
 from pfa_gate.errors import TraceError
+from pfa_gate.graph.computed_weights import computed_weights, store_weights, unpacked_weights
+from pfa_gate.graph.constants import fold
+from pfa_gate.graph.export_errors import hopeless, refused
+from pfa_gate.graph.program import Alias, Program, held_names, operator_name, sizes_of
 from pfa_gate.model.device import homes, spread
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from pfa_gate.coupling.program import Program
+from pfa_gate.graph.program import Program
 
 Indices = npt.NDArray[np.int64]
 ELSEWHERE = -1  # a row of a shared parameter that belongs to another group, or to none

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pfa_gate.coupling import trace
-from pfa_gate.coupling.refusal import refused
 from pfa_gate.errors import TraceError
+from pfa_gate.graph import trace
+from pfa_gate.graph.export_errors import refused
 
 RETURN = "Return a tensor, or a tuple or dict of tensors."
 
@@ -66,7 +66,7 @@ def test_a_branch_on_the_data_is_named_with_its_line() -> None:
     line = Undecided.forward.__code__.co_firstlineno + 1
     assert str(caught.value) == (
         "The model cannot be exported: which operators it runs depends on the values of its inputs "
-        f"(tests/coupling/test_export_refusals.py:{line}).\n"
+        f"(tests/graph/test_export_refusals.py:{line}).\n"
         "  Choose with torch.where instead of a branch, so that each input runs through the same operators."
     )
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Flow, Labels, NoRuleError, rule
-from pfa_gate.coupling.partition import varying
-from pfa_gate.coupling.program import concrete, is_tensor, operator_name, shape_of
+from pfa_gate.graph.labels import Flow, Labels, NoRuleError, rule
+from pfa_gate.graph.partition import varying
+from pfa_gate.graph.program import concrete, is_tensor, operator_name, shape_of
 
 _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
 

@@ -7,7 +7,7 @@ from computed import NETWORKS, Equalised, Integers, Standardised, built, twin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.coupling import Coupling, trace
+from pfa_gate.graph import Coupling, trace
 from pfa_gate.model import Batch
 from pfa_gate.model.stored import stored
 from pfa_gate.probe import chosen_layers

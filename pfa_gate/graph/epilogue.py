@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling import Program
-from pfa_gate.coupling.program import operator_name, shape_of
-from pfa_gate.readers.call import Call
+from pfa_gate.graph import Program
+from pfa_gate.graph.calls import Call
+from pfa_gate.graph.program import operator_name, shape_of
 
 _PASSING = {"dropout", "dropout_", "clone", "contiguous", "detach", "alias", "feature_dropout"}
 _RECTIFIERS = {"relu", "relu_"}
@@ -39,7 +39,7 @@ def chain(program: Program, call: Call) -> Chain:
     """Follow a layer's output through batch norm and dropout to a sum, and to the rectifier behind it.
 
     Example:
-        >>> from pfa_gate.coupling import export_model
+        >>> from pfa_gate.graph import export_model
         >>> from pfa_gate.readers import calls
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.ReLU()).eval()
         >>> program = export_model(net, (torch.zeros(2, 1, 4, 4),), {})

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.partition import UNTRACKED, Partition, aligned, narrowed, varying
-from pfa_gate.coupling.program import Alias, Program, shape_of
+from pfa_gate.graph.partition import UNTRACKED, Partition, aligned, narrowed, varying
+from pfa_gate.graph.program import Alias, Program, shape_of
 
 Labels = Tensor | list[Tensor]
 Residual = Literal["project", "pad"]

@@ -5,9 +5,9 @@ import math
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import RULES, Contraction, Flow, Labels, NoRuleError, Residual, Whole
-from pfa_gate.coupling.partition import UNTRACKED
-from pfa_gate.coupling.program import Program, is_tensor, operator_name, shape_of
+from pfa_gate.graph.labels import RULES, Contraction, Flow, Labels, NoRuleError, Residual, Whole
+from pfa_gate.graph.partition import UNTRACKED
+from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of
 
 
 def follow(program: Program, residual: Residual = "project") -> Flow:

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
-from pfa_gate.cost import Cost, cost, latency_ratio, macs
 from pfa_gate.errors import DataError
+from pfa_gate.graph.cost import Cost, cost, latency_ratio, macs
 from pfa_gate.model import Batch
 from pfa_gate.model.user_frames import shown
 
@@ -179,7 +179,7 @@ class Ticking(nn.Module):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("pfa_gate.cost.perf_counter", found.read)
+    monkeypatch.setattr("pfa_gate.graph.cost.perf_counter", found.read)
     return found
 
 

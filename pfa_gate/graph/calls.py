@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling import Program
-from pfa_gate.coupling.program import operator_name, shape_of
+from pfa_gate.graph import Program
+from pfa_gate.graph.program import operator_name, shape_of
 
 LINEAR = ("linear",)
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
@@ -95,7 +95,7 @@ def calls(program: Program) -> tuple[Call, ...]:
 
     Example:
         >>> import torch
-        >>> from pfa_gate.coupling import export_model
+        >>> from pfa_gate.graph import export_model
         >>> program = export_model(torch.nn.Conv2d(3, 8, 3, padding=1), (torch.zeros(2, 3, 4, 4),), {})
         >>> [(call.weight, call.geometry.padding, call.groups) for call in calls(program)]
         [('weight', (1, 1), 1)]

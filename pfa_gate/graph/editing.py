@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.coupling.constants import writes
-from pfa_gate.coupling.program import Program
+from pfa_gate.graph.constants import writes
+from pfa_gate.graph.program import Program
 
 
 def unlifted(program: Program) -> GraphModule:

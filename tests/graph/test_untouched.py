@@ -10,8 +10,8 @@ import torch
 from networks import NETWORKS, network
 from torch import Tensor, nn
 
-from pfa_gate.coupling import trace
 from pfa_gate.errors import PFAGateError
+from pfa_gate.graph import trace
 from pfa_gate.surgery import operate
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Flow, Labels, rule
-from pfa_gate.coupling.partition import varying
-from pfa_gate.coupling.program import operator_name, shape_of
-from pfa_gate.coupling.rules.elementwise import meeting
-from pfa_gate.coupling.rules.normalisation import is_statistic
+from pfa_gate.graph.labels import Flow, Labels, rule
+from pfa_gate.graph.partition import varying
+from pfa_gate.graph.program import operator_name, shape_of
+from pfa_gate.graph.rules.elementwise import meeting
+from pfa_gate.graph.rules.normalisation import is_statistic
 
 _ACROSS = "is reduced across channels"
 

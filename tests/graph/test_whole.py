@@ -6,8 +6,8 @@ import torch
 from networks import conditioned
 from torch import Tensor, nn
 
-from pfa_gate.cost import cost
-from pfa_gate.coupling import inputs_of, trace
+from pfa_gate.graph import inputs_of, trace
+from pfa_gate.graph.cost import cost
 from pfa_gate.model import batch_of
 from pfa_gate.surgery import compress
 

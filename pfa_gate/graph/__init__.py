@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pfa_gate.coupling import rules as _rules  # noqa: F401  registers every operator's rule
-from pfa_gate.coupling.export import export_model
-from pfa_gate.coupling.flow import Residual
-from pfa_gate.coupling.follow import follow
-from pfa_gate.coupling.gather import gather
-from pfa_gate.coupling.group import Axis, Coupling, Footprint, Group, Layer, Slice, Tap, Volume
-from pfa_gate.coupling.program import Program
+from pfa_gate.graph import rules as _rules  # noqa: F401  registers every operator's rule
+from pfa_gate.graph.build_groups import gather
+from pfa_gate.graph.export import export_model
+from pfa_gate.graph.group import Axis, Coupling, Footprint, Group, Layer, Slice, Tap, Volume
+from pfa_gate.graph.labels import Residual
+from pfa_gate.graph.program import Program
+from pfa_gate.graph.propagate import follow
 
 __all__ = [
     "Axis",

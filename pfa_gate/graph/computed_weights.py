@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.coupling.constants import origin, writes
-from pfa_gate.coupling.editing import above, drop_dead, drop_unread, register, unlifted
-from pfa_gate.coupling.program import Program, is_tensor, operator_name
+from pfa_gate.graph.constants import origin, writes
+from pfa_gate.graph.editing import above, drop_dead, drop_unread, register, unlifted
+from pfa_gate.graph.program import Program, is_tensor, operator_name
 
 _PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "embedding")
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
@@ -45,7 +45,7 @@ def computed_weights(program: Program) -> tuple[ComputedWeight, ...]:
     Constants computed from float buffers alone, such as the kernel of a blur, are no weights.
 
     Example:
-        >>> from pfa_gate.coupling import export_model
+        >>> from pfa_gate.graph import export_model
         >>> net = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 2))
         >>> program = export_model(torch.nn.Sequential(net), (torch.zeros(2, 3),), {})
         >>> sorted(program.exported.state_dict)

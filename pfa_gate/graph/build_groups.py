@@ -8,20 +8,11 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.flow import Contraction, Flow, Whole
-from pfa_gate.coupling.group import (
-    ELSEWHERE,
-    Coupling,
-    Group,
-    Indices,
-    Layer,
-    Slice,
-    Tap,
-    Volume,
-)
-from pfa_gate.coupling.partition import UNTRACKED, narrowed, varying
-from pfa_gate.coupling.program import operator_name, shape_of
-from pfa_gate.coupling.sizes import Sizes
+from pfa_gate.graph.group import ELSEWHERE, Coupling, Group, Indices, Layer, Slice, Tap, Volume
+from pfa_gate.graph.labels import Contraction, Flow, Whole
+from pfa_gate.graph.partition import UNTRACKED, narrowed, varying
+from pfa_gate.graph.program import operator_name, shape_of
+from pfa_gate.graph.sizes import Sizes
 
 _KINDS = {
     "linear": "linear",

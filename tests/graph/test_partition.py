@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfa_gate.coupling.partition import Partition, narrowed, varying
+from pfa_gate.graph.partition import Partition, narrowed, varying
 
 PAIRS = st.lists(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=8), max_size=8)
 

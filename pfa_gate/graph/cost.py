@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pfa_gate.coupling import Program
 from pfa_gate.errors import DataError
+from pfa_gate.graph import Program
 from pfa_gate.model import Batch
 from pfa_gate.model.device import where
 from pfa_gate.model.stored import stored

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.coupling.computed import held_nodes, sources_of
-from pfa_gate.coupling.flow import Flow
-from pfa_gate.coupling.group import Axis, Footprint, Indices, Volume
+from pfa_gate.graph.computed_weights import held_nodes, sources_of
+from pfa_gate.graph.group import Axis, Footprint, Indices, Volume
+from pfa_gate.graph.labels import Flow
 
 
 @dataclass(frozen=True)
