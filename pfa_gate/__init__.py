@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pfa_gate.analysis.spectrum import analyse
     from pfa_gate.artifacts import load
     from pfa_gate.errors import (
         ArtifactError,
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
     from pfa_gate.graph import trace
     from pfa_gate.recipe import keep_energy, keep_kl
     from pfa_gate.selection import choose
-    from pfa_gate.spectrum import analyse
     from pfa_gate.surgery import operate
 
 _ROOMS = {
-    "analyse": "spectrum",
+    "analyse": "analysis.spectrum",
     "choose": "selection",
     "keep_energy": "recipe",
     "keep_kl": "recipe",

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.errors import ConfigError, TargetError
-from pfa_gate.spectrum import Spectrum
 
 Strategy: TypeAlias = Literal["kl", "energy", "parameters", "bytes", "macs"]
 Footprint: TypeAlias = Callable[[Mapping[str, int]], float]
@@ -103,7 +103,7 @@ def keep_kl(spectrum: Spectrum) -> int:
         ceil(C (1 - kl_ratio)), between 1 and the number of active filters.
 
     Example:
-        >>> from pfa_gate.spectrum import analyse
+        >>> from pfa_gate.analysis.spectrum import analyse
         >>> keep_kl(analyse([[1, 2], [2, 4], [3, 6]]))
         1
     """
@@ -125,7 +125,7 @@ def keep_energy(spectrum: Spectrum, energy: float) -> int:
         ConfigError: energy outside [0, 1].
 
     Example:
-        >>> from pfa_gate.spectrum import analyse
+        >>> from pfa_gate.analysis.spectrum import analyse
         >>> keep_energy(analyse([[0, 0], [0, 1], [1, 0], [1, 1]]), 0.9)
         2
     """
@@ -160,7 +160,7 @@ def recipe(
         ConfigError: energy outside [0, 1].
 
     Example:
-        >>> from pfa_gate.spectrum import analyse
+        >>> from pfa_gate.analysis.spectrum import analyse
         >>> spectra = {"stem": analyse([[0, 0], [0, 1], [1, 0], [1, 1]])}
         >>> recipe(spectra, lambda keep: 10 * keep["stem"], Rule("parameters", target=15)).keep
         {'stem': 1}

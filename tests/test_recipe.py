@@ -9,10 +9,10 @@ import reference
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import Moments
+from pfa_gate.analysis.covariance import Moments
+from pfa_gate.analysis.spectrum import Spectrum, analyse, spectrum
 from pfa_gate.errors import ConfigError, TargetError
 from pfa_gate.recipe import Recipe, Rule, keep_energy, keep_kl, recipe, recipe_by_losses
-from pfa_gate.spectrum import Spectrum, analyse, spectrum
 
 
 def of_variances(*variances: float) -> Spectrum:

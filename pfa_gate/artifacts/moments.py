@@ -12,8 +12,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pfa_gate.analysis.covariance import Moments
 from pfa_gate.archive.own import MOMENTS, require_file
-from pfa_gate.covariance import Moments
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.record import Probe

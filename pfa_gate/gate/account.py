@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.budget import Exactness, Measurements, Scored
 from pfa_gate.config import GateConfig
 from pfa_gate.config.budgets import DROPS
@@ -20,7 +21,6 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
-from pfa_gate.spectrum import Spectrum
 from pfa_gate.surgery import Compressed
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from pfa_gate.analysis.responses import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks, settled
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import GateConfig, Place
 from pfa_gate.errors import TraceError
@@ -21,7 +22,6 @@ from pfa_gate.graph.cost import cost
 from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.device import exactly, named, where
 from pfa_gate.model.wrappers import unwrapped
-from pfa_gate.probe import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks, settled
 from pfa_gate.record import Probe, Record, Size
 
 _NAME = "pfa.check"

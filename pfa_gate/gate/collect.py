@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from pfa_gate.analysis.covariance import Moments, accumulate_dealt, shards_of
+from pfa_gate.analysis.responses import Responses, chosen_layers, hooked_layers
 from pfa_gate.artifacts.moments import Part
 from pfa_gate.config import Document
-from pfa_gate.covariance import Moments, accumulate_dealt, shards_of
 from pfa_gate.errors import ConfigError, DataError, TraceError
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
@@ -16,7 +17,6 @@ from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly
-from pfa_gate.probe import Responses, chosen_layers, hooked_layers
 from pfa_gate.record import Probe
 from pfa_gate.record.progress import Progress
 

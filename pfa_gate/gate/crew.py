@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from pfa_gate.analysis.covariance import merge_by_sums
 from pfa_gate.budget import Context
 from pfa_gate.config import Document
-from pfa_gate.covariance import merge_by_sums
 from pfa_gate.errors import RankError
 from pfa_gate.gate import concluded
 from pfa_gate.gate.collect import Shard, dealt

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pfa_gate.analysis.covariance import Moments
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import GateConfig
-from pfa_gate.covariance import Moments
 from pfa_gate.errors import TooFewSamplesError
 from pfa_gate.graph import Layer
 from pfa_gate.model import Batches

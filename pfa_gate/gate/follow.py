@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from pfa_gate.analysis.covariance import Moments, merge_by_sums
 from pfa_gate.config import load
-from pfa_gate.covariance import Moments, merge_by_sums
 from pfa_gate.errors import PFAGateError
 from pfa_gate.gate.collect import dealt, prepared
 from pfa_gate.gate.crew import counted, hits_of, seen, told

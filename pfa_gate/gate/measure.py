@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pfa_gate.covariance import Moments, accumulate, merge, merge_all, subset
+from pfa_gate.analysis.covariance import Moments, accumulate, merge, merge_all, subset
+from pfa_gate.analysis.responses import Responses
+from pfa_gate.analysis.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 from pfa_gate.errors import InactiveModelError, PFAGateError
 from pfa_gate.gate.enough import UNKNOWN, Supply, require_enough, short_layers
 from pfa_gate.graph import Group, Layer
 from pfa_gate.graph.group import Indices
-from pfa_gate.probe import Responses
-from pfa_gate.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 
 Mask = npt.NDArray[np.bool_]
 Shards = tuple[Moments, ...]

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pfa_gate.analysis.covariance import merge_shards
 from pfa_gate.artifacts.moments import Part, read_part
 from pfa_gate.config import load
-from pfa_gate.covariance import merge_shards
 from pfa_gate.errors import ArtifactError
 from pfa_gate.gate import Run, concluded
 from pfa_gate.gate.account import versions

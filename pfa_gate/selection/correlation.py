@@ -10,10 +10,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pfa_gate.covariance import Matrix
+from pfa_gate.analysis.covariance import Matrix
+from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.errors import ConfigError
 from pfa_gate.recipe import Recipe
-from pfa_gate.spectrum import Spectrum
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 
@@ -51,7 +51,7 @@ def select(recipe: Recipe, spectra: Mapping[str, Spectrum]) -> Selection:
         ConfigError: a count outside [1, C].
 
     Example:
-        >>> from pfa_gate.spectrum import analyse
+        >>> from pfa_gate.analysis.spectrum import analyse
         >>> select(Recipe("kl", None, {"stem": 1}), {"stem": analyse([[1, 2], [2, 4], [3, 6]])}).kept
         {'stem': array([1])}
     """
@@ -72,7 +72,7 @@ def choose(spectrum: Spectrum, keep: int) -> Indices:
         ConfigError: keep outside [1, C].
 
     Example:
-        >>> from pfa_gate.spectrum import analyse
+        >>> from pfa_gate.analysis.spectrum import analyse
         >>> choose(analyse([[1, 1, 0], [2, 2, 1], [3, 3, 0], [4, 4, 1]]), 2).tolist()
         [1, 2]
     """
@@ -98,7 +98,7 @@ def removal_order(spectrum: Spectrum) -> Indices:
         int64 [C], a permutation; the last one is the last to stay. O(C^2) without ties.
 
     Example:
-        >>> from pfa_gate.spectrum import analyse
+        >>> from pfa_gate.analysis.spectrum import analyse
         >>> removal_order(analyse([[1, 1, 0], [2, 2, 0], [3, 3, 0], [4, 5, 0]])).tolist()
         [2, 0, 1]
     """

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.graph import Group, Program
 from pfa_gate.model.device import CPU
-from pfa_gate.spectrum import Spectrum
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 

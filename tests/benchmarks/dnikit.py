@@ -37,10 +37,10 @@ Case = tuple[str, int]  # dtype, batch
 Runs = list[dict[str, dict[Case, dict[str, Any]]]]  # in each turn, side -> case -> seconds of each stage
 
 OURS = """
-from pfa_gate.covariance import Shards, merge_all
+from pfa_gate.analysis.covariance import Shards, merge_all
 from pfa_gate.recipe import keep_kl
 from pfa_gate.selection import choose
-from pfa_gate.spectrum import spectrum, spectrum_of_shards
+from pfa_gate.analysis.spectrum import spectrum, spectrum_of_shards
 
 def covariance(rows):
     shards = Shards(rows.shape[1])

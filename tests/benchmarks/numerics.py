@@ -13,9 +13,9 @@ import torch
 from rich.table import Table
 from surroundings import CONSOLE, Finding, described, keep
 
-from pfa_gate.covariance import Moments, Shards, covariance, merge_all, update
+from pfa_gate.analysis.covariance import Moments, Shards, covariance, merge_all, update
+from pfa_gate.analysis.spectrum import Spectrum, spectrum
 from pfa_gate.selection import removal_order
-from pfa_gate.spectrum import Spectrum, spectrum
 
 
 def main() -> None:

@@ -24,11 +24,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.covariance import accumulate
+from pfa_gate.analysis.covariance import accumulate
+from pfa_gate.analysis.responses import respond
 from pfa_gate.gate.measure import spectra
 from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
-from pfa_gate.probe import respond
 from pfa_gate.recipe import keep_energy, keep_kl
 from pfa_gate.recovery.compensate import compensate
 from pfa_gate.selection import SELECTIONS, Evidence, keep_last

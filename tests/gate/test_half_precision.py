@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import pfa_gate
+from pfa_gate.analysis.responses import pooled
 from pfa_gate.graph import trace
-from pfa_gate.probe import pooled
 from pfa_gate.surgery import compress
 
 NET = """

@@ -6,10 +6,10 @@ import torch
 from networks import coupling, network
 from torch import nn
 
+from pfa_gate.analysis.responses import respond
 from pfa_gate.errors import InactiveModelError, NotFiniteError, TooFewSamplesError
 from pfa_gate.gate.measure import Spectra, responses, spectra
 from pfa_gate.graph import trace
-from pfa_gate.probe import respond
 
 
 def measured(name: str, samples: int = 64) -> tuple[Spectra, list[dict[str, np.ndarray]]]:

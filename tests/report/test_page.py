@@ -16,13 +16,13 @@ from examples import HOSTILE, changed, many, named, pictured
 from goldens import golden
 
 from pfa_gate import keep_energy, keep_kl
-from pfa_gate.covariance import Moments
+from pfa_gate.analysis.covariance import Moments
+from pfa_gate.analysis.spectrum import spectrum as spectrum_of
 from pfa_gate.record import Correlations, Record, RecoveryStep, Scores
 from pfa_gate.report.cuts import energy_cut, kl_cut
 from pfa_gate.report.html import render
 from pfa_gate.report.html.heat import picture
 from pfa_gate.report.html.sizes import steps
-from pfa_gate.spectrum import spectrum as spectrum_of
 
 EXAMPLES = {"kept": records.kept, "not_judged": records.not_judged, "changed": changed}
 VOID = {"meta", "img", "link", "input", "br", "wbr"}

@@ -8,11 +8,11 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import Moments
+from pfa_gate.analysis.covariance import Moments
+from pfa_gate.analysis.spectrum import Spectrum, analyse, spectrum
 from pfa_gate.errors import ConfigError
 from pfa_gate.recipe import Recipe
 from pfa_gate.selection import choose, removal_order, select
-from pfa_gate.spectrum import Spectrum, analyse, spectrum
 
 
 def responses(seed: int, filters: int, copies: int = 0, dead: int = 0) -> np.ndarray:

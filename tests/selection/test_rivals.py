@@ -12,13 +12,13 @@ from networks import CONNECTED, NETWORKS, network
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pfa_gate.analysis.spectrum import analyse
 from pfa_gate.errors import ConfigError, LabelsError
 from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.selection import SELECTIONS, Evidence, Orders, criterion, hookimpl, keep_last
 from pfa_gate.selection.eliminate import Reading, eliminate
 from pfa_gate.selection.registry import Hooks
-from pfa_gate.spectrum import analyse
 
 FORMS = [*((net, "project") for net in (*NETWORKS, *CONNECTED)), ("residual", "pad"), ("attention", "pad")]
 

@@ -11,10 +11,10 @@ from judging import distance, halves, outputs
 from networks import conditioned
 
 import pfa_gate
+from pfa_gate.analysis.responses import chosen_layers
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.cost import cost
 from pfa_gate.model import batch_of
-from pfa_gate.probe import chosen_layers
 from pfa_gate.surgery import compress
 
 

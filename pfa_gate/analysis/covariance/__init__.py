@@ -6,11 +6,11 @@ large mean never swallows a small spread. Nothing here grows with the number of 
 PYTEST_DONT_REWRITE
 """
 
-from pfa_gate.covariance.dealt import Dealt, accumulate_dealt, merge_shards
-from pfa_gate.covariance.moments import Moments, covariance, merge, merge_all, subset, update
-from pfa_gate.covariance.rows import Matrix, Responses, as_rows
-from pfa_gate.covariance.shards import Shards, accumulate, shards_of
-from pfa_gate.covariance.summed import merge_by_sums
+from pfa_gate.analysis.covariance.across_ranks import merge_by_sums
+from pfa_gate.analysis.covariance.folds import Dealt, accumulate_dealt, merge_shards
+from pfa_gate.analysis.covariance.jackknife import Shards, accumulate, shards_of
+from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all, subset, update
+from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 
 __all__ = [
     "Dealt",

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pfa_gate.covariance import Moments, Shards
+from pfa_gate.analysis.covariance import Moments, Shards
+from pfa_gate.analysis.spectrum import Spectrum, analyse, spectrum, spectrum_of_shards
 from pfa_gate.errors import TooFewSamplesError
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe
 from pfa_gate.selection import removal_order
-from pfa_gate.spectrum import Spectrum, analyse, spectrum, spectrum_of_shards
 
 EXCERPT = json.loads((Path(__file__).parent / "data" / "dnikit_excerpt.json").read_text())
 COUNTED = (

@@ -1,7 +1,4 @@
-"""How redundant the filters of a layer are: the spectrum of their covariance, and what follows from it.
-
-PYTEST_DONT_REWRITE
-"""
+"""How redundant the filters of a layer are: the spectrum of their covariance, and what follows from it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +8,9 @@ import numpy.typing as npt
 import torch
 from scipy.special import rel_entr
 
-from pfa_gate.covariance import Matrix, Moments, Responses, Shards, as_rows, covariance, merge, merge_all, shards_of
+from pfa_gate.analysis.covariance.jackknife import Shards, shards_of
+from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all
+from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, TooFewSamplesError
 
 _INACTIVE = 1e-6
@@ -123,7 +122,7 @@ def spectrum(moments: Moments) -> Spectrum:
         NotFiniteError: the squares of the responses overflow.
 
     Example:
-        >>> from pfa_gate.covariance import update
+        >>> from pfa_gate.analysis.covariance import update
         >>> spectrum(update(Moments.empty(1), [[1], [2]])).kl_ratio
         0.0
     """

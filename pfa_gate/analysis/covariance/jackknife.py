@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.blas import dsyrk
 
-from pfa_gate.covariance.far import FarShards, far_tensor
-from pfa_gate.covariance.moments import Moments
-from pfa_gate.covariance.rows import Matrix, Responses, as_samples
+from pfa_gate.analysis.covariance.moments import Moments
+from pfa_gate.analysis.covariance.on_device import FarShards, far_tensor
+from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_samples
 from pfa_gate.errors import DataError, PFAGateError
 
 SHARDS = 8

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from pfa_gate.analysis.measured_layers import UNTOLD, require_used, unmeasured
+from pfa_gate.analysis.pooling import MAX, Reading, Responses, joined
+from pfa_gate.analysis.sample_axis import samples_of
 from pfa_gate.graph import Layer, Tap, inputs_of
 from pfa_gate.model import Batch
 from pfa_gate.model.forward import forward
 from pfa_gate.model.layer_uses import Uses, uses
-from pfa_gate.probe.batch import samples_of
-from pfa_gate.probe.layers import UNTOLD, require_used, unmeasured
-from pfa_gate.probe.response import MAX, Reading, Responses, joined
 
 
 def respond_by_hooks(

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pfa_gate.covariance.moments import Moments
-from pfa_gate.covariance.rows import as_samples
+from pfa_gate.analysis.covariance.moments import Moments
+from pfa_gate.analysis.covariance.rows import as_samples
 from pfa_gate.errors import DataError
 
 Sums = tuple[int, Tensor, Tensor]

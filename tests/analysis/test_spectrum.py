@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import Moments, Shards, covariance, merge_all, update
+from pfa_gate.analysis.covariance import Moments, Shards, covariance, merge_all, update
+from pfa_gate.analysis.spectrum import Spectrum, analyse, pooled, spectrum, spectrum_of_shards
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 from pfa_gate.recipe import keep_energy, keep_kl
-from pfa_gate.spectrum import Spectrum, analyse, pooled, spectrum, spectrum_of_shards
 
 
 def responses(samples: int = 400, filters: int = 6, seed: int = 0) -> np.ndarray:

@@ -5,9 +5,9 @@ PYTEST_DONT_REWRITE
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pfa_gate.covariance.moments import Moments, merge
-from pfa_gate.covariance.rows import Responses, as_samples
-from pfa_gate.covariance.shards import SHARDS, Shards, shards_of
+from pfa_gate.analysis.covariance.jackknife import SHARDS, Shards, shards_of
+from pfa_gate.analysis.covariance.moments import Moments, merge
+from pfa_gate.analysis.covariance.rows import Responses, as_samples
 from pfa_gate.errors import DataError, PFAGateError
 
 

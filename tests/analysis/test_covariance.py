@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import (
+from pfa_gate.analysis.covariance import (
     Moments,
     Shards,
     accumulate,
@@ -17,7 +17,7 @@ from pfa_gate.covariance import (
     subset,
     update,
 )
-from pfa_gate.covariance.far import FarShards
+from pfa_gate.analysis.covariance.on_device import FarShards
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 
 

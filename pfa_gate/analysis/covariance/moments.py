@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pfa_gate.covariance.rows import Matrix, Responses, as_rows
+from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 
 

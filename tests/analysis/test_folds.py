@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.covariance import (
+from pfa_gate.analysis.covariance import (
     Dealt,
     Matrix,
     Moments,
@@ -22,9 +22,9 @@ from pfa_gate.covariance import (
     merge_by_sums,
     merge_shards,
 )
-from pfa_gate.covariance.far import FarShards
+from pfa_gate.analysis.covariance.on_device import FarShards
+from pfa_gate.analysis.spectrum import analyse, spectrum_of_shards
 from pfa_gate.errors import DataError, NotFiniteError
-from pfa_gate.spectrum import analyse, spectrum_of_shards
 
 
 def rows_of(samples: int, filters: int = 5, mean: float = 1e3) -> np.ndarray:
@@ -41,7 +41,7 @@ def assert_same_shards(one: tuple[Moments, ...], two: tuple[Moments, ...], toler
 
 
 def test_a_wide_layer_is_kept_in_one_shard_wherever_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pfa_gate.covariance.shards.WIDEST", 5)
+    monkeypatch.setattr("pfa_gate.analysis.covariance.jackknife.WIDEST", 5)
     narrow, wide = rows_of(40, 5), rows_of(40, 6)
     whole = accumulate([{"narrow": narrow, "wide": wide}], {})
     dealt = accumulate_dealt([({"narrow": narrow, "wide": wide}, {"narrow": 0, "wide": 0})], {})

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from pfa_gate.analysis.hooked_responses import respond_by_hooks, settled
+from pfa_gate.analysis.measured_layers import chosen_layers, hooked_layers
+from pfa_gate.analysis.pooling import MAX, Drawn, Pooled, Reading, Responses, pooled, reading_of
+from pfa_gate.analysis.sample_axis import batch_first, samples_of
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Program, Tap, inputs_of
-from pfa_gate.probe.batch import batch_first, samples_of
-from pfa_gate.probe.calls import respond_by_hooks, settled
-from pfa_gate.probe.layers import chosen_layers, hooked_layers
-from pfa_gate.probe.response import MAX, Drawn, Pooled, Reading, Responses, pooled, reading_of
 
 __all__ = [
     "MAX",

@@ -7,10 +7,7 @@ from networks import NETWORKS, conditioned, coupling, network
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
-from pfa_gate.graph import Tap, trace
-from pfa_gate.model import batch_of
-from pfa_gate.probe import (
+from pfa_gate.analysis.responses import (
     Drawn,
     Pooled,
     Reading,
@@ -21,6 +18,9 @@ from pfa_gate.probe import (
     respond_by_hooks,
     settled,
 )
+from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
+from pfa_gate.graph import Tap, trace
+from pfa_gate.model import batch_of
 
 
 @pytest.mark.parametrize("reading", [Pooled("max"), Pooled("mean"), Drawn(3, seed=5)])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pfa_gate.covariance.moments import Moments
-from pfa_gate.covariance.rows import Matrix
+from pfa_gate.analysis.covariance.moments import Moments
+from pfa_gate.analysis.covariance.rows import Matrix
 
 Total = Callable[[Matrix], Matrix]
 

@@ -1,0 +1,1 @@
+"""From responses of layers to the spectra of their covariance."""
