@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pfa_gate.analysis.spectrum import analyse
     from pfa_gate.artifacts import load
+    from pfa_gate.compress.prune import operate
+    from pfa_gate.compress.select import choose
     from pfa_gate.errors import (
         ArtifactError,
         CheckpointError,
@@ -31,16 +33,14 @@ if TYPE_CHECKING:
     from pfa_gate.gate import run
     from pfa_gate.graph import trace
     from pfa_gate.recipe import keep_energy, keep_kl
-    from pfa_gate.selection import choose
-    from pfa_gate.surgery import operate
 
 _ROOMS = {
     "analyse": "analysis.spectrum",
-    "choose": "selection",
+    "choose": "compress.select",
     "keep_energy": "recipe",
     "keep_kl": "recipe",
     "load": "artifacts",
-    "operate": "surgery",
+    "operate": "compress.prune",
     "run": "gate",
     "trace": "graph",
 }

@@ -18,13 +18,13 @@ from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
 from pfa_gate.artifacts.recipe import Plan, read_plan, recipe_text
 from pfa_gate.artifacts.recount import Recount, buffers_of
+from pfa_gate.compress.prune import Compressed, narrow
+from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling, Program
 from pfa_gate.graph.export import uncollected
 from pfa_gate.record import Record, Unmeasured, dumps
 from pfa_gate.report import files as reports
-from pfa_gate.surgery import Compressed, narrow
-from pfa_gate.surgery.proof import Inputs
 
 __all__ = ["load", "write"]
 

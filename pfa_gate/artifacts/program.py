@@ -20,10 +20,10 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from pfa_gate.compress.prune import floating
+from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, TraceError
 from pfa_gate.graph import Program, export_model
-from pfa_gate.surgery import floating
-from pfa_gate.surgery.proof import Inputs
 
 AGREEMENT = 1e-4  # largest difference from the compressed model, relative to the largest output
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from pfa_gate.compress.prune.rewrite import constant_name
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.model.stored import Stored, place
 from pfa_gate.record import Compressed
-from pfa_gate.surgery.rewrite import constant_name
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.budget import Exactness, Measurements, Scored
+from pfa_gate.compress.prune import Compressed
 from pfa_gate.config import GateConfig
 from pfa_gate.config.budgets import DROPS
 from pfa_gate.gate.decide import Decision
@@ -21,7 +22,6 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
-from pfa_gate.surgery import Compressed
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from pfa_gate.compress.prune import Compressed, compress, fold_constants, removed_and_inactive
+from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.config import GateConfig
 from pfa_gate.gate.measure import Spectra
 from pfa_gate.gate.mend import mend
@@ -14,8 +16,6 @@ from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_pro
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Subject
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
-from pfa_gate.selection import Evidence, Selection, criterion, keep_last, reader_losses
-from pfa_gate.surgery import Compressed, compress, fold_constants, removed_and_inactive
 
 Indices = npt.NDArray[np.int64]
 Probe = Callable[[Program, Coupling], Spectra]

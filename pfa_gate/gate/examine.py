@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pfa_gate.analysis.responses import chosen_layers, hooked_layers, settled
+from pfa_gate.compress.prune import Compressed
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import TraceError
 from pfa_gate.gate.account import Cut, Findings
@@ -18,7 +19,6 @@ from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Score
-from pfa_gate.surgery import Compressed
 
 __all__ = ["cut_exactly", "examine", "probed"]
 

@@ -2,12 +2,12 @@
 
 from torch import nn
 
+from pfa_gate.compress.prune import Kept
+from pfa_gate.compress.recover import Repair
+from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed
-from pfa_gate.recovery import Repair
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.surgery import Kept
 
 
 def mend(

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
+from pfa_gate.compress.prune import Compressed
+from pfa_gate.compress.recover import Course, Distilled
+from pfa_gate.compress.recover import Repair as LayerRepair
+from pfa_gate.compress.recover.distill import distill
+from pfa_gate.compress.recover.finetune import finetune
+from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.gate.mend import mend
@@ -19,12 +25,6 @@ from pfa_gate.model.device import CPU, placed
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
 from pfa_gate.record import RecoveryStep, Repair, finite
-from pfa_gate.recovery import Course, Distilled
-from pfa_gate.recovery import Repair as LayerRepair
-from pfa_gate.recovery.distill import distill
-from pfa_gate.recovery.finetune import finetune
-from pfa_gate.recovery.recalibrate import recalibrate
-from pfa_gate.surgery import Compressed
 
 
 @dataclass(frozen=True)

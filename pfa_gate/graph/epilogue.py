@@ -40,7 +40,7 @@ def chain(program: Program, call: Call) -> Chain:
 
     Example:
         >>> from pfa_gate.graph import export_model
-        >>> from pfa_gate.readers import calls
+        >>> from pfa_gate.compress.regress import calls
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.ReLU()).eval()
         >>> program = export_model(net, (torch.zeros(2, 1, 4, 4),), {})
         >>> followed = chain(program, calls(program)[0])

@@ -7,6 +7,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from pfa_gate.compress.select import Evidence, Orders, criterion
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.gate.decide import Measured, planned
@@ -19,7 +20,6 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
-from pfa_gate.selection import Evidence, Orders, criterion
 from pfa_gate.study.ask import with_strategy
 from pfa_gate.study.recipes import Room
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from pfa_gate.compress.prune import Compressed
+from pfa_gate.compress.select import criterion, keep_last
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.gate.examine import cut_exactly
@@ -13,11 +15,9 @@ from pfa_gate.gate.stages import Stages
 from pfa_gate.graph.cost import cost
 from pfa_gate.record import RecoveryStep, Size, finite
 from pfa_gate.record.study import Counts, Plan, Trial
-from pfa_gate.selection import criterion, keep_last
 from pfa_gate.study.ask import Ask, Steps, chains, steps_of, with_strategy
 from pfa_gate.study.basis import Basis, scored, stderr_of
 from pfa_gate.study.recipes import TOLERANCE, random, uniform
-from pfa_gate.surgery import Compressed
 
 _NOT_OURS = (PFAGateError, RuntimeError)
 

@@ -13,9 +13,9 @@ import pytest
 
 from pfa_gate.analysis.covariance import Moments, Shards
 from pfa_gate.analysis.spectrum import Spectrum, analyse, spectrum, spectrum_of_shards
+from pfa_gate.compress.select import removal_order
 from pfa_gate.errors import TooFewSamplesError
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe
-from pfa_gate.selection import removal_order
 
 EXCERPT = json.loads((Path(__file__).parent / "data" / "dnikit_excerpt.json").read_text())
 COUNTED = (

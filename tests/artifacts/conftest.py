@@ -9,10 +9,10 @@ from networks import coupling, network
 from torch import nn
 
 from pfa_gate import artifacts
+from pfa_gate.compress.prune import Compressed, compress
 from pfa_gate.model.stored import stored
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, Probe, RecipeRecord, Record, Size
-from pfa_gate.surgery import Compressed, compress
 
 
 @cache

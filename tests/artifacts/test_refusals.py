@@ -19,8 +19,8 @@ import pfa_gate
 from pfa_gate import artifacts
 from pfa_gate.artifacts import folder as folders
 from pfa_gate.artifacts import program
+from pfa_gate.compress.prune import compress
 from pfa_gate.errors import ArtifactError
-from pfa_gate.surgery import compress
 
 REPORTS = ("html", "markdown", "badge")
 

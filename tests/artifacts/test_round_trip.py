@@ -16,9 +16,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import pfa_gate
 from pfa_gate import artifacts
+from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
 from pfa_gate.record import Probe, Record, Size, loads
-from pfa_gate.surgery import compress
 
 Folder = tuple[Path, nn.Module]
 

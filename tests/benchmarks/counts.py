@@ -29,12 +29,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pfa_gate.analysis.spectrum import Spectrum, analyse
+from pfa_gate.compress.prune import compress
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last, reader_losses
+from pfa_gate.compress.select.reconstruction import Losses
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe, recipe_by_losses
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.selection import SELECTIONS, Evidence, keep_last, reader_losses
-from pfa_gate.selection.reconstruction import Losses
 from pfa_gate.study.recipes import Keep, Room, random, uniform
-from pfa_gate.surgery import compress
 
 SAMPLES, POSITIONS = 1500, 16
 MAKES = ("PFA", "uniform", "standardised", "as read", "reconstruction", "random")

@@ -22,13 +22,13 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
+from pfa_gate.compress.prune import compress
+from pfa_gate.compress.recover import Course
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.recover.distill import distill
+from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.model import Batch
 from pfa_gate.recipe import keep_energy
-from pfa_gate.recovery import Course
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.recovery.distill import distill
-from pfa_gate.selection import SELECTIONS, Evidence, keep_last
-from pfa_gate.surgery import compress
 
 ALL, LEARNT = 3805, 3000
 

@@ -39,7 +39,7 @@ Runs = list[dict[str, dict[Case, dict[str, Any]]]]  # in each turn, side -> case
 OURS = """
 from pfa_gate.analysis.covariance import Shards, merge_all
 from pfa_gate.recipe import keep_kl
-from pfa_gate.selection import choose
+from pfa_gate.compress.select import choose
 from pfa_gate.analysis.spectrum import spectrum, spectrum_of_shards
 
 def covariance(rows):

@@ -15,7 +15,7 @@ from surroundings import CONSOLE, Finding, described, keep
 
 from pfa_gate.analysis.covariance import Moments, Shards, covariance, merge_all, update
 from pfa_gate.analysis.spectrum import Spectrum, spectrum
-from pfa_gate.selection import removal_order
+from pfa_gate.compress.select import removal_order
 
 
 def main() -> None:

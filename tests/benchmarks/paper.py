@@ -26,13 +26,13 @@ from torch.nn import functional
 
 from pfa_gate.analysis.covariance import accumulate
 from pfa_gate.analysis.responses import respond
+from pfa_gate.compress.prune import compress
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.gate.measure import spectra
 from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.recipe import keep_energy, keep_kl
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.selection import SELECTIONS, Evidence, keep_last
-from pfa_gate.surgery import compress
 
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 BATCH = 64

@@ -20,11 +20,11 @@ from recovery import bench
 from rich.console import Console
 from rich.table import Table
 
+from pfa_gate.compress.prune import compress
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.graph import inputs_of
 from pfa_gate.recipe import keep_energy
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.selection import SELECTIONS, Evidence, keep_last
-from pfa_gate.surgery import compress
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

@@ -27,6 +27,7 @@ from resnets import SHARED, images
 from rich.table import Table
 from surroundings import CONSOLE, Finding, described, keep
 
+from pfa_gate.compress.prune import compress
 from pfa_gate.config import load
 from pfa_gate.gate.collect import prepared
 from pfa_gate.gate.crew import Crew
@@ -34,7 +35,6 @@ from pfa_gate.gate.follow import follow
 from pfa_gate.gate.stages import Stages
 from pfa_gate.gate.work import ALONE, Hands, Work
 from pfa_gate.model.evaluation import Score
-from pfa_gate.surgery import compress
 from pfa_gate.torchrun import seat_in
 from pfa_gate.torchrun.calls import join
 

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from pfa_gate.analysis.covariance import accumulate
 from pfa_gate.analysis.responses import respond
 from pfa_gate.analysis.spectrum import Spectrum
+from pfa_gate.compress.prune import compress
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.gate.measure import spectra
 from pfa_gate.graph import Coupling, Group, Program, export_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.recipe import keep_energy
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.selection import SELECTIONS, Evidence, keep_last
-from pfa_gate.surgery import compress
 
 
 @dataclass(frozen=True)

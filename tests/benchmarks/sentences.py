@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
+from pfa_gate.compress.prune import compress
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
-from pfa_gate.recovery.compensate import compensate
-from pfa_gate.selection import SELECTIONS, Evidence, keep_last
-from pfa_gate.surgery import compress
 
 LENGTH = 32
 

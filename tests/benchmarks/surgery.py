@@ -31,8 +31,8 @@ from networks import conditioned
 from rich.table import Table
 from surroundings import CONSOLE, Finding, keep
 
+from pfa_gate.compress.prune import compress
 from pfa_gate.graph import inputs_of, trace
-from pfa_gate.surgery import compress
 
 LIMIT = 60  # seconds for one network
 OUTPUT = "it feeds the model's output"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate.analysis.responses import pooled
+from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
-from pfa_gate.surgery import compress
 
 NET = """
 import torch

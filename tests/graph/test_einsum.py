@@ -6,8 +6,8 @@ import torch
 from networks import conditioned
 from torch import Tensor, nn
 
+from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
-from pfa_gate.surgery import compress
 
 
 class Attention(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from networks import NETWORKS, network
 from torch import Tensor, nn
 
+from pfa_gate.compress.prune import operate
 from pfa_gate.errors import PFAGateError
 from pfa_gate.graph import trace
-from pfa_gate.surgery import operate
 
 
 def portrait(model: nn.Module) -> tuple[object, ...]:

@@ -6,10 +6,10 @@ import torch
 from networks import conditioned
 from torch import Tensor, nn
 
+from pfa_gate.compress.prune import compress
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.cost import cost
 from pfa_gate.model import batch_of
-from pfa_gate.surgery import compress
 
 OUTPUT = "it feeds the model's output"
 MIXES = "mixes another axis than that of the filters"

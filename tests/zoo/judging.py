@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from written import WRITTEN, Written
 
 from pfa_gate.artifacts.program import program_of, trials, write_program
+from pfa_gate.compress.prune import Compressed, compress, floating
 from pfa_gate.graph import Coupling, inputs_of, trace
 from pfa_gate.model.stored import stored
-from pfa_gate.surgery import Compressed, compress, floating
 
 ZOO: dict[str, Written | Family] = {**WRITTEN, **FAMILIES}
 

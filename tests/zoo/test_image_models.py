@@ -12,10 +12,10 @@ from networks import conditioned
 
 import pfa_gate
 from pfa_gate.analysis.responses import chosen_layers
+from pfa_gate.compress.prune import compress
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.cost import cost
 from pfa_gate.model import batch_of
-from pfa_gate.surgery import compress
 
 
 @pytest.fixture(scope="module", autouse=True)

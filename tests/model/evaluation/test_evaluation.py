@@ -225,6 +225,7 @@ def own(model: nn.Module, batches: Batches) -> float:
 HERE = "tests/model/evaluation/test_evaluation.py"
 HERE = "tests/model/evaluation/test_evaluation.py"
 HERE = "tests/model/evaluation/test_evaluation.py"
+HERE = "tests/model/evaluation/test_evaluation.py"
 ONE = "Return one float."
 UNFIT = {
     "raises": (own, f"The metric 'own' raised ZeroDivisionError: no positives ({HERE}:{{line}})."),

@@ -1,0 +1,1 @@
+"""A smaller model: which filters stay, the cut and its proof, accuracy back."""

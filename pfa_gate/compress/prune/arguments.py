@@ -1,0 +1,208 @@
+"""Operators whose arguments hold shapes: how each of them follows what is left of its values.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.compress.prune.remains import Remains
+from pfa_gate.errors import SurgeryError
+from pfa_gate.graph.program import concrete, operator_name, shape_of
+
+aten = torch.ops.aten
+
+
+def stored(node: Node, name: str, tensor: Tensor) -> Node:
+    """A tensor of the plan itself, kept in the graph's module without being one of its weights."""
+    module = node.graph.owning_module
+    assert module is not None
+    module.register_buffer(name, tensor, persistent=False)
+    return node.graph.get_attr(name)
+
+
+Rewrite = Callable[[Node, Node, Remains], None]
+
+
+def rewrite_node(node: Node, source: Node, remains: Remains) -> None:
+    """Change the arguments of one operator of the copy (`node`) after what is left in the full program (`source`)."""
+    change = _REWRITES.get(operator_name(node))
+    if change is not None:
+        change(node, source, remains)
+
+
+def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> list[Any]:
+    """Shape arguments at the new sizes; `old` are the sizes before, symbolic where they depend on the batch.
+
+    Written numbers become the new size. A product of the batch and something cut becomes -1, which leaves it to the
+    operator; a -1 that stood there already is then written out, if it does not depend on the batch too.
+    """
+    changed = [
+        isinstance(each, Node) and size != concrete(before) for each, size, before in zip(given, new, old, strict=True)
+    ]
+    result: list[Any] = []
+    for argument, size, before, lost in zip(given, new, old, changed, strict=True):
+        written = isinstance(argument, int) and (argument != -1 or (any(changed) and isinstance(before, int)))
+        result.append(-1 if lost else size if written else argument)
+    if sum(isinstance(argument, int) and argument == -1 for argument in result) > 1:
+        raise SurgeryError("Two sizes of one reshape depend on the batch.")
+    return result
+
+
+def _view(node: Node, source: Node, remains: Remains) -> None:
+    if remains.of(source) is None and all(remains.of(each) is None for each in source.all_input_nodes):
+        return
+    given: Any = node.args[1]
+    new = remains.shape(source)
+    node.update_arg(1, _resized(given, new, source.meta["val"].shape))
+    if operator_name(node) in ("view", "_unsafe_view"):
+        node.target = aten.reshape.default
+
+
+def _expand(node: Node, source: Node, remains: Remains) -> None:
+    given: Any = node.args[1]
+    new, old = remains.shape(source), shape_of(source)
+    node.update_arg(
+        1,
+        [
+            size if isinstance(argument, int) and argument != -1 else argument
+            for argument, size in zip(given, new, strict=True)
+        ]
+        if new != list(old)
+        else given,
+    )
+
+
+def _made(node: Node, source: Node, remains: Remains) -> None:
+    """A constant that is made beside filters is as wide as what is left of them."""
+    if remains.of(source) is None:
+        return
+    place = 1 if operator_name(source).startswith("new_") else 0
+    given: Any = node.args[place]
+    new = remains.shape(source)
+    sizes = [size if isinstance(argument, int) else argument for argument, size in zip(given, new, strict=True)]
+    node.update_arg(place, sizes)
+
+
+def _unflatten(node: Node, source: Node, remains: Remains) -> None:
+    axis: Any = node.args[1]
+    sizes: Any = node.args[2]
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    axis %= len(shape_of(parent))
+    new, old = remains.shape(source), source.meta["val"].shape
+    window = slice(axis, axis + len(sizes))
+    node.update_arg(2, _resized(sizes, new[window], old[window]))
+
+
+def _split(node: Node, source: Node, remains: Remains) -> None:
+    axis: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    left = remains.of(parent)
+    if left is None or left[0] != axis % len(shape_of(parent)):
+        return
+    count = len(source.meta["val"])
+    sizes = [remains.shape(source, part)[left[0]] for part in range(count)]
+    node.target = aten.split_with_sizes.default
+    node.args, node.kwargs = (node.args[0], sizes, left[0]), {}
+
+
+def _slice(node: Node, source: Node, remains: Remains) -> None:
+    """A slice, roll or selection along the axis that lost indices becomes the same selection among those left."""
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    left = remains.of(parent)
+    if left is None:
+        return
+    axis, stays = left
+    places = torch.arange(len(stays)).reshape([-1 if each == axis else 1 for each in range(len(shape_of(parent)))])
+    shape = [2 if each != axis else len(stays) for each, _ in enumerate(shape_of(parent))]
+    if not _moves_along(source, axis, len(shape)):
+        return
+    args = torch.fx.node.map_arg(source.args[1:], _hint)
+    moved: Any = source.target(places.expand(_full(shape_of(parent), axis, shape)), *args, **source.kwargs)  # type: ignore[operator]
+    after = remains.of(source)
+    line = moved.movedim(axis, 0).reshape(moved.shape[axis], -1)[:, 0]
+    line = line if after is None else line[after[1]]
+    rank = stays.cumsum(0) - 1
+    index = torch.as_tensor(rank[line])
+    _index_select(node, axis, index)
+
+
+def _full(shape: Sequence[int], axis: int, _small: Sequence[int]) -> list[int]:
+    return [size if each != axis else shape[axis] for each, size in enumerate(shape)]
+
+
+def _hint(node: Node) -> Any:
+    value = node.meta.get("val")
+    return int(value.node.hint) if isinstance(value, torch.SymInt) else value
+
+
+def _moves_along(source: Node, axis: int, axes: int) -> bool:
+    given: Any = source.args[2] if operator_name(source) == "roll" else source.args[1] if len(source.args) > 1 else 0
+    listed = given if isinstance(given, list | tuple) else [given]
+    return any(each % axes == axis for each in listed)
+
+
+def _index_select(node: Node, axis: int, index: Tensor) -> None:
+    with node.graph.inserting_before(node):
+        index_node = stored(node, f"index_{node.name}", index)
+    node.target = aten.index_select.default
+    node.args, node.kwargs = (node.args[0], axis, index_node), {}
+
+
+def _pad(node: Node, source: Node, remains: Remains) -> None:
+    left = remains.of(source)
+    if left is None:
+        return
+    axis, stays = left
+    amounts: Any = list(node.args[1])  # type: ignore[arg-type]
+    place = 2 * (len(shape_of(source)) - 1 - axis)
+    if place + 1 >= len(amounts):
+        return
+    before, after = amounts[place], amounts[place + 1]
+    amounts[place] = int(stays[:before].sum())
+    amounts[place + 1] = int(stays[len(stays) - after :].sum()) if after else 0
+    node.update_arg(1, amounts)
+
+
+def _convolution(node: Node, source: Node, remains: Remains) -> None:
+    parent = source.args[0]
+    assert isinstance(parent, Node)
+    groups: Any = source.args[6] if len(source.args) > 6 else source.kwargs.get("groups", 1)
+    channels = shape_of(parent)[1]
+    if groups == channels and groups > 1:
+        node.update_arg(6, remains.shape(parent)[1])
+
+
+def _normalised_shape(node: Node, source: Node, remains: Remains) -> None:
+    shape: Any = source.args[1]
+    node.update_arg(1, remains.shape(source)[-len(shape) :])
+
+
+def _attention(node: Node, source: Node, remains: Remains) -> None:
+    """The scale of the full model stays: it belongs to the function, not to the width."""
+    query = source.args[0]
+    assert isinstance(query, Node)
+    scale = source.args[6] if len(source.args) > 6 else source.kwargs.get("scale")
+    if scale is None and remains.of(query) is not None:
+        node.kwargs = {**node.kwargs, "scale": shape_of(query)[-1] ** -0.5}
+
+
+_REWRITES: dict[str, Rewrite] = {
+    **dict.fromkeys(("view", "_unsafe_view", "reshape"), _view),
+    **dict.fromkeys(("expand", "broadcast_to"), _expand),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
+    **dict.fromkeys(("slice", "narrow", "roll", "index_select"), _slice),
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _normalised_shape),
+    **dict.fromkeys("new_zeros new_ones new_full new_empty zeros ones full empty".split(), _made),
+    "unflatten": _unflatten,
+    "scaled_dot_product_attention": _attention,
+}

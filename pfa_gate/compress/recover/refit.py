@@ -1,0 +1,163 @@
+"""The closed form: a layer's weights solved anew, its ridge chosen on folds that the solution has not seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pfa_gate.compress.regress import FOLDS, Equations, Sums, errors, offset_of
+
+RIDGES = tuple(10.0 ** (step / 2) for step in range(-12, 5))
+_FIRST = 1e-1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a refit starts from.
+
+    Attributes:
+        weights: float64 [groups, D, O], as they are.
+        offset: float64 [groups, O], the bias as it is, or zeros.
+        importance: float64 [groups, O], how much each output's squared error counts.
+        centred: whether there is a place for a new offset.
+    """
+
+    weights: Tensor
+    offset: Tensor
+    importance: Tensor
+    centred: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A layer solved anew.
+
+    Attributes:
+        weights, offset: as in `Layer`.
+        ridge: relative to the mean diagonal of the gram matrix; None where doing nothing was no worse.
+        before, after: held-out squared error, as a share of the variance of the targets.
+        rows: how many rows it was solved on.
+        gap: by which share the held-out error exceeds that on the rows it was solved on.
+    """
+
+    weights: Tensor
+    offset: Tensor
+    ridge: float | None
+    before: float
+    after: float
+    rows: int
+    gap: float = 0.0
+
+
+def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
+    """Weights that meet the targets best on rows they have not seen, shrunk towards those there are.
+
+    Each ridge is tried on every fold with the others' solution (4-fold cross-validation); the best one solves
+    all rows. Where none beats the layer as it is, the layer is given back. The search starts at the ridge `near`.
+
+    Example:
+        >>> rows = torch.randn(80, 3, dtype=torch.float64)
+        >>> equations = Equations(1, 3, 1)
+        >>> for fold in range(FOLDS):
+        ...     few = rows[None, fold::FOLDS]
+        ...     read = equations.add(few, few.sum(2, keepdim=True), fold)
+        >>> zeros = torch.zeros(1, 3, 1, dtype=torch.float64)
+        >>> fit = refit(equations, Layer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
+        >>> fit.weights.flatten().round(decimals=3).tolist(), fit.after < fit.before
+        ([1.0, 1.0, 1.0], True)
+    """
+    whole = about(equations.total(), layer.centred)
+    scale = float((layer.importance * whole.square).sum()) or 1.0
+    nothing = _weighed(whole, layer.weights, layer.offset, layer) / scale
+    ridge, error = lowest(lambda ridges: _held_out(equations, layer, ridges), near or _FIRST)
+    after, factor = error / scale, factored(whole.gram, ridge)
+    if factor is None:
+        return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count)
+    weights = solve(whole, layer.weights, factor)
+    offset = offset_of(whole, weights)
+    gap = 1 - _weighed(whole, weights, offset, layer) / error if error > 0 else 0.0
+    if not after < nothing:
+        return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count, gap)
+    return Fit(weights, offset, ridge, nothing, after, whole.count, gap)
+
+
+def factored(gram: Tensor, ridge: float) -> Tensor | None:
+    """The Cholesky factor of H + r, r = ridge x mean diagonal of H; None where H is not definite."""
+    loaded = gram.clone()
+    diagonal = loaded.diagonal(dim1=1, dim2=2)
+    diagonal.add_((ridge * diagonal.mean(1, keepdim=True)).clamp_min(torch.finfo(torch.float64).tiny))
+    factor, info = torch.linalg.cholesky_ex(loaded)
+    sound = not bool(info.any()) and bool(factor.diagonal(dim1=1, dim2=2).isfinite().all())
+    return factor if sound else None
+
+
+def solve(sums: Sums, start: Tensor, factor: Tensor) -> Tensor:
+    """Start + (H + r)^-1 (X'Y - H start), with the factor of H + r.
+
+    Example:
+        >>> rows = torch.randn(50, 3, dtype=torch.float64)
+        >>> equations = Equations(1, 3, 1)
+        >>> read = equations.add(rows[None], rows[None].sum(2, keepdim=True))
+        >>> sums = equations.total()
+        >>> weights = solve(sums, torch.zeros(1, 3, 1, dtype=torch.float64), factored(sums.gram, 1e-12))
+        >>> weights.round().flatten().tolist()
+        [1.0, 1.0, 1.0]
+    """
+    return start + torch.cholesky_solve(sums.cross - sums.gram @ start, factor)
+
+
+def lowest(errors: Callable[[Sequence[float]], Sequence[float]], near: float = _FIRST) -> tuple[float, float]:
+    """The ridge of least error and that error, walking downhill on the grid from `near`.
+
+    Example:
+        >>> lowest(lambda ridges: [abs(ridge - 1e-3) for ridge in ridges])[0] == RIDGES[6]
+        True
+    """
+    place = RIDGES.index(near)
+    known = dict(enumerate(errors(RIDGES[place : place + 2]), place))
+    best = min(known, key=known.__getitem__)
+    step = 1 if best > place else -1
+    while 0 <= best + step < len(RIDGES):
+        (known[best + step],) = errors([RIDGES[best + step]])
+        if not known[best + step] < known[best]:
+            break
+        best += step
+    return RIDGES[best], known[best]
+
+
+def about(sums: Sums, centred: bool) -> Sums:
+    """The sums about their means, or about zero where a layer has no place for an offset."""
+    if centred:
+        return sums
+    read, made, count = sums.read, sums.made, sums.count
+    return replace(
+        sums,
+        read=torch.zeros_like(read),
+        made=torch.zeros_like(made),
+        gram=sums.gram + count * read[:, :, None] * read[:, None, :],
+        cross=sums.cross + count * read[:, :, None] * made[:, None, :],
+        square=sums.square + count * made.square(),
+    )
+
+
+def _held_out(equations: Equations, layer: Layer, ridges: Sequence[float]) -> list[float]:
+    """Squared error of each ridge, every fold judged by the others' solution."""
+    totals = [0.0] * len(ridges)
+    for fold in range(FOLDS):
+        # Added up again each time: of a wide layer all folds' matrices at once would be gigabytes.
+        rest = about(equations.part([other for other in range(FOLDS) if other != fold]), layer.centred)
+        held = about(equations.part([fold]), layer.centred)
+        missing = rest.cross - rest.gram @ layer.weights
+        for place, ridge in enumerate(ridges):
+            factor = factored(rest.gram, ridge)
+            if factor is None:
+                totals[place] = float("inf")
+                continue
+            weights = layer.weights + torch.cholesky_solve(missing, factor)
+            totals[place] += _weighed(held, weights, offset_of(rest, weights), layer)
+    return totals
+
+
+def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: Layer) -> float:
+    return float((layer.importance * errors(sums, weights, offset)).sum())

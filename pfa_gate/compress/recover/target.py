@@ -1,0 +1,74 @@
+"""What a layer of the compressed model should make: the full model's output, and the drift of the stream it joins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pfa_gate.compress.recover.layer_pairs import Pair
+from pfa_gate.compress.recover.rectifier_targets import Rows
+from pfa_gate.compress.recover.staged_run import Values
+from pfa_gate.compress.regress import Chain, outputs
+from pfa_gate.compress.regress.patches import patches
+from pfa_gate.graph import Program
+from pfa_gate.graph.epilogue import chain
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How the target of one layer is made from the two streams.
+
+    What follows the layer maps its output y to scale y + shift in the compressed model, and to
+    `whole.scale` y + `whole.shift` in the full one; both then meet the other operand of a sum, if there is one.
+
+    Attributes:
+        pair: the layer.
+        small, whole: what follows it, whole restricted to the filters that are left.
+    """
+
+    pair: Pair
+    small: Chain
+    whole: Chain
+
+    def rows(self, values: Sequence[Values], positions: Tensor) -> Rows:
+        """What the layer reads and should make at some positions.
+
+        Args:
+            values: of the compressed and of the full stream.
+            positions: int64 [N, P].
+        """
+        small, whole = values
+        call = self.pair.small
+        output = whole[self.pair.whole.node.name]
+        read = patches(call, small[call.source.name], tuple(output.shape), positions)
+        made = self._left(outputs(call, output, positions))
+        usable = self.small.scale.abs() > 1e-6 * self.small.scale.abs().max()
+        scale = torch.where(usable, self.small.scale, 1.0)
+        shift = (self.whole.shift - self.small.shift).to(made.dtype)
+        wanted = made * self.whole.scale.to(made.dtype) + shift
+        rest = self.small.shift.to(made.dtype)
+        if self.pair.drift is not None:
+            added = self._left(outputs(call, small[self.pair.drift[0].name], positions))
+            wanted += self._left(outputs(call, whole[self.pair.drift[1].name], positions)) - added
+            rest = rest + added
+        target = torch.where(usable, wanted / scale.to(made.dtype), made)
+        return Rows(read, self._grouped(target), self._grouped(rest.expand_as(target)))
+
+    def _left(self, flat: Tensor) -> Tensor:
+        """Of [n, filters] those filters that are left, [n, filters left]; in single precision where it was less."""
+        rows = flat.to(torch.promote_types(flat.dtype, torch.float32))
+        filters = self.pair.filters
+        return rows if filters is None or rows.shape[1] == len(filters) else rows[:, filters]
+
+    def _grouped(self, rows: Tensor) -> Tensor:
+        groups = self.pair.small.groups
+        return rows.reshape(len(rows), groups, -1).transpose(0, 1).contiguous()
+
+
+def aim(program: Program, full: Program, pair: Pair) -> Aim:
+    """The aim of one layer; what follows it is read off both programs as they are now."""
+    whole = chain(full, pair.whole)
+    if pair.filters is not None:
+        whole = Chain(whole.scale[pair.filters], whole.shift[pair.filters], whole.mean, whole.added, whole.rectified)
+    return Aim(pair, chain(program, pair.small), whole)

@@ -1,0 +1,171 @@
+"""Selection by reconstruction: the gram matrix of every reader from one pass of the full model, then elimination."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from pfa_gate.compress.regress import Call, Equations, calls, draw, matrix_of, places, spread
+from pfa_gate.compress.regress.patches import patches
+from pfa_gate.compress.select.elimination import Elimination, Reading, eliminate
+from pfa_gate.compress.select.evidence import Evidence, Orders
+from pfa_gate.compress.select.weights import l1
+from pfa_gate.graph import Group, Program, Slice, inputs_of
+from pfa_gate.graph.epilogue import chain
+from pfa_gate.graph.group import ELSEWHERE
+from pfa_gate.graph.program import shape_of
+from pfa_gate.model.device import inputs_on
+
+Losses = npt.NDArray[np.float64]
+ROWS = 16  # patches for each column of a reader, as far as there are so many
+SCARCE = 8  # patches for each column, for which more samples are read
+FEWEST = 512  # samples that the patches come from, however few there are of these
+
+
+def reconstruction(evidence: Evidence) -> Orders:
+    """Filters by what their readers lose when they go and the others take over (optimal brain surgeon, in blocks).
+
+    Each reader's outputs are weighted by the batch norm that follows. All is taken from the full model's own stream
+    in one pass without labels over as many samples as the readers need. A group that no reader can be asked about,
+    as in a branch of a sum that `residual: pad` fills up, goes by the L1 norm of its weights.
+
+    Example:
+        >>> from pfa_gate.graph import export_model, trace_program
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> _ = torch.nn.init.zeros_(net[1].weight[:, 1].data)
+        >>> program = export_model(net, (torch.zeros(2, 4),), {})
+        >>> groups = trace_program(program).groups[:1]
+        >>> int(reconstruction(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"][0])
+        1
+    """
+    found = _eliminations(evidence)
+    unread = [group for group in evidence.groups if not found[group.name].losses.any()]
+    return {name: each.order for name, each in found.items()} | dict(l1(replace(evidence, groups=unread)))
+
+
+def reader_losses(evidence: Evidence) -> dict[str, Losses]:
+    """What the readers of each group lose with every further filter, in the order of `reconstruction`.
+
+    Returns:
+        For each group that a reader can be asked about, float64 [C]: the share of the readers' outputs, weighted by
+        the batch norm that follows, that each removal costs beyond those before it.
+
+    Example:
+        >>> from pfa_gate.graph import export_model, trace_program
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> program = export_model(net, (torch.zeros(2, 4),), {})
+        >>> groups = trace_program(program).groups[:1]
+        >>> reader_losses(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"].shape
+        (3,)
+    """
+    return {name: found.losses for name, found in _eliminations(evidence).items() if found.losses.any()}
+
+
+def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
+    program = evidence.program
+    found = [(group, call, part) for group in evidence.groups for call, part in _readers(program, group)]
+    every = {call.weight: call for _, call, _ in found}.values()
+    chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
+    wanted = [_Wish(call, _columns(program, call), samples) for call in every]
+    grams = _grams(wanted, evidence, chosen)
+    eliminations = {}
+    for group in evidence.groups:
+        mine = [(call, part) for owner, call, part in found if owner is group and call.weight in grams]
+        readings = [_reading(program, call, part, grams[call.weight]) for call, part in mine]
+        eliminations[group.name] = eliminate(readings, group.width)
+    return eliminations
+
+
+def _readers(program: Program, group: Group) -> Iterable[tuple[Call, Slice]]:
+    """Calls that mix the group's filters; a depthwise convolution keeps them apart and is read on by others."""
+    parts = {(part.parameter, part.axis): part for part in group.slices}
+    for call in calls(program):
+        part = parts.get((call.weight, call.inputs))
+        if part is not None and call.geometry is not None and call.geometry.transposed and call.groups > 1:
+            continue
+        if part is not None and call.readable:
+            yield call, part
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """A call whose gram matrix is wanted, of how many columns, from how many samples."""
+
+    call: Call
+    columns: int
+    samples: int
+
+    def draw(self, shape: tuple[int, ...], seed: int) -> Tensor:
+        """Positions in an output of this shape, enough over all samples for the columns."""
+        count = math.ceil(ROWS * self.columns / self.samples)
+        return draw(shape[0], places(self.call, shape), count, seed)
+
+
+def _columns(program: Program, call: Call) -> int:
+    return matrix_of(call, program.tensors[call.weight]).shape[1]
+
+
+def _needed(program: Program, call: Call) -> int:
+    """Samples that hold enough patches for the columns of a call."""
+    return max(FEWEST, math.ceil(SCARCE * _columns(program, call) / places(call, shape_of(call.node))))
+
+
+def _chosen(batches: Iterable[Any], samples: int) -> tuple[set[int], int]:
+    """Batches that have so many samples together, from all over the probe, and how many they have."""
+    sizes = [_samples(batch) for batch in batches]
+    chosen, total = set[int](), 0
+    for batch in spread(len(sizes)):
+        if total < samples:
+            chosen.add(batch)
+            total += sizes[batch]
+    return chosen, total
+
+
+def _samples(batch: Any) -> int:
+    leaves = pytree.tree_leaves(inputs_of(batch))
+    return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
+
+
+def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
+    """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass over chosen batches."""
+    sources: dict[str, list[_Wish]] = {}
+    for wish in wanted:
+        sources.setdefault(wish.call.source.name, []).append(wish)
+    equations: dict[str, Equations] = {}
+
+    def take(wish: _Wish, value: Tensor, batch: int) -> None:
+        call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
+        rows = patches(call, value, shape, wish.draw(shape, evidence.seed + batch))
+        if call.weight not in equations:
+            equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device, folds=1)
+        equations[call.weight].add(rows, rows[:, :, :1])
+
+    for batch, each in enumerate(evidence.batches):
+        if batch not in chosen:
+            continue
+
+        def observe(node: Node, value: Any, batch: int = batch) -> None:
+            for wish in sources.get(node.name, ()):
+                take(wish, value, batch)
+
+        with torch.no_grad():
+            evidence.running.run(*inputs_on(inputs_of(each), evidence.device), observe)
+    return {name: each.total().gram.cpu() for name, each in equations.items()}
+
+
+def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> Reading:
+    """The columns of each filter, all in one table: a filter has as many as any other."""
+    weight = matrix_of(call, program.tensors[call.weight].double())
+    scale = chain(program, call).scale.reshape(call.groups, 1, -1)
+    taps = gram.shape[1] // len(part.filters)
+    order = np.argsort(part.filters, kind="stable")[int((part.filters == ELSEWHERE).sum()) :]
+    channels = torch.from_numpy(order).reshape(int(part.filters.max()) + 1, -1)
+    columns = (channels[:, :, None] + torch.arange(taps) * len(part.filters)).flatten(1)
+    return Reading(gram, weight * scale, columns)
