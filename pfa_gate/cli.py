@@ -16,8 +16,8 @@ from pfa_gate.config.first import Wish, trial
 from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
+from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.lines import printable
-from pfa_gate.report.view import shows_unicode
 
 BAD_CONFIG = 2
 
@@ -113,7 +113,7 @@ def _add_collect(parser: argparse.ArgumentParser) -> None:
 
 
 def _collect(chosen: argparse.Namespace) -> None:
-    from pfa_gate.archive.own import MOMENTS, require_file  # noqa: PLC0415  no other command needs it
+    from pfa_gate.report.ownership import MOMENTS, require_file  # noqa: PLC0415  no other command needs it
 
     require_file(chosen.output, MOMENTS)
     from pfa_gate.artifacts.moments import write_part  # noqa: PLC0415  needs torch
@@ -210,7 +210,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> None:
-    from pfa_gate.archive.again import Order, Screen, again  # noqa: PLC0415  no other command renders
+    from pfa_gate.report.command.render import Order, Screen, again  # noqa: PLC0415  no other command renders
 
     order = Order(tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -271,7 +271,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from pfa_gate.archive.verify import verify  # noqa: PLC0415  no other command reads manifests
+    from pfa_gate.report.command.verify import verify  # noqa: PLC0415  no other command reads manifests
 
     found = verify(chosen.folders)
     for sentence in found.told:
@@ -289,7 +289,7 @@ def _init(chosen: argparse.Namespace) -> None:
     path: Path = chosen.config.absolute()
     if os.path.lexists(path):
         raise ConfigError(f"{chosen.config} is there already.", remedy="Remove it, or name another with --config.")
-    from pfa_gate.archive.own import NOTHING, require_file  # noqa: PLC0415  no other command needs it
+    from pfa_gate.report.ownership import NOTHING, require_file  # noqa: PLC0415  no other command needs it
 
     require_file(path, NOTHING)
     wish = Wish(chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name)

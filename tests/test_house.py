@@ -33,7 +33,7 @@ LIGHT = (
     "report.html",
     "report.history",
     "report.annotations",
-    "archive.again",
+    "report.command.render",
     "item",
     "plugin",
     "plugin.planning",

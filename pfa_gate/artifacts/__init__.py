@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from pfa_gate.archive.own import FILES, ONNX, PROGRAM, RECIPE, RECORD, WEIGHTS
 from pfa_gate.artifacts.folder import digest, replacing, shown
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
@@ -25,6 +24,7 @@ from pfa_gate.graph import Coupling, Program
 from pfa_gate.graph.export import uncollected
 from pfa_gate.record import Record, Unmeasured, dumps
 from pfa_gate.report import files as reports
+from pfa_gate.report.ownership import FILES, ONNX, PROGRAM, RECIPE, RECORD, WEIGHTS
 
 __all__ = ["load", "write"]
 

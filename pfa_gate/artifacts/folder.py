@@ -9,9 +9,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from pfa_gate.archive.own import of_another, refuse, remove_own, require_folder
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
+from pfa_gate.report.ownership import of_another, refuse, remove_own, require_folder
 
 
 @contextmanager

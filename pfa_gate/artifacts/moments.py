@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pfa_gate.analysis.covariance import Moments
-from pfa_gate.archive.own import MOMENTS, require_file
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.record import Probe
+from pfa_gate.report.ownership import MOMENTS, require_file
 
 _HEAD, _VERSION = "pfa_gate.moments", 1
 Arrays = dict[str, npt.NDArray[Any]]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pfa_gate.archive.own import RECIPE
 from pfa_gate.artifacts.folder import digest
 from pfa_gate.compress.prune import Compressed, Form, Kept
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.record import Record
+from pfa_gate.report.ownership import RECIPE
 
 _VERSION = 1
 _AGAIN = "Run the gate again."

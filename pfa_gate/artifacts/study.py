@@ -4,11 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from pfa_gate.archive.own import require_study
 from pfa_gate.artifacts.folder import shown
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.record.study import Study, dumps_study
+from pfa_gate.report.ownership import require_study
 from pfa_gate.report.study.markdown import markdown
 from pfa_gate.report.study.svg import svg
 

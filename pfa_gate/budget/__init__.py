@@ -7,7 +7,7 @@ PYTEST_DONT_REWRITE
 
 from dataclasses import replace
 
-from pfa_gate.budget.against import Asked, Base, BaseLayer, Context
+from pfa_gate.budget.baseline_limits import Asked, Base, BaseLayer, Context
 from pfa_gate.budget.finding import Finding, Judgement, LayerFinding, Outcome, not_judged
 from pfa_gate.budget.layers import judge_layers
 from pfa_gate.budget.measurements import Exactness, LayerMeasure, Measurements, Scored, Size

@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import nn
 
 from pfa_gate import artifacts
-from pfa_gate.archive.own import require_folder
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import Document, load
 from pfa_gate.config.repository import from_root
@@ -24,8 +23,9 @@ from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly, named
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
-from pfa_gate.record.before import absolute, context_of, sought
+from pfa_gate.record.baseline_source import absolute, context_of, sought
 from pfa_gate.record.progress import Progress, Wait
+from pfa_gate.report.ownership import require_folder
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 

@@ -11,7 +11,7 @@ from pfa_gate.gate import Run, concluded
 from pfa_gate.gate.account import versions
 from pfa_gate.gate.elsewhere import MEASURING, Elsewhere, config_fingerprint
 from pfa_gate.gate.stages import Stages
-from pfa_gate.record.before import absolute, context_of, sought
+from pfa_gate.record.baseline_source import absolute, context_of, sought
 
 _AGAIN = "Collect all shards again, with one config and one checkout."
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Finding
     from pfa_gate.config import Document
     from pfa_gate.record import Record
-    from pfa_gate.record.before import Found
+    from pfa_gate.record.baseline_source import Found
 
 
 class ConfigFile(pytest.File):
@@ -136,10 +136,10 @@ class BudgetItem(pytest.Item):
         return from_dict(result.record)
 
     def _verdict(self) -> Verdict:
-        from pfa_gate.archive.own import require_folder  # noqa: PLC0415
         from pfa_gate.config.repository import from_root  # noqa: PLC0415
         from pfa_gate.item.inputs import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
-        from pfa_gate.record.before import measured, sought  # noqa: PLC0415
+        from pfa_gate.record.baseline_source import measured, sought  # noqa: PLC0415
+        from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
 
         since = time.perf_counter()
         file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
@@ -161,7 +161,7 @@ class BudgetItem(pytest.Item):
         if plan.updating and measured(file.document, name) == before:
             verdict = replace(verdict, subject=before)
         if verdict.since:
-            from pfa_gate.archive.writing import restore  # noqa: PLC0415  a listing restores nothing
+            from pfa_gate.report.restore import restore  # noqa: PLC0415  a listing restores nothing
 
             # Judged again today: it speaks for this run.
             verdict = replace(verdict, record={**verdict.record, "run": plan.run})
@@ -169,7 +169,7 @@ class BudgetItem(pytest.Item):
         return verdict
 
     def _analysis(self, document: "Document", found: "Found", since: float) -> dict[str, object]:
-        from pfa_gate.record.before import context_of  # noqa: PLC0415
+        from pfa_gate.record.baseline_source import context_of  # noqa: PLC0415
         from pfa_gate.record.progress import Wait  # noqa: PLC0415
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name

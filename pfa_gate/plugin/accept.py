@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from pfa_gate.archive.own import require_baseline
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.repository import from_root
@@ -21,12 +20,13 @@ from pfa_gate.files import replacing_file, sweep
 from pfa_gate.item import Plan, Result, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entry, text, whole
-from pfa_gate.record.before import find, subject
+from pfa_gate.record.baseline_history import NAME, past_of
+from pfa_gate.record.baseline_source import find, subject
 from pfa_gate.record.git import ask
-from pfa_gate.record.lost import Old, name_in, previous, ratchets, refers_back
-from pfa_gate.record.past import NAME, past_of
+from pfa_gate.record.lost_baseline import Old, name_in, previous, ratchets, refers_back
 from pfa_gate.record.ratchet import Ratchets, held
 from pfa_gate.report.lines import printable
+from pfa_gate.report.ownership import require_baseline
 
 
 class Accept:

@@ -68,8 +68,8 @@ class Manifests:
             ArtifactError: one cannot be written, a file of somebody else bears its name, or a link leads out of the
                 project.
         """
-        from pfa_gate.archive.own import require_file  # noqa: PLC0415  a listing writes none
         from pfa_gate.record.manifest import MANIFEST, MARK, write_manifest  # noqa: PLC0415
+        from pfa_gate.report.ownership import require_file  # noqa: PLC0415  a listing writes none
 
         for place in self._places():
             require_file(place / MANIFEST, MARK)

@@ -145,7 +145,7 @@ def _baseline(config: pytest.Config, configs: Iterable[Path]) -> str:
     asked = str(option or ini)
     if not asked:
         return ""
-    from pfa_gate.record.before import absolute, find  # noqa: PLC0415  most runs ask for none
+    from pfa_gate.record.baseline_source import absolute, find  # noqa: PLC0415  most runs ask for none
 
     ini_folder = config.inipath.parent if config.inipath else config.rootpath
     asked = absolute(asked, config.invocation_params.dir if option else ini_folder)

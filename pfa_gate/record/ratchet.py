@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pfa_gate.budget.against import ACROSS_DEVICES, ROUNDING
+from pfa_gate.budget.baseline_limits import ACROSS_DEVICES, ROUNDING
 
 _NO_VALUES = ("kind", "filters")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pfa_gate.archive.own import require_study
 from pfa_gate.artifacts.study import write_study
 from pfa_gate.config import load
 from pfa_gate.gate import OUTPUT, only_gate
+from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.lines import printable
+from pfa_gate.report.ownership import require_study
 from pfa_gate.report.study.terminal import terminal
-from pfa_gate.report.view import shows_unicode
 from pfa_gate.study import Ask, Watch, run
 from pfa_gate.study.trials import Series
 

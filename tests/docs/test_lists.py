@@ -8,10 +8,10 @@ import yaml
 from documents import DOCS, ROOT, first_cells, read, rows, section
 from test_commands import options, subcommands
 
-from pfa_gate.archive.own import FILES
 from pfa_gate.cli import command_parser
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
 from pfa_gate.config.sections import SELECTIONS
+from pfa_gate.report.ownership import FILES
 
 ACTION = yaml.safe_load((ROOT / ".github/actions/pfa-gate/action.yml").read_text("utf-8"))
 PLUGIN = (ROOT / "pfa_gate/plugin/__init__.py").read_text("utf-8")

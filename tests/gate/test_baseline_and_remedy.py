@@ -12,7 +12,7 @@ import pfa_gate
 from pfa_gate.config import load
 from pfa_gate.record import Record
 from pfa_gate.record.baseline import Stamp, entry, text
-from pfa_gate.record.before import subject
+from pfa_gate.record.baseline_source import subject
 from pfa_gate.report.cuts import fewest_cut
 
 NET = """

@@ -16,12 +16,12 @@ from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record, from_dict, to_dict
 from pfa_gate.report.annotations import Failed, annotations
 from pfa_gate.report.files import KEYS, text
+from pfa_gate.report.formatting import headline
 from pfa_gate.report.history import Run, gates, page
-from pfa_gate.report.history.words import words
+from pfa_gate.report.history.terminal import words
 from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.scalars import scalars
 from pfa_gate.report.terminal import render
-from pfa_gate.report.view import headline
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,7 @@ from examples import HOSTILE, named
 from goldens import golden
 
 from pfa_gate.report.history import Run, gates, page
-from pfa_gate.report.history.words import words
+from pfa_gate.report.history.terminal import words
 
 
 def run(day: int, record=None, **changes) -> Run:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pfa_gate.record import Record
+from pfa_gate.report.formatting import SizeRow, footprint
 from pfa_gate.report.recovery import RepairRow, recovery_rows, repair_rows, repair_summary, repaired
-from pfa_gate.report.view import SizeRow, footprint
 
 _MOST_REPAIRS = 400
 

@@ -8,12 +8,12 @@ from pfa_gate.budget.wording import listed
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, before
+from pfa_gate.report.formatting import SEVERITY, again, delivery, footprint, headline, looked_at
 from pfa_gate.report.markdown.escape import Escaped, code, joined, prose
 from pfa_gate.report.markdown.layers import changed_layers, every_layer
 from pfa_gate.report.markdown.tables import Detail, folded, table
 from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, repaired
 from pfa_gate.report.rounds import rounds_sentence
-from pfa_gate.report.view import SEVERITY, again, delivery, footprint, headline, looked_at
 
 FULL = Detail()
 _SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔"}

@@ -6,9 +6,10 @@ PYTEST_DONT_REWRITE
 from collections.abc import Iterator
 
 from pfa_gate.record.study import Row, Study
+from pfa_gate.report.formatting import score, share
 from pfa_gate.report.markdown.escape import Escaped, code, prose
 from pfa_gate.report.markdown.tables import table
-from pfa_gate.report.study.words import (
+from pfa_gate.report.study.formatting import (
     Section,
     counts,
     error,
@@ -19,7 +20,6 @@ from pfa_gate.report.study.words import (
     sections,
     task_words,
 )
-from pfa_gate.report.view import score, share
 
 _COLUMNS = ("counts", "selection, recovery", "score", "±", "spread", "parameters", "MACs", "s", "failed")
 

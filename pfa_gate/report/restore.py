@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pfa_gate.archive.own import FILES, RECORD, require_folder
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file
 from pfa_gate.report import files as reports
+from pfa_gate.report.ownership import FILES, RECORD, require_folder
 
 
 def restore(record: dict[str, Any], folder: Path) -> None:

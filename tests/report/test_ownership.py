@@ -9,14 +9,14 @@ import pytest
 import records
 
 from pfa_gate import artifacts
-from pfa_gate.archive import own
-from pfa_gate.archive.own import require_baseline, require_file, require_folder, require_study
-from pfa_gate.archive.writing import restore
 from pfa_gate.artifacts.folder import replacing
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import dumps, to_dict
-from pfa_gate.record.past import NAME
+from pfa_gate.record.baseline_history import NAME
+from pfa_gate.report import ownership
+from pfa_gate.report.ownership import require_baseline, require_file, require_folder, require_study
+from pfa_gate.report.restore import restore
 
 RECIPE = "version: 1\ngate: {}\nstrategy: energy\n"
 
@@ -181,7 +181,7 @@ def test_no_link_is_followed_out_of_the_project(project: Path, tmp_path: Path, l
     if link == "out/deep":
         expected = f"the link {link} leads out of {(project / 'out').as_posix()}, to {real}."
     assert refused(lambda: require_folder(folder)) == f"The results cannot be written to {link}/digits: {expected}"
-    assert refused(lambda: require_file(folder / "a.html", own.PAGE)).endswith(f"to {real}/a.html.")
+    assert refused(lambda: require_file(folder / "a.html", ownership.PAGE)).endswith(f"to {real}/a.html.")
     assert refused(lambda: require_study(folder)).endswith(f"to {real}/study.json.")
     assert list((tmp_path / "outside").iterdir()) == []
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfa_gate.archive.own import BADGE, COMMENT, PAGE, require_file
-from pfa_gate.archive.shelf import Shelf, below, one
-from pfa_gate.archive.writing import replace_text
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record
+from pfa_gate.report.command.find_records import Shelf, below, one
+from pfa_gate.report.ownership import BADGE, COMMENT, PAGE, require_file
+from pfa_gate.report.restore import replace_text
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _printed(shelf: Shelf, screen: Screen) -> Iterator[str]:
 
 def _history(folder: Path, html: Path | None, screen: Screen) -> str:
     from pfa_gate.report.history import gates, page  # noqa: PLC0415
-    from pfa_gate.report.history.words import words  # noqa: PLC0415
+    from pfa_gate.report.history.terminal import words  # noqa: PLC0415
 
     if not folder.is_dir():
         raise ArtifactError(f"There is no folder {folder.as_posix()}.", remedy="Name one that holds past records.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pfa_gate.budget.wording import amount, plural, significant
 from pfa_gate.record.study import Plan, Row, Study, Task
-from pfa_gate.report.view import metric_name, score, share
+from pfa_gate.report.formatting import metric_name, score, share
 
 
 @dataclass(frozen=True)

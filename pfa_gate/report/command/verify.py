@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfa_gate.archive.shelf import one
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record
 from pfa_gate.record.manifest import MANIFEST, Declared, Manifest, read_manifest
+from pfa_gate.report.command.find_records import one
 
 _MOST_BYTES = 16 * 2**20
 

@@ -18,9 +18,9 @@ from pfa_gate.config.repository import from_root
 from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import base, entries
+from pfa_gate.record.baseline_history import NAME, Past, in_tree, past_of
 from pfa_gate.record.git import Answer, ask
-from pfa_gate.record.lost import known_of, name_in, previous, refers_back, refuse_gone, refuse_lost
-from pfa_gate.record.past import NAME, Past, in_tree, past_of
+from pfa_gate.record.lost_baseline import known_of, name_in, previous, refers_back, refuse_gone, refuse_lost
 
 if TYPE_CHECKING:
     from pfa_gate.config import Document, GateConfig

@@ -19,7 +19,7 @@ from pfa_gate.item.plan import Plan
 from pfa_gate.plugin.accept import Told, _accepted
 from pfa_gate.record import LayerRecord, Probe, Record, Size, to_dict
 from pfa_gate.record.baseline import Stamp, entry, text
-from pfa_gate.record.before import context_of, measured, sought, subject
+from pfa_gate.record.baseline_source import context_of, measured, sought, subject
 
 GATE = """\
   {name}:

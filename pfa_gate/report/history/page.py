@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pfa_gate.budget import Outcome
-from pfa_gate.report.history.past import Curve, Past, height
+from pfa_gate.report.history.curves import Curve, Past, height
 from pfa_gate.report.html import page as filled
 
 WIDTH, HEIGHT, EDGE = 600, 160, 8

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import records
 
-from pfa_gate.archive.shelf import MOST_TOGETHER, below, one
-from pfa_gate.archive.writing import restore
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, PfaWarning
 from pfa_gate.record import Record, dumps, to_dict
 from pfa_gate.report.badge import badge
+from pfa_gate.report.command.find_records import MOST_TOGETHER, below, one
 from pfa_gate.report.html import render
 from pfa_gate.report.markdown import comment
+from pfa_gate.report.restore import restore
 
 
 def put(path: Path, record: Record) -> Path:

@@ -15,7 +15,7 @@ from pfa_gate.budget.wording import listed
 from pfa_gate.config import GateConfig, Limit
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import same_kind, whole
-from pfa_gate.record.past import Past
+from pfa_gate.record.baseline_history import Past
 from pfa_gate.record.ratchet import filled, tighter
 
 if TYPE_CHECKING:

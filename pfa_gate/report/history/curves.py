@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount
 from pfa_gate.record import Record
-from pfa_gate.report.view import headline, metric_name, ratio, score
+from pfa_gate.report.formatting import headline, metric_name, ratio, score
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pfa_gate.budget import Base, BaseLayer, Context, Finding, LayerMeasure, Mea
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError, LayerPatternError
 from pfa_gate.record.baseline import Stamp, base, compared, entries, entry, text
-from pfa_gate.record.before import find
+from pfa_gate.record.baseline_source import find
 
 TODAY = date(2026, 11, 20)
 SUBJECT = {"factory": "net:build", "arguments": {}, "data": "net:probe", "pooling": "max", "samples": 64}
