@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         TooFewSamplesError,
         TraceError,
     )
-    from pfa_gate.gate import run
     from pfa_gate.graph import trace
+    from pfa_gate.pipeline.run import run
     from pfa_gate.recipe import keep_energy, keep_kl
 
 _ROOMS = {
@@ -41,7 +41,7 @@ _ROOMS = {
     "keep_kl": "recipe",
     "load": "artifacts",
     "operate": "compress.prune",
-    "run": "gate",
+    "run": "pipeline.run",
     "trace": "graph",
 }
 

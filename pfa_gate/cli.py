@@ -117,8 +117,8 @@ def _collect(chosen: argparse.Namespace) -> None:
 
     require_file(chosen.output, MOMENTS)
     from pfa_gate.artifacts.moments import write_part  # noqa: PLC0415  needs torch
-    from pfa_gate.gate import only_gate  # noqa: PLC0415
-    from pfa_gate.gate.collect import Turn, collect  # noqa: PLC0415
+    from pfa_gate.distributed.collect_shard import Turn, collect  # noqa: PLC0415
+    from pfa_gate.pipeline.run import only_gate  # noqa: PLC0415
 
     turn, document = Turn.parse(chosen.shard), load(chosen.config)
     part = collect(document, document.gate(chosen.gate or only_gate(document)).name, turn)
@@ -141,7 +141,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
 
 
 def _merge(chosen: argparse.Namespace) -> int:
-    from pfa_gate.gate.merge import merge  # noqa: PLC0415  needs torch
+    from pfa_gate.distributed.merge_shards import merge  # noqa: PLC0415  needs torch
     from pfa_gate.report.terminal import render  # noqa: PLC0415
 
     record = merge(chosen.config, chosen.files, output=chosen.output, baseline=chosen.baseline).record
@@ -294,7 +294,7 @@ def _init(chosen: argparse.Namespace) -> None:
     require_file(path, NOTHING)
     wish = Wish(chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name)
     trial(wish, path)  # what is wrong with a path is said before torch is imported
-    from pfa_gate.gate.propose import propose  # noqa: PLC0415  needs torch
+    from pfa_gate.pipeline.init_config import propose  # noqa: PLC0415  needs torch
 
     print(printable(propose(wish, path)), end="")
     print(printable(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}"))

@@ -9,7 +9,7 @@ import pytest
 
 from pfa_gate.cli import main
 from pfa_gate.config import load
-from pfa_gate.gate import run
+from pfa_gate.pipeline.run import run
 
 EXAMPLE = Path(__file__).parents[1] / "example_project"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pfa_gate.gate import Run
+    from pfa_gate.pipeline.run import Run
     from pfa_gate.record import Record
 
 
@@ -50,7 +50,7 @@ class Checks:
             PFAGateError: nothing could be measured.
             TypeError: no limit, or one that is not known.
         """
-        from pfa_gate.gate.check import Question, check  # noqa: PLC0415  torch, for tests that ask for it alone
+        from pfa_gate.pipeline.check_model import Question, check  # noqa: PLC0415  torch, for tests that ask for it alone
 
         __tracebackhide__ = True
         _refuse_unknown(limits)
@@ -69,7 +69,7 @@ class Checks:
         baseline: Path | str | None = None,
     ) -> "Run":
         """Run a gate of a config, as `pfa_gate.run` does; its results go to a temporary folder unless one is given."""
-        from pfa_gate.gate import run  # noqa: PLC0415
+        from pfa_gate.pipeline.run import run  # noqa: PLC0415
 
         return run(config, gate, output=output if output is not None else self._folder, baseline=baseline)
 

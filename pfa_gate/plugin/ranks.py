@@ -90,7 +90,7 @@ class Follower:
         if has_workers(config):
             return pytest.ExitCode.USAGE_ERROR  # rank 0 says why
         ranks = _joined(self.seat)
-        from pfa_gate.gate.follow import follow  # noqa: PLC0415  torch, for these runs alone
+        from pfa_gate.distributed.rank_worker import follow  # noqa: PLC0415  torch, for these runs alone
 
         exits = Exits()
         try:
@@ -129,7 +129,7 @@ def _leading(ranks: "Ranks", root: Path) -> Analysis:
     def analyse(
         document: "Document", gate: str, output: Path | None, context: "Context", wait: "Wait"
     ) -> dict[str, object]:
-        from pfa_gate.gate.crew import lead  # noqa: PLC0415  torch, for a gate that is measured alone
+        from pfa_gate.distributed.rank_leader import lead  # noqa: PLC0415  torch, for a gate that is measured alone
         from pfa_gate.record import to_dict  # noqa: PLC0415
 
         return to_dict(lead(ranks, root, (document, gate, context), output, wait))

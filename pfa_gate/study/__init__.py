@@ -8,12 +8,12 @@ from pathlib import Path
 from pfa_gate.config import load
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import ConfigError
-from pfa_gate.gate import Progress, only_gate
-from pfa_gate.gate.account import versions
-from pfa_gate.gate.stages import Stages
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly
+from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.run import Progress, only_gate
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial
 from pfa_gate.study.ask import Ask

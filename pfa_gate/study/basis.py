@@ -10,14 +10,14 @@ from torch import Tensor
 from pfa_gate.compress.select import Evidence, Orders, criterion
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import DataError, LabelsError
-from pfa_gate.gate.decide import Measured, planned
-from pfa_gate.gate.examine import probed
-from pfa_gate.gate.measure import Spectra
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import ALONE
 from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
+from pfa_gate.pipeline.backend import ALONE
+from pfa_gate.pipeline.measure_and_cut import probed
+from pfa_gate.pipeline.plan import Measured, planned
+from pfa_gate.pipeline.spectra import Spectra
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
 from pfa_gate.study.ask import with_strategy

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pfa_gate.artifacts.study import write_study
 from pfa_gate.config import load
-from pfa_gate.gate import OUTPUT, only_gate
+from pfa_gate.pipeline.run import OUTPUT, only_gate
 from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.lines import printable
 from pfa_gate.report.ownership import require_study

@@ -9,10 +9,10 @@ from pfa_gate.compress.prune import Compressed
 from pfa_gate.compress.select import criterion, keep_last
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
-from pfa_gate.gate.examine import cut_exactly
-from pfa_gate.gate.recover import recover
-from pfa_gate.gate.stages import Stages
 from pfa_gate.graph.cost import cost
+from pfa_gate.pipeline.measure_and_cut import cut_exactly
+from pfa_gate.pipeline.recovery_steps import recover
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite
 from pfa_gate.record.study import Counts, Plan, Trial
 from pfa_gate.study.ask import Ask, Steps, chains, steps_of, with_strategy

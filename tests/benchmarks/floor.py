@@ -23,9 +23,9 @@ from surroundings import CONSOLE, Finding, described, keep
 from torch import nn
 
 from pfa_gate.config import load
-from pfa_gate.gate import run
 from pfa_gate.model import Batches
 from pfa_gate.model import load as load_subject
+from pfa_gate.pipeline.run import run
 
 CONFIG = """
 version: 1

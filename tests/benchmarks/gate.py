@@ -19,9 +19,9 @@ from rich.table import Table
 from torch import nn
 
 from pfa_gate.config import load
-from pfa_gate.gate import run
 from pfa_gate.model import Batches
 from pfa_gate.model import load as load_subject
+from pfa_gate.pipeline.run import run
 
 CONSOLE = Console(width=110)
 ROOT = Path(__file__).parents[2]

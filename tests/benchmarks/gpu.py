@@ -20,9 +20,9 @@ from rich.table import Table
 from surroundings import CONSOLE, Finding, described, keep
 
 from pfa_gate.config import load
-from pfa_gate.gate import Run, run
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exactly, placed
+from pfa_gate.pipeline.run import Run, run
 from pfa_gate.record import Record
 
 CONFIG = """

@@ -15,7 +15,7 @@ import torch
 from rich.table import Table
 from surroundings import CONSOLE, Finding, described, keep
 
-from pfa_gate.gate import run
+from pfa_gate.pipeline.run import run
 
 PROJECT = """
 from pathlib import Path

@@ -29,9 +29,9 @@ from pfa_gate.analysis.responses import respond
 from pfa_gate.compress.prune import compress
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
-from pfa_gate.gate.measure import spectra
 from pfa_gate.graph import export_model, trace_program
 from pfa_gate.model import Batch
+from pfa_gate.pipeline.spectra import spectra
 from pfa_gate.recipe import keep_energy, keep_kl
 
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)

@@ -29,12 +29,12 @@ from surroundings import CONSOLE, Finding, described, keep
 
 from pfa_gate.compress.prune import compress
 from pfa_gate.config import load
-from pfa_gate.gate.collect import prepared
-from pfa_gate.gate.crew import Crew
-from pfa_gate.gate.follow import follow
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import ALONE, Hands, Work
+from pfa_gate.distributed.collect_shard import prepared
+from pfa_gate.distributed.rank_leader import Crew
+from pfa_gate.distributed.rank_worker import follow
 from pfa_gate.model.evaluation import Score
+from pfa_gate.pipeline.backend import ALONE, Hands, Work
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.torchrun import seat_in
 from pfa_gate.torchrun.calls import join
 

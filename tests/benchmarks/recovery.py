@@ -29,9 +29,9 @@ from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.compress.prune import compress
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
-from pfa_gate.gate.measure import spectra
 from pfa_gate.graph import Coupling, Group, Program, export_model, trace_program
 from pfa_gate.model import Batch
+from pfa_gate.pipeline.spectra import spectra
 from pfa_gate.recipe import keep_energy
 
 

@@ -10,7 +10,7 @@ import torch
 import pfa_gate
 from pfa_gate import study
 from pfa_gate.config import load
-from pfa_gate.gate.collect import Turn, collect
+from pfa_gate.distributed.collect_shard import Turn, collect
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.study import Ask
 

@@ -10,11 +10,11 @@ from torch.optim.swa_utils import AveragedModel
 
 import pfa_gate
 from pfa_gate.errors import FactoryError
-from pfa_gate.gate.check import Question, check
 from pfa_gate.model import batch_of
 from pfa_gate.model.device import CPU, exactly
 from pfa_gate.model.forward import forward
 from pfa_gate.model.wrappers import unwrap_inside, unwrapped
+from pfa_gate.pipeline.check_model import Question, check
 
 PLAIN = ["0.weight", "0.bias", "2.weight", "2.bias"]
 

@@ -1,6 +1,6 @@
 """A gate that measures nothing: it finds what `model.arguments` says, and counts how often it ran.
 
-Stands in for `pfa_gate.gate` in the processes of a test: `-p fakes` on the command line.
+Stands in for `pfa_gate.pipeline.run` in the processes of a test: `-p fakes` on the command line.
 """
 
 import errno
@@ -165,9 +165,9 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
     return Record(gate, "pfa.yaml", {}, {}, sizes, probe, (), budgets=tuple(findings), files=files)
 
 
-fake = types.ModuleType("pfa_gate.gate")
+fake = types.ModuleType("pfa_gate.pipeline.run")
 fake.carried_out = carried_out  # type: ignore[attr-defined]
-sys.modules["pfa_gate.gate"] = fake
+sys.modules["pfa_gate.pipeline.run"] = fake
 if SILENCE in os.environ:
     from pfa_gate.item import lock
 

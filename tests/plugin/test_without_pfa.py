@@ -35,7 +35,7 @@ def test_without_pfa_nothing_is_imported_printed_or_written(project: pytest.Pyte
     assert heavy(modules) == set()
     assert {name for name in modules if name.startswith("pfa_gate")} <= {
         *("pfa_gate", "pfa_gate.plugin"),
-        *("pfa_gate.gate", "pfa_gate.errors"),  # the fake gate's own
+        *("pfa_gate.pipeline.run", "pfa_gate.errors"),  # the fake gate's own
     }
 
 

@@ -17,7 +17,8 @@ from pfa_gate.record import Record, from_dict, to_dict
 from pfa_gate.report.annotations import Failed, annotations
 from pfa_gate.report.files import KEYS, text
 from pfa_gate.report.formatting import headline
-from pfa_gate.report.history import Run, gates, page
+from pfa_gate.report.history import Run, gates
+from pfa_gate.report.history.page import page
 from pfa_gate.report.history.terminal import words
 from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.scalars import scalars

@@ -11,7 +11,8 @@ import pytest
 import records
 from examples import changed, named, pictured
 
-from pfa_gate.report.history import Run, gates, page
+from pfa_gate.report.history import Run, gates
+from pfa_gate.report.history.page import page
 from pfa_gate.report.html import render
 
 PACKAGES = ("playwright-core@1.65.1", "axe-core@4.14.1")

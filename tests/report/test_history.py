@@ -9,7 +9,8 @@ import records
 from examples import HOSTILE, named
 from goldens import golden
 
-from pfa_gate.report.history import Run, gates, page
+from pfa_gate.report.history import Run, gates
+from pfa_gate.report.history.page import page
 from pfa_gate.report.history.terminal import words
 
 

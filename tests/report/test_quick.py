@@ -17,7 +17,7 @@ start = time.process_time()
 texts = {name: text(record, name) for name in KEYS}
 texts["terminal"] = render(record, width=100, colour=True, unicode=True, verbosity=2)
 seconds = time.process_time() - start
-heavy = sorted({"torch", "numpy", "scipy", "pfa_gate.gate"} & set(sys.modules))
+heavy = sorted({"torch", "numpy", "scipy", "pfa_gate.pipeline.run"} & set(sys.modules))
 print(json.dumps({"seconds": seconds, "heavy": heavy, "lengths": {name: len(each) for name, each in texts.items()}}))
 """
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from pfa_gate import gate as gates
 from pfa_gate import trace
 from pfa_gate.compress.prune import operate
 from pfa_gate.config import load
 from pfa_gate.errors import ConfigError, DataError, LabelsError, TooFewSamplesError
 from pfa_gate.model import load as load_subject
+from pfa_gate.pipeline import run as gates
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial, dumps_study
 from pfa_gate.study import Ask, Watch, run

@@ -91,7 +91,8 @@ def _printed(shelf: Shelf, screen: Screen) -> Iterator[str]:
 
 
 def _history(folder: Path, html: Path | None, screen: Screen) -> str:
-    from pfa_gate.report.history import gates, page  # noqa: PLC0415
+    from pfa_gate.report.history import gates  # noqa: PLC0415
+    from pfa_gate.report.history.page import page  # noqa: PLC0415
     from pfa_gate.report.history.terminal import words  # noqa: PLC0415
 
     if not folder.is_dir():

@@ -11,8 +11,8 @@ from torch import nn
 import pfa_gate
 from pfa_gate.analysis.responses import Drawn, hooked_layers, respond_by_hooks
 from pfa_gate.errors import TooFewSamplesError
-from pfa_gate.gate.check import Question, check
-from pfa_gate.gate.measure import responses, spectra
+from pfa_gate.pipeline.check_model import Question, check
+from pfa_gate.pipeline.spectra import responses, spectra
 from pfa_gate.record import Record
 
 CODE = """

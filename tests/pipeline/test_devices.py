@@ -13,9 +13,9 @@ from torch import nn
 import pfa_gate
 from pfa_gate import config
 from pfa_gate.errors import ConfigError, NotFiniteError
-from pfa_gate.gate.check import Question, check
 from pfa_gate.model import batch_of, load
 from pfa_gate.model.device import ahead
+from pfa_gate.pipeline.check_model import Question, check
 from pfa_gate.record import Record
 
 NET = """

@@ -10,10 +10,10 @@ from torch import nn
 
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError
-from pfa_gate.gate.measure import Shards
-from pfa_gate.gate.work import Hands, Work
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
+from pfa_gate.pipeline.backend import Hands, Work
+from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.record import Probe
 
 MEASURING = ("pfa-gate", "torch")

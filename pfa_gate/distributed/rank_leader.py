@@ -16,16 +16,16 @@ from torch import nn
 from pfa_gate.analysis.covariance import merge_by_sums
 from pfa_gate.budget import Context
 from pfa_gate.config import Document
+from pfa_gate.distributed.collect_shard import Shard, dealt
+from pfa_gate.distributed.precomputed import identity
 from pfa_gate.errors import RankError
-from pfa_gate.gate import concluded
-from pfa_gate.gate.collect import Shard, dealt
-from pfa_gate.gate.elsewhere import identity
-from pfa_gate.gate.measure import Shards
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import Hands, Work
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
+from pfa_gate.pipeline.backend import Hands, Work
+from pfa_gate.pipeline.run import concluded
+from pfa_gate.pipeline.spectra import Shards
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Record
 from pfa_gate.record.progress import Wait
 from pfa_gate.torchrun.calls import Facts, Ranks

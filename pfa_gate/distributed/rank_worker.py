@@ -16,12 +16,12 @@ from torch import nn
 
 from pfa_gate.analysis.covariance import Moments, merge_by_sums
 from pfa_gate.config import load
+from pfa_gate.distributed.collect_shard import dealt, prepared
+from pfa_gate.distributed.rank_leader import counted, hits_of, seen, told
 from pfa_gate.errors import PFAGateError
-from pfa_gate.gate.collect import dealt, prepared
-from pfa_gate.gate.crew import counted, hits_of, seen, told
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import Work
 from pfa_gate.model.device import exactly
+from pfa_gate.pipeline.backend import Work
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure
 
 

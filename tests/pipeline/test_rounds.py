@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import pfa_gate
-from pfa_gate.gate import Run
+from pfa_gate.pipeline.run import Run
 
 PROJECT = """
 import torch

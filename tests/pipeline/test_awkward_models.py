@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pfa_gate.errors import LayerNotCalledError
-from pfa_gate.gate.check import Question, check
+from pfa_gate.pipeline.check_model import Question, check
 
 NET = """
 import torch

@@ -11,12 +11,12 @@ from torch import nn
 
 from pfa_gate.analysis.responses import Responses, reading_of, respond, respond_by_hooks
 from pfa_gate.config import GateConfig
-from pfa_gate.gate.measure import Shards, places, responses
 from pfa_gate.graph import Coupling, Group, Layer, Program
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import ahead, placed
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.evaluation.score import score
+from pfa_gate.pipeline.spectra import Shards, places, responses
 
 
 @dataclass(frozen=True)

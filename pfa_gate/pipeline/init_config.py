@@ -10,7 +10,7 @@ from pfa_gate.budget import Context
 from pfa_gate.config import load
 from pfa_gate.config.first import Wish, head, of_arguments, trial
 from pfa_gate.errors import ConfigError
-from pfa_gate.gate import carried_out
+from pfa_gate.pipeline.run import carried_out
 from pfa_gate.record import LayerRecord, Record
 
 _STEP = 0.05

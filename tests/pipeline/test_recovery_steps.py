@@ -7,7 +7,7 @@ import torch
 
 import pfa_gate
 from pfa_gate.errors import PFAGateError
-from pfa_gate.gate import Run
+from pfa_gate.pipeline.run import Run
 from pfa_gate.record import dumps, loads
 
 PROJECT = """

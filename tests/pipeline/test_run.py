@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import pfa_gate
-from pfa_gate.gate import Run
+from pfa_gate.pipeline.run import Run
 
 PROJECT = """
 import torch

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pfa_gate.budget import Finding
 from pfa_gate.budget.wording import amount, percent
-from pfa_gate.gate.account import Findings
+from pfa_gate.pipeline.findings import Findings
 from pfa_gate.report.cuts import fewest_cut
 
 

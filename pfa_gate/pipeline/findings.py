@@ -13,13 +13,13 @@ from pfa_gate.budget import Exactness, Measurements, Scored
 from pfa_gate.compress.prune import Compressed
 from pfa_gate.config import GateConfig
 from pfa_gate.config.budgets import DROPS
-from pfa_gate.gate.decide import Decision
-from pfa_gate.gate.heat import heat_map, side
-from pfa_gate.gate.measure import Spectra
-from pfa_gate.gate.scores import told
 from pfa_gate.graph import Coupling, Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
+from pfa_gate.pipeline.correlation_picture import heat_map, side
+from pfa_gate.pipeline.plan import Decision
+from pfa_gate.pipeline.scores import told
+from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.record import Compressed as CompressedRecord
 from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.gate.heat import clustered, heat_map, side
+from pfa_gate.pipeline.correlation_picture import clustered, heat_map, side
 
 
 def correlation(generator, filters, groups=None):

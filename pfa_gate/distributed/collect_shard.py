@@ -7,16 +7,16 @@ from pfa_gate.analysis.covariance import Moments, accumulate_dealt, shards_of
 from pfa_gate.analysis.responses import Responses, chosen_layers, hooked_layers
 from pfa_gate.artifacts.moments import Part
 from pfa_gate.config import Document
+from pfa_gate.distributed.precomputed import config_fingerprint, model_fingerprint
 from pfa_gate.errors import ConfigError, DataError, TraceError
-from pfa_gate.gate.account import versions
-from pfa_gate.gate.elsewhere import config_fingerprint, model_fingerprint
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import Work
 from pfa_gate.graph import Program, export_model, inputs_of, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly
+from pfa_gate.pipeline.backend import Work
+from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
 from pfa_gate.record.progress import Progress
 

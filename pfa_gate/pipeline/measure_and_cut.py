@@ -7,18 +7,18 @@ from pfa_gate.analysis.responses import chosen_layers, hooked_layers, settled
 from pfa_gate.compress.prune import Compressed
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import TraceError
-from pfa_gate.gate.account import Cut, Findings
-from pfa_gate.gate.decide import Measured, cut_exactly, decide
-from pfa_gate.gate.enough import Supply
-from pfa_gate.gate.measure import Spectra, read_layers, spectra
-from pfa_gate.gate.recover import recover
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import ALONE, Hands, Work
 from pfa_gate.graph import Coupling, Layer, Program, export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Score
+from pfa_gate.pipeline.backend import ALONE, Hands, Work
+from pfa_gate.pipeline.findings import Cut, Findings
+from pfa_gate.pipeline.plan import Measured, cut_exactly, decide
+from pfa_gate.pipeline.recovery_steps import recover
+from pfa_gate.pipeline.sample_counts import Supply
+from pfa_gate.pipeline.spectra import Spectra, read_layers, spectra
+from pfa_gate.pipeline.stages import Stages
 
 __all__ = ["cut_exactly", "examine", "probed"]
 

@@ -13,15 +13,15 @@ from pfa_gate.analysis.responses import chosen_layers, hooked_layers, reading_of
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import GateConfig, Place
 from pfa_gate.errors import TraceError
-from pfa_gate.gate.account import Findings, versions
-from pfa_gate.gate.enough import Supply
-from pfa_gate.gate.examine import listed
-from pfa_gate.gate.measure import read_layers, responses, spectra
 from pfa_gate.graph import export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import cost
 from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.device import exactly, named, where
 from pfa_gate.model.wrappers import unwrapped
+from pfa_gate.pipeline.findings import Findings, versions
+from pfa_gate.pipeline.measure_and_cut import listed
+from pfa_gate.pipeline.sample_counts import Supply
+from pfa_gate.pipeline.spectra import read_layers, responses, spectra
 from pfa_gate.record import Probe, Record, Size
 
 _NAME = "pfa.check"

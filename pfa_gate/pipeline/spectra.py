@@ -10,9 +10,9 @@ from pfa_gate.analysis.covariance import Moments, accumulate, merge, merge_all, 
 from pfa_gate.analysis.responses import Responses
 from pfa_gate.analysis.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
 from pfa_gate.errors import InactiveModelError, PFAGateError
-from pfa_gate.gate.enough import UNKNOWN, Supply, require_enough, short_layers
 from pfa_gate.graph import Group, Layer
 from pfa_gate.graph.group import Indices
+from pfa_gate.pipeline.sample_counts import UNKNOWN, Supply, require_enough, short_layers
 
 Mask = npt.NDArray[np.bool_]
 Shards = tuple[Moments, ...]

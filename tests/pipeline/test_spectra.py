@@ -8,8 +8,8 @@ from torch import nn
 
 from pfa_gate.analysis.responses import respond
 from pfa_gate.errors import InactiveModelError, NotFiniteError, TooFewSamplesError
-from pfa_gate.gate.measure import Spectra, responses, spectra
 from pfa_gate.graph import trace
+from pfa_gate.pipeline.spectra import Spectra, responses, spectra
 
 
 def measured(name: str, samples: int = 64) -> tuple[Spectra, list[dict[str, np.ndarray]]]:

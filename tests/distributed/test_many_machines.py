@@ -16,10 +16,10 @@ from machines import assert_same, plain, project
 import pfa_gate
 from pfa_gate.artifacts.moments import Part, read_part, write_part
 from pfa_gate.cli import main
+from pfa_gate.distributed.merge_shards import joinable
 from pfa_gate.errors import ArtifactError
-from pfa_gate.gate import Run
-from pfa_gate.gate.merge import joinable
 from pfa_gate.graph import Program, export_model
+from pfa_gate.pipeline.run import Run
 from pfa_gate.record import Probe
 
 
@@ -72,7 +72,7 @@ def test_a_program_of_a_fixed_batch_leaves_out_the_same_samples(
         return replace(export_model(*given), dynamic=False)
 
     for room in ("examine", "collect"):
-        monkeypatch.setattr(import_module(f"pfa_gate.gate.{room}"), "export_model", fixed)
+        monkeypatch.setattr(import_module(f"pfa_gate.pipeline.run.{room}"), "export_model", fixed)
     mine = project(tmp_path)
     wanted = plain(pfa_gate.run(mine, "tokens", output=tmp_path / "alone").record)
     assert wanted["layers"][0]["samples"] == 4 * (8 * 36 + 4)

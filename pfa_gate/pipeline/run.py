@@ -11,16 +11,16 @@ from pfa_gate.budget import Context, judge
 from pfa_gate.config import Document, load
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import ConfigError
-from pfa_gate.gate.account import Findings, versions
-from pfa_gate.gate.examine import examine
-from pfa_gate.gate.foresee import foreseen
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.graph import inputs_of
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly, named
+from pfa_gate.pipeline.backend import ALONE, Hands
+from pfa_gate.pipeline.findings import Findings, versions
+from pfa_gate.pipeline.kl_remedy_size import foreseen
+from pfa_gate.pipeline.measure_and_cut import examine
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 from pfa_gate.record.baseline_source import absolute, context_of, sought

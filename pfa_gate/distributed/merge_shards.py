@@ -6,11 +6,11 @@ from pathlib import Path
 from pfa_gate.analysis.covariance import merge_shards
 from pfa_gate.artifacts.moments import Part, read_part
 from pfa_gate.config import load
+from pfa_gate.distributed.precomputed import MEASURING, Elsewhere, config_fingerprint
 from pfa_gate.errors import ArtifactError
-from pfa_gate.gate import Run, concluded
-from pfa_gate.gate.account import versions
-from pfa_gate.gate.elsewhere import MEASURING, Elsewhere, config_fingerprint
-from pfa_gate.gate.stages import Stages
+from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.run import Run, concluded
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record.baseline_source import absolute, context_of, sought
 
 _AGAIN = "Collect all shards again, with one config and one checkout."

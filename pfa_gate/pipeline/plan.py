@@ -9,12 +9,12 @@ import numpy.typing as npt
 from pfa_gate.compress.prune import Compressed, compress, fold_constants, removed_and_inactive
 from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.config import GateConfig
-from pfa_gate.gate.measure import Spectra
-from pfa_gate.gate.mend import mend
-from pfa_gate.gate.stages import Stages
 from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Subject
+from pfa_gate.pipeline.compensation import mend
+from pfa_gate.pipeline.spectra import Spectra
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 
 Indices = npt.NDArray[np.int64]

@@ -16,14 +16,14 @@ from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
-from pfa_gate.gate.mend import mend
-from pfa_gate.gate.stages import Stages
-from pfa_gate.gate.work import ALONE, Hands
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
+from pfa_gate.pipeline.backend import ALONE, Hands
+from pfa_gate.pipeline.compensation import mend
+from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Repair, finite
 
 

@@ -1,0 +1,1 @@
+"""The same gate, measured by several processes or jobs."""
