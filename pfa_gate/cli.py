@@ -181,8 +181,8 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(chosen: argparse.Namespace) -> int:
-    from pfa_gate.study.ask import Ask, domain, listed  # noqa: PLC0415  needs torch
     from pfa_gate.study.command import Order, study  # noqa: PLC0415  needs torch
+    from pfa_gate.study.options import Ask, domain, listed  # noqa: PLC0415  needs torch
 
     ask = Ask(
         strategies=listed(chosen.strategies),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pfa_gate.plugin.checks import Checks
+    from pfa_gate.plugin.fixture import Checks
     from pfa_gate.record import Record
 
 _NEEDS_PFA = {
@@ -86,12 +86,12 @@ def pytest_load_initial_conftests(
     """Under --pfa alone: watch imports and exits, and take this process's seat where torchrun started several."""
     if not early_config.known_args_namespace.pfa:
         return (yield)
-    from pfa_gate.item.imports import IMPORTS  # noqa: PLC0415  the price is paid only by those who use it
-    from pfa_gate.plugin.guard import guarded  # noqa: PLC0415
+    from pfa_gate.cache.imports import IMPORTS  # noqa: PLC0415  the price is paid only by those who use it
+    from pfa_gate.plugin.exit_guard import guarded  # noqa: PLC0415
 
     IMPORTS.start()
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        from pfa_gate.plugin.ranks import take_seat  # noqa: PLC0415  the price is paid only by those who use it
+        from pfa_gate.plugin.torchrun import take_seat  # noqa: PLC0415  the price is paid only by those who use it
 
         take_seat(early_config)
     with guarded(early_config, parser):
@@ -101,7 +101,7 @@ def pytest_load_initial_conftests(
 @pytest.fixture(scope="session")
 def pfa(tmp_path_factory: pytest.TempPathFactory) -> "Checks":
     """Judge models in tests: `pfa.check(model, batches, kl=0.7)`, `pfa.run("pfa.yaml")`."""
-    from pfa_gate.plugin.checks import checks  # noqa: PLC0415  the price is paid only by those who use it
+    from pfa_gate.plugin.fixture import checks  # noqa: PLC0415  the price is paid only by those who use it
 
     return checks(tmp_path_factory)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pfa_gate.cache.test_names import listing
 from pfa_gate.errors import ArtifactError, PFAGateError
 from pfa_gate.files import replacing_file
-from pfa_gate.item import Plan
-from pfa_gate.item.choice import Budgets
-from pfa_gate.item.folders import Folders
-from pfa_gate.item.listing import listing
+from pfa_gate.plugin.choice import Budgets
+from pfa_gate.plugin.result_folders import Folders
+from pfa_gate.plugin.run_plan import Plan
 
 if TYPE_CHECKING:
     from pfa_gate.record.manifest import Manifest

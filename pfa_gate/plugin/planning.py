@@ -14,11 +14,11 @@ import pytest
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
-from pfa_gate.item import PLAN, Choice, Plan
-from pfa_gate.item.choice import placed
-from pfa_gate.plugin.choosing import choice_of
+from pfa_gate.plugin.arguments import choice_of
+from pfa_gate.plugin.choice import Choice, placed
+from pfa_gate.plugin.discovery import NAME, Request, search
 from pfa_gate.plugin.rootdir import require_own_root
-from pfa_gate.plugin.search import NAME, Request, search
+from pfa_gate.plugin.run_plan import PLAN, Plan
 from pfa_gate.report.lines import printable
 
 SENT = "pfa_gate"

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.item import PLAN, PROGRESS, BudgetItem, ConfigFile
-from pfa_gate.item.imports import IMPORTS
-from pfa_gate.plugin.choosing import Choosing
-from pfa_gate.plugin.ledger import Ledger
+from pfa_gate.cache.imports import IMPORTS
+from pfa_gate.plugin.arguments import Choosing
+from pfa_gate.plugin.exit_status import Ledger
 from pfa_gate.plugin.manifest import begun
+from pfa_gate.plugin.nodes import BudgetItem, ConfigFile
 from pfa_gate.plugin.planning import collects_elsewhere, has_workers, is_worker, plan_of, require_gates, shown
 from pfa_gate.plugin.progress import watch_on
-from pfa_gate.plugin.summary import write_reports
+from pfa_gate.plugin.run_plan import PLAN, PROGRESS
+from pfa_gate.plugin.terminal_summary import write_reports
 from pfa_gate.plugin.threads import choose_threads
 
 
@@ -28,7 +29,7 @@ def start(config: pytest.Config) -> None:
         choose_threads(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
     if config.pluginmanager.hasplugin("xdist"):
-        from pfa_gate.plugin.workers import GateWorkers  # noqa: PLC0415  its hooks exist only beside xdist
+        from pfa_gate.plugin.xdist import GateWorkers  # noqa: PLC0415  its hooks exist only beside xdist
 
         config.pluginmanager.register(GateWorkers(config), "pfa_gate_workers")
 
@@ -51,11 +52,11 @@ class GateSession:
         if not is_worker(self.config):
             self.config.pluginmanager.register(Ledger(self.config, plan, begun(plan, self.config)), "pfa_gate_ledger")
             if plan.updating:
-                from pfa_gate.plugin.accept import Accept  # noqa: PLC0415  no other run writes a baseline
+                from pfa_gate.plugin.update_baseline import Accept  # noqa: PLC0415  no other run writes a baseline
 
                 self.config.pluginmanager.register(Accept(plan), "pfa_gate_accept")
             if any(os.environ.get(name) for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")):
-                from pfa_gate.plugin.actions import Actions  # noqa: PLC0415  for runs in a workflow alone
+                from pfa_gate.plugin.github_actions import Actions  # noqa: PLC0415  for runs in a workflow alone
 
                 self.config.pluginmanager.register(Actions(plan), "pfa_gate_actions")
         watch = watch_on(self.config)

@@ -16,8 +16,8 @@ from pfa_gate.pipeline.run import Progress, only_gate
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial
-from pfa_gate.study.ask import Ask
-from pfa_gate.study.basis import bases
+from pfa_gate.study.context import bases
+from pfa_gate.study.options import Ask
 from pfa_gate.study.recipes import TOLERANCE
 from pfa_gate.study.rows import ORDER, rows_of
 from pfa_gate.study.trials import Series, plans, trials

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
 from pfa_gate.record.study import Counts, Kind, Row, Trial
-from pfa_gate.study.basis import stderr_of
+from pfa_gate.study.context import stderr_of
 
 ORDER = "task and strategy as asked for, then score, best first"
 

@@ -15,8 +15,8 @@ from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite
 from pfa_gate.record.study import Counts, Plan, Trial
-from pfa_gate.study.ask import Ask, Steps, chains, steps_of, with_strategy
-from pfa_gate.study.basis import Basis, scored, stderr_of
+from pfa_gate.study.context import Basis, scored, stderr_of
+from pfa_gate.study.options import Ask, Steps, chains, steps_of, with_strategy
 from pfa_gate.study.recipes import TOLERANCE, random, uniform
 
 _NOT_OURS = (PFAGateError, RuntimeError)

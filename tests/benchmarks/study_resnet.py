@@ -14,7 +14,7 @@ import torch
 
 from pfa_gate.record.study import Trial, dumps_study
 from pfa_gate.study import Ask, Watch, run
-from pfa_gate.study.ask import listed
+from pfa_gate.study.options import listed
 
 CONFIG = Path(__file__).parent / "resnets.study.yaml"
 

@@ -169,7 +169,7 @@ fake = types.ModuleType("pfa_gate.pipeline.run")
 fake.carried_out = carried_out  # type: ignore[attr-defined]
 sys.modules["pfa_gate.pipeline.run"] = fake
 if SILENCE in os.environ:
-    from pfa_gate.item import lock
+    from pfa_gate.cache import lock
 
     lock.SILENCE = float(os.environ[SILENCE])
 

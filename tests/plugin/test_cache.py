@@ -224,7 +224,7 @@ def test_a_warm_run_needs_neither_torch_nor_numpy(
     pfa().assert_outcomes(passed=3)
     assert len(runs(project)) == 1
     loaded = set(listing.read_text().split())
-    assert "pfa_gate.item.store" in loaded
+    assert "pfa_gate.cache.verdicts" in loaded
     assert loaded.isdisjoint({"torch", "numpy", "scipy", "safetensors"})
 
 

@@ -7,7 +7,7 @@ import pytest
 import records
 from projects import Pfa, config, gate, runs
 
-from pfa_gate.plugin.actions import _added
+from pfa_gate.plugin.github_actions import _added
 from pfa_gate.report.annotations import Failed
 
 

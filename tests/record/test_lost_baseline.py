@@ -14,9 +14,9 @@ import pytest
 from pfa_gate.budget import Base
 from pfa_gate.config import Document, load
 from pfa_gate.errors import ArtifactError
-from pfa_gate.item.once import Result, once
-from pfa_gate.item.plan import Plan
-from pfa_gate.plugin.accept import Told, _accepted
+from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.shared_results import Result, once
+from pfa_gate.plugin.update_baseline import Told, _accepted
 from pfa_gate.record import LayerRecord, Probe, Record, Size, to_dict
 from pfa_gate.record.baseline import Stamp, entry, text
 from pfa_gate.record.baseline_source import context_of, measured, sought, subject

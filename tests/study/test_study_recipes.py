@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfa_gate.errors import ConfigError, TargetError
-from pfa_gate.study.ask import Ask, chains, domain, steps_of
+from pfa_gate.study.options import Ask, chains, domain, steps_of
 from pfa_gate.study.recipes import TOLERANCE, Room, random, uniform
 
 WIDTHS = st.lists(st.sampled_from([16, 24, 32, 64, 100]), min_size=2, max_size=9)

@@ -228,6 +228,7 @@ HERE = "tests/model/evaluation/test_evaluation.py"
 HERE = "tests/model/evaluation/test_evaluation.py"
 HERE = "tests/model/evaluation/test_evaluation.py"
 HERE = "tests/model/evaluation/test_evaluation.py"
+HERE = "tests/model/evaluation/test_evaluation.py"
 ONE = "Return one float."
 UNFIT = {
     "raises": (own, f"The metric 'own' raised ZeroDivisionError: no positives ({HERE}:{{line}})."),

@@ -17,7 +17,8 @@ from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import replacing_file, sweep
-from pfa_gate.item import Plan, Result, results
+from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.shared_results import Result, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entry, text, whole
 from pfa_gate.record.baseline_history import NAME, past_of

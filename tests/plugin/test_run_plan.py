@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.item import Choice, Plan
+from pfa_gate.plugin.choice import Choice
+from pfa_gate.plugin.run_plan import Plan
 
 TWO = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
 

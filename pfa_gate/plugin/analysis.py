@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pfa_gate.cache.verdicts import Verdict
 from pfa_gate.errors import PFAGateError
-from pfa_gate.item.once import Result
-from pfa_gate.item.store import Verdict
+from pfa_gate.plugin.shared_results import Result
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Context

@@ -15,13 +15,13 @@ from importlib.machinery import PathFinder
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+from pfa_gate.cache.code import Code
+from pfa_gate.cache.imports import state
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.config.paths import importable
 from pfa_gate.config.sections import SELECTIONS, DistillStep, FinetuneStep, Step
 from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ConfigError
-from pfa_gate.item.code import Code
-from pfa_gate.item.imports import state
 
 _VERSIONS = ("pfa-gate", "torch", "numpy")
 _ARRAYS = (".npy", ".npz", ".safetensors")

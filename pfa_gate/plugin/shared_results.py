@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pfa_gate.cache.lock import held
 from pfa_gate.errors import ArtifactError
-from pfa_gate.item.lock import held
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pfa_gate.cache.test_names import listing
 from pfa_gate.errors import ConfigError
-from pfa_gate.item.listing import listing
 
 TEXT = """\
 version: 1

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from types import ModuleType
 
-from pfa_gate.item.imports import file_of, installed, state
+from pfa_gate.cache.imports import file_of, installed, state
 
 _SITES = ("site-packages", "dist-packages")
 

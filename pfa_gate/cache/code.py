@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pfa_gate.cache.imports import IMPORTS, Imports, State, file_of, installed, state, untouched
+from pfa_gate.cache.packages import changed_since, packages
+from pfa_gate.cache.project_modules import Loaded, counted, is_conftest, loaded, text_of, words_of
 from pfa_gate.config.paths import importable
-from pfa_gate.item.imports import IMPORTS, Imports, State, file_of, installed, state, untouched
-from pfa_gate.item.modules import Loaded, counted, is_conftest, loaded, text_of, words_of
-from pfa_gate.item.packages import changed_since, packages
 
 
 @dataclass

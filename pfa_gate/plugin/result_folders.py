@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ConfigError, PFAGateError
-from pfa_gate.item.plan import Plan
+from pfa_gate.plugin.run_plan import Plan
 
 FOLDERS = pytest.StashKey["Folders"]()
 """Where the folders of a run are kept on its session."""

@@ -20,7 +20,7 @@ from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
-from pfa_gate.study.ask import with_strategy
+from pfa_gate.study.options import with_strategy
 from pfa_gate.study.recipes import Room
 
 WHOLE = "all"

@@ -9,12 +9,12 @@ import pytest
 from projects import config, gate
 
 from pfa_gate.config.repository import from_root
-from pfa_gate.item import Choice, Plan
-from pfa_gate.item.choice import tell_left_out
-from pfa_gate.item.once import Result, once
-from pfa_gate.plugin.guard import JUDGED
-from pfa_gate.plugin.ledger import Gap, Ledger, gaps
+from pfa_gate.plugin.choice import Choice, tell_left_out
+from pfa_gate.plugin.exit_guard import JUDGED
+from pfa_gate.plugin.exit_status import Gap, Ledger, gaps
 from pfa_gate.plugin.manifest import begun
+from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.shared_results import Result, once
 from pfa_gate.record.manifest import MANIFEST, Declared, Manifest, read_manifest
 
 NAMES = ("exact", "layers.kl", "model.parameters")

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pfa_gate.cache.test_names import listing
+from pfa_gate.cache.verdicts import Verdict, across_runs
 from pfa_gate.errors import ArtifactError, PFAGateError
-from pfa_gate.item.analysis import Attempt, analyse
-from pfa_gate.item.folders import FOLDERS, Folders
-from pfa_gate.item.listing import listing
-from pfa_gate.item.once import Result, once
-from pfa_gate.item.plan import ANALYSIS, PLAN, PROGRESS
-from pfa_gate.item.store import Verdict, across_runs
+from pfa_gate.plugin.analysis import Attempt, analyse
+from pfa_gate.plugin.result_folders import FOLDERS, Folders
+from pfa_gate.plugin.run_plan import ANALYSIS, PLAN, PROGRESS
+from pfa_gate.plugin.shared_results import Result, once
 from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class BudgetItem(pytest.Item):
         return from_dict(result.record)
 
     def _verdict(self) -> Verdict:
+        from pfa_gate.cache.fingerprint import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.config.repository import from_root  # noqa: PLC0415
-        from pfa_gate.item.inputs import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.record.baseline_source import measured, sought  # noqa: PLC0415
         from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pfa_gate.plugin.choosing import PARSER, choice_of
+from pfa_gate.plugin.arguments import PARSER, choice_of
 from pfa_gate.plugin.exits import Exits, succeeds
 from pfa_gate.plugin.planning import is_worker
 from pfa_gate.report.lines import printable

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ConfigError
-from pfa_gate.item.folders import Folders
-from pfa_gate.item.plan import Plan
+from pfa_gate.plugin.result_folders import Folders
+from pfa_gate.plugin.run_plan import Plan
 
 
 def claimed(root: Path, gates: Mapping[str, Sequence[str]], output: str | None = "out") -> list[str]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pfa_gate.item import Plan, results
+from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from pfa_gate.cache import lock
+from pfa_gate.cache.lock import held, holder_of
+from pfa_gate.cache.verdicts import alone
 from pfa_gate.errors import ArtifactError
-from pfa_gate.item import lock
-from pfa_gate.item.lock import held, holder_of
-from pfa_gate.item.once import Result, once
-from pfa_gate.item.store import alone
+from pfa_gate.plugin.shared_results import Result, once
 from pfa_gate.record.progress import WAITED
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from pfa_gate.item import lock
+from pfa_gate.cache import lock
 
 lock.BEAT = 0.02
 with lock.held(Path(sys.argv[1])):

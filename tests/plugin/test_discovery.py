@@ -3,7 +3,7 @@
 import pytest
 from projects import ONE_TEST, Pfa, config, gate, runs
 
-from pfa_gate.plugin.search import Request, search
+from pfa_gate.plugin.discovery import Request, search
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pfa_gate.item import BudgetItem, Choice, Plan
-from pfa_gate.item.choice import Budgets, placed, tell_left_out
+from pfa_gate.plugin.choice import Budgets, Choice, placed, tell_left_out
+from pfa_gate.plugin.nodes import BudgetItem
+from pfa_gate.plugin.run_plan import Plan
 
 PARSER = pytest.StashKey[pytest.Parser]()
 """Where the parser of the options is kept on pytest's config."""

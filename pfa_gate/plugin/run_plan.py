@@ -10,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from pfa_gate.item.choice import Choice
+from pfa_gate.plugin.choice import Choice
 from pfa_gate.record.progress import Progress
 
 

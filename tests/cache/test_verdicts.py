@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from pfa_gate.cache import verdicts
+from pfa_gate.cache.fingerprint import Inputs, inputs
+from pfa_gate.cache.verdicts import Verdict, across_runs, fetch, keep
 from pfa_gate.config import load
 from pfa_gate.errors import ConfigError, PfaWarning
-from pfa_gate.item import store
-from pfa_gate.item.inputs import Inputs, inputs
-from pfa_gate.item.store import Verdict, across_runs, fetch, keep
 
 CONFIG = """\
 version: 1
@@ -92,7 +92,7 @@ def test_more_files_versions_and_context_count(project: Path, monkeypatch: pytes
     (project / "raw" / "b.csv").write_text("2")
     grown = look(project)
     assert grown.digest != before.digest
-    monkeypatch.setattr("pfa_gate.item.inputs.version", lambda name: "9.9")
+    monkeypatch.setattr("pfa_gate.cache.fingerprint.version", lambda name: "9.9")
     assert look(project).digest != grown.digest
 
 
@@ -101,7 +101,9 @@ def test_the_day_on_which_a_waiver_ends_counts(project: Path, monkeypatch: pytes
     (project / "pfa.yaml").write_text(CONFIG + waiver)
 
     def on(day: date) -> str:
-        monkeypatch.setattr("pfa_gate.item.inputs.date", type("Day", (date,), {"today": staticmethod(lambda: day)}))
+        monkeypatch.setattr(
+            "pfa_gate.cache.fingerprint.date", type("Day", (date,), {"today": staticmethod(lambda: day)})
+        )
         return look(project).digest
 
     last = date(2030, 3, 1)
@@ -254,7 +256,7 @@ def test_an_open_verdict_is_measured_each_time(tmp_path: Path) -> None:
 
 
 def test_the_oldest_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MOST_FILES", 3)
+    monkeypatch.setattr(verdicts, "_MOST_FILES", 3)
     digests = [f"{index}" * 64 for index in range(5)]
     for age, digest in enumerate(digests):
         keep(tmp_path, digest, record(), CODE)
@@ -263,7 +265,7 @@ def test_the_oldest_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     keep(tmp_path, DIGEST, record(), CODE)
     found = [bool(fetched(tmp_path, digest)) for digest in (*digests, DIGEST)]
     assert found == [False, False, False, True, True, True]
-    monkeypatch.setattr(store, "_MOST_BYTES", 300)
+    monkeypatch.setattr(verdicts, "_MOST_BYTES", 300)
     keep(tmp_path, DIGEST, record(), CODE)
     assert sum(path.stat().st_size for path in tmp_path.glob("*.json")) <= 300
 
@@ -279,7 +281,7 @@ def stored(folder: Path, names: str) -> list[str]:
 
 
 def test_what_was_served_lately_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MOST_FILES", 3)
+    monkeypatch.setattr(verdicts, "_MOST_FILES", 3)
     old, middle, young = stored(tmp_path, "abc")
     assert fetched(tmp_path, old) is not None
     keep(tmp_path, DIGEST, record(), CODE)
@@ -290,8 +292,8 @@ def test_what_was_served_lately_stays(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_no_more_gives_way_than_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, left: str) -> None:
     digests = stored(tmp_path, "abcd")
     size = next(tmp_path.glob("*.json")).stat().st_size
-    monkeypatch.setattr(store, "_MOST_BYTES", share * size)
-    store._bound(tmp_path)
+    monkeypatch.setattr(verdicts, "_MOST_BYTES", share * size)
+    verdicts._bound(tmp_path)
     assert "".join(digest[0] for digest in digests if fetched(tmp_path, digest)) == left
 
 
@@ -299,7 +301,7 @@ def test_what_the_cache_has_not_written_stays(tmp_path: Path, monkeypatch: pytes
     for name in ("mine.json", f"{'a' * 32}.json", f"x{'a' * 32}-{'a' * 16}.json"):
         (tmp_path / name).write_text("mine")
         os.utime(tmp_path / name, (1, 1))
-    monkeypatch.setattr(store, "_MOST_FILES", 0)
+    monkeypatch.setattr(verdicts, "_MOST_FILES", 0)
     keep(tmp_path, DIGEST, record(), CODE)
     assert [path.read_text() for path in tmp_path.glob("*.json")] == ["mine"] * 3
 

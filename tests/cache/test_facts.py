@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from pfa_gate.cache import fingerprint as room
+from pfa_gate.cache.fingerprint import Inputs, inputs
 from pfa_gate.config import load
-from pfa_gate.item import inputs as room
-from pfa_gate.item.inputs import Inputs, inputs
 
 GATE = """\
     model: {factory: net:build, checkpoint: w.safetensors}

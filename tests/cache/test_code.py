@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from pfa_gate.cache import code as room
+from pfa_gate.cache.code import Code
+from pfa_gate.cache.imports import Imports, State, file_of, state
 from pfa_gate.config.paths import importable
-from pfa_gate.item import code as room
-from pfa_gate.item.code import Code
-from pfa_gate.item.imports import Imports, State, file_of, state
 
 Measured = Callable[..., tuple[dict[str, Any], str]]
 
@@ -157,7 +157,7 @@ def test_the_next_process_says_the_same_and_loads_nothing(project: Path, code: C
     script = f"""
 import sys
 from pathlib import Path
-from pfa_gate.item.code import Code
+from pfa_gate.cache.code import Code
 print(Code(["zoo_net:build"], Path.cwd()).holds({evidence!r}))
 print({{"zoo", "zoo_net", "torch", "numpy"}} & set(sys.modules))
 """
@@ -234,9 +234,9 @@ def test_what_nobody_watched_is_kept_only_if_it_is_older_than_the_process(
     code.imports.stop()
     load("zoo_net")
     assert measured(code)[1] == CHANGED
-    monkeypatch.setattr("pfa_gate.item.imports._BEGAN", Path("zoo_net.py").stat().st_ctime_ns + 1)
+    monkeypatch.setattr("pfa_gate.cache.imports._BEGAN", Path("zoo_net.py").stat().st_ctime_ns + 1)
     assert measured(code)[1] == ""
-    monkeypatch.setattr("pfa_gate.item.imports._BEGAN", None)  # a system that does not say
+    monkeypatch.setattr("pfa_gate.cache.imports._BEGAN", None)  # a system that does not say
     assert measured(code)[1] == CHANGED
 
 
@@ -288,7 +288,7 @@ def test_a_watched_file_that_early_code_may_have_read_is_not_kept(
     assert measured(code)[1] == ""  # the gate itself loads what reads it
     told = "widths.json may have changed since the code that reads it was loaded"
     assert measured(code) == ({}, told)
-    monkeypatch.setattr("pfa_gate.item.imports._BEGAN", Path("widths.json").stat().st_ctime_ns + 1)
+    monkeypatch.setattr("pfa_gate.cache.imports._BEGAN", Path("widths.json").stat().st_ctime_ns + 1)
     assert measured(code)[1] == ""
 
 

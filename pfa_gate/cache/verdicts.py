@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pfa_gate.cache.lock import held, holder_of
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file, sweep
-from pfa_gate.item.lock import held, holder_of
 from pfa_gate.record.progress import Progress
 from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:
-    from pfa_gate.item.inputs import Inputs
+    from pfa_gate.cache.fingerprint import Inputs
 
 _FORMAT = 2
 _MOST_FILES = 64

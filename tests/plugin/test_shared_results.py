@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pfa_gate.cache.verdicts import Verdict
 from pfa_gate.errors import FactoryError
-from pfa_gate.item.analysis import Attempt
-from pfa_gate.item.once import Result, once, results
-from pfa_gate.item.store import Verdict
+from pfa_gate.plugin.analysis import Attempt
+from pfa_gate.plugin.shared_results import Result, once, results
 
 CONFIG = Path("/project/pfa.yaml")
 

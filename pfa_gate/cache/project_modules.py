@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfa_gate.item.imports import file_of, installed
+from pfa_gate.cache.imports import file_of, installed
 
 _LARGEST_TEXT = 2**20
 # Where a file imports by names that it makes up, every module that is there may be one of them.

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from pfa_gate.errors import PFAGateError
-from pfa_gate.item import Plan, results
-from pfa_gate.item.choice import Budgets, left_out_by_id, told_left_out
-from pfa_gate.plugin.choosing import added
+from pfa_gate.plugin.arguments import added
+from pfa_gate.plugin.choice import Budgets, left_out_by_id, told_left_out
+from pfa_gate.plugin.exit_guard import JUDGED, say
 from pfa_gate.plugin.exits import succeeds
-from pfa_gate.plugin.guard import JUDGED, say
 from pfa_gate.plugin.manifest import Manifests
 from pfa_gate.plugin.pulse import silent
+from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.lines import printable
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pfa_gate.errors import RankError
-from pfa_gate.item import ANALYSIS, Analysis
+from pfa_gate.plugin.exit_guard import JUDGED
 from pfa_gate.plugin.exits import Exits
-from pfa_gate.plugin.guard import JUDGED
 from pfa_gate.plugin.planning import has_workers
+from pfa_gate.plugin.run_plan import ANALYSIS, Analysis
 from pfa_gate.plugin.threads import choose_threads
 from pfa_gate.report.lines import printable
 from pfa_gate.torchrun import Seat, seat_in
