@@ -117,14 +117,14 @@ def _collect(chosen: argparse.Namespace) -> None:
 
     require_file(chosen.output, MOMENTS)
     from pfa_gate.artifacts.moments import write_part  # noqa: PLC0415  needs torch
-    from pfa_gate.distributed.collect_shard import Turn, collect  # noqa: PLC0415
+    from pfa_gate.distributed.collect_shard import ShardSpec, collect  # noqa: PLC0415
     from pfa_gate.pipeline.run import only_gate  # noqa: PLC0415
 
-    turn, document = Turn.parse(chosen.shard), load(chosen.config)
-    part = collect(document, document.gate(chosen.gate or only_gate(document)).name, turn)
+    shard, document = ShardSpec.parse(chosen.shard), load(chosen.config)
+    part = collect(document, document.gate(chosen.gate or only_gate(document)).name, shard)
     write_part(chosen.output, part)
     counts = f"{part.samples:,} of {part.probe.samples:,} samples"
-    print(printable(f"Shard {turn.shard}/{turn.of}: {counts}, in {chosen.output}"))
+    print(printable(f"Shard {shard.shard}/{shard.of}: {counts}, in {chosen.output}"))
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
@@ -181,10 +181,10 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(chosen: argparse.Namespace) -> int:
-    from pfa_gate.study.command import Order, study  # noqa: PLC0415  needs torch
-    from pfa_gate.study.options import Ask, domain, listed  # noqa: PLC0415  needs torch
+    from pfa_gate.study.command import StudyCommand, study  # noqa: PLC0415  needs torch
+    from pfa_gate.study.options import StudyOptions, domain, listed  # noqa: PLC0415  needs torch
 
-    ask = Ask(
+    ask = StudyOptions(
         strategies=listed(chosen.strategies),
         selections=listed(chosen.selections),
         recoveries=listed(chosen.recoveries),
@@ -193,7 +193,7 @@ def _study(chosen: argparse.Namespace) -> int:
         domains=tuple(domain(each) for each in chosen.domain),
         seeds=chosen.seeds,
     )
-    return study(Order(chosen.config, chosen.gate, ask, chosen.output))
+    return study(StudyCommand(chosen.config, chosen.gate, ask, chosen.output))
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -294,9 +294,9 @@ def _init(chosen: argparse.Namespace) -> None:
     require_file(path, NOTHING)
     wish = Wish(chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name)
     trial(wish, path)  # what is wrong with a path is said before torch is imported
-    from pfa_gate.pipeline.init_config import propose  # noqa: PLC0415  needs torch
+    from pfa_gate.pipeline.init_config import write_first_config  # noqa: PLC0415  needs torch
 
-    print(printable(propose(wish, path)), end="")
+    print(printable(write_first_config(wish, path)), end="")
     print(printable(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}"))
 
 

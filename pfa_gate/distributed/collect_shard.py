@@ -14,7 +14,7 @@ from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly
-from pfa_gate.pipeline.backend import Work
+from pfa_gate.pipeline.backend import ProbePass
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
@@ -22,22 +22,22 @@ from pfa_gate.record.progress import Progress
 
 
 @dataclass(frozen=True)
-class Turn:
+class ShardSpec:
     """Which shard of how many; batch b of the probe, from 0, is for shard b modulo n plus 1."""
 
     shard: int
     of: int
 
     @classmethod
-    def parse(cls, text: str) -> "Turn":
+    def parse(cls, text: str) -> "ShardSpec":
         """Read `i/n`.
 
         Raises:
             ConfigError: it is something else.
 
         Example:
-            >>> Turn.parse("2/3")
-            Turn(shard=2, of=3)
+            >>> ShardSpec.parse("2/3")
+            ShardSpec(shard=2, of=3)
         """
         shard, _, of = text.partition("/")
         if shard.isdecimal() and of.isdecimal() and 1 <= int(shard) <= int(of):
@@ -48,14 +48,14 @@ class Turn:
         """Whether a batch, counted from 0, is this shard's.
 
         Example:
-            >>> [Turn(2, 3).has(number) for number in range(4)]
+            >>> [ShardSpec(2, 3).has(number) for number in range(4)]
             [False, True, False, False]
         """
         return number % self.of == self.shard - 1
 
 
 @defaults_kept()
-def collect(document: Document, gate: str, turn: Turn, progress: Progress | None = None) -> Part:
+def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress | None = None) -> Part:
     """Measure one shard of a gate's probe.
 
     All data is read, because random transforms must draw the same numbers in every process; the model runs on this
@@ -67,18 +67,18 @@ def collect(document: Document, gate: str, turn: Turn, progress: Progress | None
     stages = Stages(document, gate, progress)
     work = prepared(document, gate, stages)
     with stages.stage("probing", "probe", "data"):
-        shard = dealt(work, work.subject.probe, turn.has)
+        shard = dealt(work, work.subject.probe, spec.has)
         if not shard.moments:
             raise DataError(
-                f"Shard {turn.shard}/{turn.of} has no sample to measure: the probe has {shard.batches} batches.",
+                f"Shard {spec.shard}/{spec.of} has no sample to measure: the probe has {shard.batches} batches.",
                 remedy="Ask for fewer shards, or lower probe.batch_size.",
             )
         probe = Probe(work.subject.probe.samples, work.subject.probe.sha256)
     config, model = config_fingerprint(work.config), model_fingerprint(work.subject.model, work.program)
-    return Part(gate, turn.shard, turn.of, shard.samples, probe, config, model, versions(), shard.moments)
+    return Part(gate, spec.shard, spec.of, shard.samples, probe, config, model, versions(), shard.moments)
 
 
-def prepared(document: Document, gate: str, stages: Stages) -> Work:
+def prepared(document: Document, gate: str, stages: Stages) -> ProbePass:
     """Load and trace a gate's model, and choose its layers."""
     config = document.gate(gate)
     with stages.stage("loading"):
@@ -92,7 +92,7 @@ def prepared(document: Document, gate: str, stages: Stages) -> Work:
         traced, layers = None, hooked_layers(subject.model)
     with stages.stage("choosing layers", "layers"):
         chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude, subject.example)
-    return Work(config, subject, chosen, traced)
+    return ProbePass(config, subject, chosen, traced)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Shard:
     moments: Mapping[str, tuple[Moments, ...]]
 
 
-def dealt(work: Work, batches: Iterable[Batch], mine: Callable[[int], bool]) -> Shard:
+def dealt(work: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool]) -> Shard:
     """Read all batches, counted from 0, and run the model on those that are mine."""
     count = _Count()
     with exactly(work.subject.device):
@@ -118,7 +118,7 @@ def dealt(work: Work, batches: Iterable[Batch], mine: Callable[[int], bool]) -> 
     return Shard(count.batches, count.samples, _not_called(work) | moments if moments else moments)
 
 
-def _not_called(work: Work) -> dict[str, tuple[Moments, ...]]:
+def _not_called(work: ProbePass) -> dict[str, tuple[Moments, ...]]:
     """Moments of no sample at the places that are read by hooks: a batch need not call every layer."""
     filters = {tap.node: layer.filters for layer in work.layers for tap in layer.taps if work.program is None}
     return {place: (Moments.empty(number),) * shards_of(number) for place, number in filters.items()}
@@ -140,7 +140,7 @@ def _ran(program: Program | None, samples: int) -> int:
 
 
 def _dealt(
-    work: Work, batches: Iterable[Batch], mine: Callable[[int], bool], count: _Count
+    work: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool], count: _Count
 ) -> Iterator[tuple[Responses, dict[str, int]]]:
     """This shard's responses, and for each place the number that their first sample has in one process.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from pfa_gate.analysis.covariance import merge_shards
 from pfa_gate.artifacts.moments import Part, read_part
 from pfa_gate.config import load
-from pfa_gate.distributed.precomputed import MEASURING, Elsewhere, config_fingerprint
+from pfa_gate.distributed.precomputed import MEASURING, PrecomputedBackend, config_fingerprint
 from pfa_gate.errors import ArtifactError
 from pfa_gate.pipeline.findings import versions
-from pfa_gate.pipeline.run import Run, concluded
+from pfa_gate.pipeline.run import Run, run_with_backend
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record.baseline_source import absolute, context_of, sought
 
@@ -40,10 +40,10 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
             remedy=_AGAIN,
         )
     _require_versions(first.versions)
-    elsewhere = Elsewhere(first.model, first.probe, merge_shards([part.moments for part in parts]))
+    elsewhere = PrecomputedBackend(first.model, first.probe, merge_shards([part.moments for part in parts]))
     found = sought(document.path.absolute(), absolute(baseline, Path.cwd()), gate)
     context = context_of(document, gate.name, found, updating=False)
-    return concluded(document, context, Stages(document, gate.name), output, elsewhere)
+    return run_with_backend(document, context, Stages(document, gate.name), output, elsewhere)
 
 
 def joinable(parts: Sequence[tuple[str, Part]]) -> list[Part]:

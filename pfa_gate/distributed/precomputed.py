@@ -12,7 +12,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
-from pfa_gate.pipeline.backend import Hands, Work
+from pfa_gate.pipeline.backend import MeasurementBackend, ProbePass
 from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.record import Probe
 
@@ -21,7 +21,7 @@ MEASURING = ("pfa-gate", "torch")
 
 
 @dataclass(frozen=True)
-class Elsewhere(Hands):
+class PrecomputedBackend(MeasurementBackend):
     """What other processes have measured; it stands in for the pass over the probe.
 
     Attributes:
@@ -34,7 +34,7 @@ class Elsewhere(Hands):
     probe: Probe
     collected: Mapping[str, Shards]
 
-    def moments(self, work: Work, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+    def moments(self, work: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """The moments, if they are those of this model on this probe.
 
         Raises:
@@ -76,7 +76,7 @@ def config_fingerprint(config: GateConfig) -> str:
     return hashlib.sha256("\n".join([*parts, config.recipe.residual]).encode()).hexdigest()
 
 
-def identity(work: Work) -> dict[str, object]:
+def identity(work: ProbePass) -> dict[str, object]:
     """All in which processes must agree that measure one thing together, as plain data."""
     probe = work.subject.probe
     return {

@@ -22,8 +22,8 @@ from pfa_gate.errors import RankError
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
-from pfa_gate.pipeline.backend import Hands, Work
-from pfa_gate.pipeline.run import concluded
+from pfa_gate.pipeline.backend import MeasurementBackend, ProbePass
+from pfa_gate.pipeline.run import run_with_backend
 from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Record
@@ -51,10 +51,10 @@ def lead(ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: 
     path = document.path.relative_to(root) if document.path.is_relative_to(root) else document.path
     stages = Stages(document, gate, wait.progress, wait.since)
     ranks.call("measure", config=path.as_posix(), gate=gate)  # the others load and trace while this one does
-    return concluded(document, context, stages, output, Crew(ranks)).record
+    return run_with_backend(document, context, stages, output, RankBackend(ranks)).record
 
 
-class Crew(Hands):
+class RankBackend(MeasurementBackend):
     """All ranks: each runs the model on every n-th batch.
 
     Args:
@@ -64,7 +64,7 @@ class Crew(Hands):
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
 
-    def moments(self, work: Work, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+    def moments(self, work: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """Those of the whole probe, the same as of one process.
 
         Raises:
@@ -109,7 +109,7 @@ class Crew(Hands):
         return all(answer["read"] for answer in self._ranks.answers())
 
 
-def told(work: Work, shard: Shard) -> Facts:
+def told(work: ProbePass, shard: Shard) -> Facts:
     """What a rank answers of its part of the probe."""
     widths = {place: [len(shards), shards[0].filters] for place, shards in shard.moments.items()}
     return {"identity": identity(work), "samples": shard.samples, "widths": widths}

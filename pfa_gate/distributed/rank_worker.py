@@ -20,7 +20,7 @@ from pfa_gate.distributed.collect_shard import dealt, prepared
 from pfa_gate.distributed.rank_leader import counted, hits_of, seen, told
 from pfa_gate.errors import PFAGateError
 from pfa_gate.model.device import exactly
-from pfa_gate.pipeline.backend import Work
+from pfa_gate.pipeline.backend import ProbePass
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure
 
@@ -57,7 +57,7 @@ class _Follower:
 
     def __init__(self, ranks: Ranks, root: Path) -> None:
         self._ranks, self._root = ranks, root
-        self._work: Work | None = None
+        self._work: ProbePass | None = None
         self._moments: Mapping[str, tuple[Moments, ...]] = {}
         self._model: nn.Module | None = None
         self._hits: npt.NDArray[np.float64] = np.empty(0)

@@ -20,7 +20,7 @@ from pfa_gate.pipeline.spectra import Shards, places, responses
 
 
 @dataclass(frozen=True)
-class Work:
+class ProbePass:
     """What a pass over the probe reads.
 
     Attributes:
@@ -72,10 +72,10 @@ class Work:
         return responses(self.layers, self.groups, self.read(batches))
 
 
-class Hands:
+class MeasurementBackend:
     """Who measures: this process alone. Where others take part, a subclass says how."""
 
-    def moments(self, work: Work, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+    def moments(self, work: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """What a pass over the probe gives.
 
         Args:
@@ -90,4 +90,4 @@ class Hands:
         return score(placed(model, subject.device), subject.evaluation, subject.metric, in_parts=in_parts)
 
 
-ALONE = Hands()
+LOCAL = MeasurementBackend()

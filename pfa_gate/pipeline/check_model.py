@@ -20,7 +20,7 @@ from pfa_gate.model.device import exactly, named, where
 from pfa_gate.model.wrappers import unwrapped
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.measure_and_cut import listed
-from pfa_gate.pipeline.sample_counts import Supply
+from pfa_gate.pipeline.sample_counts import SampleSupply
 from pfa_gate.pipeline.spectra import read_layers, responses, spectra
 from pfa_gate.record import Probe, Record, Size
 
@@ -28,7 +28,7 @@ _NAME = "pfa.check"
 
 
 @dataclass(frozen=True)
-class Question:
+class CheckOptions:
     """What is asked of a model.
 
     Attributes:
@@ -60,7 +60,7 @@ class Question:
         return GateConfig.model_validate(plain)
 
 
-def check(model: nn.Module, data: Any, question: Question) -> Record:
+def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
     """Measure and judge a model's layers; the model is given back as it was.
 
     Args:
@@ -115,7 +115,7 @@ def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[F
     moments = responses(chosen, (), stream)
     if program is None:
         chosen = settled(model, batches, chosen, read_layers(chosen, moments))
-    supply = Supply(batches.samples, batches.samples, config.probe.positions, setting="positions={}")
+    supply = SampleSupply(batches.samples, batches.samples, config.probe.positions, setting="positions={}")
     found = spectra((), chosen, moments, supply)
     reason = "pfa.check does not compress"
     every = listed(layers, chosen)

@@ -10,13 +10,13 @@ from pfa_gate.budget import Context
 from pfa_gate.config import load
 from pfa_gate.config.first import Wish, head, of_arguments, trial
 from pfa_gate.errors import ConfigError
-from pfa_gate.pipeline.run import carried_out
+from pfa_gate.pipeline.run import run_document
 from pfa_gate.record import LayerRecord, Record
 
 _STEP = 0.05
 
 
-def propose(wish: Wish, path: Path) -> str:
+def write_first_config(wish: Wish, path: Path) -> str:
     """Measure a model and write its first config, which it keeps.
 
     Args:
@@ -28,7 +28,7 @@ def propose(wish: Wish, path: Path) -> str:
     """
     document = trial(wish, path)
     with of_arguments(document):
-        record = carried_out(document, wish.name, Context(today=date.today()), output=path.parent / ".pfa").record
+        record = run_document(document, wish.name, Context(today=date.today()), output=path.parent / ".pfa").record
     text = head(wish) + "".join(_budgets(record))
     try:
         with path.open("x", encoding="utf-8") as file:

@@ -12,18 +12,18 @@ from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Score
-from pfa_gate.pipeline.backend import ALONE, Hands, Work
+from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend, ProbePass
 from pfa_gate.pipeline.findings import Cut, Findings
 from pfa_gate.pipeline.plan import Measured, cut_exactly, decide
 from pfa_gate.pipeline.recovery_steps import recover
-from pfa_gate.pipeline.sample_counts import Supply
+from pfa_gate.pipeline.sample_counts import SampleSupply
 from pfa_gate.pipeline.spectra import Spectra, read_layers, spectra
 from pfa_gate.pipeline.stages import Stages
 
 __all__ = ["cut_exactly", "examine", "probed"]
 
 
-def examine(config: GateConfig, subject: Subject, stages: Stages, hands: Hands = ALONE) -> Findings:
+def examine(config: GateConfig, subject: Subject, stages: Stages, hands: MeasurementBackend = LOCAL) -> Findings:
     """Measure the layers and build the compressed model; only measure where the model cannot be exported.
 
     Args:
@@ -39,7 +39,7 @@ def examine(config: GateConfig, subject: Subject, stages: Stages, hands: Hands =
     except TraceError as error:
         return _only_measured(config, subject, stages, f"{error.fact} {error.remedy}".strip(), hands)
     layers, full, found = probed(config, subject, stages, (program, coupling), hands)
-    work = Work(config, subject, layers, (program, coupling))
+    work = ProbePass(config, subject, layers, (program, coupling))
     cut = _cut(work, Measured(program, coupling, found, full), stages, hands)
     return Findings(config, listed(coupling.layers, layers), layers, found, full, cut)
 
@@ -49,25 +49,27 @@ def probed(
     subject: Subject,
     stages: Stages,
     traced: tuple[Program, Coupling],
-    hands: Hands = ALONE,
+    hands: MeasurementBackend = LOCAL,
 ) -> tuple[tuple[Layer, ...], Cost, Spectra]:
     """The layers that pfa.yaml chooses, what the full model costs, and the spectra, from one pass over the probe."""
     program, coupling = traced
     layers, full = _chosen(config, subject, stages, coupling.layers, program)
     with stages.stage("probing", "probe", "data"):
-        moments = hands.moments(Work(config, subject, layers, traced), _counted(config, subject, stages))
+        moments = hands.moments(ProbePass(config, subject, layers, traced), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
-        return layers, full, spectra(coupling.groups, layers, moments, Supply.of(config, subject.probe))
+        return layers, full, spectra(coupling.groups, layers, moments, SampleSupply.of(config, subject.probe))
 
 
-def _only_measured(config: GateConfig, subject: Subject, stages: Stages, reason: str, hands: Hands) -> Findings:
+def _only_measured(
+    config: GateConfig, subject: Subject, stages: Stages, reason: str, hands: MeasurementBackend
+) -> Findings:
     every = hooked_layers(subject.model)
     layers, full = _chosen(config, subject, stages, every)
     with stages.stage("probing", "probe", "data"):
-        moments = hands.moments(Work(config, subject, layers, None), _counted(config, subject, stages))
+        moments = hands.moments(ProbePass(config, subject, layers, None), _counted(config, subject, stages))
     with stages.stage("taking spectra", "probe"):
         layers = settled(subject.model, subject.probe, layers, read_layers(layers, moments))
-        found = spectra((), layers, moments, Supply.of(config, subject.probe))
+        found = spectra((), layers, moments, SampleSupply.of(config, subject.probe))
     score = _full_score(subject, stages, hands)
     return Findings(config, listed(every, layers), layers, found, full, None, reason, score)
 
@@ -93,14 +95,14 @@ def _counted(config: GateConfig, subject: Subject, stages: Stages) -> Iterator[B
     return stages.counted("probing", subject.probe.first_pass(), most)
 
 
-def _cut(work: Work, measured: Measured, stages: Stages, hands: Hands) -> Cut:
+def _cut(work: ProbePass, measured: Measured, stages: Stages, hands: MeasurementBackend) -> Cut:
     config, subject = work.config, work.subject
     names = {layer.name for layer in work.layers}
 
     def again(program: Program, coupling: Coupling) -> Spectra:
         same = [layer for layer in coupling.layers if layer.name in names]
         smaller = replace(work, layers=same, traced=(program, coupling))
-        supply = Supply.of(config, subject.probe)
+        supply = SampleSupply.of(config, subject.probe)
         return spectra(coupling.groups, same, smaller.moments(subject.probe), supply)
 
     decision = decide(config, subject, measured, again, stages)
@@ -115,7 +117,7 @@ def _cut(work: Work, measured: Measured, stages: Stages, hands: Hands) -> Cut:
 
 
 def _scores(
-    subject: Subject, smaller: Compressed, last: Score | None, stages: Stages, hands: Hands
+    subject: Subject, smaller: Compressed, last: Score | None, stages: Stages, hands: MeasurementBackend
 ) -> tuple[Score, Score] | None:
     """Of both models; `last` is that of the smaller one where recovery has taken it already."""
     full = _full_score(subject, stages, hands)
@@ -125,7 +127,7 @@ def _scores(
         return full, last or hands.score(subject, smaller.model, in_parts=True)
 
 
-def _full_score(subject: Subject, stages: Stages, hands: Hands) -> Score | None:
+def _full_score(subject: Subject, stages: Stages, hands: MeasurementBackend) -> Score | None:
     if subject.evaluation is None:
         return None
     with stages.stage("scoring", "evaluation", "metric"):

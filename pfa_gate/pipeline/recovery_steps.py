@@ -21,7 +21,7 @@ from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
-from pfa_gate.pipeline.backend import ALONE, Hands
+from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend
 from pfa_gate.pipeline.compensation import mend
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Repair, finite
@@ -40,7 +40,11 @@ Step = Callable[[nn.Module], Done]
 
 
 def recover(
-    config: GateConfig, subject: Subject, cut: tuple[Program, Compressed], stages: Stages, hands: Hands = ALONE
+    config: GateConfig,
+    subject: Subject,
+    cut: tuple[Program, Compressed],
+    stages: Stages,
+    hands: MeasurementBackend = LOCAL,
 ) -> tuple[Compressed, tuple[RecoveryStep, ...], Score | None]:
     """Run the steps of pfa.yaml on a proved smaller model.
 
@@ -73,7 +77,7 @@ def recover(
 
 
 def _scored(
-    hands: Hands, subject: Subject, model: nn.Module, stages: Stages, *, in_parts: bool = False
+    hands: MeasurementBackend, subject: Subject, model: nn.Module, stages: Stages, *, in_parts: bool = False
 ) -> Score | None:
     if subject.evaluation is None:
         return None

@@ -16,7 +16,7 @@ from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly, named
-from pfa_gate.pipeline.backend import ALONE, Hands
+from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.kl_remedy_size import foreseen
 from pfa_gate.pipeline.measure_and_cut import examine
@@ -67,10 +67,10 @@ def run(
     if baseline is not None:
         found = sought(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
         context = context_of(document, name, found, updating=False)
-    return carried_out(document, name, context, output=output, wait=wait)
+    return run_document(document, name, context, output=output, wait=wait)
 
 
-def carried_out(
+def run_document(
     document: Document,
     gate: str,
     context: Context,
@@ -88,11 +88,13 @@ def carried_out(
         wait: since when somebody waits, and who is told how far it is; from now on, and nobody, unless given.
     """
     wait = wait or Wait()
-    return concluded(document, context, Stages(document, gate, wait.progress, wait.since), output, ALONE)
+    return run_with_backend(document, context, Stages(document, gate, wait.progress, wait.since), output, LOCAL)
 
 
 @defaults_kept()
-def concluded(document: Document, context: Context, stages: Stages, output: Path | str | None, hands: Hands) -> Run:
+def run_with_backend(
+    document: Document, context: Context, stages: Stages, output: Path | str | None, hands: MeasurementBackend
+) -> Run:
     """Run the gate of these stages, measured by these hands; see `run`."""
     config = document.gate(stages.gate)
     folder = Path(output) if output is not None else document.path.parent / OUTPUT

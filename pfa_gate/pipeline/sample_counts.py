@@ -14,7 +14,7 @@ Shards = tuple[Moments, ...]
 
 
 @dataclass(frozen=True)
-class Supply:
+class SampleSupply:
     """What the probe gives, and what it might.
 
     Attributes:
@@ -30,14 +30,14 @@ class Supply:
     setting: str = "probe.positions: {}"
 
     @classmethod
-    def of(cls, config: GateConfig, probe: Batches) -> "Supply":
+    def of(cls, config: GateConfig, probe: Batches) -> "SampleSupply":
         """That of a gate whose probe has been read."""
         wanted = config.probe.samples
         ended = wanted is None or probe.samples < wanted
         return cls(probe.samples, probe.samples if ended else probe.total, config.probe.positions)
 
 
-UNKNOWN = Supply(0)
+UNKNOWN = SampleSupply(0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Short:
         return f"There are {told} for {self.layer.filters:,} filters; their covariance cannot have full rank."
 
 
-def short_layers(layers: Sequence[Layer], moments: Mapping[str, Shards], supply: Supply) -> Iterator[Short]:
+def short_layers(layers: Sequence[Layer], moments: Mapping[str, Shards], supply: SampleSupply) -> Iterator[Short]:
     """The layers with too few responses, those that cannot be cut too."""
     for layer in layers:
         responses = sum(shard.count for tap in layer.taps for shard in moments[tap.node])
@@ -76,7 +76,7 @@ def short_layers(layers: Sequence[Layer], moments: Mapping[str, Shards], supply:
             yield Short(layer, responses, supply.samples or responses)
 
 
-def require_enough(short: Sequence[Short], supply: Supply) -> None:
+def require_enough(short: Sequence[Short], supply: SampleSupply) -> None:
     """Refuse where a layer that can be cut has too few: the one that needs most is told of, once for all.
 
     Raises:
@@ -96,7 +96,7 @@ def require_enough(short: Sequence[Short], supply: Supply) -> None:
 _HAVE = ("has", "have")
 
 
-def _remedy(worst: Short, short: Sequence[Short], supply: Supply) -> str:
+def _remedy(worst: Short, short: Sequence[Short], supply: SampleSupply) -> str:
     ways = [*_positions(worst, supply), f"exclude the layer{'s' if len(short) > 1 else ''}"]
     if supply.most is None or supply.most > worst.needed:
         said = ", ".join([f"Raise probe.samples above {worst.needed:,}", *ways[:-1]])
@@ -105,7 +105,7 @@ def _remedy(worst: Short, short: Sequence[Short], supply: Supply) -> str:
     return f"The data has {supply.most:,} samples, and more than {worst.needed:,} are needed: {said}, or {ways[-1]}."
 
 
-def _positions(worst: Short, supply: Supply) -> Iterator[str]:
+def _positions(worst: Short, supply: SampleSupply) -> Iterator[str]:
     """More positions of each map, where the layer has maps that were not read whole."""
     if worst.layer.kind != "convolution" or not worst.samples:
         return

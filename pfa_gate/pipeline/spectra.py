@@ -12,7 +12,7 @@ from pfa_gate.analysis.spectrum import Spectrum, pooled, spectrum, spectrum_of_s
 from pfa_gate.errors import InactiveModelError, PFAGateError
 from pfa_gate.graph import Group, Layer
 from pfa_gate.graph.group import Indices
-from pfa_gate.pipeline.sample_counts import UNKNOWN, Supply, require_enough, short_layers
+from pfa_gate.pipeline.sample_counts import UNKNOWN, SampleSupply, require_enough, short_layers
 
 Mask = npt.NDArray[np.bool_]
 Shards = tuple[Moments, ...]
@@ -56,7 +56,7 @@ def places(layers: Sequence[Layer], groups: Sequence[Group]) -> tuple[dict[str, 
 
 
 def spectra(
-    groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards], supply: Supply = UNKNOWN
+    groups: Sequence[Group], layers: Sequence[Layer], moments: Mapping[str, Shards], supply: SampleSupply = UNKNOWN
 ) -> Spectra:
     """Spectra of the chosen layers and of the free groups that only these layers make.
 

@@ -44,10 +44,10 @@ def analyse(
     """
     if wait.progress is not None:
         wait.progress("importing", 0, 1)
-    from pfa_gate.pipeline.run import carried_out  # noqa: PLC0415  the one import of torch on the light side
+    from pfa_gate.pipeline.run import run_document  # noqa: PLC0415  the one import of torch on the light side
     from pfa_gate.record import to_dict  # noqa: PLC0415
 
-    return to_dict(carried_out(document, gate, context, output=output, wait=wait).record)
+    return to_dict(run_document(document, gate, context, output=output, wait=wait).record)
 
 
 @contextmanager

@@ -50,11 +50,11 @@ class Checks:
             PFAGateError: nothing could be measured.
             TypeError: no limit, or one that is not known.
         """
-        from pfa_gate.pipeline.check_model import Question, check  # noqa: PLC0415  torch, for tests that ask for it alone
+        from pfa_gate.pipeline.check_model import CheckOptions, check  # noqa: PLC0415  torch, for tests that ask for it alone
 
         __tracebackhide__ = True
         _refuse_unknown(limits)
-        record = check(model, batches, Question(limits, exclude=exclude, positions=positions))
+        record = check(model, batches, CheckOptions(limits, exclude=exclude, positions=positions))
         said = list(_words(record))
         if said:
             raise AssertionError("\n".join(said))

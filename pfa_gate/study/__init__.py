@@ -16,17 +16,17 @@ from pfa_gate.pipeline.run import Progress, only_gate
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial
-from pfa_gate.study.context import bases
-from pfa_gate.study.options import Ask
+from pfa_gate.study.context import task_contexts
+from pfa_gate.study.options import StudyOptions
 from pfa_gate.study.recipes import TOLERANCE
 from pfa_gate.study.rows import ORDER, rows_of
-from pfa_gate.study.trials import Series, plans, trials
+from pfa_gate.study.trials import TrialSeries, plans, trials
 
-__all__ = ["Ask", "Watch", "run"]
+__all__ = ["StudyObserver", "StudyOptions", "run"]
 
 
 @dataclass(frozen=True)
-class Watch:
+class StudyObserver:
     """Who looks on.
 
     Attributes:
@@ -39,7 +39,7 @@ class Watch:
 
 
 @defaults_kept()
-def run(config_path: Path | str, gate: str | None, ask: Ask, watch: Watch = Watch()) -> Study:
+def run(config_path: Path | str, gate: str | None, ask: StudyOptions, watch: StudyObserver = StudyObserver()) -> Study:
     """Run a study of one gate's model; nothing is written.
 
     Trace, probe, spectra and one removal order per selection are made once for each task and serve all recipes.
@@ -59,14 +59,14 @@ def run(config_path: Path | str, gate: str | None, ask: Ask, watch: Watch = Watc
     if config.evaluation is None:
         error = ConfigError("A study needs an evaluation.", remedy="Add the section evaluation with its data.")
         raise error.at(str(document.place("gates", config.name)))
-    series = Series.of(config, ask)
+    series = TrialSeries.of(config, ask)
     stages = Stages(document, config.name, watch.progress)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     done: list[Trial] = []
     total = series.trials * max(1, len(ask.domains))
     with exactly(subject.device):
-        found = list(bases(config, subject, ask.domains, stages))
+        found = list(task_contexts(config, subject, ask.domains, stages))
         made = [list(plans(basis, ask.strategies)) for basis in found]
         for basis, mine in zip(found, made, strict=True):
             for trial in trials(basis, series, mine, Stages(document, config.name)) if basis.task.studied else ():

@@ -16,14 +16,14 @@ from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.lines import printable
 from pfa_gate.report.ownership import require_study
 from pfa_gate.report.study.terminal import terminal
-from pfa_gate.study import Ask, Watch, run
-from pfa_gate.study.trials import Series
+from pfa_gate.study import StudyObserver, StudyOptions, run
+from pfa_gate.study.trials import TrialSeries
 
 FAILED = 1
 
 
 @dataclass(frozen=True)
-class Order:
+class StudyCommand:
     """What the command was asked for.
 
     Attributes:
@@ -35,11 +35,11 @@ class Order:
 
     config: Path
     gate: str | None
-    ask: Ask
+    ask: StudyOptions
     output: Path | None
 
 
-def study(order: Order) -> int:
+def study(order: StudyCommand) -> int:
     """Run a study, print it, write it.
 
     Returns:
@@ -52,10 +52,10 @@ def study(order: Order) -> int:
     gate = order.gate or only_gate(document)
     folder = order.output or document.path.parent / OUTPUT / f"{gate}.study"
     require_study(folder)  # hours before it is written
-    series = Series.of(document.gate(gate), order.ask)
+    series = TrialSeries.of(document.gate(gate), order.ask)
     print(printable(_announced(gate, series, max(1, len(order.ask.domains)))), file=sys.stderr, flush=True)
     with _Bar() as bar:
-        found = run(order.config, gate, order.ask, Watch(bar.show))
+        found = run(order.config, gate, order.ask, StudyObserver(bar.show))
     files = write_study(folder, found)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     unicode = shows_unicode(sys.stdout.encoding)
@@ -65,7 +65,7 @@ def study(order: Order) -> int:
     return FAILED if found.failed or any(plan.reason for plan in found.plans) else 0
 
 
-def _announced(gate: str, series: Series, tasks: int) -> str:
+def _announced(gate: str, series: TrialSeries, tasks: int) -> str:
     models, trials = series.models * tasks, series.trials * tasks
     return f"Study of {gate}: {models:,} models to cut and recover, {trials:,} scores."
 

@@ -13,7 +13,7 @@ from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
-from pfa_gate.pipeline.backend import ALONE
+from pfa_gate.pipeline.backend import LOCAL
 from pfa_gate.pipeline.measure_and_cut import probed
 from pfa_gate.pipeline.plan import Measured, planned
 from pfa_gate.pipeline.spectra import Spectra
@@ -21,13 +21,13 @@ from pfa_gate.pipeline.stages import Stages
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
 from pfa_gate.study.options import with_strategy
-from pfa_gate.study.recipes import Room
+from pfa_gate.study.recipes import RecipeSpace
 
 WHOLE = "all"
 
 
 @dataclass(frozen=True)
-class Basis:
+class TaskContext:
     """A task with everything that its trials have in common.
 
     Attributes:
@@ -54,11 +54,11 @@ class Basis:
         return sum(spectrum.filters for spectrum in self.spectra.groups.values())
 
     @property
-    def room(self) -> Room:
+    def room(self) -> RecipeSpace:
         """What a recipe may say here."""
         widths = {name: spectrum.filters for name, spectrum in self.spectra.groups.items()}
         wanted = self.config.recipe
-        return Room(widths, self.parameters, wanted.round_to, wanted.minimum)
+        return RecipeSpace(widths, self.parameters, wanted.round_to, wanted.minimum)
 
     def parameters(self, keep: Mapping[str, int]) -> float:
         """Parameters of the model with these counts, exactly."""
@@ -82,7 +82,9 @@ class Basis:
         return self._orders[key]
 
 
-def bases(config: GateConfig, subject: Subject, domains: Sequence[tuple[int, ...]], stages: Stages) -> Iterator[Basis]:
+def task_contexts(
+    config: GateConfig, subject: Subject, domains: Sequence[tuple[int, ...]], stages: Stages
+) -> Iterator[TaskContext]:
     """The whole task, then each domain; with a domain the whole one is there for its recipes alone."""
     with stages.stage("tracing", "model", "factory"):
         program = export_model(subject.model, *inputs_of(subject.example))
@@ -94,19 +96,19 @@ def bases(config: GateConfig, subject: Subject, domains: Sequence[tuple[int, ...
 
 def _basis(
     config: GateConfig, subject: Subject, traced: tuple[Program, Coupling], stages: Stages, task: tuple[str, bool]
-) -> Basis:
+) -> TaskContext:
     _, full, found = probed(config, subject, stages, traced)
     with stages.stage("scoring", "evaluation", "metric"):
         accuracy, stderr, samples = scored(subject, subject.model)
     told = Task(*task, subject.probe.samples, samples, accuracy, stderr)
-    return Basis(told, config, subject, *traced, found, full)
+    return TaskContext(told, config, subject, *traced, found, full)
 
 
 def scored(subject: Subject, model: torch.nn.Module) -> tuple[float | None, float | None, int]:
     """A model's score, its standard error over the evaluation's samples, and how many those are."""
     if subject.evaluation is None:
         return None, None, 0
-    found = ALONE.score(subject, model)
+    found = LOCAL.score(subject, model)
     return found.value, None if found.outcomes is None else stderr_of(found.value, found.samples), found.samples
 
 

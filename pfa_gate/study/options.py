@@ -17,7 +17,7 @@ _NUMBER = "energy"
 
 
 @dataclass(frozen=True)
-class Ask:
+class StudyOptions:
     """What to compare.
 
     Attributes:
@@ -57,7 +57,7 @@ class Ask:
         """The seeds that a selection runs for: one where it draws nothing.
 
         Example:
-            >>> ask = Ask(("kl",), seeds=3)
+            >>> ask = StudyOptions(("kl",), seeds=3)
             >>> list(ask.seeds_of("l1")), list(ask.seeds_of("random"))
             ([0], [0, 1, 2])
         """

@@ -19,7 +19,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True)
-class Room:
+class RecipeSpace:
     """What a recipe may say.
 
     Attributes:
@@ -38,8 +38,8 @@ class Room:
         """Allowed counts at or below those wanted, as far as there are any.
 
         Example:
-            >>> Room({"stem": 10}, len, round_to=4).counts({"stem": 7.9}), Room({"stem": 10}, len).counts({"stem": 0})
-            ({'stem': 4}, {'stem': 1})
+            >>> RecipeSpace({"stem": 10}, len, round_to=4).counts({"stem": 7.9})
+            {'stem': 4}
         """
         return {name: self._count(width, wanted[name]) for name, width in self.widths.items()}
 
@@ -50,7 +50,7 @@ class Room:
         return width if wanted >= width else max(least, fewer)
 
 
-def uniform(room: Room, target: float) -> Keep:
+def uniform(room: RecipeSpace, target: float) -> Keep:
     """One share of every group, at a number of parameters.
 
     Every count is within one step of the same share of its group's width.
@@ -63,7 +63,7 @@ def uniform(room: Room, target: float) -> Keep:
         TargetError: no share comes within the tolerance.
 
     Example:
-        >>> uniform(Room({"a": 10, "b": 20}, lambda keep: sum(keep.values())), 15)
+        >>> uniform(RecipeSpace({"a": 10, "b": 20}, lambda keep: sum(keep.values())), 15)
         {'a': 5, 'b': 10}
     """
     keep = scaled(room, dict.fromkeys(room.widths, 1.0), target)
@@ -72,7 +72,7 @@ def uniform(room: Room, target: float) -> Keep:
     return keep
 
 
-def random(room: Room, target: float, seed: int, draw: int) -> Keep:
+def random(room: RecipeSpace, target: float, seed: int, draw: int) -> Keep:
     """Counts by chance, at a number of parameters.
 
     The share of each group is drawn from (0, 1), independently; one factor then brings all to the target.
@@ -87,7 +87,7 @@ def random(room: Room, target: float, seed: int, draw: int) -> Keep:
         TargetError: no draw of several comes within the tolerance.
 
     Example:
-        >>> room = Room({"a": 100, "b": 100}, lambda keep: sum(keep.values()))
+        >>> room = RecipeSpace({"a": 100, "b": 100}, lambda keep: sum(keep.values()))
         >>> sum(random(room, 100, seed=0, draw=3).values())
         100
     """
@@ -99,7 +99,7 @@ def random(room: Room, target: float, seed: int, draw: int) -> Keep:
     raise _unreached(f"No random recipe of draw {draw}", room.footprint(keep), target)
 
 
-def scaled(room: Room, shares: Shares, target: float) -> Keep:
+def scaled(room: RecipeSpace, shares: Shares, target: float) -> Keep:
     """Shares times the one factor that comes closest to the target, then single steps towards it.
 
     The largest factor whose counts are within the target is found by halving; the groups that it rounds down most
@@ -120,7 +120,7 @@ def scaled(room: Room, shares: Shares, target: float) -> Keep:
     return keep
 
 
-def _wanted(room: Room, shares: Shares, factor: float) -> dict[str, float]:
+def _wanted(room: RecipeSpace, shares: Shares, factor: float) -> dict[str, float]:
     return {name: min(float(width), factor * shares[name] * width) for name, width in room.widths.items()}
 
 

@@ -15,15 +15,15 @@ from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite
 from pfa_gate.record.study import Counts, Plan, Trial
-from pfa_gate.study.context import Basis, scored, stderr_of
-from pfa_gate.study.options import Ask, Steps, chains, steps_of, with_strategy
+from pfa_gate.study.context import TaskContext, scored, stderr_of
+from pfa_gate.study.options import Steps, StudyOptions, chains, steps_of, with_strategy
 from pfa_gate.study.recipes import TOLERANCE, random, uniform
 
 _NOT_OURS = (PFAGateError, RuntimeError)
 
 
 @dataclass(frozen=True)
-class Series:
+class TrialSeries:
     """All that is asked of one task.
 
     Attributes:
@@ -32,12 +32,12 @@ class Series:
         baseline: those of the uniform and the random recipes: the first recovery, and what is on the way to it.
     """
 
-    ask: Ask
+    ask: StudyOptions
     runs: tuple[tuple[str, ...], ...]
     baseline: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: GateConfig, ask: Ask) -> "Series":
+    def of(cls, config: GateConfig, ask: StudyOptions) -> "TrialSeries":
         """Check every word of what is asked, before anything runs.
 
         Raises:
@@ -66,7 +66,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _ModelSpec:
     """What makes the models of some trials differ from others: counts, selection and their draws."""
 
     plan: Plan
@@ -83,7 +83,7 @@ class _Made:
         )  # fmt: skip
 
 
-def plans(basis: Basis, strategies: Sequence[str]) -> Iterator[Plan]:
+def plans(basis: TaskContext, strategies: Sequence[str]) -> Iterator[Plan]:
     """What each strategy makes of a task; a strategy that cannot has the reason."""
     for strategy in strategies:
         try:
@@ -96,7 +96,7 @@ def plans(basis: Basis, strategies: Sequence[str]) -> Iterator[Plan]:
         yield Plan(basis.task.name, strategy, filters, Size(size.parameters, size.bytes, size.macs), keep)
 
 
-def trials(basis: Basis, series: Series, made: Sequence[Plan], stages: Stages) -> Iterator[Trial]:
+def trials(basis: TaskContext, series: TrialSeries, made: Sequence[Plan], stages: Stages) -> Iterator[Trial]:
     """Every trial of a task, one after the other.
 
     An error of one is a trial with the reason. Without a recipe of the strategy there is no number of parameters to
@@ -105,23 +105,23 @@ def trials(basis: Basis, series: Series, made: Sequence[Plan], stages: Stages) -
     for plan in made:
         for selection in series.ask.selections:
             for seed in series.ask.seeds_of(selection):
-                each = _Made(plan, "pfa", 0, selection, seed)
+                each = _ModelSpec(plan, "pfa", 0, selection, seed)
                 for run in series.runs:
                     yield from _run(basis, each, partial(_planned, plan), run, stages)
         if plan.size is not None:
             yield from _compared(basis, series, plan, stages)
 
 
-def _compared(basis: Basis, series: Series, plan: Plan, stages: Stages) -> Iterator[Trial]:
+def _compared(basis: TaskContext, series: TrialSeries, plan: Plan, stages: Stages) -> Iterator[Trial]:
     """The uniform and the random recipes at the parameters of a plan."""
     room, target, seed = basis.room, float(plan.size.parameters if plan.size else 0), basis.config.probe.seed
     selection = series.ask.selections[0]
     if series.ask.uniform:
         recipe = partial(uniform, room, target)
-        yield from _run(basis, _Made(plan, "uniform", 0, selection), recipe, series.baseline, stages)
+        yield from _run(basis, _ModelSpec(plan, "uniform", 0, selection), recipe, series.baseline, stages)
     for draw in range(series.ask.random):
         recipe = partial(random, room, target, seed, draw)
-        yield from _run(basis, _Made(plan, "random", draw, selection), recipe, series.baseline, stages)
+        yield from _run(basis, _ModelSpec(plan, "random", draw, selection), recipe, series.baseline, stages)
 
 
 def _planned(plan: Plan) -> Mapping[str, int]:
@@ -131,7 +131,7 @@ def _planned(plan: Plan) -> Mapping[str, int]:
 
 
 def _run(
-    basis: Basis, each: _Made, recipe: Callable[[], Mapping[str, int]], run: Sequence[str], stages: Stages
+    basis: TaskContext, each: _ModelSpec, recipe: Callable[[], Mapping[str, int]], run: Sequence[str], stages: Stages
 ) -> Iterator[Trial]:
     """One model, scored after each recovery of a run; where the whole run fails, each recovery has its own."""
     keep: Mapping[str, int] = {}
@@ -146,7 +146,9 @@ def _run(
             yield from (each.trial(recovery, keep, _told(error)) for recovery in run)
 
 
-def _scored(basis: Basis, each: _Made, keep: Mapping[str, int], run: Sequence[str], stages: Stages) -> list[Trial]:
+def _scored(
+    basis: TaskContext, each: _ModelSpec, keep: Mapping[str, int], run: Sequence[str], stages: Stages
+) -> list[Trial]:
     subject = basis.subject
     chosen = keep_last(basis.orders(each.selection, each.seed), dict(keep)).kept
     started = time.perf_counter()
@@ -160,7 +162,7 @@ def _scored(basis: Basis, each: _Made, keep: Mapping[str, int], run: Sequence[st
     return [_ended(basis, replace(blank, recovery=recovery), cutting, course) for recovery in run]
 
 
-def _course(basis: Basis, smaller: Compressed, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
+def _course(basis: TaskContext, smaller: Compressed, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
     """The score after the cut and after each step."""
     if not steps:
         return (RecoveryStep("cut", finite(scored(basis.subject, smaller.model)[0]), 0.0),)
@@ -168,7 +170,7 @@ def _course(basis: Basis, smaller: Compressed, steps: Steps, stages: Stages) -> 
     return recover(config, basis.subject, (basis.program, smaller), stages)[1]
 
 
-def _ended(basis: Basis, trial: Trial, cutting: float, course: Sequence[RecoveryStep]) -> Trial:
+def _ended(basis: TaskContext, trial: Trial, cutting: float, course: Sequence[RecoveryStep]) -> Trial:
     """A trial with what was found when its last step was done."""
     done = course[: 1 + len(steps_of(trial.recovery))]
     accuracy = done[-1].accuracy
@@ -182,7 +184,7 @@ def _ended(basis: Basis, trial: Trial, cutting: float, course: Sequence[Recovery
     )
 
 
-def _check_equal(each: _Made, parameters: int) -> None:
+def _check_equal(each: _ModelSpec, parameters: int) -> None:
     target = each.plan.size.parameters if each.plan.size else 0
     if each.counts != "pfa" and abs(parameters - target) > TOLERANCE * target:
         raise TargetError(f"The model has {parameters:,} parameters; {target:,} were wanted, within {TOLERANCE:.0%}.")

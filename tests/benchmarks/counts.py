@@ -34,7 +34,7 @@ from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last, reader_losses
 from pfa_gate.compress.select.reconstruction import Losses
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe, recipe_by_losses
-from pfa_gate.study.recipes import Keep, Room, random, uniform
+from pfa_gate.study.recipes import Keep, RecipeSpace, random, uniform
 
 SAMPLES, POSITIONS = 1500, 16
 MAKES = ("PFA", "uniform", "standardised", "as read", "reconstruction", "random")
@@ -60,7 +60,7 @@ class Rivals:
 
     def __init__(self, held: Bench, draws: int) -> None:
         widths = {group.name: group.width for group in held.groups}
-        self.room = Room(widths, lambda keep: float(held.coupling.footprint(keep).parameters))
+        self.room = RecipeSpace(widths, lambda keep: float(held.coupling.footprint(keep).parameters))
         self._held, self._draws = held, draws
 
     def recipes(self, own: Keep, makes: Sequence[str]) -> Iterator[tuple[str, Keep]]:

@@ -30,10 +30,10 @@ from surroundings import CONSOLE, Finding, described, keep
 from pfa_gate.compress.prune import compress
 from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import prepared
-from pfa_gate.distributed.rank_leader import Crew
+from pfa_gate.distributed.rank_leader import RankBackend
 from pfa_gate.distributed.rank_worker import follow
 from pfa_gate.model.evaluation import Score
-from pfa_gate.pipeline.backend import ALONE, Hands, Work
+from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend, ProbePass
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.torchrun import seat_in
 from pfa_gate.torchrun.calls import join
@@ -100,10 +100,10 @@ def one(folder: Path, pairs: int) -> None:
     first = prepared(document, "resnet", Stages(document, "resnet"))
     smaller = halved(first)
     for _ in range(pairs + 1):
-        alone = measured(ALONE, first, smaller, Clock("alone", clocks))
+        alone = measured(LOCAL, first, smaller, Clock("alone", clocks))
         ranks.call("measure", config="pfa.yaml", gate="resnet")
         work = prepared(document, "resnet", Stages(document, "resnet"))  # while rank 1 does the same, as in a run
-        both = measured(Crew(ranks), work, smaller, Clock("both", clocks))
+        both = measured(RankBackend(ranks), work, smaller, Clock("both", clocks))
         for mine, ours in zip(alone, both, strict=True):
             assert mine.outcomes is not None
             assert (mine.outcomes == ours.outcomes).all()
@@ -127,7 +127,7 @@ class Clock:
         return made
 
 
-def measured(hands: Hands, work: Work, smaller: torch.nn.Module, clock: Clock) -> list[Score]:
+def measured(hands: MeasurementBackend, work: ProbePass, smaller: torch.nn.Module, clock: Clock) -> list[Score]:
     subject = replace(work.subject, probe=replace(work.subject.probe))  # which has not been read yet
 
     def probe() -> Any:
@@ -141,7 +141,7 @@ def measured(hands: Hands, work: Work, smaller: torch.nn.Module, clock: Clock) -
     return clock.timed("scores", scores)
 
 
-def halved(work: Work) -> torch.nn.Module:
+def halved(work: ProbePass) -> torch.nn.Module:
     assert work.traced is not None
     _, coupling = work.traced
     keep = {group.name: np.arange(group.width // 2) for group in coupling.free if len(group.layers) == 1}

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pfa_gate.record.study import Trial, dumps_study
-from pfa_gate.study import Ask, Watch, run
+from pfa_gate.study import StudyObserver, StudyOptions, run
 from pfa_gate.study.options import listed
 
 CONFIG = Path(__file__).parent / "resnets.study.yaml"
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("study.json"), help="and beside it .jsonl, trial by trial")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    ask = Ask(
+    ask = StudyOptions(
         strategies=listed(arguments.strategies),
         selections=listed(arguments.selections),
         recoveries=listed(arguments.recoveries),
@@ -47,7 +47,7 @@ def main() -> None:
             name = f"{trial.strategy} {trial.counts} {trial.draw} {trial.selection} {trial.recovery}"
             print(f"{time.perf_counter() - started:7.0f} s  {name}: {accuracy}", flush=True)
 
-        study = run(CONFIG, arguments.gate, ask, Watch(trial=told))
+        study = run(CONFIG, arguments.gate, ask, StudyObserver(trial=told))
     arguments.output.write_text(dumps_study(study), encoding="utf-8")
     for row in study.rows:
         print(row)

@@ -10,9 +10,9 @@ import torch
 import pfa_gate
 from pfa_gate import study
 from pfa_gate.config import load
-from pfa_gate.distributed.collect_shard import Turn, collect
+from pfa_gate.distributed.collect_shard import ShardSpec, collect
 from pfa_gate.model.defaults import defaults_kept
-from pfa_gate.study import Ask
+from pfa_gate.study import StudyOptions
 
 CHANGES = {
     "dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float64),
@@ -48,8 +48,8 @@ gates:
 """
 WORK: dict[str, Callable[[Path], Any]] = {
     "run": pfa_gate.run,
-    "collect": lambda config: collect(load(config), "net", Turn(1, 1)),
-    "study": lambda config: study.run(config, None, Ask(("kl",))),
+    "collect": lambda config: collect(load(config), "net", ShardSpec(1, 1)),
+    "study": lambda config: study.run(config, None, StudyOptions(("kl",))),
 }
 
 

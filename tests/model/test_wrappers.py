@@ -14,7 +14,7 @@ from pfa_gate.model import batch_of
 from pfa_gate.model.device import CPU, exactly
 from pfa_gate.model.forward import forward
 from pfa_gate.model.wrappers import unwrap_inside, unwrapped
-from pfa_gate.pipeline.check_model import Question, check
+from pfa_gate.pipeline.check_model import CheckOptions, check
 
 PLAIN = ["0.weight", "0.bias", "2.weight", "2.bias"]
 
@@ -109,7 +109,7 @@ def test_nothing_is_compiled(make: Callable[[], nn.Module]) -> None:
 
 def test_a_model_in_a_test_is_judged_under_its_plain_names_and_stays_wrapped() -> None:
     model = torch.compile(nn.DataParallel(net()), backend=refuse)
-    record = check(model, torch.randn(64, 4), Question({"kl": 1.0}))  # type: ignore[arg-type]
+    record = check(model, torch.randn(64, 4), CheckOptions({"kl": 1.0}))  # type: ignore[arg-type]
     assert [layer.name for layer in record.layers] == ["0", "2"]
     assert next(name for name, _ in model.named_parameters()) == "_orig_mod.module.0.weight"  # type: ignore[attr-defined]
 
@@ -126,7 +126,7 @@ SCRIPTS: dict[str, Callable[[], nn.Module]] = {
 def test_a_script_is_refused(make: Callable[[], nn.Module]) -> None:
     model = make()
     with pytest.raises(FactoryError) as caught:
-        check(model, torch.randn(64, 4), Question({"kl": 1.0}))
+        check(model, torch.randn(64, 4), CheckOptions({"kl": 1.0}))
     assert str(caught.value) == (
         "The model is a ScriptModule: its layers are compiled code, which cannot be measured or cut.\n"
         "  Give the nn.Module that it was made from; torch.jit.load(path).state_dict() holds its weights."
@@ -143,7 +143,7 @@ def test_a_model_without_layers_is_told_so() -> None:
             return x * self.weight
 
     with pytest.raises(pfa_gate.LayerPatternError) as caught:
-        check(Bare(), torch.randn(64, 4), Question({"kl": 1.0}))
+        check(Bare(), torch.randn(64, 4), CheckOptions({"kl": 1.0}))
     assert str(caught.value) == (
         "The model (Bare) has no convolution and no linear module that could be measured.\n"
         "  Build it of torch.nn's layers."

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pfa_gate.errors import LayerNotCalledError
-from pfa_gate.pipeline.check_model import Question, check
+from pfa_gate.pipeline.check_model import CheckOptions, check
 
 NET = """
 import torch
@@ -169,9 +169,9 @@ class Undecided(nn.Module):
 
 
 def test_the_fixture_judges_a_model_that_cannot_be_exported() -> None:
-    question = Question({"kl": 1.0}, exclude=["idle"])
+    question = CheckOptions({"kl": 1.0}, exclude=["idle"])
     found = check(Undecided(), torch.randn(64, 8, generator=torch.Generator().manual_seed(0)), question)
     assert [(layer.name, layer.skipped) for layer in found.layers][:2] == [("first", None), ("head", None)]
     assert [(each.id, each.outcome) for each in found.budgets] == [("layers.kl", "kept")]
     with pytest.raises(LayerNotCalledError, match="Layer 'idle' is never called"):
-        check(Undecided(), torch.randn(64, 8), Question({"kl": 1.0}))
+        check(Undecided(), torch.randn(64, 8), CheckOptions({"kl": 1.0}))

@@ -15,7 +15,7 @@ from pfa_gate import config
 from pfa_gate.errors import ConfigError, NotFiniteError
 from pfa_gate.model import batch_of, load
 from pfa_gate.model.device import ahead
-from pfa_gate.pipeline.check_model import Question, check
+from pfa_gate.pipeline.check_model import CheckOptions, check
 from pfa_gate.record import Record
 
 NET = """
@@ -99,7 +99,7 @@ def test_a_spread_model_is_measured_where_it_lies() -> None:
     record = ran("dispatched")
     net: dict[str, Any] = {}
     exec(NET, net)
-    whole = check(net["build"]().eval(), net["images"](), Question({"kl": 1.0}))
+    whole = check(net["build"]().eval(), net["images"](), CheckOptions({"kl": 1.0}))
     assert record.compressed is None
     assert [(each.what, each.reason) for each in record.unmeasured] == [
         (
@@ -173,8 +173,8 @@ def test_a_gpu_selects_and_compensates_as_the_cpu_does(selection: str) -> None:
 def test_a_model_that_lies_on_a_gpu_is_measured_there() -> None:
     net: dict[str, Any] = {}
     exec(NET, net)
-    here = check(net["build"]().eval(), net["images"](), Question({"kl": 1.0}))
-    there = check(net["build"]().eval().cuda(), net["images"](), Question({"kl": 1.0}))
+    here = check(net["build"]().eval(), net["images"](), CheckOptions({"kl": 1.0}))
+    there = check(net["build"]().eval().cuda(), net["images"](), CheckOptions({"kl": 1.0}))
     for one, two in zip(there.layers, here.layers, strict=True):
         assert one.kl_ratio == pytest.approx(two.kl_ratio, abs=1e-4)
 

@@ -11,7 +11,7 @@ from torch import nn
 import pfa_gate
 from pfa_gate.analysis.responses import Drawn, hooked_layers, respond_by_hooks
 from pfa_gate.errors import TooFewSamplesError
-from pfa_gate.pipeline.check_model import Question, check
+from pfa_gate.pipeline.check_model import CheckOptions, check
 from pfa_gate.pipeline.spectra import responses, spectra
 from pfa_gate.record import Record
 
@@ -146,6 +146,6 @@ def test_the_fixture_takes_positions_too() -> None:
     torch.manual_seed(0)
     model, images = nn.Sequential(nn.Conv2d(3, 20, 3), nn.ReLU(), nn.Conv2d(20, 2, 1)), torch.randn(12, 3, 9, 9)
     with pytest.raises(TooFewSamplesError, match=r"12 samples, and more than 20 are needed: .* \(positions=32\)"):
-        check(model, images, Question({"kl": 1.0}))
-    record = check(model, images, Question({"kl": 1.0}, positions=32))
+        check(model, images, CheckOptions({"kl": 1.0}))
+    record = check(model, images, CheckOptions({"kl": 1.0}, positions=32))
     assert (record.probe.positions, record.layers[0].samples) == (32, 384)

@@ -35,7 +35,7 @@ class Run:
     record: Any
 
 
-def carried_out(
+def run_document(
     document: Any,
     gate: str,
     context: Any,
@@ -166,7 +166,7 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
 
 
 fake = types.ModuleType("pfa_gate.pipeline.run")
-fake.carried_out = carried_out  # type: ignore[attr-defined]
+fake.run_document = run_document  # type: ignore[attr-defined]
 sys.modules["pfa_gate.pipeline.run"] = fake
 if SILENCE in os.environ:
     from pfa_gate.cache import lock

@@ -8,23 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfa_gate.errors import ConfigError, TargetError
-from pfa_gate.study.options import Ask, chains, domain, steps_of
-from pfa_gate.study.recipes import TOLERANCE, Room, random, uniform
+from pfa_gate.study.options import StudyOptions, chains, domain, steps_of
+from pfa_gate.study.recipes import TOLERANCE, RecipeSpace, random, uniform
 
 WIDTHS = st.lists(st.sampled_from([16, 24, 32, 64, 100]), min_size=2, max_size=9)
 
 
-def room_of(widths: list[int], round_to: int = 1, minimum: int = 1) -> Room:
+def room_of(widths: list[int], round_to: int = 1, minimum: int = 1) -> RecipeSpace:
     """A chain of layers: each count meets the next, as in a real network."""
 
     def footprint(keep) -> float:
         counts = [3, *keep.values(), 10]
         return float(sum(9 * read * made for read, made in pairwise(counts)))
 
-    return Room({f"layer{index}": width for index, width in enumerate(widths)}, footprint, round_to, minimum)
+    return RecipeSpace({f"layer{index}": width for index, width in enumerate(widths)}, footprint, round_to, minimum)
 
 
-def full(room: Room) -> float:
+def full(room: RecipeSpace) -> float:
     return room.footprint(room.widths)
 
 
@@ -84,7 +84,7 @@ def test_draws_are_spread_over_the_shares():
 
 
 def test_a_target_that_nothing_meets_is_an_error():
-    room = Room({"a": 2, "b": 2}, lambda keep: 100.0 * sum(keep.values()))
+    room = RecipeSpace({"a": 2, "b": 2}, lambda keep: 100.0 * sum(keep.values()))
     for recipe in (lambda: uniform(room, 250), lambda: random(room, 250, 0, 0)):
         with pytest.raises(TargetError, match="within 1% of 250 parameters; the nearest has"):
             recipe()
@@ -101,7 +101,7 @@ def test_a_target_that_nothing_meets_is_an_error():
 )
 def test_what_makes_no_study_is_refused(words, fact):
     with pytest.raises(ConfigError) as caught:
-        Ask(**words)
+        StudyOptions(**words)
     assert caught.value.fact == fact
 
 

@@ -18,7 +18,7 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.pipeline import run as gates
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial, dumps_study
-from pfa_gate.study import Ask, Watch, run
+from pfa_gate.study import StudyObserver, StudyOptions, run
 
 NET = """
 import torch
@@ -80,7 +80,7 @@ def project(folder: Path, probe: str = "probe", metric: str = "") -> Path:
     return folder / "pfa.yaml"
 
 
-ASK = Ask(
+ASK = StudyOptions(
     strategies=("energy:0.9", "macs:30%"),
     selections=("l1", "random"),
     recoveries=("compensate", "none"),
@@ -115,7 +115,9 @@ def test_everything_asked_for_is_tried(study: Study) -> None:
 
 
 def test_the_same_seed_gives_the_same_study(config: Path) -> None:
-    ask = Ask(("kl",), selections=("random",), recoveries=("compensate", "none"), random=2, uniform=True, seeds=1)
+    ask = StudyOptions(
+        ("kl",), selections=("random",), recoveries=("compensate", "none"), random=2, uniform=True, seeds=1
+    )
     assert timeless(run(config, None, ask)) == timeless(run(config, None, ask))
 
 
@@ -196,7 +198,7 @@ def test_a_selection_that_draws_runs_for_every_seed(study: Study) -> None:
 
 def test_a_domain_is_its_samples(config: Path, study: Study) -> None:
     watched: list[Trial] = []
-    found = run(config, None, Ask(("kl",), domains=((1, 3), (0, 1, 2))), Watch(trial=watched.append))
+    found = run(config, None, StudyOptions(("kl",), domains=((1, 3), (0, 1, 2))), StudyObserver(trial=watched.append))
     whole, pair, most = found.tasks
     assert [task.name for task in found.tasks] == ["all", "1,3", "0,1,2"]
     assert whole == replace(study.tasks[0], studied=False)
@@ -220,20 +222,20 @@ def test_a_domain_is_its_samples(config: Path, study: Study) -> None:
 
 def test_a_domain_needs_labels_and_samples(config: Path, tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match="cannot be restricted to a domain"):
-        run(project(tmp_path, "unlabelled"), None, Ask(("kl",), domains=((1,),)))
+        run(project(tmp_path, "unlabelled"), None, StudyOptions(("kl",), domains=((1,),)))
     with pytest.raises(DataError, match=r"no sample of class 7"):
-        run(config, None, Ask(("kl",), domains=((1, 7),)))
+        run(config, None, StudyOptions(("kl",), domains=((1, 7),)))
 
 
 def test_a_domain_too_small_to_measure_is_an_error_before_any_trial(config: Path) -> None:
     tried: list[Trial] = []
     with pytest.raises(TooFewSamplesError, match="43 samples for 60 filters"):
-        run(config, None, Ask(("kl",), domains=((1, 3), (0,))), Watch(trial=tried.append))
+        run(config, None, StudyOptions(("kl",), domains=((1, 3), (0,))), StudyObserver(trial=tried.append))
     assert tried == []
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
-    ask = Ask(("parameters:0.01%", "kl"), selections=("taylor", "l1"), random=1)
+    ask = StudyOptions(("parameters:0.01%", "kl"), selections=("taylor", "l1"), random=1)
     found = run(project(tmp_path, "unlabelled"), None, ask)
     told = {(t.strategy, t.selection, t.counts): t.reason for t in found.trials}
     assert "The smallest recipe has" in told["parameters:0.01%", "l1", "pfa"]
@@ -246,7 +248,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 def test_a_recovery_that_fails_leaves_the_others(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def train(model, batches):\n    raise ValueError('no')\n")
-    ask = Ask(("kl",), recoveries=("none", "recalibrate+finetune:mine.py:train", "recalibrate"))
+    ask = StudyOptions(("kl",), recoveries=("none", "recalibrate+finetune:mine.py:train", "recalibrate"))
     found = run(project(tmp_path), None, ask)
     reasons = {trial.recovery: trial.reason for trial in found.trials}
     assert reasons["none"] is None
@@ -255,7 +257,9 @@ def test_a_recovery_that_fails_leaves_the_others(tmp_path: Path) -> None:
 
 
 def test_a_metric_of_ones_own_has_no_error(tmp_path: Path) -> None:
-    found = run(project(tmp_path, metric=", metric: net.py:fingers, direction: higher"), None, Ask(("kl",), random=2))
+    found = run(
+        project(tmp_path, metric=", metric: net.py:fingers, direction: higher"), None, StudyOptions(("kl",), random=2)
+    )
     assert {trial.accuracy for trial in found.trials} == {5.0}
     assert {row.stderr for row in found.rows} == {None}
     assert found.tasks[0].stderr is None
@@ -264,19 +268,19 @@ def test_a_metric_of_ones_own_has_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        Ask(("entropy",)),
-        Ask(("energy",)),
-        Ask(("energy:2",)),
-        Ask(("kl:2",)),
-        Ask(("parameters:lots",)),
-        Ask(("kl",), selections=("l7",)),
-        Ask(("kl",), recoveries=("compensate+magic",)),
+        StudyOptions(("entropy",)),
+        StudyOptions(("energy",)),
+        StudyOptions(("energy:2",)),
+        StudyOptions(("kl:2",)),
+        StudyOptions(("parameters:lots",)),
+        StudyOptions(("kl",), selections=("l7",)),
+        StudyOptions(("kl",), recoveries=("compensate+magic",)),
     ],
 )
-def test_words_are_checked_before_anything_runs(config: Path, ask: Ask) -> None:
+def test_words_are_checked_before_anything_runs(config: Path, ask: StudyOptions) -> None:
     stages: list[str] = []
     with pytest.raises(ConfigError):
-        run(config, None, ask, Watch(lambda stage, done, total: stages.append(stage)))
+        run(config, None, ask, StudyObserver(lambda stage, done, total: stages.append(stage)))
     assert stages == []
 
 
@@ -284,4 +288,4 @@ def test_a_study_needs_an_evaluation(tmp_path: Path) -> None:
     path = project(tmp_path)
     path.write_text("\n".join(line for line in path.read_text().splitlines() if "evaluation" not in line))
     with pytest.raises(ConfigError, match=r"needs an evaluation"):
-        run(path, None, Ask(("kl",)))
+        run(path, None, StudyOptions(("kl",)))
