@@ -99,11 +99,11 @@ def _fitting(
     shown: Sequence[LayerRow], changes: Sequence[dict[str, str]], rows: Sequence[LayerRow], look: Look
 ) -> tuple[_Plan, list[list[Text]]]:
     """The richest table that leaves the names room, and its cells with the names cut to that room."""
-    longest = max(cell_len(clean(row.layer.name)) for row in shown)
     for plan in _PLANS_SINCE if any(changes) else _PLANS:
         body = [_cells(row, plan, look) for row in shown]
         cells = _with_changes([_head(plan), *body, *_limit_row(rows, plan, look)], changes, plan)
         name = plan.columns.index("layer")
+        longest = max(cell_len(line[name].plain) for line in cells)
         others = [width for index, width in enumerate(widths(cells)) if index != name]
         room = look.width - sum(others) - GAP * len(others)
         if room >= min(longest, _NAME_ROOM):
