@@ -72,8 +72,17 @@ def _run(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], obs
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise DataError(
             f"The model does not run on a batch of {_described(args, kwargs)}: {lines[0] if lines else error!r}",
-            remedy="Make the probe give what the model's forward takes.",
+            remedy=_remedy(program, args, kwargs),
         ) from error
+
+
+def _remedy(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The program has the sizes of the first batch, all but the number of samples; the model may take others too."""
+    given = [tuple(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    if [shape[1:] for shape in given] == [shape[1:] for shape in program.inputs]:
+        return "Make the probe give what the model's forward takes."
+    first = ", ".join(f"[{', '.join(['N', *map(str, shape[1:])])}]" for shape in program.inputs)
+    return f"Pad or crop all samples to one size: the model is followed at that of the first batch, {first}."
 
 
 def _runnable(

@@ -86,9 +86,13 @@ class Program:
     @property
     def batch(self) -> int:
         """Samples in the example the program was exported with."""
-        inputs = self.exported.graph_signature.user_inputs
-        shapes = (shape_of(node) for node in self.exported.graph.nodes if node.name in inputs and is_tensor(node))
-        return next((shape[0] for shape in shapes if shape), 1)
+        return next((shape[0] for shape in self.inputs if shape), 1)
+
+    @property
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the input tensors of that example."""
+        names = self.exported.graph_signature.user_inputs
+        return tuple(shape_of(node) for node in self.exported.graph.nodes if node.name in names and is_tensor(node))
 
     @property
     def halves(self) -> frozenset[torch.dtype]:

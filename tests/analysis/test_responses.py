@@ -142,6 +142,34 @@ def test_a_batch_that_does_not_fit_is_named() -> None:
     program, layers = coupling("residual").program, coupling("residual").layers
     with pytest.raises(DataError, match=r"does not run on a batch of float32 \[2, 4, 8, 8\]"):
         list(respond(program, [torch.randn(2, 4, 8, 8)], layers[0].taps))
+    with pytest.raises(DataError) as caught:
+        list(respond(program, [torch.randn(2, 3, 8, 8, dtype=torch.float64)], layers[0].taps))
+    assert caught.value.remedy == "Make the probe give what the model's forward takes."
+
+
+class Places(nn.Module):
+    """Reads sequences of any length, by a table of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(9, 4))
+        self.mixed = nn.Linear(4, 6)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(torch.relu(self.mixed(tokens + self.table[: tokens.shape[1]])))
+
+
+def test_batches_of_several_lengths_are_told_what_to_do() -> None:
+    """The model takes them all; what is exported has the length of the first batch."""
+    found = trace(Places(), torch.randn(2, 5, 4))
+    batches = [torch.randn(8, 5, 4), torch.randn(8, 7, 4)]
+    with pytest.raises(DataError) as caught:
+        list(respond(found.program, batches, found.layers[0].taps))
+    assert caught.value.fact.startswith("The model does not run on a batch of float32 [8, 7, 4]: ")
+    assert caught.value.remedy == (
+        "Pad or crop all samples to one size: the model is followed at that of the first batch, [N, 5, 4]."
+    )
 
 
 def names(model: nn.Module, example: Tensor, include: list[str], exclude: list[str]) -> list[str]:

@@ -25,7 +25,9 @@ from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.evaluation.score import score
 from pfa_gate.plugin import GateHooks
 
-PYTHON = every_block("python")
+RECIPES = "recipes.md"  # whole projects, which test_recipes.py runs
+PYTHON = [block for block in every_block("python") if block.page.name != RECIPES]
+TOML = [block for block in every_block("toml") if block.page.name != RECIPES]
 SESSIONS = [block for block in PYTHON if block.text.startswith(">>>")]
 TESTS = [block for block in PYTHON if block.text.startswith("def test_")]
 CODE = [block for block in PYTHON if block not in (*SESSIONS, *TESTS)]
@@ -166,7 +168,7 @@ def test_the_section_of_a_report_is_a_hook_that_exists() -> None:
     assert manager.hook.pytest_pfa_report_section(record=record) == ["digits: 4.6e-06 J a sample"]
 
 
-@pytest.mark.parametrize("block", every_block("toml"), ids=str)
+@pytest.mark.parametrize("block", TOML, ids=str)
 def test_entry_points_are_of_our_group(block: Block) -> None:
     ((group, points),) = tomllib.loads(block.text)["project"]["entry-points"].items()
     assert group == GROUP

@@ -40,8 +40,12 @@ def test_every_yaml_is_of_a_kind_that_is_tested() -> None:
 
 @pytest.mark.parametrize("block", of("config"), ids=str)
 def test_configs_hold(block: Block, tmp_path: Path) -> None:
-    (tmp_path / "pfa.yaml").write_text(block.text, "utf-8")
-    assert load(tmp_path / "pfa.yaml").gates
+    named = re.match(r"# (\S+\.yaml)\n", block.text)  # in a recipe, its place in the repository
+    path = tmp_path / (named[1] if named else "pfa.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(block.text, "utf-8")
+    (tmp_path / "pytest.ini").touch()
+    assert load(path).gates
 
 
 @pytest.mark.parametrize("block", of("part"), ids=str)
