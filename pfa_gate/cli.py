@@ -210,9 +210,11 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> None:
-    from pfa_gate.report.command.render import Order, Screen, again  # noqa: PLC0415  no other command renders
+    from pfa_gate.report.command.render import ReportOptions, Screen, again  # noqa: PLC0415  no other command renders
 
-    order = Order(tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base)
+    order = ReportOptions(
+        tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base
+    )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size().columns
     shown = again(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose))

@@ -8,7 +8,7 @@ from typing import Any
 from pfa_gate.budget import Exactness, Measurements, judge
 from pfa_gate.config import GateConfig, Place
 from pfa_gate.record import (
-    Compressed,
+    CompressedRecord,
     Exact,
     LayerRecord,
     Probe,
@@ -97,7 +97,7 @@ HEAD = LayerRecord("head", "Linear", 10, calls=1, skipped="excluded by layers.ex
 def record(layers: tuple[LayerRecord, ...], budgets: dict[str, Any] = BUDGETS, **changes: Any) -> Record:
     """A record of these layers, with its budgets judged."""
     full = Size(parameters=186_442, bytes=745_768, macs=5_412_864)
-    small = Compressed(128_306, 513_224, 4_208_640, latency=0.913, exact=Exact(2.41e-07, True))
+    small = CompressedRecord(128_306, 513_224, 4_208_640, latency=0.913, exact=Exact(2.41e-07, True))
     plain = Record(
         gate="digits",
         config="example_project/pfa.yaml",
@@ -155,7 +155,7 @@ def broken() -> Record:
     layers[5] = layer("layer2.0.shortcut", 64, 0.43, 0.968, 0.402, 3, "layer2.0.conv2")
     layers[7] = layer("branch.3", 48, 0.385, 0.951, 0.371, 0)
     scores = Scores("accuracy", 0.99444, 0.98056, 0.01388, (0.0, 0.02777))
-    small = Compressed(
+    small = CompressedRecord(
         97_120, 388_480, 3_104_272, latency=1.042, exact=Exact(3.07e-07, True), put_back=("branch.3",), form="graph"
     )
     return record((*layers, HEAD), scores=scores, compressed=small)

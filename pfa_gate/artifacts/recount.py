@@ -14,7 +14,7 @@ from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.model.stored import Stored, place
-from pfa_gate.record import Compressed
+from pfa_gate.record import CompressedRecord
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Recount:
         buffers: names of its tensors that are no weights, from `buffers_of`.
     """
 
-    counted: Compressed | None
+    counted: CompressedRecord | None
     model: nn.Module
     buffers: frozenset[str]
 

@@ -20,8 +20,17 @@ from pfa_gate.pipeline.correlation_picture import heat_map, side
 from pfa_gate.pipeline.plan import Decision
 from pfa_gate.pipeline.scores import told
 from pfa_gate.pipeline.spectra import Spectra
-from pfa_gate.record import Compressed as CompressedRecord
-from pfa_gate.record import Exact, LayerRecord, RecipeRecord, RecoveryStep, Scores, Size, Unmeasured, finite
+from pfa_gate.record import (
+    CompressedRecord,
+    Exact,
+    LayerRecord,
+    RecipeRecord,
+    RecoveryStep,
+    Scores,
+    Size,
+    Unmeasured,
+    finite,
+)
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
 

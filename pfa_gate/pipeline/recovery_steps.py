@@ -24,7 +24,7 @@ from pfa_gate.model.import_callable import resolve
 from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend
 from pfa_gate.pipeline.compensation import mend
 from pfa_gate.pipeline.stages import Stages
-from pfa_gate.record import RecoveryStep, Repair, finite
+from pfa_gate.record import RecoveryStep, RepairRecord, finite
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Done:
 
     model: nn.Module
     detail: str
-    repairs: tuple[Repair, ...] = ()
+    repairs: tuple[RepairRecord, ...] = ()
 
 
 Step = Callable[[nn.Module], Done]
@@ -140,9 +140,9 @@ def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:
     return step
 
 
-def _recorded(repair: LayerRepair) -> Repair:
+def _recorded(repair: LayerRepair) -> RepairRecord:
     before, after, ridge = (finite(value) for value in (repair.before, repair.after, repair.ridge))
-    return Repair(repair.layer, before, after, ridge, repair.rows, repair.reason)
+    return RepairRecord(repair.layer, before, after, ridge, repair.rows, repair.reason)
 
 
 def _told(repairs: Sequence[LayerRepair]) -> str:

@@ -92,12 +92,12 @@ class Manifests:
 
     def _seen_from(self, place: Path, left_out: Budgets) -> "Manifest":
         from pfa_gate.config.repository import from_root  # noqa: PLC0415  pydantic and yaml come with it
-        from pfa_gate.record.manifest import Declared, Manifest, Unlisted  # noqa: PLC0415
+        from pfa_gate.record.manifest import DeclaredGate, Manifest, Unlisted  # noqa: PLC0415
 
-        def declared(each: Planned) -> Declared:
+        def declared(each: Planned) -> DeclaredGate:
             away = tuple(name for name in each.budgets if (str(each.config), each.gate, name) in left_out)
             record = Path(os.path.relpath(each.folder, place)) / "record.json"
-            return Declared(from_root(each.config), each.gate, record.as_posix(), each.budgets, away)
+            return DeclaredGate(from_root(each.config), each.gate, record.as_posix(), each.budgets, away)
 
         gates = tuple(declared(each) for each in self.gates)
         unlisted = tuple(Unlisted(from_root(path), reason) for path, reason in self.unlisted)

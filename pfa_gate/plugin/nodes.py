@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Finding
     from pfa_gate.config import Document
     from pfa_gate.record import Record
-    from pfa_gate.record.baseline_source import Found
+    from pfa_gate.record.baseline_source import BaselineText
 
 
 class ConfigFile(pytest.File):
@@ -168,7 +168,7 @@ class BudgetItem(pytest.Item):
             restore(verdict.record, folder)
         return verdict
 
-    def _analysis(self, document: "Document", found: "Found", since: float) -> dict[str, object]:
+    def _analysis(self, document: "Document", found: "BaselineText", since: float) -> dict[str, object]:
         from pfa_gate.record.baseline_source import context_of  # noqa: PLC0415
         from pfa_gate.record.progress import Wait  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size, layer_val
 from pfa_gate.record.parts import (
     SCHEMA,
     Compared,
-    Compressed,
+    CompressedRecord,
     Correlations,
     Exact,
     LayerRecord,
@@ -17,14 +17,14 @@ from pfa_gate.record.parts import (
     Unmeasured,
 )
 from pfa_gate.record.reading import from_dict, loads
-from pfa_gate.record.recovery import RecoveryStep, Repair
+from pfa_gate.record.recovery import RecoveryStep, RepairRecord
 from pfa_gate.record.scores import Scores
 from pfa_gate.record.writing import dumps, finite, to_dict
 
 __all__ = [
     "SCHEMA",
     "Compared",
-    "Compressed",
+    "CompressedRecord",
     "Correlations",
     "Exact",
     "Finding",
@@ -35,7 +35,7 @@ __all__ = [
     "RecipeRecord",
     "Record",
     "RecoveryStep",
-    "Repair",
+    "RepairRecord",
     "Scores",
     "Size",
     "Unmeasured",

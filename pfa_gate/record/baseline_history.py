@@ -19,7 +19,7 @@ _MERGING = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD")
 
 
 @dataclass(frozen=True)
-class Past:
+class BaselineHistory:
     """What git knows of a file that may be gone or torn.
 
     Attributes:
@@ -40,7 +40,7 @@ class Past:
     strays: tuple[tuple[str, str], ...] = ()
 
 
-def past_of(path: Path) -> Past:
+def past_of(path: Path) -> BaselineHistory:
     """Ask git for what it knows of a baseline.
 
     Args:
@@ -51,21 +51,21 @@ def past_of(path: Path) -> Past:
 
     Example:
         >>> past_of(Path("/no/such/folder/pfa.baseline.json"))
-        Past(versions=(), began=(), merging=False, shallow=False, silence='', strays=())
+        BaselineHistory(versions=(), began=(), merging=False, shallow=False, silence='', strays=())
     """
     folder = path.parent
     inside = ask(folder, "rev-parse", "--is-inside-work-tree")
     if inside.text is None:
-        return Past(silence=inside.words if repository_of(folder) else "")
+        return BaselineHistory(silence=inside.words if repository_of(folder) else "")
     if ask(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").text is None:
-        return Past()  # nothing was ever committed
+        return BaselineHistory()  # nothing was ever committed
     heads = [name for name in _MERGING if ask(folder, "rev-parse", "--verify", "--quiet", name).text]
     sides = _sides(path)
     versions = sides or _known(path, ["HEAD", *heads])
     began = _known(path, _began(folder))
     shallow = ask(folder, "rev-parse", "--is-shallow-repository").text == "true"
     strays = () if versions or began else tuple(_strays(folder))
-    return Past(versions, began, bool(sides or heads), shallow, strays=strays)
+    return BaselineHistory(versions, began, bool(sides or heads), shallow, strays=strays)
 
 
 def _known(path: Path, revisions: Sequence[str]) -> tuple[tuple[str, str], ...]:

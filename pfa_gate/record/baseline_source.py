@@ -18,7 +18,7 @@ from pfa_gate.config.repository import from_root
 from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import base, entries
-from pfa_gate.record.baseline_history import NAME, Past, in_tree, past_of
+from pfa_gate.record.baseline_history import NAME, BaselineHistory, in_tree, past_of
 from pfa_gate.record.git import Answer, ask
 from pfa_gate.record.lost_baseline import known_of, name_in, previous, refers_back, refuse_gone, refuse_lost
 
@@ -32,7 +32,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Found:
+class BaselineText:
     """A baseline's text, and how people know it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Found:
 
     content: str | None
     source: str
-    past: Past = field(default_factory=Past)
+    past: BaselineHistory = field(default_factory=BaselineHistory)
 
 
 def absolute(asked: str, folder: Path) -> str:
@@ -56,7 +56,7 @@ def absolute(asked: str, folder: Path) -> str:
     return asked if asked in ("", NONE) or asked.startswith(GIT) else os.path.abspath(folder / asked)
 
 
-def find(config: Path, asked: str) -> Found:
+def find(config: Path, asked: str) -> BaselineText:
     """Read the baseline of a config.
 
     Args:
@@ -71,15 +71,15 @@ def find(config: Path, asked: str) -> Found:
         if (config.parent / NAME).exists():
             fact = f"There is a baseline {_shown(config.parent / NAME)}, though --pfa-baseline says that there is none."
             raise ArtifactError(fact, remedy="Leave the option out.")
-        return Found(None, "no baseline")
+        return BaselineText(None, "no baseline")
     if asked.startswith(GIT):
         return _from_git(config.parent, asked.removeprefix(GIT))
     path = Path(asked) if asked else config.parent / NAME
     try:
-        return Found(_text(path), from_root(path))
+        return BaselineText(_text(path), from_root(path))
     except FileNotFoundError as error:
         if not asked:
-            return Found(None, from_root(path))
+            return BaselineText(None, from_root(path))
         raise _missing(_shown(path)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or ("it is not UTF-8" if path.name.isprintable() else "no such name")
@@ -101,7 +101,7 @@ def _without_waiting(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def sought(config: Path, asked: str, gate: "GateConfig") -> Found:
+def sought(config: Path, asked: str, gate: "GateConfig") -> BaselineText:
     """Read the baseline of a gate, with what git knows of the file where a limit refers to it.
 
     Args:
@@ -118,7 +118,7 @@ def sought(config: Path, asked: str, gate: "GateConfig") -> Found:
     return replace(found, past=past_of(Path(asked) if asked else config.parent / NAME))
 
 
-def _from_git(folder: Path, reference: str) -> Found:
+def _from_git(folder: Path, reference: str) -> BaselineText:
     """The file as it was where the branch left REF: what happened on REF since then is not this change's doing."""
     if not reference or reference.startswith("-") or not reference.isprintable():
         shown = "".join(letter if letter.isprintable() else "?" for letter in reference)
@@ -127,7 +127,7 @@ def _from_git(folder: Path, reference: str) -> Found:
     if not answer.text:
         raise _no_base(folder, reference, answer)
     source = f"{from_root(folder / NAME)} at {answer.text[:10]}, the merge base with {reference}"
-    return Found(in_tree(folder / NAME, answer.text), source)
+    return BaselineText(in_tree(folder / NAME, answer.text), source)
 
 
 def _no_base(folder: Path, reference: str, answer: Answer) -> ArtifactError:
@@ -144,7 +144,7 @@ def _no_base(folder: Path, reference: str, answer: Answer) -> ArtifactError:
     return ArtifactError(fact, remedy=f"Fetch it first, with its history: {fetch}.")
 
 
-def context_of(document: "Document", gate: str, found: Found, updating: bool) -> Context:
+def context_of(document: "Document", gate: str, found: BaselineText, updating: bool) -> Context:
     """What a gate's verdict depends on beside limits and measurements: its baseline, and today.
 
     Raises:
@@ -161,7 +161,7 @@ def context_of(document: "Document", gate: str, found: Found, updating: bool) ->
     return Context(base(entries(found.content, found.source), gate, found.source, today), date.today(), updating)
 
 
-def _compared(document: "Document", gate: str, found: Found, today: Mapping[str, Any]) -> Base | None:
+def _compared(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Base | None:
     """The baseline that the limits of a gate refer to; None where there never was one."""
     if found.content is None:
         refuse_gone(found.source, found.past, gate, today)
@@ -176,7 +176,7 @@ def _compared(document: "Document", gate: str, found: Found, today: Mapping[str,
     return _of(gates, (gate, name), found.source, today, tuple(each for each in earlier if each is not None))
 
 
-def _accepted(document: "Document", gate: str, found: Found, today: Mapping[str, Any]) -> Base | None:
+def _accepted(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Base | None:
     """What an update must not exceed: the file, or else what git knows of it, the tighter of two sides."""
     old = previous(found.content, found.source, found.past)
     name = name_in(old.gates, gate, document, today, found.source) or gate

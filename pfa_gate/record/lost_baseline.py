@@ -15,7 +15,7 @@ from pfa_gate.budget.wording import listed
 from pfa_gate.config import GateConfig, Limit
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import same_kind, whole
-from pfa_gate.record.baseline_history import Past
+from pfa_gate.record.baseline_history import BaselineHistory
 from pfa_gate.record.ratchet import filled, tighter
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def known_of(versions: Sequence[tuple[str, str]], source: str) -> Known:
     return found
 
 
-def refuse_gone(source: str, past: Past, gate: str, today: Mapping[str, Any]) -> None:
+def refuse_gone(source: str, past: BaselineHistory, gate: str, today: Mapping[str, Any]) -> None:
     """Refuse to judge without a baseline where git knows one, or cannot say.
 
     Args:
@@ -135,7 +135,7 @@ def refuse_gone(source: str, past: Past, gate: str, today: Mapping[str, Any]) ->
     _refuse_silence(f"There is no baseline {source}", past)
 
 
-def refuse_lost(source: str, past: Past, gate: str) -> None:
+def refuse_lost(source: str, past: BaselineHistory, gate: str) -> None:
     """Refuse to judge a gate that a baseline does not have, where git knows that it had, or cannot say.
 
     Args:
@@ -157,7 +157,7 @@ def refuse_lost(source: str, past: Past, gate: str) -> None:
         _refuse_silence(f"The baseline {source} has no gate '{gate}'", past)
 
 
-def _refuse_silence(fact: str, past: Past) -> None:
+def _refuse_silence(fact: str, past: BaselineHistory) -> None:
     why = past.silence or ("this clone is shallow" if past.shallow else "")
     if why:
         remedy = "Run pytest --pfa --pfa-update-baseline once and commit the file; or let git tell"
@@ -195,7 +195,7 @@ def _orphans(gates: Mapping[str, Any], document: "Document") -> list[str]:
     return [name for name in gates if name not in document.gates]
 
 
-def previous(content: str | None, source: str, past: Past) -> Old:
+def previous(content: str | None, source: str, past: BaselineHistory) -> Old:
     """What an update starts from: the file; where it is gone, torn or being merged, what git knows of it.
 
     Args:

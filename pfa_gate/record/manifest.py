@@ -21,7 +21,7 @@ _REMEDY = "Run `pytest --pfa` again to write a fresh one."
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredGate:
     """A gate of a run.
 
     Attributes:
@@ -63,7 +63,7 @@ class Manifest:
     run: str
     begun: str
     status: int | None = None
-    gates: tuple[Declared, ...] = ()
+    gates: tuple[DeclaredGate, ...] = ()
     unlisted: tuple[Unlisted, ...] = ()
     schema: str = SCHEMA
 

@@ -147,7 +147,7 @@ class Exact:
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressedRecord:
     """The compressed model.
 
     Attributes:
@@ -243,7 +243,7 @@ class Record:
     probe: Probe
     layers: tuple[LayerRecord, ...] = ()
     recipe: RecipeRecord | None = None
-    compressed: Compressed | None = None
+    compressed: CompressedRecord | None = None
     scores: Scores | None = None
     budgets: tuple[Finding, ...] = ()
     unmeasured: tuple[Unmeasured, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Repair:
+class RepairRecord:
     """What compensation did to one layer.
 
     Attributes:
@@ -43,4 +43,4 @@ class RecoveryStep:
     accuracy: float | None
     seconds: float
     detail: str = ""
-    repairs: tuple[Repair, ...] = field(default=(), metadata={"later": True})
+    repairs: tuple[RepairRecord, ...] = field(default=(), metadata={"later": True})

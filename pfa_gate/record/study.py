@@ -46,7 +46,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What a strategy makes of a task, before anything is cut.
 
     Attributes:
@@ -169,7 +169,7 @@ class Study:
     filters: int
     model: Size
     tasks: tuple[Task, ...]
-    plans: tuple[Plan, ...]
+    plans: tuple[StudyPlan, ...]
     rows: tuple[Row, ...]
     trials: tuple[Trial, ...]
     versions: Mapping[str, str]

@@ -233,8 +233,8 @@ def delivery(record: Record) -> tuple[str, ...]:
     """What is out of the ordinary in how the compressed model is delivered, in sentences.
 
     Example:
-        >>> from pfa_gate.record import Compressed, Exact, Probe, Record, Size
-        >>> part = Compressed(4, 16, 36, None, Exact(0.0, True), form="graph")
+        >>> from pfa_gate.record import CompressedRecord, Exact, Probe, Record, Size
+        >>> part = CompressedRecord(4, 16, 36, None, Exact(0.0, True), form="graph")
         >>> files = {"program": ".pfa/digits/model.pt2"}
         >>> sizes, probe = Size(9, 36, 81), Probe(64, "ab")
         >>> delivery(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part, files=files))

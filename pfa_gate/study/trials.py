@@ -14,7 +14,7 @@ from pfa_gate.pipeline.measure_and_cut import cut_exactly
 from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite
-from pfa_gate.record.study import Counts, Plan, Trial
+from pfa_gate.record.study import Counts, StudyPlan, Trial
 from pfa_gate.study.context import TaskContext, scored, stderr_of
 from pfa_gate.study.options import Steps, StudyOptions, chains, steps_of, with_strategy
 from pfa_gate.study.recipes import TOLERANCE, random, uniform
@@ -69,7 +69,7 @@ class TrialSeries:
 class _ModelSpec:
     """What makes the models of some trials differ from others: counts, selection and their draws."""
 
-    plan: Plan
+    plan: StudyPlan
     counts: Counts = "pfa"
     draw: int = 0
     selection: str = ""
@@ -83,20 +83,20 @@ class _ModelSpec:
         )  # fmt: skip
 
 
-def plans(basis: TaskContext, strategies: Sequence[str]) -> Iterator[Plan]:
+def plans(basis: TaskContext, strategies: Sequence[str]) -> Iterator[StudyPlan]:
     """What each strategy makes of a task; a strategy that cannot has the reason."""
     for strategy in strategies:
         try:
             keep = basis.plan(strategy).keep
         except PFAGateError as error:
-            yield Plan(basis.task.name, strategy, 0, None, {}, error.fact)
+            yield StudyPlan(basis.task.name, strategy, 0, None, {}, error.fact)
             continue
         size = basis.coupling.footprint(keep)
         filters = sum(keep.values())
-        yield Plan(basis.task.name, strategy, filters, Size(size.parameters, size.bytes, size.macs), keep)
+        yield StudyPlan(basis.task.name, strategy, filters, Size(size.parameters, size.bytes, size.macs), keep)
 
 
-def trials(basis: TaskContext, series: TrialSeries, made: Sequence[Plan], stages: Stages) -> Iterator[Trial]:
+def trials(basis: TaskContext, series: TrialSeries, made: Sequence[StudyPlan], stages: Stages) -> Iterator[Trial]:
     """Every trial of a task, one after the other.
 
     An error of one is a trial with the reason. Without a recipe of the strategy there is no number of parameters to
@@ -112,7 +112,7 @@ def trials(basis: TaskContext, series: TrialSeries, made: Sequence[Plan], stages
             yield from _compared(basis, series, plan, stages)
 
 
-def _compared(basis: TaskContext, series: TrialSeries, plan: Plan, stages: Stages) -> Iterator[Trial]:
+def _compared(basis: TaskContext, series: TrialSeries, plan: StudyPlan, stages: Stages) -> Iterator[Trial]:
     """The uniform and the random recipes at the parameters of a plan."""
     room, target, seed = basis.room, float(plan.size.parameters if plan.size else 0), basis.config.probe.seed
     selection = series.ask.selections[0]
@@ -124,7 +124,7 @@ def _compared(basis: TaskContext, series: TrialSeries, plan: Plan, stages: Stage
         yield from _run(basis, _ModelSpec(plan, "random", draw, selection), recipe, series.baseline, stages)
 
 
-def _planned(plan: Plan) -> Mapping[str, int]:
+def _planned(plan: StudyPlan) -> Mapping[str, int]:
     if plan.reason is not None:
         raise TargetError(plan.reason)
     return plan.keep

@@ -11,8 +11,7 @@ from torch import nn
 from pfa_gate import artifacts
 from pfa_gate.compress.prune import Compressed, compress
 from pfa_gate.model.stored import stored
-from pfa_gate.record import Compressed as CompressedRecord
-from pfa_gate.record import Exact, Probe, RecipeRecord, Record, Size
+from pfa_gate.record import CompressedRecord, Exact, Probe, RecipeRecord, Record, Size
 
 
 @cache

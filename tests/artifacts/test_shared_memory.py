@@ -15,7 +15,7 @@ from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
 from pfa_gate.model.copying import with_own_memory
 from pfa_gate.model.stored import stored
-from pfa_gate.record import Compressed, Exact, Probe, RecipeRecord, Record, Size
+from pfa_gate.record import CompressedRecord, Exact, Probe, RecipeRecord, Record, Size
 
 KEPT = (4 * 6 + 4) + (3 * 4 + 3) + (3 * 3 + 3)  # three linears, 6 to 4 of 8 to 3 to 3
 
@@ -85,7 +85,7 @@ def test_the_files_hold_what_is_counted_and_come_back(
     coupling, inputs = trace(net, example), ((example,), {})
     smaller = compress(net, coupling, {"first": np.arange(8)[::2]}, inputs)
     held = stored(smaller.model)
-    part = Compressed(held.parameters, held.bytes, 1, None, Exact(0.0, True), form=smaller.form)
+    part = CompressedRecord(held.parameters, held.bytes, 1, None, Exact(0.0, True), form=smaller.form)
     recipe = RecipeRecord("energy", 0.5, {"first": 4})
     record = Record("net", "pfa.yaml", {}, {}, Size(1, 4, 1), Probe(2, "ab"), recipe=recipe, compressed=part)
     written = artifacts.write(tmp_path, record, (smaller, coupling), inputs)

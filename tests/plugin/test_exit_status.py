@@ -15,7 +15,7 @@ from pfa_gate.plugin.exit_status import Gap, Ledger, gaps
 from pfa_gate.plugin.manifest import begun
 from pfa_gate.plugin.run_plan import Plan
 from pfa_gate.plugin.shared_results import Result, once
-from pfa_gate.record.manifest import MANIFEST, Declared, Manifest, read_manifest
+from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, read_manifest
 
 NAMES = ("exact", "layers.kl", "model.parameters")
 BUDGETS = "layers: [{match: '*', kl: 0.7}], model: {parameters: 9 k}"
@@ -225,7 +225,7 @@ def test_the_end_of_a_run_is_written_down(tmp_path: Path) -> None:
     one = ledger(replace(plan, run="ab"), tmp_path)
     path = tmp_path / "results" / MANIFEST
     before = read_manifest(path.read_text("utf-8"))
-    gate = Declared(from_root(plan.configs[0]), "digits", "digits/record.json", NAMES)
+    gate = DeclaredGate(from_root(plan.configs[0]), "digits", "digits/record.json", NAMES)
     assert before == Manifest("ab", before.begun, None, (gate,))
     assert ended(one, 0) == 4
     after = replace(before, status=4, gates=(replace(gate, left_out=("exact",)),))

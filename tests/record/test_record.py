@@ -14,7 +14,7 @@ from pfa_gate.budget import Finding, LayerFinding, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import (
     Compared,
-    Compressed,
+    CompressedRecord,
     Correlations,
     Exact,
     LayerRecord,
@@ -22,7 +22,7 @@ from pfa_gate.record import (
     RecipeRecord,
     Record,
     RecoveryStep,
-    Repair,
+    RepairRecord,
     Scores,
     Unmeasured,
     dumps,
@@ -79,9 +79,9 @@ layers = st.builds(
     correlations=maybe(st.builds(Correlations, count, many(count), text)),
 )
 exact = st.builds(Exact, maybe(number), st.booleans())
-repairs = st.builds(Repair, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
+repairs = st.builds(RepairRecord, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
 compressed = st.builds(
-    Compressed,
+    CompressedRecord,
     count,
     count,
     count,

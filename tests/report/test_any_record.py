@@ -17,7 +17,7 @@ from pfa_gate.record import Record, from_dict, to_dict
 from pfa_gate.report.annotations import Failed, annotations
 from pfa_gate.report.files import KEYS, text
 from pfa_gate.report.formatting import headline
-from pfa_gate.report.history import Run, gates
+from pfa_gate.report.history import RecordFile, gates
 from pfa_gate.report.history.page import page
 from pfa_gate.report.history.terminal import words
 from pfa_gate.report.markdown import MARKER
@@ -43,7 +43,9 @@ def test_any_record_can_be_reported(record: Record) -> None:
         found = scalars(record, finding)
         assert found["pfa_outcome"] == finding.outcome
         assert {type(value) for value in found.values()} <= {str, int, float}, "all that crosses to another process"
-    past = gates([Run("a.json", "2026-11-20T08:30:00Z", record), Run("b.json", "2026-11-21T08:30:00Z", record)])
+    past = gates(
+        [RecordFile("a.json", "2026-11-20T08:30:00Z", record), RecordFile("b.json", "2026-11-21T08:30:00Z", record)]
+    )
     assert "2 runs" in words(past)
     assert complete(page(past))
 

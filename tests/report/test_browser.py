@@ -11,7 +11,7 @@ import pytest
 import records
 from examples import changed, named, pictured
 
-from pfa_gate.report.history import Run, gates
+from pfa_gate.report.history import RecordFile, gates
 from pfa_gate.report.history.page import page
 from pfa_gate.report.html import render
 
@@ -64,7 +64,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "not_judged": render(records.not_judged()),
         "deep": render(pictured(records.deep(60))),
         "hostile": render(hostile),
-        "history": page(gates([Run(f"{day}.json", day, each()) for day, each in PAST.items()]), ["a.json: no record."]),
+        "history": page(
+            gates([RecordFile(f"{day}.json", day, each()) for day, each in PAST.items()]), ["a.json: no record."]
+        ),
     }
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

@@ -9,14 +9,14 @@ import records
 from examples import HOSTILE, named
 from goldens import golden
 
-from pfa_gate.report.history import Run, gates
+from pfa_gate.report.history import RecordFile, gates
 from pfa_gate.report.history.page import page
 from pfa_gate.report.history.terminal import words
 
 
-def run(day: int, record=None, **changes) -> Run:
+def run(day: int, record=None, **changes) -> RecordFile:
     base = record or records.kept()
-    return Run(f"runs/{day}.json", f"2026-11-{day:02}T08:00:00Z", dataclasses.replace(base, **changes))
+    return RecordFile(f"runs/{day}.json", f"2026-11-{day:02}T08:00:00Z", dataclasses.replace(base, **changes))
 
 
 def past(*runs):
@@ -113,10 +113,10 @@ def test_what_a_run_did_not_measure_is_a_gap():
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_names_are_text(name):
-    pasts = gates([Run(name, name, named(name))])
+    pasts = gates([RecordFile(name, name, named(name))])
     text = page(pasts, [name])
     for tag in ("script", "style", "h2", "td", "path", "section"):
-        assert text.count(f"<{tag}") == page(gates([Run("a", "b", named("c"))]), ["d"]).count(f"<{tag}")
+        assert text.count(f"<{tag}") == page(gates([RecordFile("a", "b", named("c"))]), ["d"]).count(f"<{tag}")
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", text + words(pasts, [name]))
     json.dumps(text).encode("utf-8")
 

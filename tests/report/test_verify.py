@@ -10,14 +10,14 @@ from records import broken, kept
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record, dumps
-from pfa_gate.record.manifest import MANIFEST, Declared, Manifest, Unlisted, write_manifest
+from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, Unlisted, write_manifest
 from pfa_gate.report.command.verify import Verified, verify
 
 RUN, BEGUN = "5e1f", "2026-11-20T08:30:00Z"
 GOOD = replace(kept(), run=RUN)
 BAD = replace(broken(), run=RUN)
 NAMES = tuple(each.id for each in GOOD.budgets)
-ENTRY = Declared(GOOD.config, GOOD.gate, "digits/record.json", NAMES)
+ENTRY = DeclaredGate(GOOD.config, GOOD.gate, "digits/record.json", NAMES)
 WHOLE = Manifest(RUN, BEGUN, 0, (ENTRY,))
 
 
@@ -88,7 +88,7 @@ def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_what_the_command_line_left_out_is_named_and_passes(tmp_path: Path) -> None:
     names = tuple(each.id for each in BAD.budgets)
     away = tuple(each.id for each in BAD.budgets if each.outcome != "kept")
-    entry = Declared(BAD.config, BAD.gate, "digits/record.json", names, away)
+    entry = DeclaredGate(BAD.config, BAD.gate, "digits/record.json", names, away)
     folder = left(tmp_path / "out", replace(WHOLE, gates=(entry,)), BAD)
     found = verify([folder])
     assert found.faults == ()
@@ -97,7 +97,7 @@ def test_what_the_command_line_left_out_is_named_and_passes(tmp_path: Path) -> N
 
 def test_each_folder_of_a_run_speaks_for_all_of_it(tmp_path: Path) -> None:
     """Two configs with a `.pfa` each: the manifest in one says what is wrong in the other."""
-    there = Declared("b/pfa.yaml", GOOD.gate, "../b/digits/record.json", NAMES)
+    there = DeclaredGate("b/pfa.yaml", GOOD.gate, "../b/digits/record.json", NAMES)
     for name in ("a", "b"):
         left(tmp_path / name, replace(WHOLE, gates=(ENTRY, there)), GOOD)
     found = verify([tmp_path / "a"])

@@ -5,7 +5,17 @@ from dataclasses import replace
 
 from examples import REPAIRS, changed
 
-from pfa_gate.record import Compressed, Exact, Probe, RecipeRecord, Record, RecoveryStep, Repair, Scores, Size
+from pfa_gate.record import (
+    CompressedRecord,
+    Exact,
+    Probe,
+    RecipeRecord,
+    Record,
+    RecoveryStep,
+    RepairRecord,
+    Scores,
+    Size,
+)
 from pfa_gate.report.html import render as page
 from pfa_gate.report.markdown import section
 from pfa_gate.report.recovery import repair_rows, repair_summary, worst_repairs
@@ -17,7 +27,7 @@ STEPS = (
     RecoveryStep("compensate", 0.9120, 12.34, "18 of 18 layers solved anew on 200,000 patches"),
     RecoveryStep("distill", 0.9172, 60.0, "300 steps"),
 )
-SMALL = Compressed(5, 20, 40, None, Exact(1e-13, True), recovery=STEPS)
+SMALL = CompressedRecord(5, 20, 40, None, Exact(1e-13, True), recovery=STEPS)
 RECORD = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), compressed=SMALL)
 
 
@@ -85,7 +95,7 @@ def test_the_worst_are_those_with_the_largest_error_left():
 
 
 def test_a_page_of_many_repairs_shows_the_worst_and_counts_the_rest():
-    many = (*(Repair(f"conv{index}", 0.5, index / 5_000, 1e-3, 9) for index in range(5_000)), REPAIRS[-1])
+    many = (*(RepairRecord(f"conv{index}", 0.5, index / 5_000, 1e-3, 9) for index in range(5_000)), REPAIRS[-1])
     small = replace(SMALL, recovery=(replace(STEPS[1], repairs=many),))
     text = page(replace(RECORD, compressed=small))
     assert "4,601 more layers were solved" in text

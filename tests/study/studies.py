@@ -1,7 +1,7 @@
 """Studies made by hand: what the reports and the record are tested on."""
 
 from pfa_gate.record import Size
-from pfa_gate.record.study import Plan, Study, Task, Trial
+from pfa_gate.record.study import Study, StudyPlan, Task, Trial
 from pfa_gate.study.rows import ORDER, rows_of
 
 FULL = Size(100_000, 400_000, 2_000_000)
@@ -59,10 +59,10 @@ def study(**more) -> Study:
             Task("0,3,5", True, 310, 120, 0.9917, 0.0083),
         ),
         "plans": (
-            Plan("all", "kl", 24, Size(60_000, 240_000, 1_000_000), {"stem": 10, "head.first": 14}),
-            Plan("0,3,5", "kl", 20, Size(50_200, 200_800, 900_000), {"stem": 8, "head.first": 12}),
-            Plan("0,3,5", "energy:0.9", 30, Size(80_000, 320_000, 1_500_000), {"stem": 12, "head.first": 18}),
-            Plan("0,3,5", "parameters:1%", 0, None, {}, "The smallest recipe has 3 parameters."),
+            StudyPlan("all", "kl", 24, Size(60_000, 240_000, 1_000_000), {"stem": 10, "head.first": 14}),
+            StudyPlan("0,3,5", "kl", 20, Size(50_200, 200_800, 900_000), {"stem": 8, "head.first": 12}),
+            StudyPlan("0,3,5", "energy:0.9", 30, Size(80_000, 320_000, 1_500_000), {"stem": 12, "head.first": 18}),
+            StudyPlan("0,3,5", "parameters:1%", 0, None, {}, "The smallest recipe has 3 parameters."),
         ),
         "rows": rows_of(done, SAMPLES),
         "trials": tuple(done),

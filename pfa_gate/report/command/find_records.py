@@ -12,7 +12,7 @@ from pathlib import Path
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import loads
 from pfa_gate.report.files import BADGE
-from pfa_gate.report.history import Run
+from pfa_gate.report.history import RecordFile
 
 # A record of 5,000 layers has about a tenth of that.
 _MOST_BYTES = 64 * 2**20
@@ -22,14 +22,14 @@ _RECORD = "record.json"
 
 
 @dataclass(frozen=True)
-class Shelf:
+class FoundRecords:
     """What was found: records, and a sentence on each file that is none."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[RecordFile, ...]
     refused: tuple[str, ...] = ()
 
 
-def one(path: Path) -> Run:
+def one(path: Path) -> RecordFile:
     """The record in a file, or in the gate's folder.
 
     Raises:
@@ -62,10 +62,10 @@ def one(path: Path) -> Run:
     except ArtifactError as error:
         raise ArtifactError(f"{file.as_posix()}: {error.fact}", remedy=error.remedy) from error
     changed = datetime.fromtimestamp(state.st_mtime, UTC)
-    return Run(file.as_posix(), record.written or changed.strftime("%Y-%m-%dT%H:%M:%SZ"), record)
+    return RecordFile(file.as_posix(), record.written or changed.strftime("%Y-%m-%dT%H:%M:%SZ"), record)
 
 
-def below(places: Sequence[Path], name: str = _RECORD) -> Shelf:
+def below(places: Sequence[Path], name: str = _RECORD) -> FoundRecords:
     """Every record in these files and below these folders.
 
     Args:
@@ -89,7 +89,7 @@ def below(places: Sequence[Path], name: str = _RECORD) -> Shelf:
             runs.append(one(path))
         except ArtifactError as error:
             refused.append(error.fact)
-    return Shelf(tuple(runs), tuple(refused))
+    return FoundRecords(tuple(runs), tuple(refused))
 
 
 def _files(places: Sequence[Path], name: str) -> Iterator[Path]:

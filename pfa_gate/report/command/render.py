@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record
-from pfa_gate.report.command.find_records import Shelf, below, one
+from pfa_gate.report.command.find_records import FoundRecords, below, one
 from pfa_gate.report.ownership import BADGE, COMMENT, PAGE, require_file
 from pfa_gate.report.restore import replace_text
 
 
 @dataclass(frozen=True)
-class Order:
+class ReportOptions:
     """What is to be rendered, and where to.
 
     Attributes:
@@ -46,7 +46,7 @@ class Screen:
     verbosity: int
 
 
-def again(order: Order, screen: Screen) -> str:
+def again(order: ReportOptions, screen: Screen) -> str:
     """Write the files that were asked for; give what is to be printed.
 
     Raises:
@@ -64,7 +64,7 @@ def again(order: Order, screen: Screen) -> str:
     return "\n".join(told or [*_printed(shelf, screen)]) + "\n"
 
 
-def _written(order: Order, records: list[Record]) -> Iterator[str]:
+def _written(order: ReportOptions, records: list[Record]) -> Iterator[str]:
     if order.html is not None:
         from pfa_gate.report.html import render  # noqa: PLC0415  jinja2 is needed for a page alone
 
@@ -80,7 +80,7 @@ def _written(order: Order, records: list[Record]) -> Iterator[str]:
         yield _write(order.badge, BADGE, badge(_only(records, "--badge")))
 
 
-def _printed(shelf: Shelf, screen: Screen) -> Iterator[str]:
+def _printed(shelf: FoundRecords, screen: Screen) -> Iterator[str]:
     from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
 
     show: Callable[[Record], str] = lambda record: render(  # noqa: E731

@@ -12,7 +12,7 @@ from pathlib import Path
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record
-from pfa_gate.record.manifest import MANIFEST, Declared, Manifest, read_manifest
+from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, read_manifest
 from pfa_gate.report.command.find_records import one
 
 _MOST_BYTES = 16 * 2**20
@@ -85,11 +85,11 @@ def _faults(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield "No budget was judged: the run left them all out."
 
 
-def _wanted(gate: Declared) -> list[str]:
+def _wanted(gate: DeclaredGate) -> list[str]:
     return [name for name in gate.budgets if name not in gate.left_out]
 
 
-def _faults_of(folder: Path, run: str, gate: Declared) -> Iterator[str]:
+def _faults_of(folder: Path, run: str, gate: DeclaredGate) -> Iterator[str]:
     wanted = _wanted(gate)
     if not wanted:
         return
@@ -109,7 +109,7 @@ def _faults_of(folder: Path, run: str, gate: Declared) -> Iterator[str]:
             yield f"{outcome} in this run: {listed(names)}."
 
 
-def _is_of(record: Record, run: str, gate: Declared) -> bool:
+def _is_of(record: Record, run: str, gate: DeclaredGate) -> bool:
     return (record.run, record.gate, record.config) == (run, gate.gate, gate.config)
 
 

@@ -3,8 +3,8 @@
 PYTEST_DONT_REWRITE
 """
 
-from pfa_gate.report.history.curves import Past, Run, gates
+from pfa_gate.report.history.curves import GateHistory, RecordFile, gates
 from pfa_gate.report.history.page import page
 from pfa_gate.report.history.terminal import words
 
-__all__ = ["Past", "Run", "gates", "page", "words"]
+__all__ = ["GateHistory", "RecordFile", "gates", "page", "words"]

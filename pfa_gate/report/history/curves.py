@@ -10,7 +10,7 @@ from pfa_gate.report.formatting import headline, metric_name, ratio, score
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordFile:
     """A record, and where it was found.
 
     Attributes:
@@ -63,12 +63,12 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Past:
+class GateHistory:
     """All runs of one gate, oldest first."""
 
     gate: str
     config: str
-    runs: tuple[Run, ...]
+    runs: tuple[RecordFile, ...]
 
     def curves(self) -> tuple[Curve, ...]:
         """The quantities that at least one run has measured.
@@ -76,7 +76,7 @@ class Past:
         Example:
             >>> from pfa_gate.record import Probe, Size
             >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
-            >>> [curve.title for curve in Past("digits", "pfa.yaml", (Run("a", "", record),)).curves()]
+            >>> [curve.title for curve in GateHistory("digits", "pfa.yaml", (RecordFile("a", "", record),)).curves()]
             ['parameters']
         """
         found = (
@@ -100,7 +100,7 @@ class Past:
             yield Curve(f"{name}, compressed{less}", compressed, word)
 
 
-def gates(runs: Sequence[Run]) -> tuple[Past, ...]:
+def gates(runs: Sequence[RecordFile]) -> tuple[GateHistory, ...]:
     """The runs of each gate, by the gates' configs and names.
 
     Example:
@@ -110,7 +110,9 @@ def gates(runs: Sequence[Run]) -> tuple[Past, ...]:
     ordered = sorted(runs, key=lambda run: (run.when, run.place))
     keys = sorted({(run.record.config, run.record.gate) for run in ordered})
     return tuple(
-        Past(gate, config, tuple(run for run in ordered if (run.record.config, run.record.gate) == (config, gate)))
+        GateHistory(
+            gate, config, tuple(run for run in ordered if (run.record.config, run.record.gate) == (config, gate))
+        )
         for config, gate in keys
     )
 

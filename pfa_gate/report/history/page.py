@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pfa_gate.budget import Outcome
-from pfa_gate.report.history.curves import Curve, Past, height
+from pfa_gate.report.history.curves import Curve, GateHistory, height
 from pfa_gate.report.html import page as filled
 
 WIDTH, HEIGHT, EDGE = 600, 160, 8
@@ -20,7 +20,7 @@ class Chart:
     ends: tuple[str, str, str, str]
 
 
-def page(pasts: Sequence[Past], refused: Sequence[str] = ()) -> str:
+def page(pasts: Sequence[GateHistory], refused: Sequence[str] = ()) -> str:
     """The history of all gates as a whole page.
 
     Args:
@@ -35,7 +35,7 @@ def page(pasts: Sequence[Past], refused: Sequence[str] = ()) -> str:
     return filled("history.html.j2", gates=told, refused=refused)
 
 
-def _chart(curve: Curve, past: Past) -> Chart:
+def _chart(curve: Curve, past: GateHistory) -> Chart:
     low, high = min(curve.known), max(curve.known)
     pitch = (WIDTH - 2 * EDGE) / max(1, len(curve.values) - 1)
     start = WIDTH / 2 if len(curve.values) == 1 else EDGE

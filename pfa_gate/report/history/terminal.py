@@ -7,7 +7,7 @@ from rich.text import Text
 
 from pfa_gate.budget.wording import plural
 from pfa_gate.report.formatting import ASCII, UNICODE, Glyphs, clean, inert
-from pfa_gate.report.history.curves import Curve, Past, height
+from pfa_gate.report.history.curves import Curve, GateHistory, height
 from pfa_gate.report.terminal.grid import lay_out, shorten
 
 _MOST = 40
@@ -15,7 +15,7 @@ _MOST = 40
 _WIDE = 70
 
 
-def words(pasts: Sequence[Past], refused: Sequence[str] = (), *, width: int = 80, unicode: bool = True) -> str:
+def words(pasts: Sequence[GateHistory], refused: Sequence[str] = (), *, width: int = 80, unicode: bool = True) -> str:
     """The history of all gates as text; no line is wider than `width`.
 
     Args:
@@ -36,7 +36,7 @@ def words(pasts: Sequence[Past], refused: Sequence[str] = (), *, width: int = 80
     return inert(text) if unicode else inert(text).encode("ascii", "replace").decode("ascii")
 
 
-def _gate(past: Past, glyphs: Glyphs, width: int) -> Iterator[str]:
+def _gate(past: GateHistory, glyphs: Glyphs, width: int) -> Iterator[str]:
     between = glyphs.between
     total = len(past.runs)
     past = dataclasses.replace(past, runs=past.runs[-(min(_MOST, width - 50) if width >= _WIDE else width - 32) :])

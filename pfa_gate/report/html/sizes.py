@@ -46,8 +46,8 @@ def tiles(record: Record) -> tuple[Tile, ...]:
     """The footprint, each size with the share that is left.
 
     Example:
-        >>> from pfa_gate.record import Compressed, Exact, Probe, Size
-        >>> part, sizes, probe = Compressed(4, 16, 36, None, Exact(0.0, True)), Size(8, 32, 72), Probe(64, "ab")
+        >>> from pfa_gate.record import CompressedRecord, Exact, Probe, Size
+        >>> part, sizes, probe = CompressedRecord(4, 16, 36, None, Exact(0.0, True)), Size(8, 32, 72), Probe(64, "ab")
         >>> [tile.part for tile in tiles(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part))]
         [50.0, 50.0, 50.0]
     """

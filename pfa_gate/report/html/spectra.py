@@ -15,7 +15,7 @@ _MOST = 64
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutLine:
     """Where a rule would cut: the filters it keeps, and the place of its line."""
 
     keep: int
@@ -38,8 +38,8 @@ class Drawing:
     stay: str
     go: str
     flat: str
-    kl: Cut | None
-    energy: Cut | None
+    kl: CutLine | None
+    energy: CutLine | None
     base: str
 
 
@@ -92,8 +92,8 @@ def _outline(heights: Sequence[float]) -> str:
     return f"M0 {HEIGHT}{''.join(steps)}"
 
 
-def _cut(keep: int | None, filters: int) -> Cut | None:
-    return None if keep is None else Cut(keep, _number(WIDTH * keep / filters))
+def _cut(keep: int | None, filters: int) -> CutLine | None:
+    return None if keep is None else CutLine(keep, _number(WIDTH * keep / filters))
 
 
 def _number(value: float) -> str:

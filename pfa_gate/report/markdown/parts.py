@@ -20,14 +20,14 @@ _SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictLine:
     """A gate's verdict, and the line that says it."""
 
     outcome: Outcome
     text: str
 
 
-def verdict_line(record: Record) -> Verdict:
+def verdict_line(record: Record) -> VerdictLine:
     """The verdict on a gate in one line.
 
     Example:
@@ -36,7 +36,7 @@ def verdict_line(record: Record) -> Verdict:
         '❔ `digits`: not judged · no budget was judged'
     """
     outcome, words = headline(record)
-    return Verdict(outcome, f"{_SIGNS[outcome]} {code(record.gate)}: {outcome} · {prose(words)}")
+    return VerdictLine(outcome, f"{_SIGNS[outcome]} {code(record.gate)}: {outcome} · {prose(words)}")
 
 
 def parts(record: Record, detail: Detail) -> Iterator[str]:

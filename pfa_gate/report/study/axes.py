@@ -11,7 +11,7 @@ from pfa_gate.budget.wording import trimmed
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """From a value to its place.
 
     Attributes:
@@ -33,7 +33,7 @@ class Axis:
         """The ticks from low to high.
 
         Example:
-            >>> Axis(0.0, 1.0, 0.5, True).ticks()
+            >>> PlotAxis(0.0, 1.0, 0.5, True).ticks()
             [0.0, 0.5, 1.0]
         """
         count = round((self.high - self.low) / self.step)
@@ -43,18 +43,18 @@ class Axis:
         """A tick as it is written.
 
         Example:
-            >>> Axis(0.0, 1.0, 0.5, True).word(0.5), Axis(0.0, 30.0, 10.0, False).word(20.0)
+            >>> PlotAxis(0.0, 1.0, 0.5, True).word(0.5), PlotAxis(0.0, 30.0, 10.0, False).word(20.0)
             ('50%', '20')
         """
         return f"{trimmed(100 * tick, 2)}%" if self.percent else trimmed(tick, 4)
 
 
-def axis_of(values: Sequence[float], percent: bool, most: int = 6) -> Axis:
+def axis_of(values: Sequence[float], percent: bool, most: int = 6) -> PlotAxis:
     """An axis on which all values lie, with round ticks, at most so many steps.
 
     Example:
         >>> axis_of([0.31, 0.98], percent=True)
-        Axis(low=0.2, high=1.0, step=0.2, percent=True)
+        PlotAxis(low=0.2, high=1.0, step=0.2, percent=True)
     """
     low, high = min(values), max(values)
     span = max(high - low, abs(high) * 0.02, 1e-9)
@@ -63,4 +63,4 @@ def axis_of(values: Sequence[float], percent: bool, most: int = 6) -> Axis:
     step = next(unit * factor for factor in (1, 2, 5, 10, 20) if span / (unit * factor) <= most - 1)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
-    return Axis(round(first * step, 12), round(last * step, 12), step, percent)
+    return PlotAxis(round(first * step, 12), round(last * step, 12), step, percent)

@@ -7,26 +7,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pfa_gate.budget.wording import amount, plural, significant
-from pfa_gate.record.study import Plan, Row, Study, Task
+from pfa_gate.record.study import Row, Study, StudyPlan, Task
 from pfa_gate.report.formatting import metric_name, score, share
 
 
 @dataclass(frozen=True)
-class Section:
+class StudySection:
     """All rows of one task and one strategy, which have one number of parameters."""
 
     task: Task
-    plan: Plan
+    plan: StudyPlan
     rows: tuple[Row, ...]
 
 
-def sections(study: Study) -> Iterator[Section]:
+def sections(study: Study) -> Iterator[StudySection]:
     """The rows of each task and strategy, in the order of the study."""
     for task in study.tasks:
         for plan in study.plans:
             rows = [row for row in study.rows if (row.task, row.strategy) == (task.name, plan.strategy)]
             if plan.task == task.name and rows:
-                yield Section(task, plan, tuple(rows))
+                yield StudySection(task, plan, tuple(rows))
 
 
 def counts(row: Row) -> str:
@@ -74,13 +74,13 @@ def task_words(task: Task, share: bool) -> str:
     return f"{name}: the full model has {told}{within} on {task.evaluation:,} samples; probe of {task.probe:,}"
 
 
-def plan_words(plan: Plan, study: Study) -> tuple[str, str, str]:
+def plan_words(plan: StudyPlan, study: Study) -> tuple[str, str, str]:
     """Filters, parameters and MACs of a plan, each with its share of the full model.
 
     Example:
         >>> from pfa_gate.record import Size
         >>> full = Size(1000, 4000, 80000)
-        >>> plan = Plan("all", "kl", 12, Size(500, 2000, 20000), {"stem": 12})
+        >>> plan = StudyPlan("all", "kl", 12, Size(500, 2000, 20000), {"stem": 12})
         >>> plan_words(plan, Study("a", "b", "accuracy", 0, 0, 0.01, "", 16, full, (), (plan,), (), (), {}, 1.0))
         ('12/16', '500 (50.0%)', '20 k (25.0%)')
     """

@@ -10,7 +10,7 @@ from pfa_gate.report.formatting import score, share
 from pfa_gate.report.markdown.escape import Escaped, code, prose
 from pfa_gate.report.markdown.tables import table
 from pfa_gate.report.study.formatting import (
-    Section,
+    StudySection,
     counts,
     error,
     headline,
@@ -43,7 +43,7 @@ def _parts(study: Study) -> Iterator[str]:
     yield "\n".join(f"- {prose(note)}" for note in notes(study))
 
 
-def _section(section: Section, study: Study) -> Iterator[str]:
+def _section(section: StudySection, study: Study) -> Iterator[str]:
     task = "" if len(study.tasks) == 1 else f", classes {code(section.task.name)}"
     yield f"## {code(section.plan.strategy)}{task}"
     yield table(_COLUMNS, "llrrrrrrr", [_cells(row, study) for row in section.rows], None)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pfa_gate.record import Size
 from pfa_gate.record.study import Row, Study, Task, Trial
 from pfa_gate.report.formatting import clean, score, share, shorten
-from pfa_gate.report.study.axes import Axis, axis_of
+from pfa_gate.report.study.axes import PlotAxis, axis_of
 from pfa_gate.report.study.formatting import counts, method
 
 _WIDTH, _PANEL, _HEIGHT = 760, 300, 220
@@ -35,8 +35,8 @@ _SHAPES |= {"random best": "best of random", "draw": "one random recipe"}
 class _Panel:
     """Where a value of one plot lies on the page."""
 
-    x: Axis
-    y: Axis
+    x: PlotAxis
+    y: PlotAxis
     left: float
     top: float
 

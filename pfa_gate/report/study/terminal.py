@@ -12,7 +12,7 @@ from pfa_gate.record.study import Row, Study
 from pfa_gate.report.formatting import ASCII, UNICODE, clean, score, share
 from pfa_gate.report.names import distinct
 from pfa_gate.report.study.formatting import (
-    Section,
+    StudySection,
     counts,
     error,
     headline,
@@ -76,7 +76,7 @@ def _plans(study: Study, look: Look) -> Iterator[Text]:
             yield from look.sentence(failed, 3)
 
 
-def _section(section: Section, study: Study, look: Look) -> Iterator[Text]:
+def _section(section: StudySection, study: Study, look: Look) -> Iterator[Text]:
     task = "" if len(study.tasks) == 1 else f", classes {section.task.name}"
     parameters = plan_words(section.plan, study)[1]
     title = shorten(clean(section.plan.strategy + task), look.width - 30, look.glyphs.dots)
