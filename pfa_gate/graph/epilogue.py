@@ -23,7 +23,7 @@ class Chain:
 
     Attributes:
         scale, shift: float64 [filters]; what follows the layer multiplies and adds.
-        mean: name of the running mean of the batch norm that follows directly, or None.
+        mean, weight: names of the running mean and the weight of the batch norm that follows directly, or None.
         added: the other operand of the residual sum, or None where there is none.
         rectified: whether nothing but a rectifier reads what comes of it.
     """
@@ -31,6 +31,7 @@ class Chain:
     scale: Tensor
     shift: Tensor
     mean: str | None = None
+    weight: str | None = None
     added: Node | None = None
     rectified: bool = False
 
@@ -78,8 +79,8 @@ def _normed(program: Program, norm: Node, found: Chain, first: bool) -> Chain:
     factor = (variance + float(norm.args[7])).rsqrt()  # type: ignore[arg-type]
     factor = factor if weight is None else factor * weight
     constant = -mean * factor if bias is None else bias - mean * factor
-    name = _name(program, norm.args[3]) if first else found.mean
-    return replace(found, scale=found.scale * factor, shift=found.shift * factor + constant, mean=name)
+    found = replace(found, scale=found.scale * factor, shift=found.shift * factor + constant)
+    return replace(found, mean=_name(program, norm.args[3]), weight=_name(program, norm.args[1])) if first else found
 
 
 def _tensor(program: Program, node: object) -> Tensor | None:

@@ -1,7 +1,7 @@
 """What a layer of the compressed model should make: the full model's output, and the drift of the stream it joins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,5 +70,5 @@ def aim(program: Program, full: Program, pair: Pair) -> Aim:
     """The aim of one layer; what follows it is read off both programs as they are now."""
     whole = chain(full, pair.whole)
     if pair.filters is not None:
-        whole = Chain(whole.scale[pair.filters], whole.shift[pair.filters], whole.mean, whole.added, whole.rectified)
+        whole = replace(whole, scale=whole.scale[pair.filters], shift=whole.shift[pair.filters])
     return Aim(pair, chain(program, pair.small), whole)

@@ -50,9 +50,8 @@ def _by(evidence: Evidence, importance: Importance) -> Orders:
 
 
 def _scales(program: Program, call: Call) -> Tensor:
-    mean = chain(program, call).mean
-    scale = None if mean is None else program.tensors.get(mean.replace("running_mean", "weight"))
-    return _rows(program, call).abs().sum(1) if scale is None else scale.double().abs()
+    scale = chain(program, call).weight
+    return _rows(program, call).abs().sum(1) if scale is None else program.tensors[scale].double().abs()
 
 
 def _rows(program: Program, call: Call) -> Tensor:

@@ -1,0 +1,110 @@
+"""Selections by weights alone, against the same norms taken of the module by hand."""
+
+import numpy as np
+import pytest
+import torch
+from networks import conditioned, network
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pfa_gate.compress.select import SELECTIONS, Evidence
+from pfa_gate.graph import export_model, trace_program
+
+
+def order(model: nn.Module, example: Tensor, selection: str, group: str, residual: str = "project") -> list[int]:
+    program = export_model(model.eval(), (example,), {})
+    groups = [each for each in trace_program(program, residual).groups if each.name == group]
+    return SELECTIONS[selection](Evidence(program, groups, {}, []))[group].tolist()
+
+
+def l1(layer: nn.Module, axis: int = 0) -> np.ndarray:
+    return layer.weight.detach().abs().double().movedim(axis, 0).flatten(1).sum(1).numpy()
+
+
+def distances(layer: nn.Module, axis: int = 0) -> np.ndarray:
+    rows = layer.weight.detach().double().movedim(axis, 0).flatten(1).numpy()
+    return np.array([sum(np.linalg.norm(row - other) for other in rows) for row in rows])
+
+
+def scales(norm: nn.Module) -> np.ndarray:
+    return norm.weight.detach().abs().double().numpy()
+
+
+def mean_order(*importances: np.ndarray) -> list[int]:
+    """Each maker by its own mean."""
+    return np.argsort(sum(each / each.mean() for each in importances), kind="stable").tolist()
+
+
+def test_all_makers_of_a_sum_count_alike() -> None:
+    """Whatever the size of the weights of one of them is."""
+    model, example = network("residual")
+    model.shortcut.weight.data *= 100
+    model.norm3.weight.data[3] *= -1
+    assert order(model, example, "l1", "shortcut") == mean_order(l1(model.conv3), l1(model.shortcut))
+    expected = mean_order(distances(model.conv3), distances(model.shortcut))
+    assert order(model, example, "geometric_median", "shortcut") == expected
+    assert order(model, example, "batchnorm", "shortcut") == mean_order(scales(model.norm3), l1(model.shortcut))
+
+
+@pytest.mark.parametrize("selection", ["l1", "geometric_median", "batchnorm"])
+def test_filters_of_a_transposed_convolution_lie_along_its_second_axis(selection: str) -> None:
+    model, example = network("decoder")
+    by = distances if selection == "geometric_median" else l1
+    assert order(model, example, selection, "up") == mean_order(by(model.up, 1))
+
+
+def test_a_weight_under_two_names_counts_once() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 6), nn.Linear(3, 6)
+            self.other, self.head = nn.Linear(3, 6), nn.Linear(6, 2)
+            self.two.weight = self.one.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head((self.one(x) + self.two(x.relu()) + self.other(x)).relu())
+
+    model = conditioned(Twice(), seed=5)
+    once, twice = mean_order(l1(model.one), l1(model.other)), mean_order(l1(model.one), l1(model.one), l1(model.other))
+    assert order(model, torch.randn(2, 3), "l1", "one") == once != twice
+
+
+def test_what_is_concatenated_is_ordered_layer_by_layer() -> None:
+    model, example = network("dense")
+    assert order(model, example, "l1", "stem") == mean_order(l1(model.stem))
+    assert order(model, example, "l1", "convs.1") == mean_order(l1(model.convs[1]))
+
+
+def test_weights_of_nothing_come_in_order() -> None:
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
+    model[0].weight.data.zero_()
+    for selection in ("l1", "geometric_median", "batchnorm"):
+        assert order(model, torch.randn(2, 3), selection, "0") == [0, 1, 2, 3, 4]
+
+
+class Normed(nn.Module):
+    """A batch norm written by hand, whose tensors have other names than torch's."""
+
+    def __init__(self, affine: bool) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1)
+        self.gamma = nn.Parameter(torch.tensor([0.5, -2.0, 0.1, 1.0])) if affine else None
+        self.register_buffer("centre", torch.tensor([4.0, 3.0, 2.0, 1.0]))
+        self.register_buffer("spread", torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(functional.batch_norm(self.conv(x), self.centre, self.spread, self.gamma).relu())
+
+
+def test_the_scale_of_a_batch_norm_is_known_by_its_place_and_not_by_its_name() -> None:
+    model, example = Normed(affine=True), torch.randn(2, 2, 3, 3)
+    assert order(model, example, "batchnorm", "conv") == [2, 0, 3, 1]
+    named = nn.Sequential()
+    named.add_module("running_mean_block", nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)))
+    named.running_mean_block[1].weight.data = torch.tensor([0.5, -2.0, 0.1, 1.0])
+    assert order(named, example, "batchnorm", "running_mean_block.0") == [2, 0, 3, 1]
+
+
+def test_a_batch_norm_without_a_scale_leaves_the_norm_of_the_weights() -> None:
+    model = Normed(affine=False)
+    assert order(model, torch.randn(2, 2, 3, 3), "batchnorm", "conv") == mean_order(l1(model.conv))
