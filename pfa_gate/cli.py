@@ -116,13 +116,13 @@ def _collect(chosen: argparse.Namespace) -> None:
     from pfa_gate.report.ownership import MOMENTS, require_file  # noqa: PLC0415  no other command needs it
 
     require_file(chosen.output, MOMENTS)
-    from pfa_gate.artifacts.moments import write_part  # noqa: PLC0415  needs torch
+    from pfa_gate.artifacts.moments import write_moments  # noqa: PLC0415  needs torch
     from pfa_gate.distributed.collect_shard import ShardSpec, collect  # noqa: PLC0415
     from pfa_gate.pipeline.run import only_gate  # noqa: PLC0415
 
     shard, document = ShardSpec.parse(chosen.shard), load(chosen.config)
     part = collect(document, document.gate(chosen.gate or only_gate(document)).name, shard)
-    write_part(chosen.output, part)
+    write_moments(chosen.output, part)
     counts = f"{part.samples:,} of {part.probe.samples:,} samples"
     print(printable(f"Shard {shard.shard}/{shard.of}: {counts}, in {chosen.output}"))
 

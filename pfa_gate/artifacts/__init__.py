@@ -15,9 +15,9 @@ from torch import nn
 from pfa_gate.artifacts.folder import digest, replacing, shown
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
-from pfa_gate.artifacts.recipe import Plan, read_plan, recipe_text
+from pfa_gate.artifacts.recipe import RecipeFile, read_recipe, recipe_text
 from pfa_gate.artifacts.recount import Recount, buffers_of
-from pfa_gate.compress.prune import Compressed, narrow
+from pfa_gate.compress.prune import PrunedModel, narrow
 from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling, Program
@@ -32,7 +32,7 @@ __all__ = ["load", "write"]
 def write(
     output: Path,
     record: Record,
-    cut: tuple[Compressed, Coupling] | None,
+    cut: tuple[PrunedModel, Coupling] | None,
     inputs: Inputs = ((), {}),
     finish: Callable[[Record], Record] = lambda record: record,
 ) -> Record:
@@ -76,7 +76,7 @@ def _reports(record: Record) -> dict[str, str]:
     return {name: reports.text(record, name) for name in reports.KEYS}
 
 
-def _write_programs(fresh: Path, compressed: Compressed, inputs: Inputs, recount: Recount) -> list[Unmeasured]:
+def _write_programs(fresh: Path, compressed: PrunedModel, inputs: Inputs, recount: Recount) -> list[Unmeasured]:
     """Write the forms that run without the user's code; give those that could not be made, and why."""
     wanted: dict[str, Callable[[Program, Path, nn.Module, Sequence[Inputs]], None]] = {PROGRAM: write_program}
     if installed():
@@ -113,7 +113,7 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
     Raises:
         ArtifactError: a file is missing, broken or another one, or the model is not the one that was compressed.
     """
-    plan = read_plan(Path(directory))
+    plan = read_recipe(Path(directory))
     if model is None or plan.form == "graph":
         smaller = read_program(plan.file(PROGRAM))
         vars(smaller)["kept"] = plan.kept
@@ -132,7 +132,7 @@ def _add_biases(model: nn.Module, weights: Path) -> None:
                 model.get_submodule(owner).bias = nn.Parameter(held.get_tensor(name))
 
 
-def _in_place(plan: Plan, model: nn.Module) -> nn.Module:
+def _in_place(plan: RecipeFile, model: nn.Module) -> nn.Module:
     weights = plan.file(WEIGHTS)
     try:
         smaller = narrow(model, plan.kept)

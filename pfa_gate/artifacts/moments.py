@@ -23,7 +23,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardMoments:
     """What one of several machines measured.
 
     Attributes:
@@ -49,7 +49,7 @@ class Part:
     moments: Mapping[str, tuple[Moments, ...]]
 
 
-def write_part(path: Path, part: Part) -> None:
+def write_moments(path: Path, part: ShardMoments) -> None:
     """Write a part to a file, in one step.
 
     Raises:
@@ -72,14 +72,14 @@ def write_part(path: Path, part: Part) -> None:
         raise ArtifactError(f"The moments cannot be written to {path}: {reason}.", remedy=remedy) from error
 
 
-def read_part(path: Path) -> Part:
-    """Read what `write_part` wrote.
+def read_moments(path: Path) -> ShardMoments:
+    """Read what `write_moments` wrote.
 
     Raises:
         ArtifactError: there is no such file, it is torn or changed, or it is another kind of file.
 
     Example:
-        >>> read_part(Path("nowhere.safetensors"))
+        >>> read_moments(Path("nowhere.safetensors"))
         Traceback (most recent call last):
         pfa_gate.errors.ArtifactError: nowhere.safetensors cannot be read: there is no such file.
     """
@@ -106,7 +106,7 @@ def read_part(path: Path) -> Part:
     raise ArtifactError(f"{path} cannot be used: {changed}.", remedy=remedy)
 
 
-def _part(head: dict[str, Any], arrays: Arrays) -> Part:
+def _part(head: dict[str, Any], arrays: Arrays) -> ShardMoments:
     del head["version"]
     names = sorted(name.removesuffix(".count") for name in arrays if name.endswith(".count"))
     moments = {
@@ -116,7 +116,7 @@ def _part(head: dict[str, Any], arrays: Arrays) -> Part:
         )
         for name in names
     }
-    return Part(**head | {"probe": Probe(**head["probe"])}, moments=moments)
+    return ShardMoments(**head | {"probe": Probe(**head["probe"])}, moments=moments)
 
 
 _FIELDS = ("count", "mean", "scatter")

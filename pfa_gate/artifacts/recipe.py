@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from pfa_gate.artifacts.folder import digest
-from pfa_gate.compress.prune import Compressed, Form, Kept
+from pfa_gate.compress.prune import Form, Kept, PrunedModel
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.record import Record
@@ -20,7 +20,7 @@ _AGAIN = "Run the gate again."
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecipeFile:
     """What a recipe.yaml says about the files beside it.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan:
         return path
 
 
-def recipe_text(record: Record, compressed: Compressed, coupling: Coupling, files: Mapping[str, str]) -> str:
+def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, files: Mapping[str, str]) -> str:
     """The recipe as YAML: how it was found, filters kept per group, and the cut of each parameter."""
     recipe = record.recipe
     plan: dict[str, Any] = {
@@ -83,7 +83,7 @@ def _group_plan(name: str, width: int, record: Record) -> dict[str, Any]:
     return {"filters": width, "keep": keep}
 
 
-def read_plan(folder: Path) -> Plan:
+def read_recipe(folder: Path) -> RecipeFile:
     """Read the recipe of a gate's folder.
 
     Raises:
@@ -101,7 +101,7 @@ def read_plan(folder: Path) -> Plan:
         raise ArtifactError(f"{path} is not a recipe: {type(error).__name__}: {reason}.", remedy=_AGAIN) from error
 
 
-def _plan(folder: Path, data: Any) -> Plan:
+def _plan(folder: Path, data: Any) -> RecipeFile:
     if data["version"] != _VERSION:
         raise ValueError(f"its version is {data['version']!r}, not {_VERSION}")
     if data["form"] not in ("module", "graph"):
@@ -114,4 +114,4 @@ def _plan(folder: Path, data: Any) -> Plan:
     for name in files:
         if name in (".", "..") or "\\" in name or Path(name).name != name:
             raise ArtifactError(f"{folder / RECIPE} names a file outside its own folder: {name!r}.", remedy=_AGAIN)
-    return Plan(folder, data["form"], kept, files)
+    return RecipeFile(folder, data["form"], kept, files)

@@ -7,7 +7,7 @@ PYTEST_DONT_REWRITE
 
 from dataclasses import replace
 
-from pfa_gate.budget.baseline_limits import Asked, Base, BaseLayer, Context
+from pfa_gate.budget.baseline_limits import Baseline, BaselineLayer, BaselineLimit, Context
 from pfa_gate.budget.finding import Finding, Judgement, LayerFinding, Outcome, not_judged
 from pfa_gate.budget.layers import judge_layers
 from pfa_gate.budget.measurements import Exactness, LayerMeasure, Measurements, Scored, Size
@@ -20,8 +20,8 @@ from pfa_gate.config import GateConfig, Limit
 from pfa_gate.config.budgets import DROPS
 
 __all__ = [
-    "Base",
-    "BaseLayer",
+    "Baseline",
+    "BaselineLayer",
     "Context",
     "Exactness",
     "Finding",
@@ -112,7 +112,7 @@ def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judg
     return judge_compressed(limit, measurements, key)
 
 
-def _asked(limit: Limit, name: str, measurements: Measurements, context: Context) -> tuple[Asked | None, Limit]:
+def _asked(limit: Limit, name: str, measurements: Measurements, context: Context) -> tuple[BaselineLimit | None, Limit]:
     """What the baseline makes of a limit, and the limit to judge by; None where it has no say."""
     observed = observed_values(measurements).get(name)
     if not limit.relative or observed is None:

@@ -17,7 +17,7 @@ _BYTES = "bytes"
 
 
 @dataclass(frozen=True)
-class BaseLayer:
+class BaselineLayer:
     """A layer as the baseline has it; `values` by budget key (`kl`, `inactive`, ...)."""
 
     kind: str
@@ -26,7 +26,7 @@ class BaseLayer:
 
 
 @dataclass(frozen=True)
-class Base:
+class Baseline:
     """The baseline of one gate.
 
     Attributes:
@@ -47,21 +47,21 @@ class Base:
     source: str
     written: str
     commit: str = ""
-    layers: Mapping[str, BaseLayer] = field(default_factory=dict)
+    layers: Mapping[str, BaselineLayer] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     refusal: str = ""
     changed: tuple[str, ...] = ()
     probe: str = ""
     device: str = "cpu"
     renamed: Mapping[str, str] = field(default_factory=dict)
-    earlier: "tuple[Base, ...]" = ()
+    earlier: "tuple[Baseline, ...]" = ()
     rescored: bool = False
 
     def value(self, budget: str, layer: str = "") -> float | None:
         """What was measured for a budget, of a layer or of the whole; None where nothing was.
 
         Example:
-            >>> base = Base("a", "2026-11-20", layers={"stem": BaseLayer("Conv2d", 8, {"kl": 0.4})})
+            >>> base = Baseline("a", "2026-11-20", layers={"stem": BaselineLayer("Conv2d", 8, {"kl": 0.4})})
             >>> base.value("layers.kl", "stem"), base.value("model.macs")
             (0.4, None)
         """
@@ -77,19 +77,19 @@ class Base:
         """What was measured of the layer that has this name today, by budget key; empty where nothing was.
 
         Example:
-            >>> Base("a", "2026-11-20", layers={"stem": BaseLayer("Conv2d", 8, {"kl": 0.4})}).of_layer("stem")
+            >>> Baseline("a", "2026-11-20", layers={"stem": BaselineLayer("Conv2d", 8, {"kl": 0.4})}).of_layer("stem")
             {'kl': 0.4}
         """
         found = self.layers.get(self.renamed.get(name, name))
         return {} if found is None else found.values
 
-    def matched(self, layers: Sequence[LayerMeasure]) -> "Base":
+    def matched(self, layers: Sequence[LayerMeasure]) -> "Baseline":
         """The same, with layers paired that are there under another name.
 
         Gone and new layers are one to one if their widths agree in order; else by equal measurements alone.
 
         Example:
-            >>> base = Base("a", "2026-11-20", layers={"conv": BaseLayer("Conv2d", 8, {"kl": 0.4})})
+            >>> base = Baseline("a", "2026-11-20", layers={"conv": BaselineLayer("Conv2d", 8, {"kl": 0.4})})
             >>> base.matched([LayerMeasure("stem", 8, kl_ratio=0.5)]).renamed
             {'stem': 'conv'}
         """
@@ -124,7 +124,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
-def _same(base: BaseLayer, layer: LayerMeasure) -> bool:
+def _same(base: BaselineLayer, layer: LayerMeasure) -> bool:
     values = {
         "kl": layer.kl_ratio,
         "peak_correlation": layer.peak_correlation,
@@ -147,13 +147,13 @@ class Context:
         run: token of the run of pytest; empty outside of pytest. No verdict depends on it.
     """
 
-    base: Base | None = None
+    base: Baseline | None = None
     today: date = date.min
     updating: bool = False
     device: str = "cpu"
     run: str = ""
 
-    def ask(self, limit: Limit, budget: str, observed: float | None, layer: str = "") -> "Asked":
+    def ask(self, limit: Limit, budget: str, observed: float | None, layer: str = "") -> "BaselineLimit":
         """Fold what the baseline asks into a limit.
 
         Args:
@@ -163,21 +163,21 @@ class Context:
             layer: name of the layer, for a layer budget.
 
         Example:
-            >>> base = Base("a", "2026-11-20", values={"model.macs": 100.0})
+            >>> base = Baseline("a", "2026-11-20", values={"model.macs": 100.0})
             >>> limit = Limit(200.0, "absolute", "200", increase=Limit(5.0, "percent", "5%"))
             >>> Context(base).ask(limit, "model.macs", 90.0).limit.text
             '105'
         """
         if not limit.relative:
-            return Asked(limit)
+            return BaselineLimit(limit)
         if self.base is not None and self.base.refusal and not self.updating:
-            return Asked(None, refused=f"The baseline cannot be compared: {self.base.refusal}.")
+            return BaselineLimit(None, refused=f"The baseline cannot be compared: {self.base.refusal}.")
         before = self.base.value(budget, layer) if self.base is not None else None
         if before is None and self.base is not None and (lost := _lost(self.base, budget, layer)):
-            return Asked(None, refused=lost)
+            return BaselineLimit(None, refused=lost)
         step, ratchet = (observed, before if before is not None else observed) if self.updating else (before, before)
         if step is None or ratchet is None:
-            return Asked(limit if limit.text else None, refused=self._missing(budget, layer))
+            return BaselineLimit(limit if limit.text else None, refused=self._missing(budget, layer))
         bounds = [(limit.value, "")] if limit.text else []
         if limit.increase is not None:
             bounds.append(
@@ -188,7 +188,7 @@ class Context:
         value, origin = min(bounds)
         tolerance = self._tolerance if origin else 0.0
         text = limit.text if not origin else _shown(value, budget)
-        return Asked(Limit(value + tolerance, "absolute", text), origin=origin, before=before)
+        return BaselineLimit(Limit(value + tolerance, "absolute", text), origin=origin, before=before)
 
     @property
     def _tolerance(self) -> float:
@@ -204,7 +204,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BaselineLimit:
     """A limit after a baseline had its say.
 
     Attributes:
@@ -220,7 +220,7 @@ class Asked:
     before: float | None = None
 
 
-def _lost(base: Base, budget: str, layer: str) -> str:
+def _lost(base: Baseline, budget: str, layer: str) -> str:
     """A sentence on a value that is gone from a baseline, though an earlier state has it; empty where it is not."""
     having = [each for each in base.earlier if each.value(budget, layer) is not None]
     if not having:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pfa_gate.budget.baseline_limits import Asked, Context
+from pfa_gate.budget.baseline_limits import BaselineLimit, Context
 from pfa_gate.budget.finding import Judgement, LayerFinding, Outcome
 from pfa_gate.budget.measurements import LayerMeasure
 from pfa_gate.budget.rules import rule_for
@@ -30,7 +30,7 @@ class _Row:
     layer: LayerMeasure
     rule: LayerRule
     declared: Limit
-    asked: Asked
+    asked: BaselineLimit
     finding: LayerFinding
 
     @property

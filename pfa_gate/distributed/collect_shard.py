@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pfa_gate.analysis.covariance import Moments, accumulate_dealt, shards_of
 from pfa_gate.analysis.responses import Responses, chosen_layers, hooked_layers
-from pfa_gate.artifacts.moments import Part
+from pfa_gate.artifacts.moments import ShardMoments
 from pfa_gate.config import Document
 from pfa_gate.distributed.precomputed import config_fingerprint, model_fingerprint
 from pfa_gate.errors import ConfigError, DataError, TraceError
@@ -55,7 +55,7 @@ class ShardSpec:
 
 
 @defaults_kept()
-def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress | None = None) -> Part:
+def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress | None = None) -> ShardMoments:
     """Measure one shard of a gate's probe.
 
     All data is read, because random transforms must draw the same numbers in every process; the model runs on this
@@ -75,7 +75,7 @@ def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress |
             )
         probe = Probe(work.subject.probe.samples, work.subject.probe.sha256)
     config, model = config_fingerprint(work.config), model_fingerprint(work.subject.model, work.program)
-    return Part(gate, spec.shard, spec.of, shard.samples, probe, config, model, versions(), shard.moments)
+    return ShardMoments(gate, spec.shard, spec.of, shard.samples, probe, config, model, versions(), shard.moments)
 
 
 def prepared(document: Document, gate: str, stages: Stages) -> ProbePass:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pfa_gate.analysis.covariance import merge_shards
-from pfa_gate.artifacts.moments import Part, read_part
+from pfa_gate.artifacts.moments import ShardMoments, read_moments
 from pfa_gate.config import load
 from pfa_gate.distributed.precomputed import MEASURING, PrecomputedBackend, config_fingerprint
 from pfa_gate.errors import ArtifactError
@@ -30,7 +30,7 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
         PFAGateError: what could not be judged.
     """
     document = load(config)
-    parts = joinable([(str(path), read_part(path)) for path in files])
+    parts = joinable([(str(path), read_moments(path)) for path in files])
     first = parts[0]
     gate = document.gate(first.gate)
     if config_fingerprint(gate) != first.config:
@@ -46,7 +46,7 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
     return run_with_backend(document, context, Stages(document, gate.name), output, elsewhere)
 
 
-def joinable(parts: Sequence[tuple[str, Part]]) -> list[Part]:
+def joinable(parts: Sequence[tuple[str, ShardMoments]]) -> list[ShardMoments]:
     """Give the parts in the order of their shards, if they are all shards of one probe, each there once.
 
     Args:
@@ -57,7 +57,7 @@ def joinable(parts: Sequence[tuple[str, Part]]) -> list[Part]:
 
     Example:
         >>> from pfa_gate.record import Probe
-        >>> joinable([("one", Part("a", 1, 2, 4, Probe(8, "ab"), "c", "m", {}, {}))])
+        >>> joinable([("one", ShardMoments("a", 1, 2, 4, Probe(8, "ab"), "c", "m", {}, {}))])
         Traceback (most recent call last):
         pfa_gate.errors.ArtifactError: Of 2 shards, 2/2 is missing.
           Name one file for each shard.
@@ -67,7 +67,7 @@ def joinable(parts: Sequence[tuple[str, Part]]) -> list[Part]:
     return sorted((part for _, part in parts), key=lambda part: part.shard)
 
 
-def _misfits(parts: Sequence[tuple[str, Part]]) -> Iterator[tuple[str, str]]:
+def _misfits(parts: Sequence[tuple[str, ShardMoments]]) -> Iterator[tuple[str, str]]:
     """Why these cannot be joined, each with its remedy."""
     if not parts:
         yield "There are no shards to merge.", "Name the files that pfa-gate collect wrote."
@@ -91,7 +91,7 @@ def _misfits(parts: Sequence[tuple[str, Part]]) -> Iterator[tuple[str, str]]:
         yield f"The shards hold {counted:,} samples, and the probe has {first.probe.samples:,}.", _AGAIN
 
 
-def _identity(part: Part) -> dict[str, object]:
+def _identity(part: ShardMoments) -> dict[str, object]:
     return {
         "gate": part.gate,
         "config": part.config,

@@ -3,8 +3,8 @@
 from torch import nn
 
 from pfa_gate.compress.prune import Kept
-from pfa_gate.compress.recover import Repair
 from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.repair import Repair
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed

@@ -10,7 +10,7 @@ import numpy as np
 
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.budget import Exactness, Measurements, Scored
-from pfa_gate.compress.prune import Compressed
+from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.config import GateConfig
 from pfa_gate.config.budgets import DROPS
 from pfa_gate.graph import Coupling, Layer
@@ -41,7 +41,7 @@ class Cut:
 
     coupling: Coupling
     decision: Decision
-    compressed: Compressed
+    compressed: PrunedModel
     cost: Cost
     scores: tuple[Score, Score] | None
     latency: float | None

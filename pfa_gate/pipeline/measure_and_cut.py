@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pfa_gate.analysis.responses import chosen_layers, hooked_layers, settled
-from pfa_gate.compress.prune import Compressed
+from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import TraceError
 from pfa_gate.graph import Coupling, Layer, Program, export_model, inputs_of, trace_program
@@ -117,7 +117,7 @@ def _cut(work: ProbePass, measured: Measured, stages: Stages, hands: Measurement
 
 
 def _scores(
-    subject: Subject, smaller: Compressed, last: Score | None, stages: Stages, hands: MeasurementBackend
+    subject: Subject, smaller: PrunedModel, last: Score | None, stages: Stages, hands: MeasurementBackend
 ) -> tuple[Score, Score] | None:
     """Of both models; `last` is that of the smaller one where recovery has taken it already."""
     full = _full_score(subject, stages, hands)
@@ -134,7 +134,7 @@ def _full_score(subject: Subject, stages: Stages, hands: MeasurementBackend) -> 
         return hands.score(subject, subject.model, in_parts=True)
 
 
-def _latency(config: GateConfig, subject: Subject, smaller: Compressed, stages: Stages) -> float | None:
+def _latency(config: GateConfig, subject: Subject, smaller: PrunedModel, stages: Stages) -> float | None:
     if config.budgets.compressed.latency is None:
         return None
     with stages.stage("timing", "budgets", "compressed", "latency"):

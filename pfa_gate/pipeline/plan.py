@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pfa_gate.compress.prune import Compressed, compress, fold_constants, removed_and_inactive
+from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, removed_and_inactive
 from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.config import GateConfig
 from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
@@ -110,7 +110,7 @@ def cut_exactly(
     coupling: Coupling,
     keep: Mapping[str, npt.ArrayLike],
     inactive: Mapping[str, npt.ArrayLike],
-) -> tuple[Coupling, Compressed]:
+) -> tuple[Coupling, PrunedModel]:
     """Cut the full model; filters that are constant go into the biases of their readers first."""
     inputs = inputs_of(subject.example)
     constant = dict(removed_and_inactive(keep, inactive))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
-from pfa_gate.compress.prune import Compressed
-from pfa_gate.compress.recover import Course, Distilled
-from pfa_gate.compress.recover import Repair as LayerRepair
+from pfa_gate.compress.prune import PrunedModel
+from pfa_gate.compress.recover import DistillResult, DistillSettings
 from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
+from pfa_gate.compress.repair import Repair
 from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.graph import Program
@@ -24,7 +24,7 @@ from pfa_gate.model.import_callable import resolve
 from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend
 from pfa_gate.pipeline.compensation import mend
 from pfa_gate.pipeline.stages import Stages
-from pfa_gate.record import RecoveryStep, RepairRecord, finite
+from pfa_gate.record import RecoveryStep, finite
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Done:
 
     model: nn.Module
     detail: str
-    repairs: tuple[RepairRecord, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
 
 Step = Callable[[nn.Module], Done]
@@ -42,10 +42,10 @@ Step = Callable[[nn.Module], Done]
 def recover(
     config: GateConfig,
     subject: Subject,
-    cut: tuple[Program, Compressed],
+    cut: tuple[Program, PrunedModel],
     stages: Stages,
     hands: MeasurementBackend = LOCAL,
-) -> tuple[Compressed, tuple[RecoveryStep, ...], Score | None]:
+) -> tuple[PrunedModel, tuple[RecoveryStep, ...], Score | None]:
     """Run the steps of pfa.yaml on a proved smaller model.
 
     Args:
@@ -90,7 +90,7 @@ def _value(score: Score | None) -> float | None:
 
 
 def _steps(
-    config: GateConfig, subject: Subject, full: Program, compressed: Compressed, stages: Stages
+    config: GateConfig, subject: Subject, full: Program, compressed: PrunedModel, stages: Stages
 ) -> Iterator[tuple[str, Step]]:
     seed, probe = config.probe.seed, subject.probe
 
@@ -117,7 +117,7 @@ def _steps(
 def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Step:
     def step(model: nn.Module) -> Done:
         augment = resolve(options.augment, stages.folder) if options.augment else None
-        course = Course(options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment)
+        course = DistillSettings(options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment)
         told = partial(stages.report, "distill")
         full, pupil = placed(subject.model, subject.device), placed(model, subject.device)
         found = distill(full, pupil, subject.probe, course, told)
@@ -126,7 +126,7 @@ def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: 
     return step
 
 
-def _learnt(found: Distilled, steps: int) -> str:
+def _learnt(found: DistillResult, steps: int) -> str:
     if found.before is None or found.after is None:
         return f"{steps} steps; no sample was held out"
     gaps = f"squared error on held-out answers {found.before:.2%} -> {found.after:.2%}"
@@ -140,12 +140,11 @@ def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:
     return step
 
 
-def _recorded(repair: LayerRepair) -> RepairRecord:
-    before, after, ridge = (finite(value) for value in (repair.before, repair.after, repair.ridge))
-    return RepairRecord(repair.layer, before, after, ridge, repair.rows, repair.reason)
+def _recorded(repair: Repair) -> Repair:
+    return replace(repair, before=finite(repair.before), after=finite(repair.after), ridge=finite(repair.ridge))
 
 
-def _told(repairs: Sequence[LayerRepair]) -> str:
-    solved = [repair for repair in repairs if repair.ridge is not None]
+def _told(repairs: Sequence[Repair]) -> str:
+    solved = [repair for repair in repairs if repair.solved]
     rows = sum(repair.rows for repair in solved)
     return f"{len(solved)} of {len(repairs)} layers solved anew on {rows:,} patches"

@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE
 """
 
 from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size, layer_values
+from pfa_gate.compress.repair import Repair
 from pfa_gate.record.parts import (
     SCHEMA,
     Compared,
@@ -17,7 +18,7 @@ from pfa_gate.record.parts import (
     Unmeasured,
 )
 from pfa_gate.record.reading import from_dict, loads
-from pfa_gate.record.recovery import RecoveryStep, RepairRecord
+from pfa_gate.record.recovery import RecoveryStep
 from pfa_gate.record.scores import Scores
 from pfa_gate.record.writing import dumps, finite, to_dict
 
@@ -35,7 +36,7 @@ __all__ = [
     "RecipeRecord",
     "Record",
     "RecoveryStep",
-    "RepairRecord",
+    "Repair",
     "Scores",
     "Size",
     "Unmeasured",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pfa_gate.budget import Base, BaseLayer, LayerMeasure, Measurements, Size, layer_values, observed_values
+from pfa_gate.budget import Baseline, BaselineLayer, LayerMeasure, Measurements, Size, layer_values, observed_values
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.parts import Compared, Record
 from pfa_gate.record.reading import LARGEST_WHOLE
@@ -109,7 +109,7 @@ def whole(content: str, source: str) -> dict[str, Any]:
     return gates
 
 
-def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str, Any]) -> Base | None:
+def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str, Any]) -> Baseline | None:
     """The baseline of one gate, compared with what is measured today; None where the gate is not in it.
 
     Args:
@@ -133,7 +133,7 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
         raise unreadable(source, f"gate '{gate}' lacks or mistakes {error}") from error
     weights = before.get("weights") != subject.get("weights")
     rescored = "evaluation" in before and before["evaluation"] != subject.get("evaluation")
-    return Base(
+    return Baseline(
         source,
         written,
         commit,
@@ -147,7 +147,7 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
     )
 
 
-def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str, device: str = "cpu") -> Compared | None:
+def compared(base: Baseline | None, layers: Sequence[LayerMeasure], probe: str, device: str = "cpu") -> Compared | None:
     """What a report says of the baseline.
 
     Args:
@@ -176,12 +176,12 @@ def compared(base: Base | None, layers: Sequence[LayerMeasure], probe: str, devi
     )
 
 
-def _layer(name: str, plain: Mapping[str, Any]) -> BaseLayer:
+def _layer(name: str, plain: Mapping[str, Any]) -> BaselineLayer:
     values = {key: _number(value, f"{name}.{key}") for key, value in plain.items() if key not in ("kind", "filters")}
     filters = plain["filters"]
     if type(filters) is not int or not 0 <= filters <= LARGEST_WHOLE:
         raise ValueError(f"{name}.filters, which is {_brief(filters)}")
-    return BaseLayer(_text(plain["kind"], f"{name}.kind"), filters, values)
+    return BaselineLayer(_text(plain["kind"], f"{name}.kind"), filters, values)
 
 
 def _number(value: object, name: str) -> float:

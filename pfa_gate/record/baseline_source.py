@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pfa_gate.budget import Base, Context
+from pfa_gate.budget import Baseline, Context
 from pfa_gate.config.repository import from_root
 from pfa_gate.config.weights import every_file
 from pfa_gate.errors import ArtifactError
@@ -161,7 +161,7 @@ def context_of(document: "Document", gate: str, found: BaselineText, updating: b
     return Context(base(entries(found.content, found.source), gate, found.source, today), date.today(), updating)
 
 
-def _compared(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Base | None:
+def _compared(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
     """The baseline that the limits of a gate refer to; None where there never was one."""
     if found.content is None:
         refuse_gone(found.source, found.past, gate, today)
@@ -176,7 +176,7 @@ def _compared(document: "Document", gate: str, found: BaselineText, today: Mappi
     return _of(gates, (gate, name), found.source, today, tuple(each for each in earlier if each is not None))
 
 
-def _accepted(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Base | None:
+def _accepted(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
     """What an update must not exceed: the file, or else what git knows of it, the tighter of two sides."""
     old = previous(found.content, found.source, found.past)
     name = name_in(old.gates, gate, document, today, found.source) or gate
@@ -189,8 +189,8 @@ def _of(
     names: tuple[str, str],
     source: str,
     today: Mapping[str, Any],
-    earlier: tuple[Base, ...] = (),
-) -> Base | None:
+    earlier: tuple[Baseline, ...] = (),
+) -> Baseline | None:
     """The baseline of a gate by its (name today, name then); another name then is said."""
     plain, renamed = base(gates, names[1], source, today), names[0] != names[1]
     words = (f"the gate's name ({names[1]} then)",) if renamed else ()

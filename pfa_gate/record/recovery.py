@@ -5,26 +5,7 @@ PYTEST_DONT_REWRITE
 
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class RepairRecord:
-    """What compensation did to one layer.
-
-    Attributes:
-        layer: its name.
-        before, after: held-out squared error of what it makes, as a share of the variance of what it should make;
-            None where it was not measured.
-        ridge: added to its normal equations, relative to their mean diagonal; None where it was left alone.
-        rows: patches it was solved on.
-        reason: why it was left alone, or None.
-    """
-
-    layer: str
-    before: float | None
-    after: float | None
-    ridge: float | None
-    rows: int
-    reason: str | None = None
+from pfa_gate.compress.repair import Repair
 
 
 @dataclass(frozen=True)
@@ -43,4 +24,4 @@ class RecoveryStep:
     accuracy: float | None
     seconds: float
     detail: str = ""
-    repairs: tuple[RepairRecord, ...] = field(default=(), metadata={"later": True})
+    repairs: tuple[Repair, ...] = field(default=(), metadata={"later": True})

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pfa_gate.budget.wording import plural, significant
-from pfa_gate.record import Record, RecoveryStep, RepairRecord
+from pfa_gate.record import Record, RecoveryStep, Repair
 from pfa_gate.report.formatting import change, rise, score, shorten
 
 _UNKNOWN = "the record does not say why"
@@ -82,9 +82,9 @@ def repair_rows(step: RecoveryStep, most: int | None = None) -> tuple[RepairRow,
         most: rows at most: those left alone, then those with the largest error after it; None for all.
 
     Example:
-        >>> from pfa_gate.record import RepairRecord
-        >>> frozen = RepairRecord("conv2", None, None, None, 0, "it is frozen")
-        >>> layers = (RepairRecord("conv1", 0.1234, 0.02, 1e-3, 4096), frozen)
+        >>> from pfa_gate.record import Repair
+        >>> frozen = Repair("conv2", None, None, None, 0, "it is frozen")
+        >>> layers = (Repair("conv1", 0.1234, 0.02, 1e-3, 4096), frozen)
         >>> first, second = repair_rows(RecoveryStep("compensate", None, 1.0, repairs=layers))
         >>> first.before, first.after, first.ridge, first.patches, second.reason
         ('12.3%', '2%', '0.001', '4,096', 'it is frozen')
@@ -103,9 +103,9 @@ def repair_summary(step: RecoveryStep) -> str:
     """All layers of a step in one sentence.
 
     Example:
-        >>> from pfa_gate.record import RepairRecord
-        >>> frozen = RepairRecord("conv2", None, None, None, 0, "it is frozen")
-        >>> layers = (RepairRecord("conv1", 0.12, 0.02, 1e-3, 4096), frozen)
+        >>> from pfa_gate.record import Repair
+        >>> frozen = Repair("conv2", None, None, None, 0, "it is frozen")
+        >>> layers = (Repair("conv1", 0.12, 0.02, 1e-3, 4096), frozen)
         >>> repair_summary(RecoveryStep("compensate", None, 1.0, repairs=layers))
         '1 of 2 layers solved anew on 4,096 patches, 1 left alone; median held-out error of those solved 12% to 2%'
     """
@@ -126,8 +126,8 @@ def left_alone(step: RecoveryStep) -> tuple[tuple[str, Sequence[str]], ...]:
     """Each reason for which layers were left alone, with the names of these layers.
 
     Example:
-        >>> from pfa_gate.record import RepairRecord
-        >>> layers = tuple(RepairRecord(name, None, None, None, 0, "it is frozen") for name in ("conv1", "conv2"))
+        >>> from pfa_gate.record import Repair
+        >>> layers = tuple(Repair(name, None, None, None, 0, "it is frozen") for name in ("conv1", "conv2"))
         >>> left_alone(RecoveryStep("compensate", None, 1.0, repairs=layers))
         (('it is frozen', ['conv1', 'conv2']),)
     """
@@ -138,11 +138,11 @@ def left_alone(step: RecoveryStep) -> tuple[tuple[str, Sequence[str]], ...]:
     return tuple(found.items())
 
 
-def _urgency(repair: RepairRecord) -> tuple[bool, float]:
+def _urgency(repair: Repair) -> tuple[bool, float]:
     return repair.ridge is not None, -(repair.after or 0.0)
 
 
-def _repair_row(repair: RepairRecord) -> RepairRow:
+def _repair_row(repair: Repair) -> RepairRow:
     alone = repair.ridge is None
     return RepairRow(
         layer=repair.layer,
@@ -154,7 +154,7 @@ def _repair_row(repair: RepairRecord) -> RepairRow:
     )
 
 
-def _reason(repair: RepairRecord) -> str:
+def _reason(repair: Repair) -> str:
     return shorten(repair.reason or _UNKNOWN, _LONGEST)
 
 

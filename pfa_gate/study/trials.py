@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pfa_gate.compress.prune import Compressed
+from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.select import criterion, keep_last
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
@@ -162,7 +162,7 @@ def _scored(
     return [_ended(basis, replace(blank, recovery=recovery), cutting, course) for recovery in run]
 
 
-def _course(basis: TaskContext, smaller: Compressed, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
+def _course(basis: TaskContext, smaller: PrunedModel, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
     """The score after the cut and after each step."""
     if not steps:
         return (RecoveryStep("cut", finite(scored(basis.subject, smaller.model)[0]), 0.0),)

@@ -9,20 +9,20 @@ from networks import coupling, network
 from torch import nn
 
 from pfa_gate import artifacts
-from pfa_gate.compress.prune import Compressed, compress
+from pfa_gate.compress.prune import PrunedModel, compress
 from pfa_gate.model.stored import stored
 from pfa_gate.record import CompressedRecord, Exact, Probe, RecipeRecord, Record, Size
 
 
 @cache
-def halved(name: str) -> Compressed:
+def halved(name: str) -> PrunedModel:
     """A network with every other filter of every free group."""
     model, example = network(name)
     keep = {group.name: np.arange(group.width)[::2] for group in coupling(name).free}
     return compress(model, coupling(name), keep, ((example,), {}))
 
 
-def blank(name: str, compressed: Compressed) -> Record:
+def blank(name: str, compressed: PrunedModel) -> Record:
     """A record of a run in which nothing but the surgery is told."""
     size, held = Size(1, 4, 1), stored(compressed.model)
     part = CompressedRecord(held.parameters, held.bytes, 1, None, Exact(0.0, True), form=compressed.form)

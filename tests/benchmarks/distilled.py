@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pfa_gate.compress.prune import compress
-from pfa_gate.compress.recover import Course
+from pfa_gate.compress.recover import DistillSettings
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
@@ -73,7 +73,9 @@ def row(depth: int, energy: float, seed: int, arguments: argparse.Namespace) -> 
     cut = compress(held.model, held.coupling, keep_last(orders, keep).kept, ((pixels[:2],), {}))
     started = time.process_time()
     mended, _ = compensate(held.program, cut.model, cut.kept, held.probe, seed)
-    course = Course(arguments.steps, arguments.rate, statistics=arguments.statistics, seed=seed, augment=varied)
+    course = DistillSettings(
+        arguments.steps, arguments.rate, statistics=arguments.statistics, seed=seed, augment=varied
+    )
     lessons = [Batch((part,), {}) for part in torch.cat([each.args[0] for each in held.probe]).split(arguments.batch)]
     taught = distill(held.model, mended, lessons, course).model
     seconds = time.process_time() - started

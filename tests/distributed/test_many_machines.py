@@ -14,7 +14,7 @@ import pytest
 from machines import assert_same, plain, project
 
 import pfa_gate
-from pfa_gate.artifacts.moments import Part, read_part, write_part
+from pfa_gate.artifacts.moments import ShardMoments, read_moments, write_moments
 from pfa_gate.cli import main
 from pfa_gate.distributed.merge_shards import joinable
 from pfa_gate.errors import ArtifactError
@@ -42,7 +42,7 @@ def merged(config: Path, files: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """Exit status and record of a merge."""
     output = config.parent / "merged"
     status = main(["merge", *files, "--config", str(config), "--output", str(output)])
-    gate = read_part(Path(files[0])).gate
+    gate = read_moments(Path(files[0])).gate
     return status, json.loads((output / gate / "record.json").read_text("utf-8"))
 
 
@@ -105,8 +105,8 @@ def refused(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str
 def test_samples_that_no_shard_or_two_shards_have() -> None:
     """Each shard is there once, and all belong together: only the count tells that samples are missing."""
 
-    def part(shard: int, samples: int) -> tuple[str, Part]:
-        return f"shard-{shard}", Part("a", shard, 2, samples, Probe(1008, "ab"), "c", "m", {}, {})
+    def part(shard: int, samples: int) -> tuple[str, ShardMoments]:
+        return f"shard-{shard}", ShardMoments("a", shard, 2, samples, Probe(1008, "ab"), "c", "m", {}, {})
 
     for second in (503, 505):
         with pytest.raises(ArtifactError) as caught:
@@ -171,9 +171,9 @@ class TestRefusals:
     def test_other_versions(self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         files = []
         for file in collected(config, "undecided", 2):
-            part = read_part(Path(file))
+            part = read_moments(Path(file))
             files.append(str(tmp_path / Path(file).name))
-            write_part(Path(files[-1]), replace(part, versions={**part.versions, "torch": "1.0"}))
+            write_moments(Path(files[-1]), replace(part, versions={**part.versions, "torch": "1.0"}))
         assert "were collected with torch 1.0; here it is" in refused(self.ask(config, *files), capsys)
 
     def test_a_file_that_is_no_shard(self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,11 +220,11 @@ class TestRefusals:
 
 
 def test_a_file_comes_back_as_it_was_written(config: Path, tmp_path: Path) -> None:
-    part = read_part(Path(collected(config, "residual", 2)[0]))
-    assert isinstance(part, Part)
-    write_part(tmp_path / "new" / "again.safetensors", part)
+    part = read_moments(Path(collected(config, "residual", 2)[0]))
+    assert isinstance(part, ShardMoments)
+    write_moments(tmp_path / "new" / "again.safetensors", part)
     assert os.listdir(tmp_path / "new") == ["again.safetensors"]
-    again = read_part(tmp_path / "new" / "again.safetensors")
+    again = read_moments(tmp_path / "new" / "again.safetensors")
     assert {key: value for key, value in vars(again).items() if key != "moments"} == {
         key: value for key, value in vars(part).items() if key != "moments"
     }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pfa_gate.analysis.responses import chosen_layers
-from pfa_gate.compress.prune import Compressed, compress, operate
+from pfa_gate.compress.prune import PrunedModel, compress, operate
 from pfa_gate.graph import Coupling, trace
 from pfa_gate.model import Batch
 from pfa_gate.model.stored import stored
@@ -16,7 +16,7 @@ from pfa_gate.model.stored import stored
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 
 
-def halved(model: nn.Module, example: Tensor) -> tuple[Coupling, Compressed]:
+def halved(model: nn.Module, example: Tensor) -> tuple[Coupling, PrunedModel]:
     coupling = trace(model, example)
     keep = {group.name: np.arange(group.width)[::2] for group in coupling.free}
     return coupling, compress(model, coupling, keep, ((example,), {}))

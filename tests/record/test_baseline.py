@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import records
 
-from pfa_gate.budget import Base, BaseLayer, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
+from pfa_gate.budget import Baseline, BaselineLayer, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError, LayerPatternError
 from pfa_gate.record.baseline import Stamp, base, compared, entries, entry, text
@@ -39,8 +39,8 @@ def of_layers(limit: Any, context: Context, **kl: float) -> Finding:
 
 
 def against(**kl: float) -> Context:
-    values = {name: BaseLayer("Conv2d", 8, {"kl": value}) for name, value in kl.items()}
-    return Context(Base("pfa.baseline.json", "2026-11-12", layers=values), TODAY)
+    values = {name: BaselineLayer("Conv2d", 8, {"kl": value}) for name, value in kl.items()}
+    return Context(Baseline("pfa.baseline.json", "2026-11-12", layers=values), TODAY)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_broken_increase_says_from_where() -> None:
     ],
 )
 def test_a_size_against_its_earlier_self(budget: str, limit: Any, before: float, outcome: str) -> None:
-    context = Context(Base("b", "2026-11-12", values={f"model.{budget}": before}), TODAY)
+    context = Context(Baseline("b", "2026-11-12", values={f"model.{budget}": before}), TODAY)
     finding = judged(gate({"model": {budget: limit}}), Measurements((), full=Size(104, 416, 1000)), context)
     assert finding.outcome == outcome
 
@@ -120,7 +120,7 @@ def test_a_size_against_its_earlier_self(budget: str, limit: Any, before: float,
     ],
 )
 def test_the_compressed_model_against_its_earlier_self(budget: str, limit: Any, value: float, outcome: str) -> None:
-    context = Context(Base("b", "2026-11-12", values={f"compressed.{budget}": value}), TODAY)
+    context = Context(Baseline("b", "2026-11-12", values={f"compressed.{budget}": value}), TODAY)
     config = gate({"compressed": {budget: limit}}, evaluation={"data": "net:test"})
     measured = Measurements((), Size(100, 1, 1), Size(55, 1, 1), scores=Scored(0.99, 0.98), latency=0.8)
     assert judged(config, measured, context).outcome == outcome
@@ -141,7 +141,7 @@ LOSS = {"data": "net:test", "metric": "net:loss", "direction": "lower"}
     ],
 )
 def test_a_fall_in_plain_numbers_against_its_earlier_self(limit: Any, before: float, outcome: str | None) -> None:
-    context = Context(Base("b", "2026-11-12", values={"compressed.score_drop": before}), TODAY)
+    context = Context(Baseline("b", "2026-11-12", values={"compressed.score_drop": before}), TODAY)
     if outcome is None:
         with pytest.raises(ValueError, match="has the unit '%'"):
             gate({"compressed": {"score_drop": limit}}, evaluation=LOSS)
@@ -212,7 +212,7 @@ def test_a_run_that_updates_does_not_keep_what_was_not_measured(limit: Any, cont
 
 
 def test_a_budget_that_is_new_since_the_baseline_needs_a_limit_of_its_own() -> None:
-    context = Context(Base("b", "2026-11-12", values={"model.bytes": 416}), TODAY)
+    context = Context(Baseline("b", "2026-11-12", values={"model.bytes": 416}), TODAY)
     finding = judged(gate({"model": {"macs": {"ratchet": True}}}), Measurements((), full=Size(1, 1, 1)), context)
     assert finding.outcome == "not judged"
     assert finding.sentence == (
@@ -224,7 +224,9 @@ def test_a_budget_that_is_new_since_the_baseline_needs_a_limit_of_its_own() -> N
 def test_a_layer_is_known_again_by_the_measurements_that_both_have() -> None:
     """Widths do not agree in order here, so measurements alone tell."""
     values = {"a": {"kl": 0.4}, "b": {"kl": 0.5, "peak_correlation": 0.9}, "c": {}}
-    before = Base("b", "2026-11-12", layers={name: BaseLayer("Conv2d", 8, each) for name, each in values.items()})
+    before = Baseline(
+        "b", "2026-11-12", layers={name: BaselineLayer("Conv2d", 8, each) for name, each in values.items()}
+    )
     today = [
         LayerMeasure("x", 8, kl_ratio=0.5, peak_correlation=0.9),
         LayerMeasure("y", 8, kl_ratio=0.4000015, peak_correlation=0.7),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pfa_gate.budget import Base
+from pfa_gate.budget import Baseline
 from pfa_gate.config import Document, load
 from pfa_gate.errors import ArtifactError
 from pfa_gate.plugin.run_plan import Plan
@@ -67,7 +67,7 @@ class Project:
         git(self.folder, "add", "--all")
         git(self.folder, "commit", "--allow-empty", "-m", message)
 
-    def base(self, gate: str = "digits", asked: str = "", updating: bool = False) -> Base | None:
+    def base(self, gate: str = "digits", asked: str = "", updating: bool = False) -> Baseline | None:
         """What the gate's limits are held to."""
         document = load(self.folder / "pfa.yaml", self.folder)
         found = sought(document.path, asked, document.gate(gate))

@@ -22,7 +22,7 @@ from pfa_gate.record import (
     RecipeRecord,
     Record,
     RecoveryStep,
-    RepairRecord,
+    Repair,
     Scores,
     Unmeasured,
     dumps,
@@ -79,7 +79,7 @@ layers = st.builds(
     correlations=maybe(st.builds(Correlations, count, many(count), text)),
 )
 exact = st.builds(Exact, maybe(number), st.booleans())
-repairs = st.builds(RepairRecord, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
+repairs = st.builds(Repair, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
 compressed = st.builds(
     CompressedRecord,
     count,

@@ -6,7 +6,7 @@ import random
 import records
 
 from pfa_gate.budget import LayerFinding
-from pfa_gate.record import Compared, Correlations, RecipeRecord, Record, RecoveryStep, RepairRecord, Unmeasured
+from pfa_gate.record import Compared, Correlations, RecipeRecord, Record, RecoveryStep, Repair, Unmeasured
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -54,14 +54,14 @@ def _map(filters: int, generator: random.Random) -> Correlations:
 
 
 REPAIRS = (
-    RepairRecord("layer1.0.conv1", 0.08123, 0.00912, 1e-3, 48_000),
-    RepairRecord("layer1.0.conv2", 0.1234, 0.05678, 1e-4, 48_000),
-    RepairRecord("layer2.0.conv1", 0.0213, 0.0213, None, 12_000, "no solution was better on held-out positions"),
-    RepairRecord("layer2.0.conv2", 0.31, 0.1, 1e-2, 96_000),
-    RepairRecord("layer2.0.shortcut", 0.29, 0.12, 1e-2, 96_000),
-    RepairRecord("layer2.1.conv1", 0.2, 0.18, 0.1, 24_000),
-    RepairRecord("branch.3", 1.27, 0.00042, 1e-5, 96_000),
-    RepairRecord("head", None, None, None, 0, "its weight is not a parameter of the model"),
+    Repair("layer1.0.conv1", 0.08123, 0.00912, 1e-3, 48_000),
+    Repair("layer1.0.conv2", 0.1234, 0.05678, 1e-4, 48_000),
+    Repair("layer2.0.conv1", 0.0213, 0.0213, None, 12_000, "no solution was better on held-out positions"),
+    Repair("layer2.0.conv2", 0.31, 0.1, 1e-2, 96_000),
+    Repair("layer2.0.shortcut", 0.29, 0.12, 1e-2, 96_000),
+    Repair("layer2.1.conv1", 0.2, 0.18, 0.1, 24_000),
+    Repair("branch.3", 1.27, 0.00042, 1e-5, 96_000),
+    Repair("head", None, None, None, 0, "its weight is not a parameter of the model"),
 )
 
 
@@ -115,7 +115,7 @@ def named(name: str) -> Record:
         baseline=Compared(name, name, name, "", (name,), (name,), (name,), {name: name}),
     )
     assert plain.compressed is not None
-    repairs = (RepairRecord(name, 0.2, 0.1, 1e-3, 9), RepairRecord(f"{name}2", None, None, None, 0, name))
+    repairs = (Repair(name, 0.2, 0.1, 1e-3, 9), Repair(f"{name}2", None, None, None, 0, name))
     steps = (RecoveryStep("cut", 0.5, 0.0, name), RecoveryStep(name, 0.9, 1.0, name, repairs))
     recipe = RecipeRecord("kl", None, {name: 7}, {name: name}, ({name: 9}, {name: 7}))
     compressed = dataclasses.replace(plain.compressed, recovery=steps)

@@ -12,7 +12,7 @@ from pfa_gate.record import (
     RecipeRecord,
     Record,
     RecoveryStep,
-    RepairRecord,
+    Repair,
     Scores,
     Size,
 )
@@ -95,7 +95,7 @@ def test_the_worst_are_those_with_the_largest_error_left():
 
 
 def test_a_page_of_many_repairs_shows_the_worst_and_counts_the_rest():
-    many = (*(RepairRecord(f"conv{index}", 0.5, index / 5_000, 1e-3, 9) for index in range(5_000)), REPAIRS[-1])
+    many = (*(Repair(f"conv{index}", 0.5, index / 5_000, 1e-3, 9) for index in range(5_000)), REPAIRS[-1])
     small = replace(SMALL, recovery=(replace(STEPS[1], repairs=many),))
     text = page(replace(RECORD, compressed=small))
     assert "4,601 more layers were solved" in text

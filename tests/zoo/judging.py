@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from written import WRITTEN, Written
 
 from pfa_gate.artifacts.program import program_of, trials, write_program
-from pfa_gate.compress.prune import Compressed, compress, floating
+from pfa_gate.compress.prune import PrunedModel, compress, floating
 from pfa_gate.graph import Coupling, inputs_of, trace
 from pfa_gate.model.stored import stored
 
@@ -130,7 +130,7 @@ def _footprint(groups: Coupling, keep: Keep) -> int:
     return groups.footprint({name: len(kept) for name, kept in keep.items()}).parameters
 
 
-def _unread(groups: Coupling, result: Compressed) -> int:
+def _unread(groups: Coupling, result: PrunedModel) -> int:
     """Parameters on which no output depends; a graph drops them, a module keeps them."""
     if result.form == "module":
         return 0
@@ -150,7 +150,7 @@ def _unread(groups: Coupling, result: Compressed) -> int:
     return sum(math.prod(shape) for shape in sizes.values())
 
 
-def _silent_error(model: nn.Module, groups: Coupling, result: Compressed, example: Any) -> float:
+def _silent_error(model: nn.Module, groups: Coupling, result: PrunedModel, example: Any) -> float:
     """Against weights zeroed by hand, in the groups over which nothing is normalised."""
     keep = _silenceable(groups)
     smaller = result.model

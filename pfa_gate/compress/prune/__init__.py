@@ -8,12 +8,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pfa_gate.compress.prune.constant import Folded, fold_constants, removed_and_inactive
+from pfa_gate.compress.prune.constant import FoldedModel, fold_constants, removed_and_inactive
 from pfa_gate.compress.prune.cut import narrow
 from pfa_gate.compress.prune.plan import Kept, plan
 from pfa_gate.compress.prune.proof import TOLERANCE, Inputs, Proof, difference, floating, prove
 from pfa_gate.compress.prune.reference import Silenced
-from pfa_gate.compress.prune.remains import Remains
+from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.compress.prune.rewrite import rewrite
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
@@ -21,10 +21,10 @@ from pfa_gate.graph.export import borrowed
 from pfa_gate.graph.group import Coupling
 
 __all__ = [
-    "Compressed",
-    "Folded",
+    "FoldedModel",
     "Kept",
     "Proof",
+    "PrunedModel",
     "compress",
     "floating",
     "fold_constants",
@@ -40,7 +40,7 @@ Form = Literal["module", "graph"]
 
 
 @dataclass(frozen=True)
-class Compressed:
+class PrunedModel:
     """A proved smaller model.
 
     Attributes:
@@ -86,7 +86,7 @@ def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
     return result.model
 
 
-def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -> Compressed:
+def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -> PrunedModel:
     """Cut every group in `keep` whose cut can be proved; put the others back and say why.
 
     A model that computes its weights in each forward pass is cut as its program, in which they are stored.
@@ -117,29 +117,29 @@ class _Trial:
     coupling: Coupling
     keep: dict[str, npt.ArrayLike]
     inputs: Inputs
-    done: dict[tuple[str, ...], "Compressed | str"] = field(default_factory=dict)
+    done: dict[tuple[str, ...], "PrunedModel | str"] = field(default_factory=dict)
 
-    def attempt(self, names: Sequence[str]) -> "Compressed | str":
+    def attempt(self, names: Sequence[str]) -> "PrunedModel | str":
         """The proved model with these groups cut, or why there is none."""
         key = tuple(sorted(names))
         if key not in self.done:
             self.done[key] = self._attempt(key)
         return self.done[key]
 
-    def _attempt(self, names: tuple[str, ...]) -> "Compressed | str":
+    def _attempt(self, names: tuple[str, ...]) -> "PrunedModel | str":
         keep = {name: self.keep[name] for name in names}
         kept = plan(self.coupling, keep)
         stored = self.coupling.program.stored
-        silenced = Silenced(stored or self.model, self.coupling, kept, Remains(self.coupling, keep))
-        in_place: Compressed | str = "it computes its weights"
+        silenced = Silenced(stored or self.model, self.coupling, kept, RemainingValues(self.coupling, keep))
+        in_place: PrunedModel | str = "it computes its weights"
         if stored is None:
             in_place = self._proved("module", lambda: narrow(self.model, kept).eval(), silenced)
-        if isinstance(in_place, Compressed):
+        if isinstance(in_place, PrunedModel):
             return in_place
         by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remains, kept), silenced)
-        return by_graph if isinstance(by_graph, Compressed) else f"{by_graph} (in its own class: {in_place})"
+        return by_graph if isinstance(by_graph, PrunedModel) else f"{by_graph} (in its own class: {in_place})"
 
-    def _proved(self, form: Form, build: Callable[[], nn.Module], silenced: Silenced) -> "Compressed | str":
+    def _proved(self, form: Form, build: Callable[[], nn.Module], silenced: Silenced) -> "PrunedModel | str":
         try:
             smaller = build()
             proof = prove(smaller, silenced, self.inputs)
@@ -147,13 +147,13 @@ class _Trial:
             return error.fact.removesuffix(".")
         if not proof.passed:
             return f"off by {proof.max_error:.1e} (allowed {proof.tolerance:.0e})"
-        return Compressed(smaller, silenced.kept, proof, {}, form)
+        return PrunedModel(smaller, silenced.kept, proof, {}, form)
 
 
 def _provable(trial: _Trial, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Halve until the faulty groups are found; groups that are exact alone but not together lose the later half."""
     fault = trial.attempt(names)
-    if isinstance(fault, Compressed):
+    if isinstance(fault, PrunedModel):
         return list(names), {}
     if len(names) <= 1:
         return [], dict.fromkeys(names, fault)
@@ -162,6 +162,6 @@ def _provable(trial: _Trial, names: Sequence[str]) -> tuple[list[str], dict[str,
     second, more = _provable(trial, names[half:])
     reasons |= more
     together = trial.attempt([*first, *second])
-    if isinstance(together, Compressed):
+    if isinstance(together, PrunedModel):
         return [*first, *second], reasons
     return first, reasons | dict.fromkeys(second, f"not exact together with others: {together}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.compress.prune.remains import Remains
+from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.program import concrete, operator_name, shape_of
 
@@ -25,10 +25,10 @@ def stored(node: Node, name: str, tensor: Tensor) -> Node:
     return node.graph.get_attr(name)
 
 
-Rewrite = Callable[[Node, Node, Remains], None]
+Rewrite = Callable[[Node, Node, RemainingValues], None]
 
 
-def rewrite_node(node: Node, source: Node, remains: Remains) -> None:
+def rewrite_node(node: Node, source: Node, remains: RemainingValues) -> None:
     """Change the arguments of one operator of the copy (`node`) after what is left in the full program (`source`)."""
     change = _REWRITES.get(operator_name(node))
     if change is not None:
@@ -53,7 +53,7 @@ def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> li
     return result
 
 
-def _view(node: Node, source: Node, remains: Remains) -> None:
+def _view(node: Node, source: Node, remains: RemainingValues) -> None:
     if remains.of(source) is None and all(remains.of(each) is None for each in source.all_input_nodes):
         return
     given: Any = node.args[1]
@@ -63,7 +63,7 @@ def _view(node: Node, source: Node, remains: Remains) -> None:
         node.target = aten.reshape.default
 
 
-def _expand(node: Node, source: Node, remains: Remains) -> None:
+def _expand(node: Node, source: Node, remains: RemainingValues) -> None:
     given: Any = node.args[1]
     new, old = remains.shape(source), shape_of(source)
     node.update_arg(
@@ -77,7 +77,7 @@ def _expand(node: Node, source: Node, remains: Remains) -> None:
     )
 
 
-def _made(node: Node, source: Node, remains: Remains) -> None:
+def _made(node: Node, source: Node, remains: RemainingValues) -> None:
     """A constant that is made beside filters is as wide as what is left of them."""
     if remains.of(source) is None:
         return
@@ -88,7 +88,7 @@ def _made(node: Node, source: Node, remains: Remains) -> None:
     node.update_arg(place, sizes)
 
 
-def _unflatten(node: Node, source: Node, remains: Remains) -> None:
+def _unflatten(node: Node, source: Node, remains: RemainingValues) -> None:
     axis: Any = node.args[1]
     sizes: Any = node.args[2]
     parent = source.args[0]
@@ -99,7 +99,7 @@ def _unflatten(node: Node, source: Node, remains: Remains) -> None:
     node.update_arg(2, _resized(sizes, new[window], old[window]))
 
 
-def _split(node: Node, source: Node, remains: Remains) -> None:
+def _split(node: Node, source: Node, remains: RemainingValues) -> None:
     axis: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
     parent = source.args[0]
     assert isinstance(parent, Node)
@@ -112,7 +112,7 @@ def _split(node: Node, source: Node, remains: Remains) -> None:
     node.args, node.kwargs = (node.args[0], sizes, left[0]), {}
 
 
-def _slice(node: Node, source: Node, remains: Remains) -> None:
+def _slice(node: Node, source: Node, remains: RemainingValues) -> None:
     """A slice, roll or selection along the axis that lost indices becomes the same selection among those left."""
     parent = source.args[0]
     assert isinstance(parent, Node)
@@ -156,7 +156,7 @@ def _index_select(node: Node, axis: int, index: Tensor) -> None:
     node.args, node.kwargs = (node.args[0], axis, index_node), {}
 
 
-def _pad(node: Node, source: Node, remains: Remains) -> None:
+def _pad(node: Node, source: Node, remains: RemainingValues) -> None:
     left = remains.of(source)
     if left is None:
         return
@@ -171,7 +171,7 @@ def _pad(node: Node, source: Node, remains: Remains) -> None:
     node.update_arg(1, amounts)
 
 
-def _convolution(node: Node, source: Node, remains: Remains) -> None:
+def _convolution(node: Node, source: Node, remains: RemainingValues) -> None:
     parent = source.args[0]
     assert isinstance(parent, Node)
     groups: Any = source.args[6] if len(source.args) > 6 else source.kwargs.get("groups", 1)
@@ -180,12 +180,12 @@ def _convolution(node: Node, source: Node, remains: Remains) -> None:
         node.update_arg(6, remains.shape(parent)[1])
 
 
-def _normalised_shape(node: Node, source: Node, remains: Remains) -> None:
+def _normalised_shape(node: Node, source: Node, remains: RemainingValues) -> None:
     shape: Any = source.args[1]
     node.update_arg(1, remains.shape(source)[-len(shape) :])
 
 
-def _attention(node: Node, source: Node, remains: Remains) -> None:
+def _attention(node: Node, source: Node, remains: RemainingValues) -> None:
     """The scale of the full model stays: it belongs to the function, not to the width."""
     query = source.args[0]
     assert isinstance(query, Node)

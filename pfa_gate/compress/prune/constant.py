@@ -30,7 +30,7 @@ _SPREAD = 1e-6  # a value counts as constant when it moves by less than this sha
 
 
 @dataclass(frozen=True)
-class Folded:
+class FoldedModel:
     """A model whose readers no longer need some constant filters.
 
     Attributes:
@@ -46,7 +46,7 @@ class Folded:
 
 def fold_constants(
     model: nn.Module, coupling: Coupling, inactive: Mapping[str, npt.ArrayLike], inputs: Inputs
-) -> Folded | None:
+) -> FoldedModel | None:
     """Move what inactive filters give into the biases behind them, group by group, where that can be proved.
 
     Args:
@@ -61,7 +61,7 @@ def fold_constants(
     model = coupling.program.stored or model
     values = _inputs_of_readers(coupling, inputs)
     served = {layer.name for layer in coupling.layers if _takes_a_bias(model, layer)}
-    best: Folded | None = None
+    best: FoldedModel | None = None
     for name in sorted(inactive):
         filters = np.asarray(inactive[name], dtype=np.int64)
         group = coupling.group(name)
@@ -85,7 +85,7 @@ def _takes_a_bias(model: nn.Module, layer: Layer) -> bool:
 
 def _proved(
     shifted: nn.Module, model: nn.Module, coupling: Coupling, filters: Mapping[str, Indices], inputs: Inputs
-) -> Folded | None:
+) -> FoldedModel | None:
     keep = {name: np.setdiff1d(np.arange(coupling.group(name).width), gone) for name, gone in filters.items()}
     if any(not len(left) for left in keep.values()):
         return None
@@ -93,7 +93,7 @@ def _proved(
         proof = compare(silence(copied(shifted), plan(coupling, keep)), model, inputs)
     except SurgeryError:
         return None
-    return Folded(shifted, filters, proof) if proof.passed else None
+    return FoldedModel(shifted, filters, proof) if proof.passed else None
 
 
 def _inputs_of_readers(coupling: Coupling, inputs: Inputs) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch.fx import Node
 
 from pfa_gate.compress.prune.cut import silence, zeroed
 from pfa_gate.compress.prune.plan import Kept
-from pfa_gate.compress.prune.remains import Remains
+from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.copying import copied
@@ -33,7 +33,7 @@ class Silenced:
     model: nn.Module
     coupling: Coupling
     kept: Kept
-    remains: Remains
+    remains: RemainingValues
 
     @property
     def by_graph(self) -> bool:

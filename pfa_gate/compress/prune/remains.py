@@ -14,7 +14,7 @@ from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import concrete
 
 
-class Remains:
+class RemainingValues:
     """What is left of every value of the graph once some labels are gone."""
 
     def __init__(self, coupling: Coupling, keep: Mapping[str, Any]) -> None:

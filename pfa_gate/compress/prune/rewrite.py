@@ -13,7 +13,7 @@ from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.arguments import rewrite_node, stored
 from pfa_gate.compress.prune.plan import Kept
-from pfa_gate.compress.prune.remains import Remains
+from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.constants import origin, writes
 from pfa_gate.graph.editing import drop_dead, drop_unread, unlifted
@@ -23,7 +23,7 @@ from pfa_gate.graph.program import shape_of
 aten = torch.ops.aten
 
 
-def rewrite(coupling: Coupling, remains: Remains, kept: Kept) -> GraphModule:
+def rewrite(coupling: Coupling, remains: RemainingValues, kept: Kept) -> GraphModule:
     """The exported program with the planned parameters cut and every shape constant that depends on them changed.
 
     Args:
@@ -118,7 +118,7 @@ def _register_constant(module: GraphModule, name: str, value: Tensor, sources: S
         module.register_buffer(name, value, persistent=bool(sources))
 
 
-def _scatter_operands(node: Node, source: Node, remains: Remains) -> None:
+def _scatter_operands(node: Node, source: Node, remains: RemainingValues) -> None:
     """Each operand back to full width: one channel of zeros behind it, read wherever a filter is gone."""
     for operand, place in zip(node.all_input_nodes, source.all_input_nodes, strict=True):
         left = remains.of(place)

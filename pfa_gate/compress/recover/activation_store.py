@@ -27,14 +27,14 @@ class _Place:
     device: torch.device
 
 
-class Spool:
+class ActivationStore:
     """Values by batch, the latest of each.
 
     Args:
         memory: bytes that may wait in memory; what is beyond goes to a temporary folder.
 
     Example:
-        >>> with Spool(memory=0) as spool:
+        >>> with ActivationStore(memory=0) as spool:
         ...     spool.put(0, {"relu": torch.ones(2)})
         ...     spool.get(0)
         {'relu': tensor([1., 1.])}
@@ -49,7 +49,7 @@ class Spool:
         self._folder: Path | None = None
         self._names = count()
 
-    def __enter__(self) -> "Spool":
+    def __enter__(self) -> "ActivationStore":
         return self
 
     def __exit__(

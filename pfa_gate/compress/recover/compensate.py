@@ -1,46 +1,25 @@
 """Compensate: every layer that reads a changed stream is solved anew, in forward order, without labels."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from pfa_gate.compress.prune import Kept
-from pfa_gate.compress.recover.activation_store import Spool
-from pfa_gate.compress.recover.layer_pairs import Pair, pairs
+from pfa_gate.compress.recover.activation_store import ActivationStore
+from pfa_gate.compress.recover.layer_pairs import LayerPair, pairs
 from pfa_gate.compress.recover.refit import Fit
-from pfa_gate.compress.recover.sampling import Lesson
-from pfa_gate.compress.recover.sweep import Sweep
+from pfa_gate.compress.recover.sampling import RowSampler
+from pfa_gate.compress.recover.sweep import PairedRun
 from pfa_gate.compress.regress import matrix_of, weight_of
+from pfa_gate.compress.repair import Repair
 from pfa_gate.graph import Program, export_model, inputs_of
 from pfa_gate.model.copying import copied
 from pfa_gate.model.device import inputs_on, where
 
 # A matrix of so many columns takes half a gigabyte, and a refit holds about eight at once.
 COLUMNS = 8192
-
-
-@dataclass(frozen=True)
-class Repair:
-    """What compensation did to one layer.
-
-    Attributes:
-        layer: its name.
-        before, after: held-out squared error of what it makes, as a share of the variance of what it should make;
-            behind the rectifier where one follows. None where it was not measured.
-        ridge: added to its normal equations, relative to their mean diagonal; None where it was left alone.
-        rows: patches it was solved on.
-        reason: why it was left alone, or None.
-    """
-
-    layer: str
-    before: float | None
-    after: float | None
-    ridge: float | None
-    rows: int
-    reason: str | None = None
 
 
 def compensate(
@@ -80,14 +59,14 @@ def compensate(
     found = pairs(full, program, kept)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
     sound = [pair for pair in found if pair.small.layer not in faults]
-    with Spool() as spool:
-        sweep = Sweep((program, full), sound, batches, spool)
+    with ActivationStore() as spool:
+        sweep = PairedRun((program, full), sound, batches, spool)
         solved = {repair.layer: repair for stage in sweep.stages() for repair in _repair(sweep, stage, seed)}
     left = {layer: Repair(layer, None, None, None, 0, fault) for layer, fault in faults.items()}
     return smaller, tuple((solved | left)[pair.small.layer] for pair in found)
 
 
-def _fault(pair: Pair, program: Program, model: nn.Module) -> str | None:
+def _fault(pair: LayerPair, program: Program, model: nn.Module) -> str | None:
     """Why a layer cannot be solved, or None."""
     call = pair.small
     own = dict(model.named_parameters(remove_duplicate=False)).get(call.weight)
@@ -99,10 +78,10 @@ def _fault(pair: Pair, program: Program, model: nn.Module) -> str | None:
     return f"it reads {columns:,} columns; {COLUMNS:,} are the most" if columns > COLUMNS else None
 
 
-def _repair(sweep: Sweep, stage: Sequence[Pair], seed: int) -> Iterator[Repair]:
+def _repair(sweep: PairedRun, stage: Sequence[LayerPair], seed: int) -> Iterator[Repair]:
     """Solve the layers of one stage, each on as many rows as its held-out error asks for."""
     program, full = sweep.programs
-    lessons = [Lesson.of(program, full, pair, sweep.samples, seed) for pair in stage]
+    lessons = [RowSampler.of(program, full, pair, sweep.samples, seed) for pair in stage]
     waiting = lessons
     while waiting:
         samples = max(lesson.samples for lesson in waiting)
@@ -118,7 +97,7 @@ def _repair(sweep: Sweep, stage: Sequence[Pair], seed: int) -> Iterator[Repair]:
         yield _written(program, lesson, lesson.fit())
 
 
-def _written(program: Program, lesson: Lesson, fit: Fit) -> Repair:
+def _written(program: Program, lesson: RowSampler, fit: Fit) -> Repair:
     """Put a fit into the model; a new offset goes into the bias, or into the batch norm that follows."""
     call, mean = lesson.aim.pair.small, lesson.aim.small.mean
     if fit.ridge is None:

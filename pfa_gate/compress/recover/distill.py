@@ -24,7 +24,7 @@ Augment = Callable[[Any, torch.Generator], Any]
 
 
 @dataclass(frozen=True)
-class Course:
+class DistillSettings:
     """How long and how fast.
 
     Attributes:
@@ -45,7 +45,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistillResult:
     """What a course has led to.
 
     Attributes:
@@ -65,9 +65,9 @@ def distill(
     full: nn.Module,
     smaller: nn.Module,
     batches: Iterable[Any],
-    course: Course = Course(),
+    course: DistillSettings = DistillSettings(),
     progress: Progress | None = None,
-) -> Distilled:
+) -> DistillResult:
     """Teach the compressed model to answer the probe as the full one does.
 
     The loss is the squared error of the answers, and that of what the blocks make on the way. Samples are dealt into
@@ -90,7 +90,7 @@ def distill(
     Example:
         >>> teacher, pupil = nn.Linear(2, 3), nn.Linear(2, 3)
         >>> probe = [torch.randn(32, 2)]
-        >>> learnt = distill(teacher, pupil, probe, Course(steps=50, rate=0.1)).model
+        >>> learnt = distill(teacher, pupil, probe, DistillSettings(steps=50, rate=0.1)).model
         >>> gap = lambda one: float((teacher(probe[0]).softmax(1) - one(probe[0]).softmax(1)).detach().abs().max())
         >>> gap(learnt) < gap(pupil)
         True
@@ -119,7 +119,7 @@ def distill(
     taught = recalibrate(pupil, batches)[0] if norms else pupil.eval()
     before, after = (_gap(full, model, batches) for model in (smaller, taught))
     undone = before is not None and after is not None and not after < before
-    return Distilled(copied(smaller) if undone else taught, before, after, undone)
+    return DistillResult(copied(smaller) if undone else taught, before, after, undone)
 
 
 def _gap(full: nn.Module, model: nn.Module, batches: Iterable[Any]) -> float | None:
@@ -143,7 +143,7 @@ def _rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def _lessons(batches: Iterable[Any], course: Course) -> Iterator[Inputs]:
+def _lessons(batches: Iterable[Any], course: DistillSettings) -> Iterator[Inputs]:
     """As many batches as there are steps."""
     generator, given = torch.Generator().manual_seed(course.seed), 0
     while given < course.steps:

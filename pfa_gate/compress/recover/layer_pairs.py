@@ -16,7 +16,7 @@ from pfa_gate.graph.program import shape_of
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """One layer of the compressed model that reads a changed stream, and its origin in the full model.
 
     Attributes:
@@ -38,7 +38,7 @@ class Pair:
         return [self.small.source, *extra[:1]], [self.whole.node, *extra[1:]]
 
 
-def pairs(full: Program, program: Program, kept: Kept) -> list[Pair]:
+def pairs(full: Program, program: Program, kept: Kept) -> list[LayerPair]:
     """The layers of the compressed program that read a changed stream, in forward order."""
     origins = {call.weight: call for call in calls(full)}
     changed: set[Node] = set()
@@ -51,13 +51,13 @@ def pairs(full: Program, program: Program, kept: Kept) -> list[Pair]:
         if reads and call.weight in origins:
             filters = axes.get(call.outputs)
             places = None if filters is None else torch.as_tensor(filters)
-            found.append(Pair(call, origins[call.weight], _channels(origins[call.weight], places)))
+            found.append(LayerPair(call, origins[call.weight], _channels(origins[call.weight], places)))
     return [replace(pair, drift=_drift(full, program, pair, found[place:])) for place, pair in enumerate(found)]
 
 
-def stages(found: Sequence[Pair]) -> Iterator[list[Pair]]:
+def stages(found: Sequence[LayerPair]) -> Iterator[list[LayerPair]]:
     """Pairs that can be solved in one pass, because none of them reads what another makes."""
-    stage: list[Pair] = []
+    stage: list[LayerPair] = []
     for pair in found:
         goals = above(pair.wanted[0])
         if any(other.small.node in goals for other in stage):
@@ -76,7 +76,7 @@ def _channels(whole: Call, filters: Tensor | None) -> Tensor | None:
     return (torch.arange(whole.groups)[:, None] * width + filters).flatten()
 
 
-def _drift(full: Program, program: Program, pair: Pair, unsolved: Sequence[Pair]) -> tuple[Node, Node] | None:
+def _drift(full: Program, program: Program, pair: LayerPair, unsolved: Sequence[LayerPair]) -> tuple[Node, Node] | None:
     small, whole = _sum(program, pair.small), _sum(full, pair.whole)
     if small is None or whole is None:
         return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pfa_gate.compress.recover.refit import Fit, Layer, about, factored, solve
+from pfa_gate.compress.recover.refit import Fit, LinearLayer, about, factored, solve
 from pfa_gate.compress.regress import FOLDS, Equations, Sums, offset_of
 
 MOST = 2**26  # numbers kept of one layer's rows; a layer with more keeps its linear refit
@@ -41,7 +41,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Behind:
+class RectifiedRows:
     """Rows as they are met behind the rectifier, float32.
 
     Attributes:
@@ -56,7 +56,7 @@ class Behind:
 
 
 @dataclass
-class Sample:
+class RowSample:
     """Rows kept while they are few enough, those of the first fold apart.
 
     Attributes:
@@ -67,8 +67,8 @@ class Sample:
 
     scale: Tensor
     equations: Equations
-    held: list[Behind] = field(default_factory=list)
-    learnt: list[Behind] = field(default_factory=list)
+    held: list[RectifiedRows] = field(default_factory=list)
+    learnt: list[RectifiedRows] = field(default_factory=list)
     numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -83,10 +83,10 @@ class Sample:
             return
         made = (self.scale[:, None].to(rows.target.dtype) * rows.target).add_(rows.rest).float()
         seen = made.masked_fill_(made <= 0, -torch.inf)
-        (self.held if held else self.learnt).append(Behind(rows.read.float(), seen, rows.rest.float()))
+        (self.held if held else self.learnt).append(RectifiedRows(rows.read.float(), seen, rows.rest.float()))
 
 
-def rectify(sample: Sample, layer: Layer, fit: Fit) -> Fit:
+def rectify(sample: RowSample, layer: LinearLayer, fit: Fit) -> Fit:
     """Refine a refit so that it meets the target behind the rectifier.
 
     Args:
@@ -102,7 +102,7 @@ def rectify(sample: Sample, layer: Layer, fit: Fit) -> Fit:
     if fit.ridge is None or not sample.held:
         return fit
     equations = sample.equations
-    honest = _Task.of(sample.learnt, sample, about(equations.part(range(1, FOLDS)), layer.centred), layer, fit)
+    honest = _Rounds.of(sample.learnt, sample, about(equations.part(range(1, FOLDS)), layer.centred), layer, fit)
     if honest is None:
         return fit
     trials = honest.trials()
@@ -114,24 +114,26 @@ def rectify(sample: Sample, layer: Layer, fit: Fit) -> Fit:
         return Fit(layer.weights, layer.offset, None, nothing, nothing, fit.rows)
     if best == 0:
         return replace(fit, before=nothing, after=scores[0])
-    whole = _Task.of((*sample.held, *sample.learnt), sample, about(equations.total(), layer.centred), layer, fit)
+    whole = _Rounds.of((*sample.held, *sample.learnt), sample, about(equations.total(), layer.centred), layer, fit)
     if whole is None:
         return fit
     return Fit(*whole.round(*trials[best]), fit.ridge, nothing, scores[best], fit.rows)
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Rounds:
     """What stays the same from round to round: rows, their sums, and the factor of their gram matrix."""
 
-    rows: Sequence[Behind]
-    sample: Sample
+    rows: Sequence[RectifiedRows]
+    sample: RowSample
     sums: Sums
-    layer: Layer
+    layer: LinearLayer
     factor: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Behind], sample: Sample, sums: Sums, layer: Layer, fit: Fit) -> "_Task | None":
+    def of(
+        cls, rows: Sequence[RectifiedRows], sample: RowSample, sums: Sums, layer: LinearLayer, fit: Fit
+    ) -> "_Rounds | None":
         """None where the gram matrix is not definite."""
         assert fit.ridge is not None
         factor = factored(sums.gram, fit.ridge)
@@ -159,20 +161,20 @@ class _Task:
         return weights, offset_of(sums, weights)
 
 
-def _now(sample: Sample, rows: Behind, weights: Tensor, offset: Tensor) -> Tensor:
+def _now(sample: RowSample, rows: RectifiedRows, weights: Tensor, offset: Tensor) -> Tensor:
     """What comes before the rectifier, everything added, float32 [G, n, O]."""
     scale = sample.scale[:, None]
     constant = (sample.equations.centre @ weights + offset[:, None]) * scale
     return torch.baddbmm(rows.rest, rows.read, (weights * scale).float()).add_(constant.float())
 
 
-def _seen_error(sample: Sample, weights: Tensor, offset: Tensor) -> float:
+def _seen_error(sample: RowSample, weights: Tensor, offset: Tensor) -> float:
     """Squared error behind the rectifier on the first fold."""
     errors = (_now(sample, rows, weights, offset).relu_() - rows.seen.relu() for rows in sample.held)
     return sum(float(error.square().sum(dtype=torch.float64)) for error in errors)
 
 
-def _spread(sample: Sample) -> float:
+def _spread(sample: RowSample) -> float:
     """Sum of squares about the mean of the target behind the rectifier, on the first fold."""
     values = torch.cat([rows.seen for rows in sample.held], 1).relu().double()
     return float((values - values.mean(1, keepdim=True)).square().sum()) or 1.0

@@ -13,7 +13,7 @@ _FIRST = 1e-1
 
 
 @dataclass(frozen=True)
-class Layer:
+class LinearLayer:
     """What a refit starts from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Fit:
     """A layer solved anew.
 
     Attributes:
-        weights, offset: as in `Layer`.
+        weights, offset: as in `LinearLayer`.
         ridge: relative to the mean diagonal of the gram matrix; None where doing nothing was no worse.
         before, after: held-out squared error, as a share of the variance of the targets.
         rows: how many rows it was solved on.
@@ -50,7 +50,7 @@ class Fit:
     gap: float = 0.0
 
 
-def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
+def refit(equations: Equations, layer: LinearLayer, near: float | None = None) -> Fit:
     """Weights that meet the targets best on rows they have not seen, shrunk towards those there are.
 
     Each ridge is tried on every fold with the others' solution (4-fold cross-validation); the best one solves
@@ -63,7 +63,7 @@ def refit(equations: Equations, layer: Layer, near: float | None = None) -> Fit:
         ...     few = rows[None, fold::FOLDS]
         ...     read = equations.add(few, few.sum(2, keepdim=True), fold)
         >>> zeros = torch.zeros(1, 3, 1, dtype=torch.float64)
-        >>> fit = refit(equations, Layer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
+        >>> fit = refit(equations, LinearLayer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
         >>> fit.weights.flatten().round(decimals=3).tolist(), fit.after < fit.before
         ([1.0, 1.0, 1.0], True)
     """
@@ -141,7 +141,7 @@ def about(sums: Sums, centred: bool) -> Sums:
     )
 
 
-def _held_out(equations: Equations, layer: Layer, ridges: Sequence[float]) -> list[float]:
+def _held_out(equations: Equations, layer: LinearLayer, ridges: Sequence[float]) -> list[float]:
     """Squared error of each ridge, every fold judged by the others' solution."""
     totals = [0.0] * len(ridges)
     for fold in range(FOLDS):
@@ -159,5 +159,5 @@ def _held_out(equations: Equations, layer: Layer, ridges: Sequence[float]) -> li
     return totals
 
 
-def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: Layer) -> float:
+def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: LinearLayer) -> float:
     return float((layer.importance * errors(sums, weights, offset)).sum())

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from pfa_gate.compress.recover.layer_pairs import Pair
-from pfa_gate.compress.recover.rectifier_targets import Rows, Sample, rectify
-from pfa_gate.compress.recover.refit import Fit, Layer, refit
+from pfa_gate.compress.recover.layer_pairs import LayerPair
+from pfa_gate.compress.recover.rectifier_targets import Rows, RowSample, rectify
+from pfa_gate.compress.recover.refit import Fit, LinearLayer, refit
 from pfa_gate.compress.recover.staged_run import Values
-from pfa_gate.compress.recover.target import Aim, aim
+from pfa_gate.compress.recover.target import LayerTarget, aim
 from pfa_gate.compress.regress import FOLDS, Equations, draw, matrix_of, places
 from pfa_gate.graph import Program
 from pfa_gate.graph.program import shape_of
@@ -26,7 +26,7 @@ SAMPLES_GAP = 0.15  # the same where other samples would have to be asked, which
 
 
 @dataclass
-class Lesson:
+class RowSampler:
     """The rows of one layer so far.
 
     Args:
@@ -38,8 +38,8 @@ class Lesson:
         seed: of the positions.
     """
 
-    aim: Aim
-    layer: Layer
+    aim: LayerTarget
+    layer: LinearLayer
     rows: int
     places: int
     most: int
@@ -47,16 +47,16 @@ class Lesson:
     _positions: int = 0
     _drawn: dict[int, int] = field(default_factory=dict, init=False)
     _equations: Equations = field(init=False)
-    _sample: Sample = field(init=False)
+    _sample: RowSample = field(init=False)
     _linear: Fit | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         groups, columns, filters = self.layer.weights.shape
         self._equations = Equations(groups, columns, filters, self.layer.weights.device)
-        self._sample = Sample(self.aim.small.scale.reshape(self.layer.offset.shape), self._equations)
+        self._sample = RowSample(self.aim.small.scale.reshape(self.layer.offset.shape), self._equations)
 
     @classmethod
-    def of(cls, program: Program, full: Program, pair: Pair, samples: int, seed: int) -> "Lesson":
+    def of(cls, program: Program, full: Program, pair: LayerPair, samples: int, seed: int) -> "RowSampler":
         """The lesson of one layer, for a probe of so many samples."""
         found, call = aim(program, full, pair), pair.small
         weights = matrix_of(call, program.tensors[call.weight]).double()
@@ -64,7 +64,7 @@ class Lesson:
         bias = weights.new_zeros(groups * filters) if call.bias is None else program.tensors[call.bias]
         centred = call.bias is not None or found.small.mean is not None
         importance = found.small.scale.square().reshape(groups, filters)
-        layer = Layer(weights, bias.double().reshape(groups, filters), importance, centred)
+        layer = LinearLayer(weights, bias.double().reshape(groups, filters), importance, centred)
         there = places(call, shape_of(pair.whole.node))
         rows = min(FIRST * columns, max(SCARCE * columns, FEWEST * there))
         return cls(found, layer, rows, there, samples, seed)

@@ -21,7 +21,7 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Leg:
+class Stage:
     """Nodes to compute in order, the names to drop after each, and the names alive at the end."""
 
     nodes: tuple[Node, ...]
@@ -29,7 +29,7 @@ class Leg:
     alive: frozenset[str]
 
 
-class Stream:
+class StagedProgram:
     """The legs of one program.
 
     Args:
@@ -40,7 +40,7 @@ class Stream:
         >>> from pfa_gate.graph import export_model
         >>> program = export_model(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), (torch.ones(2, 2),), {})
         >>> linear, relu, _ = program.nodes
-        >>> stream = Stream(program, [[linear], [relu]])
+        >>> stream = StagedProgram(program, [[linear], [relu]])
         >>> values = stream.start((torch.ones(4, 2),), {})
         >>> for leg in stream.legs:
         ...     values = stream.run(leg, values)
@@ -62,7 +62,7 @@ class Stream:
         inputs = [n for n in self._order if n.op == "placeholder" and n not in self._program.aliases]
         return {node.name: value for node, value in zip(inputs, flat, strict=True)}
 
-    def run(self, leg: Leg, values: Values) -> Values:
+    def run(self, leg: Stage, values: Values) -> Values:
         """Compute one leg on one batch; gives the values alive at its end."""
         values = dict(values)
         with torch.no_grad():
@@ -101,7 +101,7 @@ class Stream:
             return self._program.tensors[self._program.aliases[node].name]
         return values[node.name]
 
-    def _legs(self, wanted: list[list[Node]]) -> Iterable[Leg]:
+    def _legs(self, wanted: list[list[Node]]) -> Iterable[Stage]:
         needed = frozenset[Node]().union(*(self.above(node) for nodes in wanted for node in nodes))
         readers = {node: [user for user in needed if node in self._sources[user].values()] for node in needed}
         done = {node for node in self._order if self._given(node)}
@@ -115,7 +115,7 @@ class Stream:
                 finished = {source for source in self._sources[step].values() if not self._fixed(source)}
                 drops.append(tuple(s.name for s in finished if s not in later and done.issuperset(readers[s])))
             alive = {n.name for n in done & needed if n in later or not done.issuperset(readers[n])}
-            yield Leg(tuple(steps), tuple(drops), frozenset(alive))
+            yield Stage(tuple(steps), tuple(drops), frozenset(alive))
 
     def _given(self, node: Node) -> bool:
         return node.op == "placeholder" or self._fixed(node)

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pfa_gate.compress.recover.activation_store import Spool
-from pfa_gate.compress.recover.layer_pairs import Pair, stages
-from pfa_gate.compress.recover.staged_run import Stream, Values
+from pfa_gate.compress.recover.activation_store import ActivationStore
+from pfa_gate.compress.recover.layer_pairs import LayerPair, stages
+from pfa_gate.compress.recover.staged_run import StagedProgram, Values
 from pfa_gate.compress.regress import spread
 from pfa_gate.graph import Program, inputs_of
 from pfa_gate.model.device import inputs_on
@@ -17,7 +17,7 @@ from pfa_gate.model.device import inputs_on
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class Sweep:
+class PairedRun:
     """The compressed and the full stream.
 
     A stage that needs few samples runs only some of the batches so far; the others catch up when a later stage needs
@@ -31,7 +31,11 @@ class Sweep:
     """
 
     def __init__(
-        self, programs: tuple[Program, Program], found: Sequence[Pair], batches: Iterable[Any], spool: Spool
+        self,
+        programs: tuple[Program, Program],
+        found: Sequence[LayerPair],
+        batches: Iterable[Any],
+        spool: ActivationStore,
     ) -> None:
         self.programs = programs
         self._batches = batches
@@ -39,7 +43,7 @@ class Sweep:
         self._stages = list(stages(found))
         goals = [[pair.wanted for pair in stage] for stage in self._stages]
         self._streams = tuple(
-            Stream(program, [[node for wanted in stage for node in wanted[side]] for stage in goals])
+            StagedProgram(program, [[node for wanted in stage for node in wanted[side]] for stage in goals])
             for side, program in enumerate(programs)
         )
         self._stage = -1
@@ -52,7 +56,7 @@ class Sweep:
         """How many samples there are."""
         return sum(self._sizes)
 
-    def stages(self) -> Iterator[list[Pair]]:
+    def stages(self) -> Iterator[list[LayerPair]]:
         """The layers that are solved together, stage by stage."""
         for place, stage in enumerate(self._stages):
             self._stage = place

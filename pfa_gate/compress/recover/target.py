@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pfa_gate.compress.recover.layer_pairs import Pair
+from pfa_gate.compress.recover.layer_pairs import LayerPair
 from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.recover.staged_run import Values
 from pfa_gate.compress.regress import Chain, outputs
@@ -16,7 +16,7 @@ from pfa_gate.graph.epilogue import chain
 
 
 @dataclass(frozen=True)
-class Aim:
+class LayerTarget:
     """How the target of one layer is made from the two streams.
 
     What follows the layer maps its output y to scale y + shift in the compressed model, and to
@@ -27,7 +27,7 @@ class Aim:
         small, whole: what follows it, whole restricted to the filters that are left.
     """
 
-    pair: Pair
+    pair: LayerPair
     small: Chain
     whole: Chain
 
@@ -66,9 +66,9 @@ class Aim:
         return rows.reshape(len(rows), groups, -1).transpose(0, 1).contiguous()
 
 
-def aim(program: Program, full: Program, pair: Pair) -> Aim:
+def aim(program: Program, full: Program, pair: LayerPair) -> LayerTarget:
     """The aim of one layer; what follows it is read off both programs as they are now."""
     whole = chain(full, pair.whole)
     if pair.filters is not None:
         whole = replace(whole, scale=whole.scale[pair.filters], shift=whole.shift[pair.filters])
-    return Aim(pair, chain(program, pair.small), whole)
+    return LayerTarget(pair, chain(program, pair.small), whole)

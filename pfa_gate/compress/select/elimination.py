@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Reading:
+class GroupReader:
     """How one layer reads the filters of a group.
 
     Attributes:
@@ -45,7 +45,7 @@ class Elimination:
     losses: npt.NDArray[np.float64]
 
 
-def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> Elimination:
+def eliminate(readings: Sequence[GroupReader], width: int, ridge: float = 1e-3) -> Elimination:
     """All filters in the order in which they are removed, cheapest first, the others refitted each time.
 
     Args:
@@ -57,12 +57,12 @@ def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> E
         >>> rows = torch.randn(50, 3, dtype=torch.float64)
         >>> rows[:, 2] = rows[:, 0] + 1e-3 * rows[:, 2]
         >>> weights = torch.tensor([[[1.0], [1.0], [1.0]]], dtype=torch.float64)
-        >>> reading = Reading((rows.T @ rows)[None], weights, torch.arange(3)[:, None])
+        >>> reading = GroupReader((rows.T @ rows)[None], weights, torch.arange(3)[:, None])
         >>> found = eliminate([reading], 3)
         >>> int(found.order[0]) in (0, 2), bool(found.losses[0] < 1e-3)
         (True, True)
     """
-    states = [_State(reading, ridge) for reading in readings]
+    states = [_ReaderState(reading, ridge) for reading in readings]
     alive = list(range(width))
     order, losses = list[int](), list[float]()
     while alive:
@@ -78,14 +78,14 @@ def eliminate(readings: Sequence[Reading], width: int, ridge: float = 1e-3) -> E
     return Elimination(np.array(order, dtype=np.int64), np.array(losses))
 
 
-class _State:
+class _ReaderState:
     """Weights and inverse gram of one reader while its columns go.
 
     The columns of no filter come first, then those of each filter, the filters still there before those that are gone:
     what is left is a corner of the matrix, and the work shrinks with it.
     """
 
-    def __init__(self, reading: Reading, ridge: float) -> None:
+    def __init__(self, reading: GroupReader, ridge: float) -> None:
         others = torch.ones(reading.gram.shape[1], dtype=torch.bool)
         others[reading.columns] = False
         order = torch.cat([others.nonzero().flatten(), reading.columns.flatten()])

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.regress import Call, Equations, calls, draw, matrix_of, places, spread
 from pfa_gate.compress.regress.patches import patches
-from pfa_gate.compress.select.elimination import Elimination, Reading, eliminate
+from pfa_gate.compress.select.elimination import Elimination, GroupReader, eliminate
 from pfa_gate.compress.select.evidence import Evidence, Orders
 from pfa_gate.compress.select.weights import l1
 from pfa_gate.graph import Group, Program, Slice, inputs_of
@@ -160,7 +160,7 @@ def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dic
     return {name: each.total().gram.cpu() for name, each in equations.items()}
 
 
-def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> Reading:
+def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> GroupReader:
     """The columns of each filter, all in one table: a filter has as many as any other."""
     weight = matrix_of(call, program.tensors[call.weight].double())
     scale = chain(program, call).scale.reshape(call.groups, 1, -1)
@@ -168,4 +168,4 @@ def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> Reading
     order = np.argsort(part.filters, kind="stable")[int((part.filters == ELSEWHERE).sum()) :]
     channels = torch.from_numpy(order).reshape(int(part.filters.max()) + 1, -1)
     columns = (channels[:, :, None] + torch.arange(taps) * len(part.filters)).flatten(1)
-    return Reading(gram, weight * scale, columns)
+    return GroupReader(gram, weight * scale, columns)

@@ -6,11 +6,11 @@ import torch
 from networks import conditioned
 from torch import Tensor, nn
 
-from pfa_gate.compress.prune import Compressed, compress, fold_constants
+from pfa_gate.compress.prune import PrunedModel, compress, fold_constants
 from pfa_gate.graph import inputs_of, trace
 
 
-def halved(model: nn.Module, example: Tensor) -> Compressed:
+def halved(model: nn.Module, example: Tensor) -> PrunedModel:
     groups = trace(model, example)
     keep = {group.name: np.arange(group.width)[::2] for group in groups.free}
     found = compress(model, groups, keep, inputs_of(example))

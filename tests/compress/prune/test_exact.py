@@ -1,4 +1,4 @@
-"""Compressed equals silenced, keep-all is identity, and a wrong rule does not get past the proof."""
+"""PrunedModel equals silenced, keep-all is identity, and a wrong rule does not get past the proof."""
 
 import numpy as np
 import pytest

@@ -15,10 +15,10 @@ from torch import nn
 
 from pfa_gate.compress.prune import compress, narrow
 from pfa_gate.compress.prune.plan import plan
-from pfa_gate.compress.recover.activation_store import Spool
+from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.sampling import FEWEST
-from pfa_gate.compress.recover.staged_run import Stream
+from pfa_gate.compress.recover.staged_run import StagedProgram
 from pfa_gate.compress.regress import FOLDS, Equations, calls, matrix_of, outputs, places, weight_of
 from pfa_gate.compress.regress.patches import patches
 from pfa_gate.graph import export_model, trace_program
@@ -147,14 +147,14 @@ def test_a_stream_computes_each_node_once_and_drops_what_is_done(monkeypatch):
     program = export_model(model, (example,), {})
     nodes = [node for node in program.nodes if node.op == "call_function"]
     counts: dict[str, int] = {}
-    compute = Stream._compute
+    compute = StagedProgram._compute
 
     def counted(self, node, values):
         counts[node.name] = counts.get(node.name, 0) + 1
         return compute(self, node, values)
 
-    monkeypatch.setattr(Stream, "_compute", counted)
-    stream = Stream(program, [[nodes[2]], [nodes[5], nodes[6]], [nodes[-1]]])
+    monkeypatch.setattr(StagedProgram, "_compute", counted)
+    stream = StagedProgram(program, [[nodes[2]], [nodes[5], nodes[6]], [nodes[-1]]])
     values = stream.start((example,), {})
     for leg in stream.legs:
         values = stream.run(leg, values)
@@ -183,7 +183,7 @@ def test_operators_in_place_do_not_reach_kept_values():
     model, probe = InPlace().eval(), torch.randn(256, 3, 6, 6)
     program = export_model(model, (probe[:2],), {})
     nodes = [node for node in program.nodes if node.op == "call_function"]
-    stream = Stream(program, [[node] for node in nodes])
+    stream = StagedProgram(program, [[node] for node in nodes])
     values = stream.start((probe,), {})
     for leg in stream.legs:
         values = stream.run(leg, values)
@@ -201,13 +201,13 @@ def test_no_more_samples_are_run_than_the_layers_need_and_they_come_from_all_ove
     kept = plan(trace_program(program), {"0": np.arange(7)})
     batches = [torch.randn(64, 6) for _ in range(64)]
     numbers = {batch.data_ptr(): number for number, batch in enumerate(batches)}
-    begun, start = [], Stream.start
+    begun, start = [], StagedProgram.start
 
     def started(self, args, kwargs):
         begun.append(numbers[args[0].data_ptr()])
         return start(self, args, kwargs)
 
-    monkeypatch.setattr(Stream, "start", started)
+    monkeypatch.setattr(StagedProgram, "start", started)
     compensate(program, narrow(model, kept), kept, batches)
     assert len(begun) == 2 * FEWEST // 64
     assert min(np.histogram(begun, 4, (0, 64))[0]) >= len(begun) // 6
@@ -216,7 +216,7 @@ def test_no_more_samples_are_run_than_the_layers_need_and_they_come_from_all_ove
 def test_the_spool_gives_the_same_from_memory_and_from_disk():
     values = {"conv": torch.randn(4, 3)[:, :2], "size": 7, "pair": [torch.ones(2), torch.zeros(1)]}
     for memory in (0, 2**20):
-        with Spool(memory) as spool:
+        with ActivationStore(memory) as spool:
             spool.put(0, {"conv": torch.zeros(1)})
             spool.put(0, values)
             got = spool.get(0)
@@ -226,7 +226,7 @@ def test_the_spool_gives_the_same_from_memory_and_from_disk():
 
 def test_the_spool_writes_a_tensor_once_and_drops_what_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with Spool(memory=0) as spool:
+    with ActivationStore(memory=0) as spool:
         spool.put(0, {"sum": torch.ones(2), "conv": torch.zeros(3)})
         (folder,) = tmp_path.iterdir()
         first = {path: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pfa_gate.compress.recover import Course
+from pfa_gate.compress.recover import DistillSettings
 from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.recover.distill_losses import answer, apart, lesson, watched
 from pfa_gate.errors import DataError
@@ -94,7 +94,7 @@ def test_a_model_of_one_number_is_taught_too():
     """A softmax over one logit is 1 whatever it is: a divergence would teach nothing."""
     torch.manual_seed(0)
     teacher, pupil = nn.Linear(4, 1), nn.Linear(4, 1)
-    found = distill(teacher, pupil, list(torch.randn(128, 4).split(32)), Course(steps=60, rate=0.1))
+    found = distill(teacher, pupil, list(torch.randn(128, 4).split(32)), DistillSettings(steps=60, rate=0.1))
     assert not found.undone
     assert found.before is not None
     assert found.after is not None

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pfa_gate.compress.recover.rectifier_targets import Rows, Sample, rectify
-from pfa_gate.compress.recover.refit import Fit, Layer, refit
+from pfa_gate.compress.recover.rectifier_targets import Rows, RowSample, rectify
+from pfa_gate.compress.recover.refit import Fit, LinearLayer, refit
 from pfa_gate.compress.regress import FOLDS, Equations
 
 COLUMNS, FILTERS, ROWS = 8, 3, 160
@@ -38,12 +38,12 @@ class Problem:
             for each in (self.read, self.target, self.rest, self.start, self.offset, self.given)
         )
         equations = Equations(1, COLUMNS, FILTERS)
-        sample = Sample(scale, equations)
+        sample = RowSample(scale, equations)
         for fold in range(FOLDS):
             mine = torch.from_numpy(self.fold == fold)
             about = equations.add(read[:, mine], target[:, mine], fold)
             sample.add(Rows(about, target[:, mine], rest[:, mine]), held=fold == 0)
-        layer = Layer(start, offset, scale.square(), centred=True)
+        layer = LinearLayer(start, offset, scale.square(), centred=True)
         linear = refit(equations, layer)
         return linear, rectify(sample, layer, linear)
 
@@ -117,7 +117,7 @@ def test_all_ways_are_among_these():
 
 def test_a_layer_that_was_left_alone_stays_so():
     zeros = torch.zeros(1, COLUMNS, FILTERS, dtype=torch.float64)
-    layer = Layer(zeros, zeros[:, 0], torch.ones(1, FILTERS, dtype=torch.float64), centred=True)
+    layer = LinearLayer(zeros, zeros[:, 0], torch.ones(1, FILTERS, dtype=torch.float64), centred=True)
     alone = Fit(zeros, zeros[:, 0], None, 0.5, 0.5, rows=7)
-    sample = Sample(torch.ones(1, FILTERS, dtype=torch.float64), Equations(1, COLUMNS, FILTERS))
+    sample = RowSample(torch.ones(1, FILTERS, dtype=torch.float64), Equations(1, COLUMNS, FILTERS))
     assert rectify(sample, layer, alone) is alone

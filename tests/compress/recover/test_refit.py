@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.compress.recover.refit import RIDGES, Fit, Layer, factored, lowest, refit, solve
+from pfa_gate.compress.recover.refit import RIDGES, Fit, LinearLayer, factored, lowest, refit, solve
 from pfa_gate.compress.regress import FOLDS, Equations
 
 GROUPS, COLUMNS, FILTERS = 2, 12, 3
@@ -39,7 +39,7 @@ class Problem:
             mine = self.fold == fold
             equations.add(torch.from_numpy(self.read[:, mine]), torch.from_numpy(self.made[:, mine]), fold)
         parts = (torch.from_numpy(each) for each in (self.start, self.offset, self.importance))
-        return refit(equations, Layer(*parts, centred=self.centred))
+        return refit(equations, LinearLayer(*parts, centred=self.centred))
 
     def solved(self, ridge: float, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The least of |y - x W|^2 + r |W - start|^2 on some rows, with the offset that the layer may have."""
@@ -111,7 +111,7 @@ def test_noise_leaves_a_good_layer_nearly_alone(seed):
     for fold in range(FOLDS):
         equations.add(rows[:, fold::FOLDS], made[:, fold::FOLDS], fold)
     zero = torch.zeros(1, 2, dtype=torch.float64)
-    fit = refit(equations, Layer(start, zero, torch.ones_like(zero), centred=True))
+    fit = refit(equations, LinearLayer(start, zero, torch.ones_like(zero), centred=True))
     centred = [each - each.mean(1, keepdim=True) for each in (rows, made)]
     far = torch.linalg.lstsq(*centred).solution - start
     assert (fit.weights - start).norm() < 0.2 * far.norm()

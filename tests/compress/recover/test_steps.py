@@ -7,7 +7,7 @@ import torch
 from networks import network
 from torch import nn
 
-from pfa_gate.compress.recover import Course
+from pfa_gate.compress.recover import DistillSettings
 from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
@@ -53,7 +53,7 @@ def test_distillation_comes_closer_is_the_same_again_and_borrows_politely():
     before = copy.deepcopy(smaller)
     probe = list(torch.randn(128, *example.shape[1:]).split(32))
     seen: list[tuple[int, int]] = []
-    course = Course(steps=40, rate=3e-3, statistics="batch", augment=lambda batch, generator: batch + 0.01)
+    course = DistillSettings(steps=40, rate=3e-3, statistics="batch", augment=lambda batch, generator: batch + 0.01)
     found = distill(full, smaller, probe, course, lambda done, steps: seen.append((done, steps)))
     one, two = found.model, distill(full, smaller, probe, course).model
     assert not found.undone
@@ -75,7 +75,9 @@ def test_fixed_statistics_stay():
     smaller = copy.deepcopy(full)
     with torch.no_grad():
         smaller.hidden.weight[::2] = 0
-    taught = distill(full, smaller, list(torch.randn(128, *example.shape[1:]).split(32)), Course(steps=20)).model
+    taught = distill(
+        full, smaller, list(torch.randn(128, *example.shape[1:]).split(32)), DistillSettings(steps=20)
+    ).model
     assert torch.equal(taught.norm.running_mean, smaller.norm.running_mean)
     assert torch.equal(taught.norm.running_var, smaller.norm.running_var)
     assert not same(taught, smaller)
@@ -88,7 +90,7 @@ def test_few_samples_are_too_few_for_statistics_of_their_own():
     with torch.no_grad():
         smaller.hidden.weight[::2] = 0
     taught = distill(
-        full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), Course(steps=4, statistics="batch")
+        full, smaller, list(torch.randn(8, *example.shape[1:]).split(1)), DistillSettings(steps=4, statistics="batch")
     ).model
     assert all(bool(tensor.isfinite().all()) for tensor in taught.state_dict().values())
     assert not same(taught, smaller)
@@ -99,7 +101,7 @@ def test_a_course_that_comes_no_closer_is_undone():
     torch.manual_seed(0)
     teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     probe = list(torch.randn(128, 4).split(32))
-    found = distill(teacher, teacher, probe, Course(steps=5, rate=0.5, augment=lambda rows, _: rows * 0 + 3))
+    found = distill(teacher, teacher, probe, DistillSettings(steps=5, rate=0.5, augment=lambda rows, _: rows * 0 + 3))
     assert found.undone
     assert found.before == 0
     assert same(found.model, teacher)
@@ -120,7 +122,7 @@ def test_held_out_samples_are_never_shown():
             return self.head(rows)
 
     probe = [torch.arange(64.0)[:, None]]
-    distill(Told(), Told(), probe, Course(steps=6))
+    distill(Told(), Told(), probe, DistillSettings(steps=6))
     assert {*shown} == {*range(64)} - {15, 31, 47, 63}
 
 
@@ -160,9 +162,9 @@ def test_the_users_augmentation_gets_what_the_model_takes():
             return self.head(one + other)
 
     one = torch.randn(20, 2)
-    distill(Sum(), Sum(), [Batch((one, one), {})], Course(steps=1, augment=augment))
-    distill(Sum(), Sum(), [Batch((), {"one": one, "other": one})], Course(steps=1, augment=augment))
-    distill(nn.Linear(2, 1), nn.Linear(2, 1), [one], Course(steps=1, augment=augment))
+    distill(Sum(), Sum(), [Batch((one, one), {})], DistillSettings(steps=1, augment=augment))
+    distill(Sum(), Sum(), [Batch((), {"one": one, "other": one})], DistillSettings(steps=1, augment=augment))
+    distill(nn.Linear(2, 1), nn.Linear(2, 1), [one], DistillSettings(steps=1, augment=augment))
     assert [type(each) for each in seen] == [tuple, dict, torch.Tensor]
 
 

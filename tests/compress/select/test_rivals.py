@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pfa_gate.analysis.spectrum import analyse
 from pfa_gate.compress.select import SELECTIONS, Evidence, Orders, criterion, hookimpl, keep_last
-from pfa_gate.compress.select.elimination import Reading, eliminate
+from pfa_gate.compress.select.elimination import GroupReader, eliminate
 from pfa_gate.compress.select.registry import Hooks
 from pfa_gate.errors import ConfigError, LabelsError
 from pfa_gate.graph import export_model, trace_program
@@ -50,7 +50,7 @@ def test_elimination_finds_the_best_of_all_792_subsets():
     rows = (np.concatenate([driven, shadows], 1) * np.linspace(1, 2, 12))[:, draw.permutation(12)]
     rows -= rows.mean(0)
     gram, weights = rows.T @ rows, draw.standard_normal((12, 4))
-    reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.arange(12)[:, None])
+    reading = GroupReader(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.arange(12)[:, None])
     found = sorted(eliminate([reading], 12, ridge=1e-12).order[5:].tolist())
     best = min(combinations(range(12), 7), key=lambda kept: lost(gram, weights, list(kept)))
     assert found == list(best)
@@ -64,7 +64,7 @@ def test_each_step_removes_what_a_fresh_least_squares_would(others):
     gram, weights = rows.T @ rows, draw.standard_normal((columns, 3))
     order = draw.permutation(columns)
     stay, blocks = order[12:].tolist(), order[:12].reshape(4, 3)
-    reading = Reading(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.from_numpy(blocks))
+    reading = GroupReader(torch.tensor(gram)[None], torch.tensor(weights)[None], torch.from_numpy(blocks))
     alive = list(range(4))
     for gone in eliminate([reading], 4, ridge=1e-13).order.tolist()[:3]:
         costs = {j: lost(gram, weights, [*stay, *(c for b in alive if b != j for c in blocks[b])]) for j in alive}
