@@ -84,5 +84,5 @@ def installed() -> pluggy.PluginManager:
         raise
     except BaseException as error:  # a skip or an exit in another package is no answer either
         fact = f"A package under the entry points {GROUP} does not load: {type(error).__name__}: {error}."
-        raise ConfigError(fact, remedy="Mend or uninstall it.") from error
+        raise ConfigError(fact, remedy="Repair or uninstall it.") from error
     return manager

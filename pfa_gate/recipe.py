@@ -209,7 +209,7 @@ def recipe_by_losses(
     count = bisect_left(range(len(steps) + 1), -target, key=lambda count: -footprint(after(count)))
     if count > len(steps):
         raise _out_of_reach(footprint(after(len(steps))), target, rule)
-    reasons = {name: "what its readers lose cannot be told" for name in widths if name not in losses}
+    reasons = {name: "what its readers lose cannot be known" for name in widths if name not in losses}
     keep = {name: kept for name, kept in after(count).items() if name in losses}
     return Recipe(rule.strategy, None, keep, reasons, {name: widths[name] for name in keep})
 

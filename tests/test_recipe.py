@@ -297,7 +297,7 @@ def test_by_losses_a_group_without_losses_stays_whole_and_says_why() -> None:
     del losses["group 1"]
     found = recipe_by_losses(losses, widths, size, Rule("parameters", target=30))
     assert found.keep == {"group 0": 1}
-    assert found.reasons == {"group 1": "what its readers lose cannot be told"}
+    assert found.reasons == {"group 1": "what its readers lose cannot be known"}
 
 
 def test_by_losses_a_group_that_saves_nothing_stays_whole() -> None:

@@ -17,7 +17,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
 
 
-UNTOLD = "whether the forward pass uses it cannot be told"
+UNTOLD = "whether the forward pass uses it cannot be known"
 
 
 def chosen_layers(

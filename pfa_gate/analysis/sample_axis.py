@@ -53,7 +53,7 @@ def _growing(shape: Sequence[object]) -> int | None:
 def _before_the_batch(node: Node) -> int:
     """Where axes were flattened into the first one: how many rows each sample has before the next axis is the batch.
 
-    1 if the samples lie one after the other, or it cannot be told.
+    1 if the samples lie one after the other, or it cannot be known.
     """
     here, wanted = node, str(node.meta["val"].shape[0])
     while not wanted.isidentifier():  # the batch alone is a symbol; flattened with six tokens it is 6*s0

@@ -92,7 +92,7 @@ def read_moments(path: Path) -> ShardMoments:
             names = list(held.keys())
             arrays = {name: held.get_tensor(name) for name in names}
     except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is torn, or no safetensors file: {error}.", remedy=remedy) from error
+        raise ArtifactError(f"{path} is damaged, or not a safetensors file: {error}.", remedy=remedy) from error
     if _HEAD not in metadata:
         raise ArtifactError(f"{path} was not written by pfa-gate collect.", remedy=remedy)
     try:

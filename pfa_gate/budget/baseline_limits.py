@@ -226,7 +226,7 @@ def _lost(base: Baseline, budget: str, layer: str) -> str:
     if not having:
         return ""
     what = f"{budget} of {layer}" if layer else budget
-    return f"{base.source} has no {what} any more, and {having[0].source} has: put it back, as it was."
+    return f"{base.source} has no {what} any more, and {having[0].source} has: restore it as it was."
 
 
 def _raised(value: float, increase: Limit) -> float:

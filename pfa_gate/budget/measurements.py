@@ -17,7 +17,7 @@ class LayerMeasure:
         kl_bias: expected upward bias of the KL divergence from few samples, in nats; None where unknown.
         peak_correlation: largest |Pearson| between two active filters, in [0, 1].
         mean_correlation: mean |Pearson| between active filters, in [0, 1].
-        inactive: number of filters that never move.
+        inactive: number of filters that never change.
         peak_stderr: standard error of peak_correlation; None where unknown.
         mean_stderr: standard error of mean_correlation; None where unknown.
         skipped: why no verdict is due on this layer (it feeds the output, say); None for all others.

@@ -100,7 +100,7 @@ def _resolution(scores: Scored, allowed: float) -> Iterator[str]:
         # The interval narrows with the root of the samples; adjusted ones included, as the interval counts them.
         enough = math.ceil((samples + 2) * (half / allowed) ** 2)
         fact = f"{samples:,} samples resolve a drop to {scale.end(half)}{unit}, which is wider than the limit"
-        yield f"{fact}; about {round(enough, 1 - math.floor(math.log10(enough))):,} would do."
+        yield f"{fact}; about {round(enough, 1 - math.floor(math.log10(enough))):,} are needed."
 
 
 def judge_score(limit: Limit, measurements: Measurements, area: str) -> Judgement:

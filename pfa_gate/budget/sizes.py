@@ -88,7 +88,7 @@ def judge_exact(exact: Exactness | None, reason: str) -> Judgement:
     relation = "equals" if kept else "does not equal"
     error = f"{exact.max_error:.2g}"
     sentence = f"The compressed model {relation} the silenced full model: largest relative error {error}."
-    whole = f"Left whole because their proof failed: {listed(exact.put_back)}."
+    whole = f"Kept at full width because their proof failed: {listed(exact.put_back)}."
     return Judgement(limit, error, outcome_of(kept), sentence, notes=(whole,) if exact.put_back else ())
 
 

@@ -52,7 +52,7 @@ class Code:
                 self.imports.note(str(path))
 
     def end(self) -> tuple[dict[str, Any], str]:
-        """Give what the next process is to compare, or say why it cannot be told what was loaded.
+        """Give what the next process is to compare, or say why it cannot be known what was loaded.
 
         Returns:
             Plain data for `holds`, and an empty text; or no data, and the reason.

@@ -58,7 +58,7 @@ class Evidence(Protocol):
         """Look at what is loaded before the gate's code is."""
 
     def end(self) -> tuple[dict[str, Any], str]:
-        """Give plain data on what was loaded; or none, and why it cannot be told."""
+        """Give plain data on what was loaded; or none, and why it cannot be known."""
 
     def holds(self, evidence: Mapping[str, Any]) -> bool:
         """Whether the same would be loaded now."""

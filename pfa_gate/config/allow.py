@@ -29,7 +29,7 @@ def _day(value: object) -> date:
         try:
             return date.fromisoformat(value)
         except ValueError as error:
-            raise RefusalError(f"is no day of the calendar: {value}", "Write for example 2027-01-31.") from error
+            raise RefusalError(f"is not a day of the calendar: {value}", "Write for example 2027-01-31.") from error
     raise RefusalError(f"must be a day such as 2027-01-31, not {describe(value)}")
 
 

@@ -177,7 +177,7 @@ def _waivers(gate: object, at: Keys) -> Iterator[Objection]:
         if of_layer and not named:
             yield Objection(keys, f"the waiver of {budget} names no layer", 'Add it, such as layer: "stem".')
         if named and not of_layer:
-            yield Objection((*keys, "layer"), f"{budget} is no budget of layers", "Remove the layer.")
+            yield Objection((*keys, "layer"), f"{budget} is not a budget of layers", "Remove the layer.")
         if not _declares(gate, area, key):
             remedy = "Remove the waiver, or add the limit that it waives."
             yield Objection((*keys, "budget"), f"the waiver matches nothing: there is no budget {budget}", remedy)

@@ -223,7 +223,7 @@ def _known_step(step: object) -> object:
     if not named and step not in _RECOVERY_STEPS:
         every = f"Steps: {', '.join(_RECOVERY_STEPS)}."
         remedy = nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else every
-        raise RefusalError(f"is {describe(step)}, which is no recovery step", remedy)
+        raise RefusalError(f"is {describe(step)}, which is not a recovery step", remedy)
     return step
 
 

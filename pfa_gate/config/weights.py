@@ -31,7 +31,7 @@ def weight_files(checkpoint: Path) -> tuple[Path, ...]:
         names = sorted({str(name) for name in json.loads(checkpoint.read_text("utf-8"))["weight_map"].values()})
     # A text nested too deep is no index either.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{checkpoint.name} is no index of weights: it has no weight_map.") from error
+        raise CheckpointError(f"{checkpoint.name} is not an index of weights: it has no weight_map.") from error
     strange = [name for name in names if not _is_plain(name)]
     if strange:
         raise CheckpointError(

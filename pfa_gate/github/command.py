@@ -58,7 +58,7 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
         >>> comment(Order((Path("gone.json"),), dry_run=True), {})
         Traceback (most recent call last):
             ...
-        pfa_gate.errors.CommentError: 'gone.json' is no plain file.
+        pfa_gate.errors.CommentError: 'gone.json' is not a regular file.
           at gone.json
           Name a record.json that a run has written.
     """

@@ -65,7 +65,7 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool =
 
 
 def _require_room(paths: Sequence[Path]) -> None:
-    """Refuse more bytes than can be read at once; what is no plain file has a refusal of its own."""
+    """Refuse more bytes than can be read at once; what is not a regular file has a refusal of its own."""
     total = sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())
     if total > LARGEST_SUM and len(paths) > 1:
         raise CommentError(
@@ -137,7 +137,7 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
 def _load(path: Path) -> Record:
     try:
         if path.is_symlink() or not path.is_file():
-            raise CommentError(f"'{path}' is no plain file.", remedy="Name a record.json that a run has written.")
+            raise CommentError(f"'{path}' is not a regular file.", remedy="Name a record.json that a run has written.")
         with path.open("rb") as file:
             # No more than was counted, whatever is appended meanwhile.
             content = file.read(LARGEST + 1)

@@ -140,7 +140,7 @@ def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometr
         "its weight is computed from others": alias.name not in stored,
         "its weight is moved before it is used": alias.axes != straight or weight in program.constants,
         "its bias is computed": bias is not None and (held is None or held.name not in stored),
-        "it is a product that is no linear layer": product,
+        "it is a product that is not a linear layer": product,
     }
     return Call(
         node,

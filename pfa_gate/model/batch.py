@@ -201,7 +201,7 @@ def tensor_of(array: Any) -> Tensor:
         torch.uint8
         >>> tensor_of(np.array(["a"]))
         Traceback (most recent call last):
-        pfa_gate.errors.DataError: An array of type <U1 is no data for a model.
+        pfa_gate.errors.DataError: An array of type <U1 is not data for a model.
     """
     native = np.asarray(array)
     if not (native.flags.writeable and native.dtype.isnative):
@@ -209,7 +209,7 @@ def tensor_of(array: Any) -> Tensor:
     try:
         return torch.from_numpy(native)
     except TypeError as error:
-        raise DataError(f"An array of type {native.dtype} is no data for a model.") from error
+        raise DataError(f"An array of type {native.dtype} is not data for a model.") from error
 
 
 def _labels(value: Any) -> Any:

@@ -193,7 +193,7 @@ class Findings:
         for name in self.cut.coupling.unknown:
             yield Unmeasured("coupling", f"{name}; what it touches stays whole")
         for name, reason in sorted(self.cut.compressed.put_back.items()):
-            yield Unmeasured(f"group {name}", f"put back whole: {reason}")
+            yield Unmeasured(f"group {name}", f"restored to full width: {reason}")
         for name in self.cut.coupling.normalised:
             yield Unmeasured(
                 f"equality at {name}",

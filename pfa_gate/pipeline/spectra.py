@@ -36,7 +36,7 @@ class Spectra:
 
     @property
     def inactive(self) -> dict[str, Mask]:
-        """For each group, bool [C]: the filters that never move on the probe."""
+        """For each group, bool [C]: the filters that never change on the probe."""
         return {name: each.inactive for name, each in self.groups.items()}
 
 

@@ -28,7 +28,7 @@ def require_own_root(config: pytest.Config, configs: Iterable[Path]) -> None:
         UsageError: it is.
     """
     for option, value in _moved_by(config):
-        fact = f"--pfa: pytest's rootdir is {config.rootpath}, because {option} has an existing path behind a blank."
+        fact = f"--pfa: pytest's rootdir is {config.rootpath}, because {option} has an existing path after a space."
         remedy = f"Write it with an equals sign: {shlex.quote(f'{option}={value}')}."
         raise pytest.UsageError(printable(f"{fact}\n  {remedy}"))
     root = Path(os.path.realpath(config.rootpath))

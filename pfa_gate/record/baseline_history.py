@@ -89,7 +89,7 @@ def in_tree(path: Path, revision: str) -> str | None:
     found = listed if listed.text is None else ask(path.parent, "cat-file", "blob", f"{revision}:./{path.name}")
     if found.text is None:
         fact = f"The baseline {path.name} at {revision[:10]} cannot be read: {found.words}."
-        raise ArtifactError(fact, remedy="Mend the repository, or fetch it anew.")
+        raise ArtifactError(fact, remedy="Repair the repository, or fetch it anew.")
     return found.text
 
 

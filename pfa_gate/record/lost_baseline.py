@@ -125,12 +125,12 @@ def refuse_gone(source: str, past: BaselineHistory, gate: str, today: Mapping[st
         ArtifactError: there was one; or nobody can tell.
     """
     for revision, _ in (*past.versions, *past.began):
-        remedy = f"Put it back: git checkout {_commit(revision)} -- {source}. {_RAISE}"
+        remedy = f"Restore it: git checkout {_commit(revision)} -- {source}. {_RAISE}"
         raise ArtifactError(f"The baseline {source} is gone, and {_revision(revision)} has it.", remedy=remedy)
     for place, text in past.strays:
         gates, _ = _own(text, place)
         if gates and gate in gates and same_kind(gates[gate], today):
-            fact = f"There is no baseline {source}; {place} has gate '{gate}', and no config lies beside it any more."
+            fact = f"There is no baseline {source}; {place} has gate '{gate}', and no config is beside it any more."
             raise ArtifactError(fact, remedy="Move it to where the config is now.")
     _refuse_silence(f"There is no baseline {source}", past)
 
@@ -149,9 +149,7 @@ def refuse_lost(source: str, past: BaselineHistory, gate: str) -> None:
     for revision, text in (*past.versions, *past.began):
         if any(gate in gates for _, gates in known_of([(revision, text)], source)):
             fact = f"The baseline {source} has no gate '{gate}' any more, and {_revision(revision)} has."
-            raise ArtifactError(
-                fact, remedy=f"Put its entry back, from git show {_commit(revision)}:{source}. {_RAISE}"
-            )
+            raise ArtifactError(fact, remedy=f"Restore its entry, from git show {_commit(revision)}:{source}. {_RAISE}")
     # A file that is not in git, from an artifact say, is nothing that git could tell of.
     if past.versions or past.silence:
         _refuse_silence(f"The baseline {source} has no gate '{gate}'", past)
@@ -162,7 +160,7 @@ def _refuse_silence(fact: str, past: BaselineHistory) -> None:
     if why:
         remedy = "Run pytest --pfa --pfa-update-baseline once and commit the file; or let git tell"
         history = "fetch-depth: 0 in CI, git fetch --unshallow elsewhere"
-        raise ArtifactError(f"{fact}, and whether it had cannot be told: {why}.", remedy=f"{remedy} ({history}).")
+        raise ArtifactError(f"{fact}, and whether it had cannot be known: {why}.", remedy=f"{remedy} ({history}).")
 
 
 def name_in(
@@ -215,7 +213,7 @@ def previous(content: str | None, source: str, past: BaselineHistory) -> Old:
         remedy = f"Restore it from a commit that has it whole (git log -- {source}). A new one would lift its ratchets."
         raise ArtifactError(fact, remedy=remedy)
     if content is None and past.silence:
-        fact = f"There is no baseline {source}, and whether there was one cannot be told: {past.silence}."
+        fact = f"There is no baseline {source}, and whether there was one cannot be known: {past.silence}."
         raise ArtifactError(fact, remedy="Let git read the repository.")
     used = [*([(source, own)] if own is not None else []), *known]
     if not used:

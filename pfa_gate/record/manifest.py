@@ -88,7 +88,7 @@ def read_manifest(text: str) -> Manifest:
         >>> read_manifest("{}")
         Traceback (most recent call last):
             ...
-        pfa_gate.errors.ArtifactError: This is no manifest of a run of this version of pfa_gate.
+        pfa_gate.errors.ArtifactError: This is not a manifest of a run of this version of pfa_gate.
           Run `pytest --pfa` again to write a fresh one.
     """
     try:
@@ -96,7 +96,7 @@ def read_manifest(text: str) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"The manifest is not JSON: {error}.", remedy=_REMEDY) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise ArtifactError("This is no manifest of a run of this version of pfa_gate.", remedy=_REMEDY)
+        raise ArtifactError("This is not a manifest of a run of this version of pfa_gate.", remedy=_REMEDY)
     manifest: Manifest = read_as(Manifest, data, "The manifest", _REMEDY)
     if not manifest.run:
         raise ArtifactError("The manifest bears no token of a run.", remedy=_REMEDY)

@@ -68,7 +68,7 @@ class LayerRecord:
         kl_bias: expected upward bias of kl from few samples, nats.
         peak_correlation: largest |Pearson| between two active filters.
         mean_correlation: mean |Pearson| between active filters.
-        inactive: number of filters that never move.
+        inactive: number of filters that never change.
         eigenvalues: of the covariance, descending, their sum 1 (all 0 where nothing moves).
         keep: filters the recipe keeps; None where the layer is not cut.
         kept: which filters stay, sorted; None where the layer is not cut.

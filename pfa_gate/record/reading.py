@@ -30,7 +30,7 @@ def loads(text: str) -> Record:
         >>> loads("{}")
         Traceback (most recent call last):
             ...
-        pfa_gate.errors.ArtifactError: This is no pfa_gate record: it has no schema.
+        pfa_gate.errors.ArtifactError: This is not a pfa_gate record: it has no schema.
           Run `pytest --pfa` again to write a fresh record.
     """
     try:
@@ -56,7 +56,7 @@ def from_dict(data: object) -> Record:
     """
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema is None:
-        raise ArtifactError("This is no pfa_gate record: it has no schema.", remedy=_REMEDY)
+        raise ArtifactError("This is not a pfa_gate record: it has no schema.", remedy=_REMEDY)
     if schema != SCHEMA:
         raise ArtifactError(
             f"The record has the schema {schema!r:.80}; this version reads '{SCHEMA}'.",

@@ -218,7 +218,7 @@ def loads_study(text: str) -> Study:
         raise ArtifactError(f"The study is not JSON: {error}.", remedy=REMEDY) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema is None:
-        raise ArtifactError("This is no pfa_gate study: it has no schema.", remedy=REMEDY)
+        raise ArtifactError("This is not a pfa_gate study: it has no schema.", remedy=REMEDY)
     if schema != STUDY_SCHEMA:
         fact = f"The study has the schema {schema!r:.80}; this version reads '{STUDY_SCHEMA}'."
         raise ArtifactError(fact, remedy=REMEDY)

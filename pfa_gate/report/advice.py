@@ -66,7 +66,7 @@ def _faster(record: Record) -> str:
     odd = sum(count % _FAST != 0 for count in kept)
     if odd:
         fact = (
-            f"{odd} of {len(kept)} cut layers keep a count that is no multiple of {_FAST}, and those save little time"
+            f"{odd} of {len(kept)} cut layers keep a count that is not a multiple of {_FAST}, which saves little time"
         )
         return f"Write recipe.round_to: {_FAST}: {fact}."
     return "Cut more: a recipe with {strategy: macs} holds the multiply-accumulates to a share of the full model's."
@@ -74,7 +74,7 @@ def _faster(record: Record) -> str:
 
 def _of_drop(record: Record) -> Iterator[str]:
     if record.compressed is not None and not record.compressed.recovery:
-        yield "Write recovery: [compensate]: it needs no labels and wins back most of what a cut costs."
+        yield "Write recovery: [compensate]: it needs no labels and recovers most of what a cut costs."
     recipe = record.recipe
     if recipe is None:
         return

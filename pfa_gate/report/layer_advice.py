@@ -49,13 +49,13 @@ def _narrower(record: Record, broken: Sequence[_Broken]) -> Iterator[str]:
         if _whole(record, layer) is not None:
             never.append(f"{told} ({share})")
         elif layer.keep is not None and layer.keep <= count:
-            done.append(f"{layer.keep} of {layer.filters} in {layer.name} ({count} would do)")
+            done.append(f"{layer.keep} of {layer.filters} in {layer.name} ({count} would be enough)")
         else:
             more.append(f"{told} ({share})" if layer.keep is not None else f"{told} ({share}; this one keeps all)")
     if more:
         yield f"A recipe that keeps {listed(more, _WORST)} brings the compressed layers under the limit."
     if done:
-        yield f"Ship the compressed model, or build the model as narrow: it keeps {listed(done, _WORST)}."
+        yield f"Ship the compressed model, or build the model this narrow: it keeps {listed(done, _WORST)}."
     if never:
         reasons = dict.fromkeys(filter(None, (_whole(record, layer) for layer, _ in broken)))
         why = f" ({listed(list(reasons), 1)})" if reasons else ""
@@ -93,7 +93,7 @@ def _others(record: Record, broken: Sequence[_Broken], key: str) -> Iterator[str
     names = listed([each.name for each, _ in broken], _WORST)
     if key == "inactive":
         whole = [each.name for each, _ in broken if _whole(record, each) is not None]
-        cut = "" if whole else "A recipe cuts filters that never move before all others: ship the compressed model, or "
+        cut = "" if whole else "A recipe cuts filters that never change first: ship the compressed model, or "
         counts = [f"{each.filters - (each.inactive or 0)} of {each.filters} in {each.name}" for each, _ in broken]
         text = f"{cut}build the model with {listed(counts, _WORST)}, or train again from another start."
         yield text[0].upper() + text[1:]
@@ -102,20 +102,20 @@ def _others(record: Record, broken: Sequence[_Broken], key: str) -> Iterator[str
     yield f"{pair} {names} with fewer filters, and train again."
     limit = math.ceil(1000 * min(1.0, max(0.0, detail.observed or 0.0))) / 1000
     match = json.dumps(layer.name, ensure_ascii=False)
-    yield f"To accept it, write the rule {{match: {match}, {key}: {limit:g}}} behind the others."
+    yield f"To accept it, write the rule {{match: {match}, {key}: {limit:g}}} after the others."
 
 
 def _cause(layer: LayerRecord, detail: LayerFinding, key: str) -> str:
     """The likely cause: dead filters, then scale, then correlation."""
     if layer.inactive and key in ("kl", "inactive"):
-        return f"{layer.inactive} of {plural(layer.filters, 'filter')} never move, dead or constant"
+        return f"{layer.inactive} of {plural(layer.filters, 'filter')} never change, dead or constant"
     standardised = layer.kl_ratio_standardised
     if key == "kl" and standardised is not None and detail.limit is not None and standardised <= detail.limit:
         return f"the cause is scale: with all filters at one variance its KL ratio is {standardised:.3f}"
     if layer.peak_correlation is None or layer.mean_correlation is None:
         return "the cause is correlation"
     pair = f"peak |r| {layer.peak_correlation:.3f}, mean |r| {layer.mean_correlation:.3f}"
-    return f"the cause is correlation: filters say the same ({pair})"
+    return f"the cause is correlation: filters respond alike ({pair})"
 
 
 def _since(record: Record, detail: LayerFinding) -> str:

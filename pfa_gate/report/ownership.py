@@ -140,7 +140,7 @@ def require_study(folder: Path) -> None:
         found = _state(path)
         plain = found is None or stat.S_ISREG(found.st_mode)
         if not plain or (found is not None and _state(record) is None):
-            why = f"there is no {record.name} beside it, so it is of no study" if plain else "it is no plain file"
+            why = f"there is no {record.name} beside it, so it is of no study" if plain else "it is not a regular file"
             fact = f"{_shown(path)} cannot be written: {why}."
             raise ArtifactError(fact, remedy="Name another folder with --output, or move this file away.")
 
@@ -174,7 +174,7 @@ def _of_another_gate(folder: Path, names: list[str]) -> str:
         return f"it holds {listed(names, 3)}, but no {RECORD} of gate '{folder.name}'"
     record = _plain(folder / RECORD) if state.st_size <= _MOST_BYTES else {}
     if not str(record.get("schema")).startswith("pfa_gate.record/"):
-        return f"its {RECORD} is no record of a gate"
+        return f"its {RECORD} is not a record of a gate"
     gate = str(record.get("gate"))
     return "" if _same(gate, folder.name) else f"its {RECORD} is of gate '{gate:.80}'"
 
@@ -215,7 +215,7 @@ def _other_file(path: Path, mark: re.Pattern[bytes]) -> str:
         if state is None:
             return ""
         if not stat.S_ISREG(state.st_mode):
-            return "it is a link" if stat.S_ISLNK(state.st_mode) else "it is no plain file"
+            return "it is a link" if stat.S_ISLNK(state.st_mode) else "it is not a regular file"
         return "" if not state.st_size or mark.search(_head(path)) else "pfa_gate has not written what is there"
     except OSError as error:
         return error.strerror or str(error)

@@ -21,7 +21,7 @@ class StudyOptions:
     """What to compare.
 
     Attributes:
-        strategies: each a strategy of recipes, behind a colon its number: `kl`, `energy:0.95`, `parameters:50%`.
+        strategies: each a strategy of recipes, after a colon its number: `kl`, `energy:0.95`, `parameters:50%`.
         selections: by name.
         recoveries: steps joined by `+`, or `none`.
         random: random recipes for each strategy, at its number of parameters.
@@ -122,7 +122,7 @@ def with_strategy(config: GateConfig, strategy: str) -> GateConfig:
         if "recipe" in objection.keys:
             fact = f"The study's strategy '{strategy}' does not hold: {objection.message}."
             raise ConfigError(
-                fact, remedy="Write its number behind a colon, and none where it has none: energy:0.95, kl."
+                fact, remedy="Write its number after a colon, and none where it has none: energy:0.95, kl."
             )
     return config.model_copy(update={"recipe": recipe})
 

@@ -180,7 +180,7 @@ def _ended(basis: TaskContext, trial: Trial, cutting: float, course: Sequence[Re
         accuracy=accuracy,
         stderr=stderr_of(accuracy, basis.task.evaluation) if known and accuracy is not None else None,
         seconds=round(cutting + sum(step.seconds for step in done), 3),
-        reason="its score is no finite number" if accuracy is None else None,
+        reason="its score is not a finite number" if accuracy is None else None,
     )
 
 

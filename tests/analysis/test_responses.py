@@ -317,7 +317,7 @@ class Shy(Experts):
 
 def test_where_nobody_can_look_on_no_layer_is_said_to_be_never_called() -> None:
     found = read_by_hooks(conditioned(Shy()), [torch.rand(3, 6, 4)], [])
-    assert found["idle"] == (0, "whether the forward pass uses it cannot be told")
+    assert found["idle"] == (0, "whether the forward pass uses it cannot be known")
     assert found["high"] == (3, None)
 
 

@@ -429,7 +429,7 @@ def test_the_proof():
     assert judged({}, exact=Exactness(1e-5, True, tolerance=1e-5))["exact"].outcome == "kept"
     finding = judged({}, exact=Exactness(2e-7, True, put_back=("conv1",)))["exact"]
     assert finding.outcome == "kept"
-    assert finding.notes == ("Left whole because their proof failed: conv1.",)
+    assert finding.notes == ("Kept at full width because their proof failed: conv1.",)
 
 
 def test_findings_are_values():
@@ -476,7 +476,7 @@ def test_the_size_of_the_evaluation_is_not_told_where_it_could_not_turn_the_verd
 def test_an_evaluation_too_small_for_its_limit_says_which_size_would_do() -> None:
     assert drop_notes(0.004, (-0.006, 0.014)) == (
         "Within noise: the drop lies between -0.60 and 1.40 pp (95 %).",
-        "398 samples resolve a drop to 1.00 pp, which is wider than the limit; about 1,600 would do.",
+        "398 samples resolve a drop to 1.00 pp, which is wider than the limit; about 1,600 are needed.",
     )
     assert drop_notes(0.001, (-0.001, 0.003)) == ()
     assert drop_notes(0.001, None) == ()
@@ -484,7 +484,7 @@ def test_an_evaluation_too_small_for_its_limit_says_which_size_would_do() -> Non
     config = records.gate(budgets={"compressed": {"score_drop": 0.5}})
     assert judge(config, Measurements((), Size(1, 1, 1), scores=loss), records.place_of)[1].notes == (
         "Within noise: the drop lies between -0.6 and 1.4 (95 %).",
-        "398 samples resolve a drop to 1, which is wider than the limit; about 1,600 would do.",
+        "398 samples resolve a drop to 1, which is wider than the limit; about 1,600 are needed.",
     )
 
 
@@ -494,6 +494,6 @@ def test_the_size_that_would_do_does() -> None:
     scores = Scored(0.9, 0.89, samples=samples, interval=(0.01 - half, 0.01 + half))
     measured = Measurements((), Size(1, 1, 1), scores=scores)
     config = records.gate(budgets={"compressed": {"accuracy_drop": "0.5 pp"}})
-    (note,) = [each for each in judge(config, measured, records.place_of)[1].notes if "would do" in each]
+    (note,) = [each for each in judge(config, measured, records.place_of)[1].notes if "are needed" in each]
     enough = int(note.split()[-3].replace(",", ""))
     assert 1.96 * math.sqrt((lost + won - (lost - won) ** 2) / enough) == pytest.approx(0.005, rel=0.05)

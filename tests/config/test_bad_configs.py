@@ -157,7 +157,7 @@ CASES = [
     (
         "    evaluation:",
         "    recovery: [magic]\n    evaluation:",
-        "11:16: recovery[0] is the text 'magic', which is no recovery step",
+        "11:16: recovery[0] is the text 'magic', which is not a recovery step",
     ),
     ('match: "*", ', "", "15:11: budgets.layers[0].match is missing"),
     (", kl: 0.7, inactive: 0", "", "15:11: budgets.layers[0] limits nothing"),

@@ -45,7 +45,7 @@ def test_a_waiver_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("until: 2027-01-31", "until: 2027-02-30", "9:71: allow[0].until is no day of the calendar: 2027-02-30"),
+        ("until: 2027-01-31", "until: 2027-02-30", "9:71: allow[0].until is not a day of the calendar: 2027-02-30"),
         ("until: 2027-01-31", "until: 31.1.2027", "allow[0].until must be a day such as 2027-01-31"),
         ("until: 2027-01-31", "until: 2027", "allow[0].until must be a day such as 2027-01-31, not 2027"),
         (", until: 2027-01-31", "", "9:13: allow[0].until is missing"),
@@ -56,7 +56,7 @@ def test_a_waiver_is_read(tmp_path: Path) -> None:
         ("budget: kl", "budget: exact", "names exact, the proof, which nothing can waive"),
         ("budget: kl", "budget: inactive", "9:35: the waiver matches nothing: there is no budget inactive"),
         ("budget: kl", "budget: model.macs", "the waiver matches nothing: there is no budget model.macs"),
-        ("budget: kl", "budget: model.parameters", "9:21: model.parameters is no budget of layers"),
+        ("budget: kl", "budget: model.parameters", "9:21: model.parameters is not a budget of layers"),
         ("layer:", "layers:", "9:14: unknown key 'layers' in allow[0]"),
     ],
 )

@@ -186,7 +186,7 @@ class TestRefusals:
         assert "was not written by pfa-gate collect" in refused(self.ask(config, str(foreign)), capsys)
         assert "there is no such file" in refused(self.ask(config, "gone.safetensors"), capsys)
         foreign.write_text("a: b\n")
-        assert "is torn, or no safetensors file" in refused(self.ask(config, str(foreign)), capsys)
+        assert "is damaged, or not a safetensors file" in refused(self.ask(config, str(foreign)), capsys)
 
     @pytest.mark.parametrize("place", [0.1, 0.3, 0.6, 0.99])
     def test_a_torn_or_changed_file(
@@ -196,7 +196,7 @@ class TestRefusals:
         whole, copy = Path(one).read_bytes(), tmp_path / "copy.safetensors"
         at = int(place * len(whole))
         copy.write_bytes(whole[:at])
-        assert "is torn, or no safetensors file" in refused(self.ask(config, str(copy), two), capsys)
+        assert "is damaged, or not a safetensors file" in refused(self.ask(config, str(copy), two), capsys)
         copy.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         assert "copy.safetensors" in refused(self.ask(config, str(copy), two), capsys)
 

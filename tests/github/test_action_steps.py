@@ -419,9 +419,7 @@ def test_a_forced_status_fails_by_what_was_not_written(runner: Callable[..., Run
     one.outputs["gate"]["status"] = "0"  # as though another step had been told so
     done = one.step("Give the verdict")
     assert (done.returncode, done.stdout) == (1, "")
-    assert (
-        done.stderr.splitlines()[0] == "ERROR: The run did not come to its end, whatever exit status its process had."
-    )
+    assert done.stderr.splitlines()[0] == "ERROR: The run did not finish, whatever exit status its process had."
     assert f"{reports}/digits/record.json cannot be read: No such file or directory." in done.stderr
 
 

@@ -90,7 +90,7 @@ def test_a_run_that_failed_before_it_measured_is_told(hub: Hub, workflow: Callab
     assert comment(order, workflow(event=event)).endswith("created.")
     assert "The run failed, and no record says why" in hub.bodies()[0]
     event["workflow_run"]["conclusion"] = "success"
-    with pytest.raises(CommentError, match="is no plain file"):
+    with pytest.raises(CommentError, match="is not a regular file"):
         comment(order, workflow(event=event))
 
 
@@ -178,7 +178,7 @@ def test_size_and_kind_and_number_of_files_are_bounded(tmp_path: Path) -> None:
     path.unlink()
     (tmp_path / "real").write_text(dumps(kept()))
     path.symlink_to(tmp_path / "real")
-    with pytest.raises(CommentError, match="is no plain file"):
+    with pytest.raises(CommentError, match="is not a regular file"):
         read([tmp_path], "")
     for number in range(MOST):
         (tmp_path / str(number)).mkdir()

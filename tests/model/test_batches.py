@@ -274,7 +274,7 @@ BAD = {
         "A batch holds no tensor with an axis for its samples.\n  Give tensors with the samples on axis 0.",
     ),
     "lengths": (lambda: (IMAGES, LABELS[:9]), "Its arrays are of different lengths: 11, 9."),
-    "strings": (lambda: np.array(["a", "b"]), "An array of type <U1 is no data for a model."),
+    "strings": (lambda: np.array(["a", "b"]), "An array of type <U1 is not data for a model."),
     "no length": (
         Endless,
         "The dataset Endless has no length.\n  Define __len__, or make it an IterableDataset.",

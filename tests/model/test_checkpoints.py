@@ -311,11 +311,11 @@ UNFIT = {
     ),
     "index without a map": (
         lambda: written(b"[]", "w.safetensors.index.json"),
-        "w.safetensors.index.json is no index of weights: it has no weight_map.",
+        "w.safetensors.index.json is not an index of weights: it has no weight_map.",
     ),
     "an index nested too deep": (
         lambda: written(b"[" * 500_000, "w.safetensors.index.json"),
-        "w.safetensors.index.json is no index of weights: it has no weight_map.",
+        "w.safetensors.index.json is not an index of weights: it has no weight_map.",
     ),
     "index of a name with a NUL": (
         lambda: written(b'{"weight_map": {"0.bias": "w\\u0000.safetensors"}}', "w.safetensors.index.json"),

@@ -103,7 +103,7 @@ BAD: dict[str, tuple[str, Write, str]] = {
     "text": (
         "d.npy",
         lambda: np.save("d.npy", np.array(["a"])),
-        "An array of type <U1 is no data for a model.",
+        "An array of type <U1 is not data for a model.",
     ),
     "objects": (
         "d.npy",

@@ -38,7 +38,7 @@ def test_words(pfa):
         pfa.check(model(), torch.utils.data.DataLoader(BATCHES, batch_size=50), peak_correlation=0.9)
     said = str(error.value).splitlines()
     assert said[0].startswith("peak_correlation is broken: 1 of 1 layer has too high a peak correlation: 0 1 ")
-    assert said[-1].startswith("  0: the cause is correlation: filters say the same (peak |r| 1.000")
+    assert said[-1].startswith("  0: the cause is correlation: filters respond alike (peak |r| 1.000")
 
 
 def test_mistakes(pfa):

@@ -86,7 +86,7 @@ class Attack:
 
 STAYS = "ERROR: --pfa: a hook set the exit status to 0; it stays 1."
 UNJUDGED = "ERROR: --pfa: something ended the run with 0 before it was judged, so the run does not pass."
-UNENDED = "ERROR: The run did not come to its end, whatever exit status its process had."
+UNENDED = "ERROR: The run did not finish, whatever exit status its process had."
 NOTHING = ".pfa holds no pfa_gate.run.json: no run says what it judged."
 OTHER = "import pytest, sys, os, atexit\n"
 HELD = {

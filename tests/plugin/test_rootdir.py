@@ -22,7 +22,7 @@ def refused(result: pytest.RunResult) -> str:
 def test_an_existing_folder_behind_a_blank_moves_no_rootdir(repository: pytest.Pytester, pfa: Pfa) -> None:
     folder = repository.path.parent
     assert refused(pfa("--pfa-output", f"{folder}/results")) == (
-        f"ERROR: --pfa: pytest's rootdir is {folder}, because --pfa-output has an existing path behind a blank.\n"
+        f"ERROR: --pfa: pytest's rootdir is {folder}, because --pfa-output has an existing path after a space.\n"
         f"  Write it with an equals sign: --pfa-output={folder}/results."
     )
     result = pfa(f"--pfa-output={folder}/results")

@@ -207,7 +207,7 @@ def test_a_file_that_is_gone_is_missed(made: Project) -> None:
     made.file.unlink()
     assert made.refused() == (
         "The baseline pfa.baseline.json is gone, and HEAD has it.\n"
-        "  Put it back: git checkout HEAD -- pfa.baseline.json. "
+        "  Restore it: git checkout HEAD -- pfa.baseline.json. "
         "To raise a ratchet, edit its value there, in a commit that says why."
     )
     assert made.update(record(kl=0.6))[-1].refused
@@ -304,7 +304,7 @@ def shallow(made: Project, tmp_path: Path) -> Project:
 
 def test_a_shallow_clone_cannot_say_that_there_never_was_a_baseline(shallow: Project) -> None:
     assert shallow.refused() == (
-        "There is no baseline pfa.baseline.json, and whether it had cannot be told: this clone is shallow.\n"
+        "There is no baseline pfa.baseline.json, and whether it had cannot be known: this clone is shallow.\n"
         "  Run pytest --pfa --pfa-update-baseline once and commit the file; or let git tell (fetch-depth: 0 in CI, "
         "git fetch --unshallow elsewhere)."
     )
@@ -318,7 +318,7 @@ def test_a_shallow_clone_cannot_say_that_a_gate_never_was_in_a_baseline(shallow:
     shallow.file.write_text(shallow.baseline())
     assert shallow.base("letters") is None  # of a file that is not in git there is nothing to know
     shallow.commit()
-    assert "has no gate 'letters', and whether it had cannot be told: this clone is shallow." in shallow.refused(
+    assert "has no gate 'letters', and whether it had cannot be known: this clone is shallow." in shallow.refused(
         gate="letters"
     )
 
@@ -414,8 +414,8 @@ def test_a_path_that_no_file_can_have_is_a_sentence(made: Project) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (os.mkfifo, "it is no plain file"),
-        (lambda path: path.symlink_to("/dev/zero"), "it is no plain file"),
+        (os.mkfifo, "it is not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is not a regular file"),
         (lambda path: (path.touch(), os.truncate(path, 2**26 + 1)), "it has more than 67,108,864 bytes"),
     ],
 )

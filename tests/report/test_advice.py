@@ -22,10 +22,10 @@ def broken(record: Record, name: str) -> Finding:
 def test_the_remedy_comes_first_then_the_causes_of_the_worst_layers() -> None:
     record = records.broken()
     assert advice(record, broken(record, "layers.kl")) == (
-        "Ship the compressed model, or build the model as narrow: it keeps 8 of 64 in layer2.0.conv2 (25 would do), "
-        "10 of 64 in layer2.0.shortcut (25 would do).",
+        "Ship the compressed model, or build the model this narrow: it keeps 8 of 64 in layer2.0.conv2 "
+        "(25 would be enough), 10 of 64 in layer2.0.shortcut (25 would be enough).",
         "layer2.0.conv2: the cause is scale: with all filters at one variance its KL ratio is 0.490.",
-        "layer2.0.shortcut: 3 of 64 filters never move, dead or constant.",
+        "layer2.0.shortcut: 3 of 64 filters never change, dead or constant.",
     )
 
 
@@ -36,7 +36,7 @@ def test_layers_of_one_group_have_one_count() -> None:
     counts = [fewest_cut(layer.eigenvalues, 0.5) for layer in record.layers if layer.name in both]
     assert len(set(counts)) == 2, "each by itself would be cut otherwise"
     remedy = advice(record, broken(record, "layers.kl"))[0]
-    assert remedy.count(f"({min(filter(None, counts))} would do)") == 2
+    assert remedy.count(f"({min(filter(None, counts))} would be enough)") == 2
 
 
 WIDE = records.layer("conv0", 96, 0.6)
@@ -64,7 +64,7 @@ def test_a_remedy_for_kl_never_contradicts_the_table() -> None:
         "A recipe that keeps 8 of 96 in conv0 (8%) brings the compressed layers under the limit.",
     )
     assert remedies(3, RecipeRecord("kl", None, {"conv0": 3})) == (
-        "Ship the compressed model, or build the model as narrow: it keeps 3 of 96 in conv0 (8 would do).",
+        "Ship the compressed model, or build the model this narrow: it keeps 3 of 96 in conv0 (8 would be enough).",
     )
 
 
@@ -72,10 +72,10 @@ def test_correlated_and_inactive_filters_have_a_remedy() -> None:
     record = records.broken()
     assert advice(record, broken(record, "layers.peak_correlation"))[:2] == (
         "One filter of each such pair can go: build layer2.0.conv2 with fewer filters, and train again.",
-        'To accept it, write the rule {match: "layer2.0.conv2", peak_correlation: 0.994} behind the others.',
+        'To accept it, write the rule {match: "layer2.0.conv2", peak_correlation: 0.994} after the others.',
     )
     assert advice(record, broken(record, "layers.inactive"))[0] == (
-        "A recipe cuts filters that never move before all others: ship the compressed model, or build the model with "
+        "A recipe cuts filters that never change first: ship the compressed model, or build the model with "
         "61 of 64 in layer2.0.shortcut, or train again from another start."
     )
 

@@ -70,11 +70,11 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another's record": (
         lambda folder: put(folder, record_json='{"gate": "src"}'),
-        "its record.json is no record of a gate",
+        "its record.json is not a record of a gate",
     ),
     "a torn record": (
         lambda folder: put(folder, record_json=record()[:-9]),
-        "its record.json is no record of a gate",
+        "its record.json is not a record of a gate",
     ),
     "another gate's": (
         lambda folder: put(folder, record_json=record("digits")),

@@ -140,7 +140,7 @@ def test_more_than_can_be_read_at_once_is_refused(
 def test_what_never_ends_is_no_record(folder: Path) -> None:
     os.mkfifo(folder / "pipe.json")
     for path in (Path("/dev/zero"), folder / "pipe.json"):
-        assert below([path]).refused == (f"{path} cannot be read: it is no plain file.",)
+        assert below([path]).refused == (f"{path} cannot be read: it is not a regular file.",)
 
 
 def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> None:

@@ -46,7 +46,7 @@ FAULTS: dict[str, tuple[Manifest, Record, list[str]]] = {
     "a record of another gate": (WHOLE, replace(GOOD, gate="other"), [STRANGE]),
     "a record of another config": (WHOLE, replace(GOOD, config="other/pfa.yaml"), [STRANGE]),
     "a run that was cut off": (
-        replace(WHOLE, status=None), GOOD, ["The run did not come to its end, whatever exit status its process had."],
+        replace(WHOLE, status=None), GOOD, ["The run did not finish, whatever exit status its process had."],
     ),
     "a run that failed": (replace(WHOLE, status=4), GOOD, ["The run ended with exit status 4."]),
     "a budget that the record lacks": (
@@ -130,7 +130,7 @@ def test_the_command_says_it_and_ends_with_it(
     assert main(["verify", str(folder)]) == code
     said = capsys.readouterr()
     assert bool(said.out) == (code == 0)
-    assert said.err.startswith("ERROR: The run did not come to its end") == (code == 1)
+    assert said.err.startswith("ERROR: The run did not finish") == (code == 1)
 
 
 def test_the_command_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def changed(**keys) -> str:
     ("text", "fact"),
     [
         ("{", "The study is not JSON"),
-        ("[]", "This is no pfa_gate study: it has no schema."),
+        ("[]", "This is not a pfa_gate study: it has no schema."),
         (changed(schema="pfa_gate.record/1"), "The study has the schema 'pfa_gate.record/1'"),
         (changed(draws="four"), "draws should be a whole number, not 'four'"),
         (changed(draws="The record"), "draws should be a whole number, not 'The record'."),

@@ -63,7 +63,7 @@ def _by_matrix(flow: Flow, node: Node, equation: _Equation, operands: tuple[Node
     summed = [letter for letter in equation.right if letter in equation.left and letter not in equation.result]
     made = [letter for letter in equation.right if letter not in equation.left and letter in equation.result]
     if len(shape_of(weight)) != 2 or len(summed) != 1 or len(made) != 1:
-        raise NoRuleError("has a weight that is no plain matrix")
+        raise NoRuleError("has a weight that is not a plain matrix")
     channels = flow.along(source, equation.left.index(summed[0]))
     outputs, inputs = equation.right.index(made[0]), equation.right.index(summed[0])
     rows, columns = flow.matrix(alias, outputs, inputs)

@@ -61,7 +61,7 @@ def _operand(flow: Flow, source: Node) -> Any:
     value = source.meta.get("val")
     if isinstance(value, torch.SymInt | int):
         return concrete(value)
-    raise NoRuleError("reads a value that is no tensor")
+    raise NoRuleError("reads a value that is not a tensor")
 
 
 @rule("getitem")

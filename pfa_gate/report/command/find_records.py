@@ -48,7 +48,7 @@ def one(path: Path) -> RecordFile:
         state = file.stat()
         if not stat.S_ISREG(state.st_mode):
             # A device or a pipe may never end.
-            raise ArtifactError(f"{file.as_posix()} cannot be read: it is no plain file.", remedy=remedy)
+            raise ArtifactError(f"{file.as_posix()} cannot be read: it is not a regular file.", remedy=remedy)
         with file.open("rb") as opened:
             content = opened.read(_MOST_BYTES + 1)
         text = content.decode("utf-8") if len(content) <= _MOST_BYTES else ""

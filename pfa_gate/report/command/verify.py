@@ -74,7 +74,7 @@ def _manifest(folder: Path) -> Manifest:
 
 def _faults(folder: Path, manifest: Manifest) -> Iterator[str]:
     if manifest.status is None:
-        yield "The run did not come to its end, whatever exit status its process had."
+        yield "The run did not finish, whatever exit status its process had."
     elif manifest.status != 0:
         yield f"The run ended with exit status {manifest.status}."
     for config in manifest.unlisted:

@@ -109,7 +109,7 @@ def notes(study: Study) -> tuple[str, ...]:
         told.append(f"Of {metric_name(study.metric)} lower is better.")
     if any(row.kind == "random best" for row in study.rows):
         told.append(
-            "The best random recipe is picked on the evaluation itself, so it is an upper bound and no method: "
+            "The best random recipe is picked on the evaluation itself, so it is an upper bound, not a method: "
             f"its counts are drawn with seed {study.seed}."
         )
     if len(study.tasks) > 1:

@@ -142,7 +142,7 @@ def test_a_linear_whose_weight_has_another_shape_is_cut_in_the_graph() -> None:
 
 
 class Attentive(nn.Module):
-    """A packed weight, which takes no bias, reads a filter that never moves."""
+    """A packed weight, which takes no bias, reads a filter that never changes."""
 
     def __init__(self) -> None:
         super().__init__()
