@@ -288,7 +288,7 @@ def test_a_config_that_has_moved_is_told_to_take_its_baseline_along(made: Projec
     (made.folder / "pfa.yaml").rename(made.folder / "moved" / "pfa.yaml")
     moved = Project(made.folder / "moved", made.shared)
     assert moved.refused() == (
-        "There is no baseline moved/pfa.baseline.json; pfa.baseline.json has gate 'digits', and no config lies beside "
+        "There is no baseline moved/pfa.baseline.json; pfa.baseline.json has gate 'digits', and no config is beside "
         "it any more.\n  Move it to where the config is now."
     )
 

@@ -109,7 +109,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "cannot be read": lambda path: path.mkdir(),
     "not JSON": lambda path: path.write_text("{"),
     "it is not UTF-8": lambda path: path.write_bytes(b"\xff"),
-    "no manifest of a run": lambda path: path.write_text('{"schema": "pfa_gate.run/9"}'),
+    "not a manifest of a run": lambda path: path.write_text('{"schema": "pfa_gate.run/9"}'),
     "lacks keys: 'begun', 'gates', 'run'": lambda path: path.write_text('{"schema": "pfa_gate.run/1"}'),
     "bears no token": lambda path: path.write_text(write_manifest(Manifest("", BEGUN, 0, (ENTRY,)))),
 }
