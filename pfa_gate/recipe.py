@@ -67,7 +67,7 @@ class Recipe:
     Args:
         strategy: the strategy that found it.
         energy: the share of each spectrum kept, in [0, 1]; None for strategy kl.
-        keep: group name -> filters kept.
+        counts: group name -> filters kept.
         reasons: group name -> why it is kept whole.
         widths: group name -> filters before.
 
@@ -80,14 +80,14 @@ class Recipe:
 
     strategy: Strategy
     energy: float | None
-    keep: dict[str, int]
+    counts: dict[str, int]
     reasons: dict[str, str] = field(default_factory=dict)
     widths: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The strategy, then one line per group, sorted by name."""
         plans = {name: f"whole: {reason}" for name, reason in self.reasons.items()}
-        plans |= {name: f"{self.widths.get(name, '?')} -> {count}" for name, count in self.keep.items()}
+        plans |= {name: f"{self.widths.get(name, '?')} -> {count}" for name, count in self.counts.items()}
         longest = max(map(len, plans), default=0)
         title = self.strategy if self.energy is None else f"{self.strategy} {self.energy:.6g}"
         return "\n".join([title, *(f"{name:{longest}}  {plans[name]}" for name in sorted(plans))])
@@ -162,7 +162,7 @@ def recipe(
     Example:
         >>> from pfa_gate.analysis.spectrum import analyse
         >>> spectra = {"stem": analyse([[0, 0], [0, 1], [1, 0], [1, 1]])}
-        >>> recipe(spectra, lambda keep: 10 * keep["stem"], Rule("parameters", target=15)).keep
+        >>> recipe(spectra, lambda keep: 10 * keep["stem"], Rule("parameters", target=15)).counts
         {'stem': 1}
     """
     widths = {name: spectrum.filters for name, spectrum in spectra.items()}
@@ -196,7 +196,7 @@ def recipe_by_losses(
     Example:
         >>> losses = {"stem": np.array([0.0, 0.5]), "trunk": np.array([0.1, 0.9])}
         >>> size = lambda keep: 10 * keep["stem"] + 10 * keep["trunk"]
-        >>> recipe_by_losses(losses, {"stem": 2, "trunk": 2}, size, Rule("parameters", target=20)).keep
+        >>> recipe_by_losses(losses, {"stem": 2, "trunk": 2}, size, Rule("parameters", target=20)).counts
         {'stem': 1, 'trunk': 1}
     """
     steps = sorted(step for name in losses for step in _steps(name, losses[name], widths, footprint))

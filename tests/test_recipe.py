@@ -106,18 +106,18 @@ GROUPS = {
 class TestStrategies:
     def test_kl(self):
         got = recipe(GROUPS, never, Rule("kl"))
-        assert got.keep == {name: keep_kl(each) for name, each in GROUPS.items()}
+        assert got.counts == {name: keep_kl(each) for name, each in GROUPS.items()}
         assert got.energy is None
 
     def test_energy(self):
         got = recipe(GROUPS, never, Rule("energy", energy=0.9))
-        assert got.keep == {"a": 4, "b": 4, "c": 1}
+        assert got.counts == {"a": 4, "b": 4, "c": 1}
         assert got.energy == 0.9
         assert got.widths == {"a": 5, "b": 4, "c": 8}
 
     def test_no_group(self):
-        assert recipe({}, never, Rule("kl")).keep == {}
-        assert recipe({}, lambda keep: 7.0, Rule("bytes", target=7)).keep == {}
+        assert recipe({}, never, Rule("kl")).counts == {}
+        assert recipe({}, lambda keep: 7.0, Rule("bytes", target=7)).counts == {}
         with pytest.raises(TargetError):
             recipe({}, lambda keep: 7.0, Rule("bytes", target=6))
 
@@ -136,14 +136,14 @@ class TestStrategies:
         rule = Rule(strategy, None, share * footprint({"0": 10, "1": 10, "2": 10}), round_to, minimum)
         every = sorted({0.0} | {min(1.0, e) for s in groups.values() for e in np.cumsum(s.eigenvalues)})
         plans = [recipe(groups, never, Rule("energy", e, None, round_to, minimum)) for e in every]
-        meeting = [plan for plan in plans if footprint(plan.keep) <= rule.target]
+        meeting = [plan for plan in plans if footprint(plan.counts) <= rule.target]
         if not meeting:
-            with pytest.raises(TargetError, match=f"has {footprint(plans[0].keep):,.0f} {strategy}"):
+            with pytest.raises(TargetError, match=f"has {footprint(plans[0].counts):,.0f} {strategy}"):
                 recipe(groups, footprint, rule)
             return
         got = recipe(groups, footprint, rule)
-        assert footprint(got.keep) <= rule.target
-        assert (got.keep, got.energy) == (meeting[-1].keep, meeting[-1].energy)
+        assert footprint(got.counts) <= rule.target
+        assert (got.counts, got.energy) == (meeting[-1].counts, meeting[-1].energy)
 
     def test_out_of_reach_names_both_figures(self):
         with pytest.raises(TargetError) as caught:
@@ -155,11 +155,11 @@ class TestStrategies:
 
     def test_the_smallest_is_in_reach_exactly(self):
         got = recipe(GROUPS, lambda keep: 1000 * sum(keep.values()), Rule("parameters", target=3000))
-        assert got.keep == {"a": 1, "b": 1, "c": 1}
+        assert got.counts == {"a": 1, "b": 1, "c": 1}
 
     def test_a_generous_target_keeps_all_that_vary(self):
         got = recipe(GROUPS, lambda keep: sum(keep.values()), Rule("macs", target=1e9))
-        assert got.keep == {"a": 5, "b": 4, "c": 3}
+        assert got.counts == {"a": 5, "b": 4, "c": 3}
 
     def test_few_footprints_are_counted(self):
         calls = []
@@ -174,7 +174,7 @@ class TestRounding:
     )
     def test_up_to_a_multiple_but_never_above_the_width(self, round_to, minimum, count):
         rule = Rule("energy", energy=0.85, round_to=round_to, minimum=minimum)
-        assert recipe({"a": GROUPS["a"]}, never, rule).keep == {"a": count}
+        assert recipe({"a": GROUPS["a"]}, never, rule).counts == {"a": count}
 
 
 class TestRule:
@@ -227,8 +227,8 @@ def test_by_losses_no_recipe_of_the_same_size_loses_less(parts: list[tuple[np.nd
         return sum(float(losses[name][: widths[name] - count].sum()) for name, count in keep.items())
 
     every = (dict(zip(widths, counts, strict=True)) for counts in product(*(range(1, w + 1) for w in widths.values())))
-    assert size(found.keep) <= target
-    assert lost(found.keep) <= min(lost(keep) for keep in every if size(keep) <= size(found.keep)) + 1e-9
+    assert size(found.counts) <= target
+    assert lost(found.counts) <= min(lost(keep) for keep in every if size(keep) <= size(found.counts)) + 1e-9
 
 
 uneven = st.lists(
@@ -246,7 +246,7 @@ def test_by_losses_what_is_dear_at_first_is_taken_together_with_what_is_cheap_be
     losses, widths, size = _network(parts)
     target = share * size(widths)
     assume(size(dict.fromkeys(widths, 1)) <= target)
-    found = recipe_by_losses(losses, widths, size, Rule("parameters", target=target)).keep
+    found = recipe_by_losses(losses, widths, size, Rule("parameters", target=target)).counts
 
     def lost(keep: Mapping[str, int]) -> float:
         return sum(float(losses[name][: widths[name] - count].sum()) for name, count in keep.items())
@@ -259,13 +259,13 @@ def test_by_losses_what_is_dear_at_first_is_taken_together_with_what_is_cheap_be
 def test_by_losses_no_corner_of_a_hull_is_passed_over() -> None:
     losses, widths, size = _network([(np.array([0.1, 0.2, 0.3, 0.4, 9.0]), 10)])
     targets = (50, 40, 30, 20, 10)
-    kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).keep["group 0"] for t in targets]
+    kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).counts["group 0"] for t in targets]
     assert kept == [5, 4, 3, 2, 1]
 
 
 def test_by_losses_a_hull_has_no_corner_that_a_later_one_undercuts() -> None:
     losses, widths, size = _network([(np.array([0.9, 0.1, 0.1, 5.0]), 10), (np.array([0.5, 0.5]), 10)])
-    kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).keep for t in (60, 59, 30, 29, 20)]
+    kept = [recipe_by_losses(losses, widths, size, Rule("parameters", target=t)).counts for t in (60, 59, 30, 29, 20)]
     assert kept == [
         {"group 0": 4, "group 1": 2},
         {"group 0": 1, "group 1": 2},
@@ -280,7 +280,7 @@ def test_by_losses_a_smaller_target_never_keeps_more(parts: list[tuple[np.ndarra
     losses, widths, size = _network(parts)
     smallest, whole = size(dict.fromkeys(widths, 1)), size(widths)
     targets = np.linspace(smallest, whole, 6)
-    found = [recipe_by_losses(losses, widths, size, Rule("parameters", target=float(t))).keep for t in targets]
+    found = [recipe_by_losses(losses, widths, size, Rule("parameters", target=float(t))).counts for t in targets]
     for less, more in pairwise(found):
         assert all(less[name] <= more[name] for name in widths)
     assert found[-1] == widths
@@ -296,15 +296,15 @@ def test_by_losses_a_group_without_losses_stays_whole_and_says_why() -> None:
     losses, widths, size = _network([(np.array([0.1, 0.2]), 10), (np.array([0.1, 0.2]), 10)])
     del losses["group 1"]
     found = recipe_by_losses(losses, widths, size, Rule("parameters", target=30))
-    assert found.keep == {"group 0": 1}
+    assert found.counts == {"group 0": 1}
     assert found.reasons == {"group 1": "what its readers lose cannot be known"}
 
 
 def test_by_losses_a_group_that_saves_nothing_stays_whole() -> None:
     losses, widths, size = _network([(np.array([0.1, 0.2]), 10), (np.array([0.0, 0.0]), 0)])
-    assert recipe_by_losses(losses, widths, size, Rule("parameters", target=10)).keep == {"group 0": 1, "group 1": 2}
+    assert recipe_by_losses(losses, widths, size, Rule("parameters", target=10)).counts == {"group 0": 1, "group 1": 2}
 
 
 def test_by_losses_counts_are_rounded_up() -> None:
     losses, widths, size = _network([(np.full(8, 0.1), 1)])
-    assert recipe_by_losses(losses, widths, size, Rule("parameters", target=4, round_to=3)).keep == {"group 0": 3}
+    assert recipe_by_losses(losses, widths, size, Rule("parameters", target=4, round_to=3)).counts == {"group 0": 3}

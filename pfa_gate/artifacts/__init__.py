@@ -17,7 +17,7 @@ from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, read_program, trials, write_program
 from pfa_gate.artifacts.recipe import RecipeFile, read_recipe, recipe_text
 from pfa_gate.artifacts.recount import Recount, buffers_of
-from pfa_gate.compress.prune import PrunedModel, narrow
+from pfa_gate.compress.prune import PrunedModel, narrow, with_kept
 from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling, Program
@@ -115,10 +115,8 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
     """
     plan = read_recipe(Path(directory))
     if model is None or plan.form == "graph":
-        smaller = read_program(plan.file(PROGRAM))
-        vars(smaller)["kept"] = plan.kept
-        return smaller
-    return _in_place(plan, model)
+        return with_kept(read_program(plan.file(PROGRAM)), plan.axis_indices)
+    return with_kept(_in_place(plan, model), plan.axis_indices)
 
 
 def _add_biases(model: nn.Module, weights: Path) -> None:
@@ -135,7 +133,7 @@ def _add_biases(model: nn.Module, weights: Path) -> None:
 def _in_place(plan: RecipeFile, model: nn.Module) -> nn.Module:
     weights = plan.file(WEIGHTS)
     try:
-        smaller = narrow(model, plan.kept)
+        smaller = narrow(model, plan.axis_indices)
         _add_biases(smaller, weights)
         load_model(smaller, weights, strict=True)
     except (SurgeryError, SafetensorError, RuntimeError, IndexError, OSError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from pfa_gate.artifacts.folder import digest
-from pfa_gate.compress.prune import Form, Kept, PrunedModel
+from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.record import Record
@@ -26,13 +26,13 @@ class RecipeFile:
     Attributes:
         folder: where it lies.
         form: `module` or `graph`.
-        kept: for each parameter and axis, the indices that stayed.
+        axis_indices: for each parameter and axis, the indices that stayed.
         files: name of each file -> SHA-256 of its bytes.
     """
 
     folder: Path
     form: Form
-    kept: Kept
+    axis_indices: AxisIndices
     files: Mapping[str, str]
 
     def file(self, name: str) -> Path:
@@ -68,7 +68,7 @@ def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, fil
         "groups": {group.name: _group_plan(group.name, group.width, record) for group in coupling.groups},
         "parameters": {
             name: {axis: np.asarray(indices).tolist() for axis, indices in sorted(axes.items())}
-            for name, axes in sorted(compressed.kept.items())
+            for name, axes in sorted(compressed.axis_indices.items())
         },
     }
     return yaml.safe_dump(plan, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
@@ -106,7 +106,7 @@ def _plan(folder: Path, data: Any) -> RecipeFile:
         raise ValueError(f"its version is {data['version']!r}, not {_VERSION}")
     if data["form"] not in ("module", "graph"):
         raise ValueError(f"its form is {data['form']!r}")
-    kept = {
+    axis_indices = {
         str(name): {int(axis): np.asarray(indices, dtype=np.int64) for axis, indices in axes.items()}
         for name, axes in data["parameters"].items()
     }
@@ -114,4 +114,4 @@ def _plan(folder: Path, data: Any) -> RecipeFile:
     for name in files:
         if name in (".", "..") or "\\" in name or Path(name).name != name:
             raise ArtifactError(f"{folder / RECIPE} names a file outside its own folder: {name!r}.", remedy=_AGAIN)
-    return RecipeFile(folder, data["form"], kept, files)
+    return RecipeFile(folder, data["form"], axis_indices, files)

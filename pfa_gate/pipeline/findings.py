@@ -108,7 +108,7 @@ class Findings:
 
     def _layer(self, layer: Layer, chosen: bool) -> LayerRecord:
         spectrum = self.spectra.layers.get(layer.name)
-        kept = self.cut.compressed.kept.get(layer.weight, {}).get(layer.axis) if self.cut else None
+        kept = self.cut.compressed.axis_indices.get(layer.weight, {}).get(layer.axis) if self.cut else None
         indices = None if kept is None else tuple(np.asarray(kept).tolist())
         blank = LayerRecord(
             name=layer.name,
@@ -135,7 +135,7 @@ class Findings:
             return None
         recipe, back = self.cut.decision.recipe, self.cut.compressed.put_back
         reasons = {**recipe.reasons, **self.spectra.whole, **back}
-        keep = {name: count for name, count in recipe.keep.items() if name not in back}
+        keep = {name: count for name, count in recipe.counts.items() if name not in back}
         rounds = self.cut.decision.rounds if len(self.cut.decision.rounds) > 1 else ()
         return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons, rounds)
 

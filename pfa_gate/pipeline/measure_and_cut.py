@@ -108,7 +108,7 @@ def _cut(work: ProbePass, measured: Measured, stages: Stages, hands: Measurement
     decision = decide(config, subject, measured, again, stages)
     with stages.stage("cutting and proving", "recipe"):
         inactive = measured.spectra.inactive
-        coupling, smaller = cut_exactly(config, subject, measured.coupling, decision.selection.kept, inactive)
+        coupling, smaller = cut_exactly(config, subject, measured.coupling, decision.selection.indices, inactive)
     smaller, steps, last = recover(config, subject, (measured.program, smaller), stages, hands)
     with stages.stage("counting", "budgets", "compressed"):
         small = cost(smaller.model, subject.example)

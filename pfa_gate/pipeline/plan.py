@@ -67,10 +67,10 @@ def decide(config: GateConfig, subject: Subject, measured: Measured, probe: Prob
             plan = planned(config, subject, replace(now, full=measured.full), len(rounds) + 1)
         with stages.stage("selecting", "selection"):
             chosen = _selected(config, subject, now, plan)
-        kept |= {name: kept[name][indices] for name, indices in chosen.kept.items()}
+        kept |= {name: kept[name][indices] for name, indices in chosen.indices.items()}
         rounds.append({name: len(indices) for name, indices in kept.items()})
         if len(rounds) == config.recipe.rounds:
-            return Decision(replace(plan, keep=dict(rounds[-1]), widths=widths), Selection(kept), tuple(rounds))
+            return Decision(replace(plan, counts=dict(rounds[-1]), widths=widths), Selection(kept), tuple(rounds))
         with stages.stage("measuring again", "recipe", "rounds"):
             now = _again(config, subject, measured, kept, probe)
 
@@ -122,7 +122,7 @@ def cut_exactly(
 
 
 def _selected(config: GateConfig, subject: Subject, now: Measured, plan: Recipe) -> Selection:
-    return keep_last(criterion(config.selection)(_evidence(config, subject, now)), plan.keep)
+    return keep_last(criterion(config.selection)(_evidence(config, subject, now)), plan.counts)
 
 
 def _evidence(config: GateConfig, subject: Subject, now: Measured) -> Evidence:
@@ -136,7 +136,7 @@ def _again(config: GateConfig, subject: Subject, full: Measured, kept: Mapping[s
     _, smaller = cut_exactly(config, subject, full.coupling, kept, full.spectra.inactive)
     model = smaller.model
     if "compensate" in config.recovery:
-        model, _ = mend(subject, full.program, model, smaller.kept, config.probe.seed)
+        model, _ = mend(subject, full.program, model, smaller.axis_indices, config.probe.seed)
     program = export_model(model, *inputs_of(subject.example))
     coupling = trace_program(program, config.recipe.residual)
     found = probe(program, coupling)

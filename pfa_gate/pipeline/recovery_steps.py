@@ -72,7 +72,6 @@ def recover(
         taken, model = time.perf_counter() - started, done.model
         score = _scored(hands, subject, model, stages, in_parts=len(found) == len(config.recovery))
         found.append(RecoveryStep(name, _value(score), round(taken, 3), done.detail, done.repairs))
-    model.kept = compressed.kept  # type: ignore[assignment]
     return replace(compressed, model=model), tuple(found), score
 
 
@@ -95,7 +94,7 @@ def _steps(
     seed, probe = config.probe.seed, subject.probe
 
     def compensated(model: nn.Module) -> Done:
-        mended, repairs = mend(subject, full, model, compressed.kept, seed)
+        mended, repairs = mend(subject, full, model, compressed.axis_indices, seed)
         return Done(mended, _told(repairs), tuple(_recorded(repair) for repair in repairs))
 
     def recalibrated(model: nn.Module) -> Done:

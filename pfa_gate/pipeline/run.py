@@ -8,6 +8,7 @@ from torch import nn
 
 from pfa_gate import artifacts
 from pfa_gate.budget import Context, judge
+from pfa_gate.compress.prune import with_kept
 from pfa_gate.config import Document, load
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import ConfigError
@@ -112,7 +113,7 @@ def run_with_backend(
             return replace(made, seconds=stages.seconds("writing"))
 
         record = artifacts.write(folder, record, cut, inputs_of(subject.example), timed)
-    return Run(record, findings.cut.compressed.model if findings.cut else None)
+    return Run(record, with_kept(cut[0].model, cut[0].axis_indices) if cut else None)
 
 
 def _judged(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:

@@ -87,7 +87,7 @@ def plans(basis: TaskContext, strategies: Sequence[str]) -> Iterator[StudyPlan]:
     """What each strategy makes of a task; a strategy that cannot has the reason."""
     for strategy in strategies:
         try:
-            keep = basis.plan(strategy).keep
+            keep = basis.plan(strategy).counts
         except PFAGateError as error:
             yield StudyPlan(basis.task.name, strategy, 0, None, {}, error.fact)
             continue
@@ -150,7 +150,7 @@ def _scored(
     basis: TaskContext, each: _ModelSpec, keep: Mapping[str, int], run: Sequence[str], stages: Stages
 ) -> list[Trial]:
     subject = basis.subject
-    chosen = keep_last(basis.orders(each.selection, each.seed), dict(keep)).kept
+    chosen = keep_last(basis.orders(each.selection, each.seed), dict(keep)).indices
     started = time.perf_counter()
     inactive = {name: spectrum.inactive for name, spectrum in basis.spectra.groups.items()}
     _, smaller = cut_exactly(basis.config, subject, basis.coupling, chosen, inactive)

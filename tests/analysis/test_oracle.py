@@ -139,4 +139,4 @@ class TestShared:
         spectra = {layer: analyse(responses(layer)) for layer in oracle["joint"]["layers"]}
         for wanted in oracle["joint"]["size"].values():
             rule = Rule("parameters", target=sum(wanted.values()))
-            assert recipe(spectra, lambda keep: sum(keep.values()), rule).keep == wanted
+            assert recipe(spectra, lambda keep: sum(keep.values()), rule).counts == wanted

@@ -72,11 +72,11 @@ class Rivals:
             elif make == "uniform":
                 yield make, uniform(self.room, target)
             elif make == "reconstruction":
-                yield make, recipe_by_losses(self._losses, self.room.widths, size, rule).keep
+                yield make, recipe_by_losses(self._losses, self.room.widths, size, rule).counts
             elif make == "random":
                 yield from ((f"random {draw}", random(self.room, target, 0, draw)) for draw in range(self._draws))
             else:
-                yield make, recipe(self._standardised if make == "standardised" else self._as_read, size, rule).keep
+                yield make, recipe(self._standardised if make == "standardised" else self._as_read, size, rule).counts
 
     @cached_property
     def _standardised(self) -> dict[str, Spectrum]:
@@ -138,8 +138,8 @@ def rows(depth: int, arguments: argparse.Namespace) -> Iterator[Row]:
     whole = rivals.room.footprint(rivals.room.widths)
     for size in arguments.sizes:
         for name, keep in rivals.recipes(own_counts(held.spectra, size), arguments.counts):
-            cut = compress(held.model, held.coupling, keep_last(orders, dict(keep)).kept, ((pixels[:2],), {}))
-            mended, _ = compensate(held.program, cut.model, cut.kept, held.probe)
+            cut = compress(held.model, held.coupling, keep_last(orders, dict(keep)).indices, ((pixels[:2],), {}))
+            mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe)
             before, after = logits(cut.model, pixels), logits(mended, pixels)
             same = float((after.argmax(1) == wanted.argmax(1)).double().mean())
             yield Row(

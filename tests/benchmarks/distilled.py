@@ -70,9 +70,9 @@ def row(depth: int, energy: float, seed: int, arguments: argparse.Namespace) -> 
     pixels, labels = (part[LEARNT:] for part in images("train")) if arguments.choose else images("test")
     keep = {group.name: keep_energy(held.spectra[group.name], energy) for group in held.groups}
     orders = SELECTIONS[arguments.selection](Evidence(held.program, held.groups, held.spectra, held.probe, seed))
-    cut = compress(held.model, held.coupling, keep_last(orders, keep).kept, ((pixels[:2],), {}))
+    cut = compress(held.model, held.coupling, keep_last(orders, keep).indices, ((pixels[:2],), {}))
     started = time.process_time()
-    mended, _ = compensate(held.program, cut.model, cut.kept, held.probe, seed)
+    mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, seed)
     course = DistillSettings(
         arguments.steps, arguments.rate, statistics=arguments.statistics, seed=seed, augment=varied
     )

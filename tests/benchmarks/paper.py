@@ -145,8 +145,8 @@ def cuts(name: str, seed: int, data: tuple[Tensor, Tensor], arguments: argparse.
         orders = SELECTIONS[selection](Evidence(program, coupling.free, found, batches, seed))
         for how in arguments.recipes:
             keep = {one: keep_kl(each) if how == "kl" else keep_energy(each, float(how)) for one, each in found.items()}
-            cut = compress(model, coupling, keep_last(orders, keep).kept, ((probe[:2],), {}))
-            mended, _ = compensate(program, cut.model, cut.kept, batches, seed)
+            cut = compress(model, coupling, keep_last(orders, keep).indices, ((probe[:2],), {}))
+            mended, _ = compensate(program, cut.model, cut.axis_indices, batches, seed)
             left = 100 * sum(tensor.numel() for tensor in mended.parameters()) / size
             yield Row(name, seed, selection, how, left, *(accuracy(each, *test) for each in (model, cut.model, mended)))
 

@@ -54,8 +54,8 @@ def measure(depth: int, energy: float, samples: int) -> dict[str, float]:
     evidence = Evidence(held.program, held.groups, held.spectra, held.probe, 0)
     selecting, orders = timed(lambda: SELECTIONS["reconstruction"](evidence))
     keep = {group.name: keep_energy(held.spectra[group.name], energy) for group in held.groups}
-    cut = compress(held.model, held.coupling, keep_last(orders, keep).kept, (inputs_of(held.probe[0])[0], {}))
-    compensating, _ = timed(lambda: compensate(held.program, cut.model, cut.kept, held.probe))
+    cut = compress(held.model, held.coupling, keep_last(orders, keep).indices, (inputs_of(held.probe[0])[0], {}))
+    compensating, _ = timed(lambda: compensate(held.program, cut.model, cut.axis_indices, held.probe))
     passes += [timed(forward)[0] for _ in range(2)]
     once = statistics.median(passes)
     return {

@@ -102,10 +102,10 @@ def measure(
 ) -> dict[str, float]:
     pixels, labels, full = test
     keep = {group.name: keep_energy(held.spectra[group.name], energy) for group in held.groups}
-    chosen = keep_last(orders, keep).kept
+    chosen = keep_last(orders, keep).indices
     cut = compress(held.model, held.coupling, chosen, ((pixels[:2],), {}))
     started = time.process_time()
-    mended, _ = compensate(held.program, cut.model, cut.kept, held.probe, seed)
+    mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, seed)
     taken = time.process_time() - started
     after = answers(mended, pixels)
     hits = (after == labels).double()

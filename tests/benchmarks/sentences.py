@@ -114,9 +114,9 @@ def main() -> None:
         orders = SELECTIONS[name](Evidence(program, groups, {}, probe, 0))
         for share in arguments.keep:
             keep = {group.name: round(share * group.width) for group in groups}
-            cut = compress(model, coupling, keep_last(orders, keep).kept, (probe[0].args, {}))
+            cut = compress(model, coupling, keep_last(orders, keep).indices, (probe[0].args, {}))
             started = time.process_time()
-            mended, repairs = compensate(program, cut.model, cut.kept, probe)
+            mended, repairs = compensate(program, cut.model, cut.axis_indices, probe)
             taken = time.process_time() - started
             near = [functional.cosine_similarity(embedded(each, test), wanted).mean() for each in (cut.model, mended)]
             left = sum(tensor.numel() for tensor in mended.parameters()) / size

@@ -94,4 +94,4 @@ def test_constants_put_before_filters_go_with_them(make: str, width: int | None,
     ]
     result = compress(model, found, {"first": np.array([0, 2, 5])}, inputs_of(example))
     assert (result.form, result.put_back) == (form, {})
-    assert result.kept["second.weight"][1].tolist() == [0, 2, 5]
+    assert result.axis_indices["second.weight"][1].tolist() == [0, 2, 5]

@@ -145,7 +145,7 @@ def _unread(groups: Coupling, result: PrunedModel) -> int:
     held = program.exported.named_parameters()
     sizes = {name: list(tensor.shape) for name, tensor in held if tensor.data_ptr() not in read}
     for name, shape in sizes.items():
-        for axis, indices in result.kept.get(name, {}).items():
+        for axis, indices in result.axis_indices.get(name, {}).items():
             shape[axis] = len(indices)
     return sum(math.prod(shape) for shape in sizes.values())
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from pfa_gate.compress.prune.constant import FoldedModel, fold_constants, removed_and_inactive
 from pfa_gate.compress.prune.cut import narrow
-from pfa_gate.compress.prune.plan import Kept, plan
+from pfa_gate.compress.prune.plan import AxisIndices, plan
 from pfa_gate.compress.prune.proof import TOLERANCE, Inputs, Proof, difference, floating, prove
 from pfa_gate.compress.prune.reference import Silenced
 from pfa_gate.compress.prune.remains import RemainingValues
@@ -21,8 +21,8 @@ from pfa_gate.graph.export import borrowed
 from pfa_gate.graph.group import Coupling
 
 __all__ = [
+    "AxisIndices",
     "FoldedModel",
-    "Kept",
     "Proof",
     "PrunedModel",
     "compress",
@@ -33,6 +33,7 @@ __all__ = [
     "plan",
     "prove",
     "removed_and_inactive",
+    "with_kept",
 ]
 
 Keep = Mapping[str, npt.ArrayLike]
@@ -44,15 +45,15 @@ class PrunedModel:
     """A proved smaller model.
 
     Attributes:
-        model: the smaller model, in eval mode, with `.kept`.
-        kept: for each parameter and axis, the indices that stayed.
+        model: the smaller model, in eval mode.
+        axis_indices: for each parameter and axis, the indices that stayed.
         proof: how exactly it equals the silenced model.
         put_back: for each group whose cut could not be proved, why; these groups are whole.
         form: `module` where the model's own class runs at the new widths; else `graph`, its exported program.
     """
 
     model: nn.Module
-    kept: Kept
+    axis_indices: AxisIndices
     proof: Proof
     put_back: Mapping[str, str]
     form: Form = "module"
@@ -83,7 +84,18 @@ def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
     if result.put_back:
         names = "; ".join(f"'{name}': {reason}" for name, reason in sorted(result.put_back.items()))
         raise SurgeryError(f"The cut of these groups cannot be proved exact: {names}.")
-    return result.model
+    return with_kept(result.model, result.axis_indices)
+
+
+def with_kept(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
+    """The model itself with `.kept`, where the user of a smaller model reads which indices stayed.
+
+    Example:
+        >>> with_kept(nn.Linear(1, 1), {"weight": {0: [2]}}).kept
+        {'weight': {0: [2]}}
+    """
+    vars(model)["kept"] = axis_indices
+    return model
 
 
 def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -> PrunedModel:
@@ -128,15 +140,15 @@ class _Trial:
 
     def _attempt(self, names: tuple[str, ...]) -> "PrunedModel | str":
         keep = {name: self.keep[name] for name in names}
-        kept = plan(self.coupling, keep)
+        axis_indices = plan(self.coupling, keep)
         stored = self.coupling.program.stored
-        silenced = Silenced(stored or self.model, self.coupling, kept, RemainingValues(self.coupling, keep))
+        silenced = Silenced(stored or self.model, self.coupling, axis_indices, RemainingValues(self.coupling, keep))
         in_place: PrunedModel | str = "it computes its weights"
         if stored is None:
-            in_place = self._proved("module", lambda: narrow(self.model, kept).eval(), silenced)
+            in_place = self._proved("module", lambda: narrow(self.model, axis_indices).eval(), silenced)
         if isinstance(in_place, PrunedModel):
             return in_place
-        by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remains, kept), silenced)
+        by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remains, axis_indices), silenced)
         return by_graph if isinstance(by_graph, PrunedModel) else f"{by_graph} (in its own class: {in_place})"
 
     def _proved(self, form: Form, build: Callable[[], nn.Module], silenced: Silenced) -> "PrunedModel | str":
@@ -147,7 +159,7 @@ class _Trial:
             return error.fact.removesuffix(".")
         if not proof.passed:
             return f"off by {proof.max_error:.1e} (allowed {proof.tolerance:.0e})"
-        return PrunedModel(smaller, silenced.kept, proof, {}, form)
+        return PrunedModel(smaller, silenced.axis_indices, proof, {}, form)
 
 
 def _provable(trial: _Trial, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from pfa_gate.compress.prune.module_counts import Shapes, own_tensors, recount, shapes_of
-from pfa_gate.compress.prune.plan import Kept
+from pfa_gate.compress.prune.plan import AxisIndices
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Indices
 from pfa_gate.model.copying import deep_copy, with_own_memory
 
 
-def narrow(model: nn.Module, kept: Kept) -> nn.Module:
-    """A deep copy of `model` with only the kept indices of each parameter and buffer; `model` is not changed.
+def narrow(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
+    """A deep copy of `model` with only these indices of each parameter and buffer; `model` is not changed.
 
     Raises:
         SurgeryError: a parameter of the plan is not one of the model's own.
@@ -22,7 +22,7 @@ def narrow(model: nn.Module, kept: Kept) -> nn.Module:
     smaller = with_own_memory(deep_copy(model, {}))
     places = _places(smaller)
     before: dict[nn.Module, Shapes] = {}
-    for name, axes in kept.items():
+    for name, axes in axis_indices.items():
         tensor = _named(smaller, name)
         cut = _selected(tensor, axes)
         if id(tensor) not in places:
@@ -32,15 +32,14 @@ def narrow(model: nn.Module, kept: Kept) -> nn.Module:
             _replace(owner, attribute, cut)
     for module, shapes in before.items():
         recount(module, shapes)
-    smaller.kept = kept  # type: ignore[assignment]
     return smaller
 
 
-def silence(model: nn.Module, kept: Kept) -> nn.Module:
-    """Put zeros, in place, in all that `kept` leaves out: where it is made and where it is read."""
+def silence(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
+    """Put zeros, in place, in all that `axis_indices` leaves out: where it is made and where it is read."""
     trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     with torch.no_grad():
-        for name, axes in kept.items():
+        for name, axes in axis_indices.items():
             if name in trained:  # running statistics may stay: what they normalise is silent already
                 tensor = _named(model, name)
                 tensor.copy_(zeroed(tensor, axes))

@@ -10,10 +10,10 @@ from torch import Tensor
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import ELSEWHERE, Coupling, Group, Indices
 
-Kept = dict[str, dict[int, Indices]]
+AxisIndices = dict[str, dict[int, Indices]]
 
 
-def plan(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Kept:
+def plan(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> AxisIndices:
     """Indices that stay, for each axis of each parameter that loses any.
 
     Args:
@@ -31,11 +31,11 @@ def plan(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Kept:
             lost = (part.filters != ELSEWHERE) & removed[part.filters]
             place = (part.parameter, part.axis)
             gone[place] = gone.get(place, np.zeros(len(lost), bool)) | lost
-    kept: Kept = {}
+    axis_indices: AxisIndices = {}
     for (parameter, axis), lost in gone.items():
         if lost.any():
-            kept.setdefault(parameter, {})[axis] = np.flatnonzero(~lost)
-    return kept
+            axis_indices.setdefault(parameter, {})[axis] = np.flatnonzero(~lost)
+    return axis_indices
 
 
 def removed_labels(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Tensor:

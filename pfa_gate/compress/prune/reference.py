@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.compress.prune.cut import silence, zeroed
-from pfa_gate.compress.prune.plan import Kept
+from pfa_gate.compress.prune.plan import AxisIndices
 from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
@@ -32,19 +32,19 @@ class Silenced:
 
     model: nn.Module
     coupling: Coupling
-    kept: Kept
+    axis_indices: AxisIndices
     remains: RemainingValues
 
     @property
     def by_graph(self) -> bool:
         """Whether the exported program must stand for the model."""
-        return not self.kept.keys().isdisjoint(self.coupling.program.folded) or bool(self._redefined())
+        return not self.axis_indices.keys().isdisjoint(self.coupling.program.folded) or bool(self._redefined())
 
     def forward(self, dtype: torch.dtype) -> Forward:
         """The silenced model as a function, its floating tensors in `dtype`."""
         if not self.by_graph:
-            return silence(copied(self.model), self.kept).to(dtype)
-        program = _silent_program(self.coupling.program, self.kept, dtype)
+            return silence(copied(self.model), self.axis_indices).to(dtype)
+        program = _silent_program(self.coupling.program, self.axis_indices, dtype)
         instead = self._redefined()
         return lambda *args, **kwargs: program.run(args, kwargs, instead=instead)
 
@@ -79,25 +79,27 @@ def _on_what_is_left(node: Node, axis: int, stays: Tensor) -> Forward:
     return run
 
 
-def _silent_program(program: Program, kept: Kept, dtype: torch.dtype) -> Program:
+def _silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> Program:
     silent: dict[int, Tensor] = {}
 
     def quiet(name: str, tensor: Any) -> Any:
         if not isinstance(tensor, Tensor):
             return tensor
         if id(tensor) not in silent:
-            silent[id(tensor)] = _at(zeroed(tensor, kept[name]) if _made_silent(name, kept) else tensor, dtype)
+            silent[id(tensor)] = _at(
+                zeroed(tensor, axis_indices[name]) if _made_silent(name, axis_indices) else tensor, dtype
+            )
         return silent[id(tensor)]
 
     # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
-    ordered = sorted(program.tensors, key=lambda name: name not in kept)
+    ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
     instead = dict.fromkeys(program.halves, dtype)
     wide = replace(program, tensors=done, instead=instead)
-    return replace(wide, constants=_constants(wide, kept, dtype))
+    return replace(wide, constants=_constants(wide, axis_indices, dtype))
 
 
-def _constants(program: Program, kept: Kept, dtype: torch.dtype) -> dict[Node, Any]:
+def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> dict[Node, Any]:
     """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
     values: dict[Node, Any] = {
         node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
@@ -105,7 +107,7 @@ def _constants(program: Program, kept: Kept, dtype: torch.dtype) -> dict[Node, A
         if node.op == "placeholder"
     }
     constants: dict[Node, Any] = {}
-    cut = {node: kept[name] for name, node in program.folded.items() if name in kept}
+    cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
     for node, value in program.constants.items():
         if node in cut:
             constants[node] = _at(zeroed(value, cut[node]), dtype)
@@ -117,8 +119,8 @@ def _constants(program: Program, kept: Kept, dtype: torch.dtype) -> dict[Node, A
     return constants
 
 
-def _made_silent(name: str, kept: Kept) -> bool:
-    return name in kept and not name.endswith(("running_mean", "running_var"))
+def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
+    return name in axis_indices and not name.endswith(("running_mean", "running_var"))
 
 
 def _at(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.arguments import rewrite_node, stored
-from pfa_gate.compress.prune.plan import Kept
+from pfa_gate.compress.prune.plan import AxisIndices
 from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.constants import origin, writes
@@ -23,13 +23,13 @@ from pfa_gate.graph.program import shape_of
 aten = torch.ops.aten
 
 
-def rewrite(coupling: Coupling, remains: RemainingValues, kept: Kept) -> GraphModule:
+def rewrite(coupling: Coupling, remains: RemainingValues, axis_indices: AxisIndices) -> GraphModule:
     """The exported program with the planned parameters cut and every shape constant that depends on them changed.
 
     Args:
         coupling: with the program and the labels of its values.
         remains: what is left of every value.
-        kept: what is left of every parameter.
+        axis_indices: what is left of every parameter.
 
     Raises:
         SurgeryError: an operator's arguments cannot follow.
@@ -37,24 +37,23 @@ def rewrite(coupling: Coupling, remains: RemainingValues, kept: Kept) -> GraphMo
     program = coupling.program
     smaller = unlifted(program)
     graph = smaller.graph
-    _own_tensors(smaller, kept)
+    _own_tensors(smaller, axis_indices)
     sources = {node.name: node for node in program.exported.graph.nodes}
     for node in list(graph.nodes):
         if node.op == "call_function":
             rewrite_node(node, sources[node.name], remains)
             if node.name in coupling.scattered:
                 _scatter_operands(node, sources[node.name], remains)
-    _bake_constants(smaller, coupling, kept)
+    _bake_constants(smaller, coupling, axis_indices)
     drop_dead(smaller, {node.name for node in program.constants})
     graph.eliminate_dead_code()
     drop_unread(smaller)
     graph.lint()
     smaller.recompile()
-    vars(smaller)["kept"] = kept
     return smaller
 
 
-def _own_tensors(module: GraphModule, kept: Kept) -> None:
+def _own_tensors(module: GraphModule, axis_indices: AxisIndices) -> None:
     """Give the module its own, cut copies of the tensors that it shares with the full model so far."""
     seen: dict[int, Tensor] = {}
     for owner_name, owner in module.named_modules():
@@ -62,7 +61,7 @@ def _own_tensors(module: GraphModule, kept: Kept) -> None:
             for attribute, tensor in table.items():
                 if tensor is not None and id(tensor) not in seen:
                     name = f"{owner_name}.{attribute}" if owner_name else attribute
-                    seen[id(tensor)] = _cut(tensor, kept.get(name, {}))
+                    seen[id(tensor)] = _cut(tensor, axis_indices.get(name, {}))
     for owner in module.modules():
         for table in (owner._parameters, owner._buffers):
             for attribute, tensor in table.items():
@@ -79,20 +78,20 @@ def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
     return fresh.contiguous()
 
 
-def _drop_writers(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
+def _drop_writers(module: GraphModule, coupling: Coupling, axis_indices: AxisIndices) -> None:
     """What was written into a constant in place is in its stored value already."""
-    baked = {node for name, node in coupling.program.folded.items() if name in kept}
+    baked = {node for name, node in coupling.program.folded.items() if name in axis_indices}
     writers = {node.name for node in coupling.program.constants if writes(node) and origin(node) in baked}
     for node in reversed(list(module.graph.nodes)):
         if node.name in writers and not node.users:
             module.graph.erase_node(node)
 
 
-def _bake_constants(module: GraphModule, coupling: Coupling, kept: Kept) -> None:
+def _bake_constants(module: GraphModule, coupling: Coupling, axis_indices: AxisIndices) -> None:
     """What was computed from parameters alone and is cut now becomes a stored tensor."""
-    _drop_writers(module, coupling, kept)
+    _drop_writers(module, coupling, axis_indices)
     program = coupling.program
-    cut = {node.name: (node, kept[name]) for name, node in program.folded.items() if name in kept}
+    cut = {node.name: (node, axis_indices[name]) for name, node in program.folded.items() if name in axis_indices}
     for node in [node for node in module.graph.nodes if node.name in cut]:
         source, axes = cut[node.name]
         name = constant_name(source)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pfa_gate.compress.prune import Kept
+from pfa_gate.compress.prune import AxisIndices
 from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.layer_pairs import LayerPair, pairs
 from pfa_gate.compress.recover.refit import Fit
@@ -23,7 +23,7 @@ COLUMNS = 8192
 
 
 def compensate(
-    full: Program, smaller: nn.Module, kept: Kept, batches: Iterable[Any], seed: int = 0
+    full: Program, smaller: nn.Module, axis_indices: AxisIndices, batches: Iterable[Any], seed: int = 0
 ) -> tuple[nn.Module, tuple[Repair, ...]]:
     """Solve anew, in closed form, every layer that reads something else than it did in the full model.
 
@@ -34,7 +34,7 @@ def compensate(
     Args:
         full: the full model's program.
         smaller: the compressed model, on the same device; it is not changed.
-        kept: what surgery left of each parameter.
+        axis_indices: what pruning left of each parameter.
         batches: of inputs, the same at each reading; labels are not used.
         seed: of the positions drawn.
 
@@ -49,14 +49,14 @@ def compensate(
         >>> from pfa_gate.compress.prune import narrow, plan
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
         >>> full = export_model(net, (torch.zeros(2, 4),), {})
-        >>> kept = plan(trace_program(full), {"0": [0, 1, 2, 3, 4]})
-        >>> model, repairs = compensate(full, narrow(net, kept), kept, [torch.randn(256, 4)])
+        >>> axis_indices = plan(trace_program(full), {"0": [0, 1, 2, 3, 4]})
+        >>> model, repairs = compensate(full, narrow(net, axis_indices), axis_indices, [torch.randn(256, 4)])
         >>> [(each.layer, each.after < each.before) for each in repairs]
         [('2', True)]
     """
     smaller = copied(smaller)
     program = export_model(smaller, *inputs_on(inputs_of(next(iter(batches))), where(smaller)))
-    found = pairs(full, program, kept)
+    found = pairs(full, program, axis_indices)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
     sound = [pair for pair in found if pair.small.layer not in faults]
     with ActivationStore() as spool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.compress.prune import Kept
+from pfa_gate.compress.prune import AxisIndices
 from pfa_gate.compress.regress import Call, Chain, calls
 from pfa_gate.graph import Program
 from pfa_gate.graph.editing import above
@@ -38,13 +38,13 @@ class LayerPair:
         return [self.small.source, *extra[:1]], [self.whole.node, *extra[1:]]
 
 
-def pairs(full: Program, program: Program, kept: Kept) -> list[LayerPair]:
+def pairs(full: Program, program: Program, axis_indices: AxisIndices) -> list[LayerPair]:
     """The layers of the compressed program that read a changed stream, in forward order."""
     origins = {call.weight: call for call in calls(full)}
     changed: set[Node] = set()
     found = []
     for call in calls(program):
-        axes = kept.get(call.weight, {})
+        axes = axis_indices.get(call.weight, {})
         reads = call.inputs in axes or not changed.isdisjoint(above([call.source]))
         if reads or axes:
             changed.add(call.node)
@@ -69,7 +69,7 @@ def stages(found: Sequence[LayerPair]) -> Iterator[list[LayerPair]]:
 
 
 def _channels(whole: Call, filters: Tensor | None) -> Tensor | None:
-    """Kept places of the weight's axis as channels of the output; a transposed weight holds one group's."""
+    """The places that stay of the weight's axis as channels of the output; a transposed weight holds one group's."""
     if filters is None or whole.outputs == 0 or whole.groups == 1:
         return filters
     width = shape_of(whole.node)[1] // whole.groups

@@ -26,16 +26,16 @@ __all__ = [
 ]
 
 
-def keep_last(orders: Orders, keep: dict[str, int]) -> Selection:
+def keep_last(orders: Orders, counts: dict[str, int]) -> Selection:
     """The selection that removal orders and counts make.
 
     Args:
-        orders: group name -> removal order, int64 [C], for at least the groups of `keep`.
-        keep: group name -> how many filters stay.
+        orders: group name -> removal order, int64 [C], for at least the groups of `counts`.
+        counts: group name -> how many filters stay.
 
     Example:
         >>> import numpy as np
-        >>> keep_last({"stem": np.array([2, 0, 1])}, {"stem": 2}).kept["stem"].tolist()
+        >>> keep_last({"stem": np.array([2, 0, 1])}, {"stem": 2}).indices["stem"].tolist()
         [0, 1]
     """
-    return Selection({name: np.sort(orders[name][len(orders[name]) - count :]) for name, count in keep.items()})
+    return Selection({name: np.sort(orders[name][len(orders[name]) - count :]) for name, count in counts.items()})

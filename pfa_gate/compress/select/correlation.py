@@ -27,14 +27,14 @@ class Selection:
     """Which filters each group keeps.
 
     Args:
-        kept: group name -> int64 [keep], ascending indices into the group's filters.
+        indices: group name -> int64 [keep], ascending indices into the group's filters.
 
     Example:
-        >>> Selection({"stem": np.array([0, 2])}).kept["stem"].tolist()
+        >>> Selection({"stem": np.array([0, 2])}).indices["stem"].tolist()
         [0, 2]
     """
 
-    kept: dict[str, Indices]
+    indices: dict[str, Indices]
 
 
 def select(recipe: Recipe, spectra: Mapping[str, Spectrum]) -> Selection:
@@ -52,10 +52,10 @@ def select(recipe: Recipe, spectra: Mapping[str, Spectrum]) -> Selection:
 
     Example:
         >>> from pfa_gate.analysis.spectrum import analyse
-        >>> select(Recipe("kl", None, {"stem": 1}), {"stem": analyse([[1, 2], [2, 4], [3, 6]])}).kept
+        >>> select(Recipe("kl", None, {"stem": 1}), {"stem": analyse([[1, 2], [2, 4], [3, 6]])}).indices
         {'stem': array([1])}
     """
-    return Selection({name: choose(spectra[name], count) for name, count in recipe.keep.items()})
+    return Selection({name: choose(spectra[name], count) for name, count in recipe.counts.items()})
 
 
 def choose(spectrum: Spectrum, keep: int) -> Indices:

@@ -138,7 +138,7 @@ def test_a_linear_whose_weight_has_another_shape_is_cut_in_the_graph() -> None:
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), Packed(8, 6), nn.Linear(6, 2))
     found = halved(conditioned(model), torch.randn(3, 5))
     assert found.form == "graph"
-    assert found.kept["0.weight"][0].tolist() == [0, 2, 4, 6]
+    assert found.axis_indices["0.weight"][0].tolist() == [0, 2, 4, 6]
 
 
 class Attentive(nn.Module):

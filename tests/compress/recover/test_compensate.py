@@ -39,7 +39,7 @@ def cut(name: str, residual: Literal["project", "pad"] = "project", share: float
     assert found.put_back == {}
     generator = torch.Generator().manual_seed(2)
     batches = [torch.randn(64, *example.shape[1:], generator=generator) for _ in range(4)]
-    return model, program, found.model, found.kept, batches
+    return model, program, found.model, found.axis_indices, batches
 
 
 def distance(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> float:

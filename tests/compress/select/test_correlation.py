@@ -136,9 +136,9 @@ class TestTies:
 def test_select_follows_the_recipe():
     spectra = {"a": analyse(responses(0, 6)), "b": analyse(responses(4, 9))}
     got = select(Recipe("kl", None, {"b": 4, "a": 6}), spectra)
-    assert list(got.kept) == ["b", "a"]
-    assert got.kept["a"].tolist() == [0, 1, 2, 3, 4, 5]
-    np.testing.assert_array_equal(got.kept["b"], choose(spectra["b"], 4))
+    assert list(got.indices) == ["b", "a"]
+    assert got.indices["a"].tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(got.indices["b"], choose(spectra["b"], 4))
 
 
 @pytest.mark.parametrize("keep", [0, -1, 7])

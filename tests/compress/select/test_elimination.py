@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pfa_gate.compress.select.elimination import Reading, eliminate
+from pfa_gate.compress.select.elimination import GroupReader, eliminate
 
 CASES = [*product((1, 2), (0, 3), (1, 3), (1, 2), (1e-12, 0.1))]
 
 
-def readings(groups: int, others: int, size: int, readers: int, width: int = 5) -> list[Reading]:
+def readings(groups: int, others: int, size: int, readers: int, width: int = 5) -> list[GroupReader]:
     """Readers of some groups of columns: `size` for each filter, in any order, and columns of no filter."""
     draw, found = np.random.default_rng(3), []
     for reader in range(readers):
@@ -20,11 +20,11 @@ def readings(groups: int, others: int, size: int, readers: int, width: int = 5) 
         gram = rows.transpose(0, 2, 1) @ rows
         weights = draw.standard_normal((groups, count, 2 + reader))
         columns = draw.permutation(count)[: width * size].reshape(width, size)
-        found.append(Reading(torch.tensor(gram), torch.tensor(weights), torch.tensor(columns)))
+        found.append(GroupReader(torch.tensor(gram), torch.tensor(weights), torch.tensor(columns)))
     return found
 
 
-def left_over(reading: Reading, alive: list[int], ridge: float) -> float:
+def left_over(reading: GroupReader, alive: list[int], ridge: float) -> float:
     """Share of the outputs that the best weights on the columns of these filters, and of none, leave unexplained."""
     gram, weights, columns = (part.numpy() for part in (reading.gram, reading.weights, reading.columns))
     kept = [c for c in range(gram.shape[1]) if c not in columns] + [c for j in alive for c in columns[j]]
@@ -67,10 +67,12 @@ def test_what_is_asked_is_not_changed() -> None:
     assert all(torch.equal(*pair) for pair in zip(before, (given.gram, given.weights, given.columns), strict=True))
 
 
-def eye(width: int, size: int, scale: float) -> Reading:
+def eye(width: int, size: int, scale: float) -> GroupReader:
     count = width * size
     identity = torch.eye(count, dtype=torch.float64)[None]
-    return Reading(scale * identity, torch.ones(1, count, 2, dtype=torch.float64), torch.arange(count).view(width, -1))
+    return GroupReader(
+        scale * identity, torch.ones(1, count, 2, dtype=torch.float64), torch.arange(count).view(width, -1)
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -112,7 +114,7 @@ def test_without_a_reader_nothing_costs_anything() -> None:
 def test_each_reader_counts_by_the_share_of_its_own_output() -> None:
     """Whatever the unit of one of them is."""
     one, two = readings(1, 3, 2, 2)
-    loud = Reading(1e6 * two.gram, 1e3 * two.weights, two.columns)
+    loud = GroupReader(1e6 * two.gram, 1e3 * two.weights, two.columns)
     plain, scaled = eliminate([one, two], 5), eliminate([one, loud], 5)
     assert plain.order.tolist() == scaled.order.tolist()
     np.testing.assert_allclose(plain.losses, scaled.losses, rtol=1e-9)

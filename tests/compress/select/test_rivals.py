@@ -175,7 +175,7 @@ def test_chance_depends_on_the_seed_and_the_name():
 
 
 def test_counts_keep_the_last_in_ascending_order():
-    assert keep_last({"a": np.array([3, 0, 2, 1])}, {"a": 2}).kept["a"].tolist() == [1, 2]
+    assert keep_last({"a": np.array([3, 0, 2, 1])}, {"a": 2}).indices["a"].tolist() == [1, 2]
 
 
 class Backwards:
