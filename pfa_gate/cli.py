@@ -249,9 +249,9 @@ def _add_comment(parser: argparse.ArgumentParser) -> None:
 
 
 def _comment(chosen: argparse.Namespace) -> None:
-    from pfa_gate.github import Order, comment  # noqa: PLC0415  no other command renders
+    from pfa_gate.github import CommentRequest, comment  # noqa: PLC0415  no other command renders
 
-    order = Order(
+    order = CommentRequest(
         records=tuple(chosen.foreign or chosen.records),
         trusted=chosen.foreign is not None,
         repository=chosen.repo,

@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pfa_gate.cache.imports import IMPORTS, Imports, State, file_of, installed, state, untouched
+from pfa_gate.cache.imports import IMPORTS, FileState, Imports, file_of, file_state, installed, older_than_process
 from pfa_gate.cache.packages import changed_since, packages
-from pfa_gate.cache.project_modules import Loaded, counted, is_conftest, loaded, text_of, words_of
+from pfa_gate.cache.project_modules import ProjectModule, counted, is_conftest, project_modules, text_of, words_of
 from pfa_gate.config.paths import importable
 
 
@@ -46,7 +46,7 @@ class Code:
         """Note what is there before the gate's code is loaded."""
         self._before = dict(sys.modules)
         self._noted = set(self.imports.files)
-        there = {each.path for each in loaded().values()}
+        there = {each.path for each in project_modules().values()}
         for path in self._lone_files():
             if str(path) in self.imports.files or str(path) not in there:
                 self.imports.note(str(path))
@@ -60,7 +60,7 @@ class Code:
         fresh = {name for name, module in list(sys.modules.items()) if self._before.get(name) is not module}
         used = self._used(fresh)
         files = {each.path for each in used.values() if each.path} | (set(self.imports.files) - self._noted)
-        states = {path: state(path) for path in sorted(files)}
+        states = {path: file_state(path) for path in sorted(files)}
         found = packages(sys.modules)
         lookups = list(self._lookups(used))
         reasons = [
@@ -87,13 +87,13 @@ class Code:
                 for name, folders, found in evidence["lookups"]
             )
 
-    def _used(self, fresh: set[str]) -> dict[str, Loaded]:
-        held, lone = loaded(), {str(path) for path in self._lone_files()}
+    def _used(self, fresh: set[str]) -> dict[str, ProjectModule]:
+        held, lone = project_modules(), {str(path) for path in self._lone_files()}
         sure = fresh | {name for name, each in held.items() if each.path in lone}
         texts = (self.text, *map(str.encode, self.references), *chain.from_iterable(map(text_of, self.watched)))
         return counted(held, sure, set().union(*map(words_of, texts)))
 
-    def _lookups(self, used: Mapping[str, Loaded]) -> Iterator[tuple[str, Sequence[str] | None, list[str]]]:
+    def _lookups(self, used: Mapping[str, ProjectModule]) -> Iterator[tuple[str, Sequence[str] | None, list[str]]]:
         """What each name means now, and those that meant nothing: another file may come to be found before it."""
         asked = {name: each.folders for name, each in used.items()} | self.imports.missing
         with importable(self.folder):
@@ -110,7 +110,7 @@ class Code:
         beside = [str(path.parent) for path in self._lone_files()]
         return list(dict.fromkeys(os.path.realpath(each) for each in (*sys.path, *beside, *places)))
 
-    def _unloaded(self, used: Mapping[str, Loaded]) -> str:
+    def _unloaded(self, used: Mapping[str, ProjectModule]) -> str:
         """Which reference's module this process does not hold; empty for none."""
         files = {os.path.realpath(each.path) for each in used.values()}
         for reference in self.references:
@@ -120,11 +120,11 @@ class Code:
                 return f"the code of {reference} is not loaded any more"
         return ""
 
-    def _doubt(self, path: str, now: State | None) -> str:
+    def _doubt(self, path: str, now: FileState | None) -> str:
         """Why a file may not be what was loaded from it; empty where it is."""
         if now is None:
             return f"{_shown(path)} cannot be read"
-        same = self.imports.files[path] == now if path in self.imports.files else untouched(now)
+        same = self.imports.files[path] == now if path in self.imports.files else older_than_process(now)
         return "" if same and not _stale(path) else f"{_shown(path)} may have changed since it was imported"
 
     def _too_late(self, name: str, paths: Sequence[str]) -> str:
@@ -134,8 +134,8 @@ class Code:
     def _written_since(self, early: Iterable[str]) -> str:
         """Which watched file may have been read in an earlier state, by modules that were there before the gate."""
         for path in self.watched if any(True for _ in early) else ():
-            found = state(path)
-            if found is None or not untouched(found):
+            found = file_state(path)
+            if found is None or not older_than_process(found):
                 return f"{_shown(str(path))} may have changed since the code that reads it was loaded"
         return ""
 
@@ -157,7 +157,7 @@ def _found(name: str, folders: Sequence[str]) -> list[str]:
 
 
 def _sha256(path: str) -> str:
-    found = state(path)
+    found = file_state(path)
     return found.sha256 if found else ""
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from pfa_gate.cache.code import Code
-from pfa_gate.cache.imports import state
+from pfa_gate.cache.imports import file_state
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.config.paths import importable
 from pfa_gate.config.sections import SELECTIONS, DistillStep, FinetuneStep, Step
@@ -29,21 +29,21 @@ _HERE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Inputs:
+class GateFingerprint:
     """What a verdict is known to depend on before anything is loaded.
 
     Attributes:
         digest: of every such input; empty where one cannot be read.
-        open: why the verdict may depend on more than files, so that it holds for one run only; empty if not.
+        not_reusable: why the verdict may depend on more than files, so that it holds for one run only; empty if not.
         stamps: what the system says of each file; the same twice means that nobody wrote it in between.
     """
 
     digest: str
-    open: str = ""
+    not_reusable: str = ""
     stamps: tuple[tuple[int, ...], ...] = ()
 
 
-def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
+def fingerprint(document: Document, gate: str, context: Mapping[str, str]) -> GateFingerprint:
     """Digest the inputs of a gate that are known beforehand; of the config, the bytes that `document` was read from.
 
     Args:
@@ -64,15 +64,15 @@ def inputs(document: Document, gate: str, context: Mapping[str, str]) -> Inputs:
         "devices": _devices(),
         "plugins": _plugins(),
     }
-    states = {str(path): state(path) for path in sorted({*_named(config, folder), *watched(document, gate)})}
+    states = {str(path): file_state(path) for path in sorted({*_named(config, folder), *watched(document, gate)})}
     hashes = {path: found.sha256 for path, found in states.items() if found is not None}
     if len(hashes) < len(states):
         missing = next(path for path, found in states.items() if found is None)
-        return Inputs("", f"{missing} cannot be read")
+        return GateFingerprint("", f"{missing} cannot be read")
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     stamps = tuple(found.stamp for found in states.values() if found is not None)
-    return Inputs(digest, _open(config) or _elsewhere(config, folder), stamps)
+    return GateFingerprint(digest, _open(config) or _elsewhere(config, folder), stamps)
 
 
 def code(document: Document, gate: str) -> Code:
@@ -188,7 +188,7 @@ def _versions() -> dict[str, str]:
 def _own_code() -> str:
     """The text of pfa_gate itself: a checkout that is worked on keeps its version while its code changes."""
     record = _HERE.parent / f"pfa_gate-{version('pfa-gate')}.dist-info" / "RECORD"
-    if (found := state(record)) is not None:
+    if (found := file_state(record)) is not None:
         return found.sha256  # it has the digest of every file
     digest = hashlib.sha256()
     for path in sorted(_HERE.rglob("*.py")):

@@ -31,7 +31,7 @@ def installed(path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class State:
+class FileState:
     """A file at one moment. Two that are equal mean that nobody wrote it in between, not even to and fro.
 
     Attributes:
@@ -48,11 +48,11 @@ class State:
         return max(self.stamp[3:])
 
 
-def state(path: Path | str) -> State | None:
+def file_state(path: Path | str) -> FileState | None:
     """The state of a file; None where there is none that can be read.
 
     Example:
-        >>> state("no/such/file") is None
+        >>> file_state("no/such/file") is None
         True
     """
     try:
@@ -62,7 +62,7 @@ def state(path: Path | str) -> State | None:
     except (OSError, ValueError):
         return None
     times = found.st_mtime_ns, found.st_ctime_ns, link.st_ctime_ns
-    return State(sha256, (found.st_dev, found.st_ino, found.st_size, *times))
+    return FileState(sha256, (found.st_dev, found.st_ino, found.st_size, *times))
 
 
 def file_of(module: object) -> str:
@@ -92,7 +92,7 @@ class Imports:
     """
 
     def __init__(self) -> None:
-        self.files: dict[str, State | None] = {}
+        self.files: dict[str, FileState | None] = {}
         self.missing: dict[str, tuple[str, ...] | None] = {}
         self.places: dict[str, None] = {}
         self.began = time.time_ns()
@@ -126,7 +126,7 @@ class Imports:
     def note(self, path: str) -> None:
         """Note a file that is about to be read."""
         path = os.path.abspath(path)
-        found = state(path)
+        found = file_state(path)
         if self.files.setdefault(path, found) != found:
             self.files[path] = None
 
@@ -160,6 +160,6 @@ def _process_began() -> int | None:
 _BEGAN = _process_began()
 
 
-def untouched(found: State) -> bool:
+def older_than_process(found: FileState) -> bool:
     """Whether a file is surely as it was when this process was started."""
     return _BEGAN is not None and found.newest < _BEGAN

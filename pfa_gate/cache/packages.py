@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from types import ModuleType
 
-from pfa_gate.cache.imports import file_of, installed, state
+from pfa_gate.cache.imports import file_of, file_state, installed
 
 _SITES = ("site-packages", "dist-packages")
 
@@ -33,13 +33,13 @@ def packages(modules: Mapping[str, ModuleType]) -> dict[str, str]:
     for site, tops in sites.items():
         records, covered = _records(site, tops.keys())
         files.update(records, *(tops[top] for top in tops.keys() - covered))
-    return {path: found.sha256 for path in sorted(files) if (found := state(path))}
+    return {path: found.sha256 for path in sorted(files) if (found := file_state(path))}
 
 
 def changed_since(moment: int, known: Iterable[str]) -> str:
     """Say which of these files was written after a moment, in nanoseconds of the wall clock; empty for none."""
     for path in known:
-        found = state(path)
+        found = file_state(path)
         if found is None or found.newest >= moment:
             return f"the package of {path} may have changed since it was imported"
     return ""

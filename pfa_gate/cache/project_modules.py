@@ -20,7 +20,7 @@ _COMPUTED = frozenset((*_LOADERS, *_FINDERS))
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ProjectModule:
     """A module of the project.
 
     Attributes:
@@ -32,7 +32,7 @@ class Loaded:
     folders: tuple[str, ...] | None
 
 
-def loaded() -> dict[str, Loaded]:
+def project_modules() -> dict[str, ProjectModule]:
     """The project's modules in this process, packages without a file included."""
     found = {}
     for name, module in list(sys.modules.items()):
@@ -41,7 +41,7 @@ def loaded() -> dict[str, Loaded]:
         if where and not installed(where):
             parent = name.rpartition(".")[0]
             folders = tuple(_places(sys.modules[parent])) if parent in sys.modules else None
-            found[name] = Loaded(os.path.abspath(path) if path else "", folders)
+            found[name] = ProjectModule(os.path.abspath(path) if path else "", folders)
     return found
 
 
@@ -52,12 +52,12 @@ def _places(module: object) -> list[str]:
         return []
 
 
-def counted(held: Mapping[str, Loaded], sure: set[str], words: set[str]) -> dict[str, Loaded]:
+def counted(held: Mapping[str, ProjectModule], sure: set[str], words: set[str]) -> dict[str, ProjectModule]:
     """Those that took part, or may have: loaded with the gate, or named in a text that took part.
 
     What the gate's code asks for and is there already leaves no trace in Python; its name is written somewhere.
     """
-    waiting, counted = dict(held), dict[str, Loaded]()
+    waiting, counted = dict(held), dict[str, ProjectModule]()
     while True:
         step = [name for name, each in waiting.items() if name in sure or _named(name, each, words, counted)]
         if not step:
@@ -67,13 +67,13 @@ def counted(held: Mapping[str, Loaded], sure: set[str], words: set[str]) -> dict
             words = words.union(*map(words_of, text_of(counted[name].path)))
 
 
-def _named(name: str, module: Loaded, words: set[str], counted: Iterable[str]) -> bool:
+def _named(name: str, module: ProjectModule, words: set[str], counted: Iterable[str]) -> bool:
     if is_conftest(module) or not words.isdisjoint(_COMPUTED):
         return True
     return name.rpartition(".")[2] in words or any(each.startswith(f"{name}.") for each in counted)
 
 
-def is_conftest(module: Loaded) -> bool:
+def is_conftest(module: ProjectModule) -> bool:
     """Pytest loads it for the whole process, in which it may change anything."""
     return os.path.basename(module.path) == "conftest.py"
 

@@ -22,7 +22,7 @@ from pfa_gate.record.progress import Progress
 from pfa_gate.report import files as reports
 
 if TYPE_CHECKING:
-    from pfa_gate.cache.fingerprint import Inputs
+    from pfa_gate.cache.fingerprint import GateFingerprint
 
 _FORMAT = 2
 _MOST_FILES = 64
@@ -32,27 +32,27 @@ _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.json")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """A record, and where it comes from.
 
     Attributes:
         record: as plain data.
         since: when it was measured, if an earlier run did; empty if this one.
-        open: why it holds for this run only; empty if later runs may use it.
-        again: what everybody is to know of why it was measured, or will be: files are gone, or changed meanwhile.
+        not_reusable: why it holds for this run only; empty if later runs may use it.
+        remark: what everybody is to know of why it was measured, or will be: files are gone, or changed meanwhile.
         subject: of what model, probe and evaluation it speaks, and of which text of the config; asked where a baseline
             is to be written, and empty where that changed while it was measured.
     """
 
     record: dict[str, Any]
     since: str = ""
-    open: str = ""
-    again: str = ""
+    not_reusable: str = ""
+    remark: str = ""
     subject: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Evidence(Protocol):
-    """What is to be known of the code of a gate; see `item.code.Code`."""
+class CodeTracker(Protocol):
+    """What is to be known of the code of a gate; see `cache.code.Code`."""
 
     def begin(self) -> None:
         """Look at what is loaded before the gate's code is."""
@@ -64,13 +64,13 @@ class Evidence(Protocol):
         """Whether the same would be loaded now."""
 
 
-def across_runs(
+def measured_or_cached(
     folder: Path | None,
-    look: "Callable[[], Inputs]",
-    code: Evidence,
+    look: "Callable[[], GateFingerprint]",
+    code: CodeTracker,
     measure: Callable[[], dict[str, Any]],
     tell: Progress | None = None,
-) -> Verdict:
+) -> GateVerdict:
     """Give a gate's record: that of an earlier run if nothing it depends on has changed, else a new one.
 
     Args:
@@ -84,12 +84,12 @@ def across_runs(
         ArtifactError: the run that makes it gives no sign of life.
     """
     if folder is None:
-        return Verdict(measure())
+        return GateVerdict(measure())
     before = look()
-    if before.open or not before.digest:
-        return Verdict(measure(), open=before.open)
-    with alone(folder, before.digest, tell):
-        found, gone = fetch(folder, before.digest, code)
+    if before.not_reusable or not before.digest:
+        return GateVerdict(measure(), not_reusable=before.not_reusable)
+    with one_at_a_time(folder, before.digest, tell):
+        found, gone = find_verdict(folder, before.digest, code)
         if found is not None:
             return found
         code.begin()
@@ -99,11 +99,11 @@ def across_runs(
         why = why or ("" if look() == before else "a file that it depends on was written while it was measured")
         if not why:
             keep(folder, before.digest, record, evidence)
-        return Verdict(record, again=f"not kept for later runs: {why}" if why else gone)
+        return GateVerdict(record, remark=f"not kept for later runs: {why}" if why else gone)
 
 
 @contextmanager
-def alone(folder: Path, digest: str, tell: Progress | None = None) -> Iterator[None]:
+def one_at_a_time(folder: Path, digest: str, tell: Progress | None = None) -> Iterator[None]:
     """Let one process at a time, of any run, work on the verdict of a digest.
 
     Raises:
@@ -118,7 +118,7 @@ def alone(folder: Path, digest: str, tell: Progress | None = None) -> Iterator[N
         yield
 
 
-def fetch(folder: Path, digest: str, code: Evidence) -> tuple[Verdict | None, str]:
+def find_verdict(folder: Path, digest: str, code: CodeTracker) -> tuple[GateVerdict | None, str]:
     """Give the newest verdict that is stored under a digest and came from the same code.
 
     Returns:
@@ -132,7 +132,7 @@ def fetch(folder: Path, digest: str, code: Evidence) -> tuple[Verdict | None, st
         missing = next((name for name, found in entry["files"].items() if not _same(Path(name), found)), "")
         if not missing:
             os.utime(path)
-            return Verdict(entry["record"], since=entry["stored"]), ""
+            return GateVerdict(entry["record"], since=entry["stored"]), ""
         state = "has changed" if os.path.exists(missing) else "is gone"
         gone = f"measured again: nothing that it depends on has changed, but {missing} {state}"
     return None, gone

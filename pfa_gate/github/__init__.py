@@ -3,7 +3,7 @@
 PYTEST_DONT_REWRITE
 """
 
-from pfa_gate.github.command import Order, comment
+from pfa_gate.github.command import CommentRequest, comment
 from pfa_gate.github.post import POLICIES
 
-__all__ = ["POLICIES", "Order", "comment"]
+__all__ = ["POLICIES", "CommentRequest", "comment"]

@@ -7,14 +7,14 @@ from pathlib import Path
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import CommentError, NotAllowedError
 from pfa_gate.github.merge import merge
-from pfa_gate.github.place import Place, place
-from pfa_gate.github.post import Pace, Policy, Wish, post
-from pfa_gate.github.records import Source, read, section_of, section_of_run
-from pfa_gate.github.section import Section
+from pfa_gate.github.post import Pace, Policy, Update, post
+from pfa_gate.github.records import RecordFile, read, section_of, section_of_run
+from pfa_gate.github.section import CommentSection
+from pfa_gate.github.target import CommentTarget, target_of
 
 
 @dataclass(frozen=True)
-class Order:
+class CommentRequest:
     """What the command line asks for.
 
     Attributes:
@@ -25,7 +25,7 @@ class Order:
         policy: when to comment.
         leg: name of the matrix leg.
         only: drop the sections of gates and legs that are not among the records.
-        status: exit status of pytest; None if it is not told.
+        status: exit status of pytest; None if it is not known.
         dry_run: print, and ask nobody.
     """
 
@@ -40,11 +40,11 @@ class Order:
     dry_run: bool = False
 
 
-def comment(order: Order, environment: Mapping[str, str]) -> str:
+def comment(request: CommentRequest, environment: Mapping[str, str]) -> str:
     """Do what is asked, and tell what was done.
 
     Args:
-        order: what the command line asks for.
+        request: what the command line asks for.
         environment: GITHUB_* of the workflow, and the token in GITHUB_TOKEN or GH_TOKEN.
 
     Returns:
@@ -55,68 +55,72 @@ def comment(order: Order, environment: Mapping[str, str]) -> str:
         ArtifactError: a record is none.
 
     Example:
-        >>> comment(Order((Path("gone.json"),), dry_run=True), {})
+        >>> comment(CommentRequest((Path("gone.json"),), dry_run=True), {})
         Traceback (most recent call last):
             ...
         pfa_gate.errors.CommentError: 'gone.json' is not a regular file.
           at gone.json
           Name a record.json that a run has written.
     """
-    if order.policy == "never":
+    if request.policy == "never":
         return "No comment: the policy is never."
-    if order.dry_run:
-        return merge("", _sections(order, read(order.records, order.leg, legs=order.trusted), (0, 0), ""))
-    where = place(environment, order.repository, order.pull)
-    failed = order.status not in (None, 0) or (order.trusted and where.failed)
-    sources = read(order.records, order.leg, legs=order.trusted, failed=failed)
-    if not sources and order.status is None:
+    if request.dry_run:
+        return merge("", _sections(request, read(request.records, request.leg, legs=request.trusted), (0, 0), ""))
+    target = target_of(environment, request.repository, request.pull)
+    failed = request.status not in (None, 0) or (request.trusted and target.failed)
+    sources = read(request.records, request.leg, legs=request.trusted, failed=failed)
+    if not sources and request.status is None:
         # A run that was to leave records, and failed before it did.
-        order = replace(order, status=1)
+        request = replace(request, status=1)
     token = environment.get("GITHUB_TOKEN") or environment.get("GH_TOKEN") or ""
     if not token:
         raise CommentError(
             "There is no token.", remedy="Set GITHUB_TOKEN to ${{ github.token }} in the `env` of the step."
         )
     try:
-        return _posted(order, sources, where, (token, _spot(order, environment)))
+        return _posted(request, sources, target, (token, _job_and_folder(request, environment)))
     except NotAllowedError as error:
-        reports = ", ".join(dict.fromkeys(_report(source) for source in sources)) or "none was left"
+        reports = ", ".join(dict.fromkeys(_report_of(source) for source in sources)) or "none was left"
         return f"No comment was posted; the build is not affected. {error}\nThe report: {reports}"
 
 
-def _spot(order: Order, environment: Mapping[str, str]) -> str:
+def _job_and_folder(request: CommentRequest, environment: Mapping[str, str]) -> str:
     """The job and the folder of this run; of a run that is not trusted nothing but its records is known."""
     folder = from_root(Path.cwd())
     parts = (environment.get("GITHUB_JOB", ""), "" if folder == "." else folder)
-    return "" if order.trusted else ": ".join(filter(None, parts))
+    return "" if request.trusted else ": ".join(filter(None, parts))
 
 
-def _posted(order: Order, sources: tuple[Source, ...], where: Place, means: tuple[str, str]) -> str:
+def _posted(
+    request: CommentRequest, sources: tuple[RecordFile, ...], target: CommentTarget, means: tuple[str, str]
+) -> str:
     try:
         from pfa_gate.github.pulls import pulls  # noqa: PLC0415  PyGithub is an extra
         from pfa_gate.github.thread import Thread  # noqa: PLC0415
     except ImportError as error:
         raise CommentError("PyGithub is not installed.", remedy="pip install 'pfa-gate[github]'") from error
-    pace, (token, spot) = Pace(), means
-    numbers, remark = pulls(where, token, pace, check=order.trusted)
+    pace, (token, job_and_folder) = Pace(), means
+    numbers, remark = pulls(target, token, pace, check=request.trusted)
     if not numbers:
         return remark
-    wish = Wish(_sections(order, sources, where.run, spot), order.policy, order.only)
+    update = Update(_sections(request, sources, target.run, job_and_folder), request.policy, request.only)
     return "\n".join(
-        f"Comment on {where.repository}#{number}: {post(Thread(where, token, number, pace), wish, pace)}."
+        f"Comment on {target.repository}#{number}: {post(Thread(target, token, number, pace), update, pace)}."
         for number in numbers
     )
 
 
-def _sections(order: Order, sources: tuple[Source, ...], run: tuple[int, int], spot: str) -> tuple[Section, ...]:
-    sections = [section_of(source, run, brief=order.policy != "always") for source in sources]
-    if order.status is not None:
+def _sections(
+    request: CommentRequest, sources: tuple[RecordFile, ...], run: tuple[int, int], job_and_folder: str
+) -> tuple[CommentSection, ...]:
+    sections = [section_of(source, run, brief=request.policy != "always") for source in sources]
+    if request.status is not None:
         # A gate that could not be measured leaves no record, and a comment must not say less than the build.
-        told = any(section.outcome != "kept" for section in sections)
-        sections.append(section_of_run(spot, order.leg, run, silent=order.status != 0 and not told))
+        explained = any(section.outcome != "kept" for section in sections)
+        sections.append(section_of_run(job_and_folder, request.leg, run, silent=request.status != 0 and not explained))
     return tuple(sections)
 
 
-def _report(source: Source) -> str:
+def _report_of(source: RecordFile) -> str:
     report = source.path.with_name("report.md")
     return str(report if report.is_file() else source.path)

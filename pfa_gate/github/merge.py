@@ -5,7 +5,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from pfa_gate.github.section import Section, is_ours, plain, sections_of, written
+from pfa_gate.github.section import CommentSection, is_ours, sections_of, to_markdown, unix_line_ends
 from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.markdown.escape import units
 
@@ -20,7 +20,7 @@ _SECONDS = re.compile(r"(?<![\w.])[\d.,]+ m?s\b")
 _SIGNS = {"kept": "✅", "broken": "❌", "not judged": "❔"}
 
 
-def merge(body: str, sections: Iterable[Section], limit: int = LIMIT) -> str:
+def merge(body: str, sections: Iterable[CommentSection], limit: int = LIMIT) -> str:
     """The comment that says what `body` says and what these sections say, the newer run first believed.
 
     Args:
@@ -33,7 +33,7 @@ def merge(body: str, sections: Iterable[Section], limit: int = LIMIT) -> str:
         an older run than the one that is there are passed over.
 
     Example:
-        >>> one = Section("pfa.yaml", "digits", "", "broken", "digits: broken", "Two layers.", (7, 1))
+        >>> one = CommentSection("pfa.yaml", "digits", "", "broken", "digits: broken", "Two layers.", (7, 1))
         >>> print(merge("", [one]))
         <!-- pfa_gate:comment -->
         <!-- pfa_gate:section {...} -->
@@ -42,45 +42,45 @@ def merge(body: str, sections: Iterable[Section], limit: int = LIMIT) -> str:
         >>> merge(merge("", [one]), [one]) == merge("", [one])
         True
     """
-    return compose(united([*(sections_of(body) if is_ours(body) else ()), *sections]), limit)
+    return compose(newest_sections([*(sections_of(body) if is_ours(body) else ()), *sections]), limit)
 
 
-def united(sections: Iterable[Section]) -> tuple[Section, ...]:
+def newest_sections(sections: Iterable[CommentSection]) -> tuple[CommentSection, ...]:
     """One section per key, in their order: that of the newest run, and of equals the last.
 
     Of what one run says twice of itself as a whole, in two uses of one job, the worse stays: it is not mended by the
     other.
 
     Example:
-        >>> old, new = (Section("pfa.yaml", "digits", "", "kept", str(n), run=(n, 1)) for n in (7, 8))
-        >>> united([new, old])[0].line
+        >>> old, new = (CommentSection("pfa.yaml", "digits", "", "kept", str(n), run=(n, 1)) for n in (7, 8))
+        >>> newest_sections([new, old])[0].line
         '8'
     """
-    chosen: dict[tuple[str, str, str], Section] = {}
+    chosen: dict[tuple[str, str, str], CommentSection] = {}
     for section in sections:
         there = chosen.get(section.key)
-        if there is None or section.run > there.run or (section.run == there.run and not _mends(section, there)):
+        if there is None or section.run > there.run or (section.run == there.run and not _reverses(section, there)):
             chosen[section.key] = section
     return tuple(chosen[key] for key in sorted(chosen))
 
 
-def _mends(section: Section, there: Section) -> bool:
+def _reverses(section: CommentSection, there: CommentSection) -> bool:
     """Whether a run would say of itself that all is well, after it has said the contrary."""
     return not section.gate and section.outcome == "kept" and there.outcome != "kept"
 
 
-def same(one: str, other: str) -> bool:
+def say_the_same(one: str, other: str) -> bool:
     """Whether two texts of a comment say the same, whichever run they come from and however long it took.
 
     Example:
-        >>> one = Section("pfa.yaml", "digits", "", "kept", "kept", run=(7, 1))
-        >>> same(compose([one]), compose([dataclasses.replace(one, run=(8, 1))]))
+        >>> one = CommentSection("pfa.yaml", "digits", "", "kept", "kept", run=(7, 1))
+        >>> say_the_same(compose([one]), compose([dataclasses.replace(one, run=(8, 1))]))
         True
     """
     return one == other or _ageless(one) == _ageless(other)
 
 
-def compose(sections: Sequence[Section], limit: int = LIMIT) -> str:
+def compose(sections: Sequence[CommentSection], limit: int = LIMIT) -> str:
     """Text of a comment that holds these sections and no others; one visible line when all budgets are kept.
 
     Texts are cut at line borders, all to the same length, until the whole fits; then each gate has one line.
@@ -89,24 +89,24 @@ def compose(sections: Sequence[Section], limit: int = LIMIT) -> str:
     # A cut, once made, binds all: else the order in which legs arrive would decide who is cut.
     bound = min((section.cap for section in sections if section.cap is not None), default=None)
     for cap in (bound, *(each for each in _CAPS if bound is None or each < bound)):
-        body = _laid_out([_cut(section, cap) for section in sections])
+        body = _joined([_cut(section, cap) for section in sections])
         if units(body) <= limit:
             return body
-    return _fewest([_cut(section, 0) for section in sections], limit)
+    return _as_many_as_fit([_cut(section, 0) for section in sections], limit)
 
 
-def _laid_out(sections: Sequence[Section], absent: Sequence[Section] = ()) -> str:
+def _joined(sections: Sequence[CommentSection], absent: Sequence[CommentSection] = ()) -> str:
     brief = all(section.outcome == "kept" and not section.text for section in sections)
     every = (*sections, *absent)
     parts = [f"{MARKER}\n{_headline(every)}" if brief or len(every) > 1 else MARKER]
     gap = "\n" if brief or len(parts[0]) == len(MARKER) else "\n\n"
-    parts += [written(section, shown=not brief) for section in sections]
+    parts += [to_markdown(section, shown=not brief) for section in sections]
     if absent:
         parts.append(f"_{len(absent)} more gates have no room here._")
     return gap.join(parts)
 
 
-def _headline(sections: Sequence[Section]) -> str:
+def _headline(sections: Sequence[CommentSection]) -> str:
     failed = [section for section in sections if section.outcome != "kept"]
     if not failed and len(sections) == 1:
         return f"**pfa_gate**: {sections[0].line}"
@@ -117,7 +117,7 @@ def _headline(sections: Sequence[Section]) -> str:
     return f"{sign} **pfa_gate**: {len(failed)} of {len(sections)} gates {verb} not keep every budget."
 
 
-def _cut(section: Section, cap: int | None) -> Section:
+def _cut(section: CommentSection, cap: int | None) -> CommentSection:
     if cap is None or (units(section.text) <= cap and section.cap is None):
         return section
     kept: list[str] = []
@@ -137,22 +137,22 @@ def _closed(text: str) -> str:
     return f"{text}{fence}{folds}\n\n{_CUT}"
 
 
-def _fewest(sections: Sequence[Section], limit: int) -> str:
+def _as_many_as_fit(sections: Sequence[CommentSection], limit: int) -> str:
     ranked = sorted(sections, key=lambda section: (section.outcome == "kept", section.key))
 
     def room_for(count: int) -> str:
-        return _laid_out(sorted(ranked[:count], key=lambda section: section.key), ranked[count:])
+        return _joined(sorted(ranked[:count], key=lambda section: section.key), ranked[count:])
 
     most = bisect.bisect_right(range(1, len(ranked)), limit, key=lambda count: units(room_for(count)))
     return room_for(most)
 
 
 def _ageless(body: str) -> str:
-    body = plain(body)
+    body = unix_line_ends(body)
     for section in sections_of(body):
-        body = body.replace(_marker(section), _marker(section.ageless()))
+        body = body.replace(_marker(section), _marker(section.without_run()))
     return _SECONDS.sub("", body)
 
 
-def _marker(section: Section) -> str:
-    return written(section).split("\n", 1)[0]
+def _marker(section: CommentSection) -> str:
+    return to_markdown(section).split("\n", 1)[0]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from pfa_gate.errors import CommentError
-from pfa_gate.github.merge import compose, same, united
-from pfa_gate.github.section import Section, is_ours, sections_of
+from pfa_gate.github.merge import compose, newest_sections, say_the_same
+from pfa_gate.github.section import CommentSection, is_ours, sections_of
 
 Policy = Literal["auto", "always", "never", "on_failure"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -74,7 +74,7 @@ class Comments(Protocol):
 
 
 @dataclass(frozen=True)
-class Wish:
+class Update:
     """What is to be said, and when.
 
     Attributes:
@@ -83,13 +83,13 @@ class Wish:
         only: drop the sections of all others.
     """
 
-    sections: tuple[Section, ...]
+    sections: tuple[CommentSection, ...]
     policy: Policy = "auto"
     only: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
+class Edits:
     """What is to be written: a text for a new comment or for the one that stays, and the comments that go."""
 
     create: str | None = None
@@ -97,44 +97,44 @@ class Plan:
     delete: tuple[int, ...] = ()
 
 
-def decide(comments: Sequence[Comment], wish: Wish) -> Plan:
+def decide(comments: Sequence[Comment], update: Update) -> Edits:
     """What has to be written so that one comment says all that is known.
 
     Args:
         comments: what our account has written on the pull request, oldest first.
-        wish: what is new.
+        update: what is new.
 
     Example:
-        >>> broken = Section("pfa.yaml", "digits", "", "broken", "digits: broken")
-        >>> decide([], Wish((broken,))).create.splitlines()[2]
+        >>> broken = CommentSection("pfa.yaml", "digits", "", "broken", "digits: broken")
+        >>> decide([], Update((broken,))).create.splitlines()[2]
         'digits: broken'
-        >>> decide([], Wish((Section("pfa.yaml", "digits", "", "kept", "digits: kept"),)))
-        Plan(create=None, edit=None, delete=())
+        >>> decide([], Update((CommentSection("pfa.yaml", "digits", "", "kept", "digits: kept"),)))
+        Edits(create=None, edit=None, delete=())
     """
     ours = [comment for comment in comments if is_ours(comment.body)]
-    stored = united(section for comment in ours for section in sections_of(comment.body))
+    stored = newest_sections(section for comment in ours for section in sections_of(comment.body))
     keys = {section.key for section in stored}
     # A gate that is kept, and was never complained about, needs no word.
     new = [
         section
-        for section in wish.sections
-        if (wish.policy == "always" and section.gate) or section.outcome != "kept" or section.key in keys
+        for section in update.sections
+        if (update.policy == "always" and section.gate) or section.outcome != "kept" or section.key in keys
     ]
-    mine = {section.key for section in wish.sections}
-    merged = united([*(section for section in stored if not wish.only or section.key in mine), *new])
+    mine = {section.key for section in update.sections}
+    merged = newest_sections([*(section for section in stored if not update.only or section.key in mine), *new])
     # A run that left its verdict needs no word beside its gates.
     merged = tuple(section for section in merged if section.gate or section.outcome != "kept") or merged
     resolved = all(section.outcome == "kept" for section in merged)
     if not ours:
-        return Plan(create=compose(merged) if merged else None)
-    if wish.policy == "on_failure" and resolved:
-        return Plan(delete=tuple(comment.id for comment in ours))
+        return Edits(create=compose(merged) if merged else None)
+    if update.policy == "on_failure" and resolved:
+        return Edits(delete=tuple(comment.id for comment in ours))
     body = compose(merged) if merged else ours[0].body
-    edit = None if same(body, ours[0].body) else (ours[0].id, body)
-    return Plan(edit=edit, delete=tuple(comment.id for comment in ours[1:]))
+    edit = None if say_the_same(body, ours[0].body) else (ours[0].id, body)
+    return Edits(edit=edit, delete=tuple(comment.id for comment in ours[1:]))
 
 
-def post(comments: Comments, wish: Wish, pace: Pace) -> str:
+def post(comments: Comments, update: Update, pace: Pace) -> str:
     """Write until one comment says all that is known, and tell in a word what was done.
 
     Returns:
@@ -149,15 +149,15 @@ def post(comments: Comments, wish: Wish, pace: Pace) -> str:
     for round_ in range(_ROUNDS):
         looked = time.monotonic()
         found = [comment for comment in _with(made, comments) if is_ours(comment.body)]
-        plan = decide(found, wish)
-        if plan.edit and time.monotonic() - looked > pace.stale:
+        edits = decide(found, update)
+        if edits.edit and time.monotonic() - looked > pace.stale:
             found = _fresh(found, comments)
-            plan = decide(found, wish)
-        if plan == Plan():
+            edits = decide(found, update)
+        if edits == Edits():
             return done or ("unchanged" if found else "not needed")
         try:
-            made = _execute(plan, comments) or made
-            done = done or _word(plan, len(found))
+            made = _execute(edits, comments) or made
+            done = done or _word(edits, len(found))
         except UncertainError:
             # It may have been stored: only the next look can tell.
             done = "created"
@@ -169,17 +169,17 @@ def post(comments: Comments, wish: Wish, pace: Pace) -> str:
     )
 
 
-def _word(plan: Plan, there: int) -> str:
-    if plan.create is not None:
+def _word(edits: Edits, there: int) -> str:
+    if edits.create is not None:
         return "created"
-    return "deleted" if plan.edit is None and len(plan.delete) == there else "updated"
+    return "deleted" if edits.edit is None and len(edits.delete) == there else "updated"
 
 
-def _execute(plan: Plan, comments: Comments) -> Comment | None:
-    made = comments.create(plan.create) if plan.create is not None else None
-    if plan.edit is not None:
-        comments.edit(*plan.edit)
-    for number in plan.delete:
+def _execute(edits: Edits, comments: Comments) -> Comment | None:
+    made = comments.create(edits.create) if edits.create is not None else None
+    if edits.edit is not None:
+        comments.edit(*edits.edit)
+    for number in edits.delete:
         comments.delete(number)
     return made
 

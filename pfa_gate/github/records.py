@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pfa_gate.errors import CommentError, PFAGateError
-from pfa_gate.github.section import Section
+from pfa_gate.github.section import CommentSection
 from pfa_gate.record import Record, loads
 from pfa_gate.report.markdown import section, verdict_line
 from pfa_gate.report.markdown.escape import code
@@ -29,7 +29,7 @@ _LONGEST_NAME = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class RecordFile:
     """A record's file, the matrix leg it comes from, and what it says."""
 
     path: Path
@@ -37,11 +37,11 @@ class Source:
     record: Record
 
 
-def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool = False) -> tuple[Source, ...]:
+def read(paths: Sequence[Path], leg: str, *, legs: bool = False, failed: bool = False) -> tuple[RecordFile, ...]:
     """Read every record that is named, or lies in a folder that is named.
 
     Args:
-        places: record files, and folders to look through; if empty, all that runs have left below this folder.
+        paths: record files, and folders to look through; if empty, all that runs have left below this folder.
         leg: name of the matrix leg.
         legs: where that is empty, take the folders between the one that is named and the gate's own:
             `reports/py3.12/digits/record.json` in `reports` is of the leg `py3.12`.
@@ -51,12 +51,12 @@ def read(places: Sequence[Path], leg: str, *, legs: bool = False, failed: bool =
         CommentError: there is no record, there are too many, or they or one of them are too large or no plain file.
         ArtifactError: one is not a record.
     """
-    there = [place for place in places if place.exists() or not failed]
-    found = [(path, leg or (own if legs else "")) for place in there for path, own in _files(place)]
-    if not places:
+    existing = [path for path in paths if path.exists() or not failed]
+    found = [(path, leg or (own if legs else "")) for each in existing for path, own in _files(each)]
+    if not paths:
         found = [(path, leg) for path in sorted(Path().rglob(f".pfa/*/{_FILE}"))]
     if not found and not failed:
-        named = ", ".join(f"'{place}'" for place in places) or "any .pfa folder"
+        named = ", ".join(f"'{path}'" for path in paths) or "any .pfa folder"
         raise CommentError(f"There is no {_FILE} in {named}.", remedy="Run `pytest --pfa` first, or name the file.")
     if len(found) > MOST:
         raise CommentError(f"There are {len(found)} records; one comment takes {MOST}.", remedy="Name fewer folders.")
@@ -74,16 +74,16 @@ def _require_room(paths: Sequence[Path]) -> None:
         )
 
 
-def _source(path: Path, leg: str, *, own: bool) -> Source:
+def _source(path: Path, leg: str, *, own: bool) -> RecordFile:
     record = _load(path)
     # Gates of one name lie below their configs' folders, which are no part of a leg.
-    place = record.config.rpartition("/")[0]
-    if own and place and f"/{leg}".endswith(f"/{place}"):
-        leg = leg.removesuffix(place).removesuffix("/")
-    return Source(path, leg, record)
+    folder = record.config.rpartition("/")[0]
+    if own and folder and f"/{leg}".endswith(f"/{folder}"):
+        leg = leg.removesuffix(folder).removesuffix("/")
+    return RecordFile(path, leg, record)
 
 
-def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
+def section_of(source: RecordFile, run: tuple[int, int], *, brief: bool) -> CommentSection:
     """What a record has to say in a comment.
 
     Args:
@@ -94,7 +94,7 @@ def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
     record, verdict = source.record, verdict_line(source.record)
     leg = f" · {code(source.leg)}" if source.leg else ""
     head, _, rest = section(record).partition("\n")
-    return Section(
+    return CommentSection(
         config=_short(record.config),
         gate=_short(record.gate),
         leg=_short(source.leg),
@@ -105,11 +105,11 @@ def section_of(source: Source, run: tuple[int, int], *, brief: bool) -> Section:
     )
 
 
-def section_of_run(place: str, leg: str, run: tuple[int, int], *, silent: bool) -> Section:
+def section_of_run(origin: str, leg: str, run: tuple[int, int], *, silent: bool) -> CommentSection:
     """What there is to say of a run as a whole: that it left no verdict, or that it did.
 
     Args:
-        place: job and folder that it ran in, so that what two services say of themselves is told apart.
+        origin: job and folder that it ran in, so that what two services say of themselves is kept apart.
         leg: name of the matrix leg.
         run: id and attempt of the workflow run.
         silent: it failed, and no record says why.
@@ -118,17 +118,19 @@ def section_of_run(place: str, leg: str, run: tuple[int, int], *, silent: bool) 
         >>> section_of_run("", "", (1, 1), silent=True).outcome
         'not judged'
     """
-    told = "❔ The run failed, and no record says why; its log does." if silent else "✅ The run left its verdict."
-    at = "".join(f" · {code(name)}" for name in (place, leg) if name)
-    return Section(_short(place), "", _short(leg), "not judged" if silent else "kept", f"{told}{at}", run=run)
+    sentence = "❔ The run failed, and no record says why; its log does." if silent else "✅ The run left its verdict."
+    at = "".join(f" · {code(name)}" for name in (origin, leg) if name)
+    return CommentSection(
+        _short(origin), "", _short(leg), "not judged" if silent else "kept", f"{sentence}{at}", run=run
+    )
 
 
-def _files(place: Path) -> Iterator[tuple[Path, str]]:
-    if not place.is_dir():
-        yield place, ""
+def _files(named: Path) -> Iterator[tuple[Path, str]]:
+    if not named.is_dir():
+        yield named, ""
         return
-    for path in sorted(place.rglob(_FILE)):
-        between = [part for part in path.relative_to(place).parts[:-2] if part != ".pfa"]
+    for path in sorted(named.rglob(_FILE)):
+        between = [part for part in path.relative_to(named).parts[:-2] if part != ".pfa"]
         if between and between[0].startswith(_ARTIFACT):
             between[0] = _USE.sub("", between[0]).removeprefix(_ARTIFACT).removeprefix("-")
         yield path, "/".join(filter(None, between))

@@ -45,11 +45,11 @@ def refusal(error: GithubException | requests.RequestException, repository: str,
     return CommentError(fact.format(where), remedy=f"GitHub says: {said}. {remedy}".strip())
 
 
-def strange(repository: str) -> CommentError:
+def not_github(repository: str) -> CommentError:
     """The error to raise where what answers is not GitHub, or makes no sense.
 
     Example:
-        >>> print(strange("acme/nets").fact)
+        >>> print(not_github("acme/nets").fact)
         What answers for acme/nets makes no sense: no JSON, or not what was asked for.
     """
     return CommentError(

@@ -15,7 +15,7 @@ _OURS = re.compile(r"<!--(?=\s*pfa_gate:)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
+class CommentSection:
     """What one gate of one leg has to say.
 
     Attributes:
@@ -49,12 +49,12 @@ class Section:
         """What tells sections apart; also their order in the comment."""
         return self.config, self.gate, self.leg
 
-    def ageless(self) -> "Section":
+    def without_run(self) -> "CommentSection":
         """The same section without its run: two of them are equal if they say the same."""
         return dataclasses.replace(self, run=(0, 0))
 
 
-def written(section: Section, *, shown: bool = True) -> str:
+def to_markdown(section: CommentSection, *, shown: bool = True) -> str:
     """A section as the comment holds it: a marker that no reader sees, and the text between it and the end.
 
     Args:
@@ -62,12 +62,12 @@ def written(section: Section, *, shown: bool = True) -> str:
         shown: False for a section that only the marker keeps.
 
     Example:
-        >>> one = Section("pfa.yaml", "digits", "", "kept", "digits: kept")
-        >>> print(written(one))
+        >>> one = CommentSection("pfa.yaml", "digits", "", "kept", "digits: kept")
+        >>> print(to_markdown(one))
         <!-- pfa_gate:section {"config":"pfa.yaml","gate":"digits",...} -->
         digits: kept
         <!-- pfa_gate:end -->
-        >>> sections_of(written(one)) == (one,)
+        >>> sections_of(to_markdown(one)) == (one,)
         True
     """
     facts = dataclasses.asdict(section)
@@ -78,22 +78,22 @@ def written(section: Section, *, shown: bool = True) -> str:
     return f"{_HEAD}{_json(facts | {'whole': bool(text)})}{_TAIL}\n{visible}{_END}"
 
 
-def sections_of(body: str) -> tuple[Section, ...]:
+def sections_of(body: str) -> tuple[CommentSection, ...]:
     """Every section that a comment holds; what somebody has damaged by hand is left out.
 
     Example:
         >>> sections_of("A comment of somebody else.")
         ()
     """
-    found = (_read(facts, text) for facts, text in _WRITTEN.findall(plain(body)))
+    found = (_read(facts, text) for facts, text in _WRITTEN.findall(unix_line_ends(body)))
     return tuple(section for section in found if section is not None)
 
 
-def plain(body: str) -> str:
+def unix_line_ends(body: str) -> str:
     r"""A comment's text with the line ends it was written with, whatever an editor made of them.
 
     Example:
-        >>> plain("a\r\nb")
+        >>> unix_line_ends("a\r\nb")
         'a\nb'
     """
     return body.replace("\r\n", "\n")
@@ -115,10 +115,10 @@ def _json(facts: dict[str, Any]) -> str:
 
 
 def _sound(text: str) -> str:
-    return plain(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return unix_line_ends(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _read(facts: str, text: str) -> Section | None:
+def _read(facts: str, text: str) -> CommentSection | None:
     try:
         data = json.loads(facts)
         names = [data["config"], data["gate"], data["leg"], data["line"]]
@@ -136,4 +136,4 @@ def _read(facts: str, text: str) -> Section | None:
     if not fits:
         return None
     body = text.removesuffix("\n") if whole else ""
-    return Section(names[0], names[1], names[2], data["outcome"], names[3], body, (run[0], run[1]), cap)
+    return CommentSection(names[0], names[1], names[2], data["outcome"], names[3], body, (run[0], run[1]), cap)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pfa_gate.cache.verdicts import Verdict
+from pfa_gate.cache.verdicts import GateVerdict
 from pfa_gate.errors import PFAGateError
 from pfa_gate.plugin.shared_results import Result
 
@@ -77,7 +77,7 @@ class Attempt:
         self.line = line
         self.exception: BaseException | None = None
 
-    def result(self, verdict_of: Callable[[], Verdict]) -> Result:
+    def result(self, verdict_of: Callable[[], GateVerdict]) -> Result:
         """Turn what `verdict_of` gives or raises into a result."""
         try:
             with _warnings_reported():

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pfa_gate.plugin.choice import Budgets, Choice, placed, tell_left_out
+from pfa_gate.plugin.choice import Budgets, Choice, absolute_ids, share_left_out
 from pfa_gate.plugin.nodes import BudgetItem
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.run_plan import RunPlan
 
 PARSER = pytest.StashKey[pytest.Parser]()
 """Where the parser of the options is kept on pytest's config."""
@@ -29,8 +29,8 @@ def choice_of(config: pytest.Config) -> Choice:
     return Choice(
         keyword=str(getattr(given, "keyword", None) or ""),
         mark=str(getattr(given, "markexpr", None) or ""),
-        places=placed(given.file_or_dir, config.invocation_params.dir),
-        looks=any(getattr(given, name, None) for name in LOOKS),
+        arguments=absolute_ids(given.file_or_dir, config.invocation_params.dir),
+        only_lists=any(getattr(given, name, None) for name in LOOKS),
     )
 
 
@@ -42,7 +42,7 @@ def added(config: pytest.Config, choice: Choice) -> str:
     return " and ".join(found)
 
 
-class Choosing:
+class LeftOutBudgets:
     """Notes, in each process that collects, which budgets pytest leaves out as the command line chose.
 
     Args:
@@ -50,7 +50,7 @@ class Choosing:
         plan: that of the run.
     """
 
-    def __init__(self, config: pytest.Config, plan: Plan) -> None:
+    def __init__(self, config: pytest.Config, plan: RunPlan) -> None:
         self.config = config
         self.plan = plan
 
@@ -62,7 +62,7 @@ class Choosing:
         left = set(items)
         gone = [item for item in before if item not in left]
         process = os.environ.get("PYTEST_XDIST_WORKER", "main")
-        tell_left_out(self.plan.shared, process, self._chosen(gone))
+        share_left_out(self.plan.shared, process, self._chosen(gone))
         return result
 
     def _chosen(self, gone: Iterable[BudgetItem]) -> Budgets:

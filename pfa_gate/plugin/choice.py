@@ -27,47 +27,47 @@ class Choice:
     Attributes:
         keyword: the expression of -k; empty for none.
         mark: the expression of -m; empty for none.
-        places: its paths and test ids; absolute, each `path` or `path::names`.
-        looks: nothing is to run: --collect-only, --fixtures, --markers and the like.
+        arguments: its paths and test ids; absolute, each `path` or `path::names`.
+        only_lists: nothing is to run: --collect-only, --fixtures, --markers and the like.
     """
 
     keyword: str = ""
     mark: str = ""
-    places: tuple[str, ...] = ()
-    looks: bool = False
+    arguments: tuple[str, ...] = ()
+    only_lists: bool = False
 
-    def sent(self) -> dict[str, object]:
+    def to_plain(self) -> dict[str, object]:
         """Write it as plain data, for a worker.
 
         Example:
-            >>> Choice.received(Choice(mark="slow").sent()) == Choice(mark="slow")
+            >>> Choice.from_plain(Choice(mark="slow").to_plain()) == Choice(mark="slow")
             True
         """
         return asdict(self)
 
     @classmethod
-    def received(cls, data: object) -> Self:
-        """Read it from what `sent` wrote."""
+    def from_plain(cls, data: object) -> Self:
+        """Read it from what `to_plain` wrote."""
         assert isinstance(data, dict)
-        return cls(**{**data, "places": tuple(data["places"])})
+        return cls(**{**data, "arguments": tuple(data["arguments"])})
 
     def names(self, config: Path) -> bool:
         """Whether single tests of a config are named, and nothing that holds it whole.
 
         Example:
-            >>> Choice(places=("/p/pfa.yaml::digits",)).names(Path("/p/pfa.yaml"))
+            >>> Choice(arguments=("/p/pfa.yaml::digits",)).names(Path("/p/pfa.yaml"))
             True
-            >>> Choice(places=("/p/pfa.yaml::digits", "/p")).names(Path("/p/pfa.yaml"))
+            >>> Choice(arguments=("/p/pfa.yaml::digits", "/p")).names(Path("/p/pfa.yaml"))
             False
         """
-        whole = {Path(place) for place in self.places if "::" not in place}
+        whole = {Path(argument) for argument in self.arguments if "::" not in argument}
         return bool(self._of(config)) and whole.isdisjoint((config, *config.parents))
 
     def leaves_out(self, config: Path, gate: str, budget: str) -> bool:
         """Whether ids of a config's tests are given, and none of them is this budget's.
 
         Example:
-            >>> choice = Choice(places=("/p/pfa.yaml::digits::exact",))
+            >>> choice = Choice(arguments=("/p/pfa.yaml::digits::exact",))
             >>> choice.leaves_out(Path("/p/pfa.yaml"), "digits", "layers.kl")
             True
             >>> choice.leaves_out(Path("/q/pfa.yaml"), "digits", "layers.kl")
@@ -78,11 +78,11 @@ class Choice:
 
     def _of(self, config: Path) -> list[list[str]]:
         """The names behind a config's path, for each id that is in it."""
-        split = (place.split("::") for place in self.places)
+        split = (argument.split("::") for argument in self.arguments)
         return [names for path, *names in split if names and Path(path) == config]
 
 
-def tell_left_out(shared: Path, process: str, budgets: Iterable[tuple[str, str, str]]) -> None:
+def share_left_out(shared: Path, process: str, budgets: Iterable[tuple[str, str, str]]) -> None:
     """Tell the other processes of a run what pytest left out in this one as the command line chose.
 
     Raises:
@@ -94,11 +94,11 @@ def tell_left_out(shared: Path, process: str, budgets: Iterable[tuple[str, str, 
         fresh.write_text(json.dumps(sorted(budgets)), encoding="utf-8")
 
 
-def told_left_out(shared: Path) -> Budgets:
+def shared_left_out(shared: Path) -> Budgets:
     """Give what all processes that collected left out, as they told.
 
     Example:
-        >>> told_left_out(Path("/no/such/folder"))
+        >>> shared_left_out(Path("/no/such/folder"))
         frozenset()
     """
     told = [frozenset(_read(path)) for path in sorted((shared / _FOLDER).glob("*.json"))]
@@ -126,12 +126,12 @@ def left_out_by_id(choice: Choice, listings: Mapping[Path, Mapping[str, Iterable
     )
 
 
-def placed(places: Sequence[str], here: Path) -> tuple[str, ...]:
+def absolute_ids(arguments: Sequence[str], here: Path) -> tuple[str, ...]:
     """Make the paths of some arguments absolute, and leave the names of tests behind them.
 
     Example:
-        >>> placed(["a/pfa.yaml::digits"], Path("/p"))
+        >>> absolute_ids(["a/pfa.yaml::digits"], Path("/p"))
         ('/p/a/pfa.yaml::digits',)
     """
-    split = (place.partition("::") for place in places)
+    split = (argument.partition("::") for argument in arguments)
     return tuple(f"{os.path.abspath(here / path)}{mark}{names}" for path, mark, names in split)

@@ -88,7 +88,7 @@ def _held(config: pytest.Config, status: object) -> object:
 
 def _only_looked(config: pytest.Config) -> bool:
     """Whether nothing was to be run: help is asked for, or a plugin's list, on the command line."""
-    return bool(getattr(config.option, "help", None)) or choice_of(config).looks
+    return bool(getattr(config.option, "help", None)) or choice_of(config).only_lists
 
 
 def say(fact: str) -> None:

@@ -13,12 +13,12 @@ import pytest
 
 from pfa_gate.errors import PFAGateError
 from pfa_gate.plugin.arguments import added
-from pfa_gate.plugin.choice import Budgets, left_out_by_id, told_left_out
+from pfa_gate.plugin.choice import Budgets, left_out_by_id, shared_left_out
 from pfa_gate.plugin.exit_guard import JUDGED, say
 from pfa_gate.plugin.exits import succeeds
 from pfa_gate.plugin.manifest import Manifests
-from pfa_gate.plugin.pulse import silent
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.pulse import unresponsive
+from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.lines import printable
 
@@ -45,7 +45,7 @@ class Gap:
         return f"{path.as_posix()}::{self.gate}: {self.outcome} in this run: {listed(self.budgets)}."
 
 
-def gaps(plan: Plan, root: Path, left_out: Budgets = frozenset()) -> Iterator[Gap]:
+def gaps(plan: RunPlan, root: Path, left_out: Budgets = frozenset()) -> Iterator[Gap]:
     """Find the budgets that the configs of a run declare and that its records do not say are kept.
 
     Args:
@@ -78,7 +78,7 @@ def _gaps_of(path: Path, gate: str, budgets: Iterable[tuple[str, str]]) -> Itera
             yield Gap(path, gate, names, outcome)
 
 
-class Ledger:
+class ExitStatus:
     """Refuses exit 0 to a run with gaps, whatever hid them: --lf, a conftest, a mark, an early exit, a dead worker.
 
     Args:
@@ -87,7 +87,7 @@ class Ledger:
         manifests: what the run writes of itself.
     """
 
-    def __init__(self, config: pytest.Config, plan: Plan, manifests: Manifests) -> None:
+    def __init__(self, config: pytest.Config, plan: RunPlan, manifests: Manifests) -> None:
         self.config = config
         self.plan = plan
         self.manifests = manifests
@@ -125,7 +125,7 @@ class Ledger:
             session.exitstatus = found
             say(f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(found)}.")
         status = session.exitstatus if isinstance(session.exitstatus, int) else 1
-        if not self.plan.choice.looks:
+        if not self.plan.choice.only_lists:
             try:
                 self.manifests.write(int(status), left_out)
             except PFAGateError as error:
@@ -138,13 +138,13 @@ class Ledger:
         listings: dict[Path, dict[str, tuple[str, ...]]] = {}
         for each in self.manifests.gates:
             listings.setdefault(each.config, {})[each.gate] = each.budgets
-        return told_left_out(self.plan.shared) | left_out_by_id(self.plan.choice, listings)
+        return shared_left_out(self.plan.shared) | left_out_by_id(self.plan.choice, listings)
 
     def _judge(self, session: pytest.Session, left_out: Budgets) -> None:
         """Compare what was declared with what was found, where all else went well."""
         reason = self._not_kept(left_out)
         # A worker that has handed in everything waits to be told to go: until then it can still die.
-        gone = [f"{each}: it no longer answers" for each in silent(self.workers)]
+        gone = [f"{each}: it no longer answers" for each in unresponsive(self.workers)]
         self.said = "\n".join(filter(None, (reason, _died(self.dead or gone))))
         if self.said:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -158,7 +158,7 @@ class Ledger:
             terminalreporter.write_line(printable(self.said), red=True)
 
     def _not_kept(self, left_out: Budgets) -> str:
-        if self.plan.choice.looks:
+        if self.plan.choice.only_lists:
             return ""
         root = self.config.rootpath
         try:

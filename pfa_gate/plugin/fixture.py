@@ -55,7 +55,7 @@ class Checks:
         __tracebackhide__ = True
         _refuse_unknown(limits)
         record = check(model, batches, CheckOptions(limits, exclude=exclude, positions=positions))
-        said = list(_words(record))
+        said = list(_message(record))
         if said:
             raise AssertionError("\n".join(said))
         return record
@@ -90,7 +90,7 @@ def _refuse_unknown(limits: dict[str, float]) -> None:
         raise TypeError(f"pfa.check needs a limit: one of {', '.join(LAYER_LIMITS)}.")
 
 
-def _words(record: "Record") -> Iterator[str]:
+def _message(record: "Record") -> Iterator[str]:
     from pfa_gate.report.advice import advice  # noqa: PLC0415
 
     for finding in record.budgets:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pfa_gate.config.repository import from_root
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.lines import printable
 
@@ -26,14 +26,14 @@ _LARGEST = 2**20
 _LIMITS = (300_000, 65_000, 16_000, 4_000, 1_000)
 
 
-class Actions:
+class GitHubActions:
     """Tells the runner what it can show; it changes no verdict.
 
     Args:
         plan: that of the run.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
         self.unwritten = ""
 
@@ -61,7 +61,7 @@ class Actions:
                 terminalreporter.write_line(line)  # a command, and meant as one
 
 
-def _found(plan: Plan) -> "tuple[list[Record], list[Failed]]":
+def _found(plan: RunPlan) -> "tuple[list[Record], list[Failed]]":
     from pfa_gate.record import from_dict  # noqa: PLC0415
     from pfa_gate.report.annotations import Failed  # noqa: PLC0415
 

@@ -17,15 +17,15 @@ from pfa_gate.cache.test_names import listing
 from pfa_gate.errors import ArtifactError, PFAGateError
 from pfa_gate.files import replacing_file
 from pfa_gate.plugin.choice import Budgets
-from pfa_gate.plugin.result_folders import Folders
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.result_folders import ResultFolders
+from pfa_gate.plugin.run_plan import RunPlan
 
 if TYPE_CHECKING:
     from pfa_gate.record.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedGate:
     """A gate that a run is to judge.
 
     Attributes:
@@ -52,9 +52,9 @@ class Manifests:
         unlisted: configs that do not hold, and why.
     """
 
-    plan: Plan
+    plan: RunPlan
     begun: str
-    gates: tuple[Planned, ...] = ()
+    gates: tuple[PlannedGate, ...] = ()
     unlisted: tuple[tuple[Path, str], ...] = ()
 
     def write(self, status: int | None = None, left_out: Budgets = frozenset()) -> None:
@@ -94,7 +94,7 @@ class Manifests:
         from pfa_gate.config.repository import from_root  # noqa: PLC0415  pydantic and yaml come with it
         from pfa_gate.record.manifest import DeclaredGate, Manifest, Unlisted  # noqa: PLC0415
 
-        def declared(each: Planned) -> DeclaredGate:
+        def declared(each: PlannedGate) -> DeclaredGate:
             away = tuple(name for name in each.budgets if (str(each.config), each.gate, name) in left_out)
             record = Path(os.path.relpath(each.folder, place)) / "record.json"
             return DeclaredGate(from_root(each.config), each.gate, record.as_posix(), each.budgets, away)
@@ -104,10 +104,10 @@ class Manifests:
         return Manifest(self.plan.run, self.begun, None, gates, unlisted)
 
 
-def begun(plan: Plan, config: pytest.Config) -> Manifests:
+def begin_manifests(plan: RunPlan, config: pytest.Config) -> Manifests:
     """Write of a run that it has begun, so that no earlier one's records count for it; looking writes nothing."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if plan.choice.looks:
+    if plan.choice.only_lists:
         return Manifests(plan, now)
     manifests = Manifests(plan, now, *_listed(plan, config.rootpath))
     # What is in the way now is in the way at the end, where it fails the run; the budgets say what they know of it.
@@ -116,9 +116,9 @@ def begun(plan: Plan, config: pytest.Config) -> Manifests:
     return manifests
 
 
-def _listed(plan: Plan, root: Path) -> tuple[tuple[Planned, ...], tuple[tuple[Path, str], ...]]:
-    folders = Folders(plan, lambda path: listing(path, root, plan.cache))
-    gates: list[Planned] = []
+def _listed(plan: RunPlan, root: Path) -> tuple[tuple[PlannedGate, ...], tuple[tuple[Path, str], ...]]:
+    folders = ResultFolders(plan, lambda path: listing(path, root, plan.cache))
+    gates: list[PlannedGate] = []
     unlisted: list[tuple[Path, str]] = []
     for config in plan.configs:
         try:
@@ -128,7 +128,7 @@ def _listed(plan: Plan, root: Path) -> tuple[tuple[Planned, ...], tuple[tuple[Pa
     return tuple(gates), tuple(unlisted)
 
 
-def _gates(config: Path, root: Path, plan: Plan, folders: Folders) -> Iterator[Planned]:
+def _gates(config: Path, root: Path, plan: RunPlan, folders: ResultFolders) -> Iterator[PlannedGate]:
     for name, budgets in listing(config, root, plan.cache).items():
         output = folders.claim(config, name) or config.parent / ".pfa"
-        yield Planned(config, name, output / name, tuple(budgets))
+        yield PlannedGate(config, name, output / name, tuple(budgets))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pfa_gate.cache.test_names import listing
-from pfa_gate.cache.verdicts import Verdict, across_runs
+from pfa_gate.cache.verdicts import GateVerdict, measured_or_cached
 from pfa_gate.errors import ArtifactError, PFAGateError
 from pfa_gate.plugin.analysis import Attempt, analyse
-from pfa_gate.plugin.result_folders import FOLDERS, Folders
+from pfa_gate.plugin.result_folders import RESULT_FOLDERS, ResultFolders
 from pfa_gate.plugin.run_plan import ANALYSIS, PLAN, PROGRESS
-from pfa_gate.plugin.shared_results import Result, once
+from pfa_gate.plugin.shared_results import Result, analyse_once
 from pfa_gate.report.lines import printable
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class ConfigFile(pytest.File):
             ConfigError: the config does not hold, or two configs of this run would write to one folder.
         """
         root, plan = self.config.rootpath, self.config.stash[PLAN]
-        folders = self.session.stash.setdefault(FOLDERS, Folders(plan, lambda path: listing(path, root, plan.cache)))
+        folders = self.session.stash.setdefault(
+            RESULT_FOLDERS, ResultFolders(plan, lambda path: listing(path, root, plan.cache))
+        )
         for name, lines in listing(self.path, root, plan.cache).items():
             output = folders.claim(self.path, name)
             yield GateCollector.from_parent(self, name=name, lines=lines, output=output)
@@ -93,12 +95,12 @@ class BudgetItem(pytest.Item):
             raise _failure(str(error.at(self._place())))
         self._report(self.finding, record)
         if self.finding.outcome not in {"kept", "broken"}:
-            raise _failure(self._words(self.finding))
+            raise _failure(self._message(self.finding))
 
     def runtest(self) -> None:
         """Fail where the budget is broken."""
         if self.finding is None or self.finding.outcome != "kept":
-            raise _failure(self._words(self.finding) if self.finding else "The budget was not judged.")
+            raise _failure(self._message(self.finding) if self.finding else "The budget was not judged.")
 
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
         """Give the place of the budget in the config; the line counts from 0."""
@@ -126,7 +128,7 @@ class BudgetItem(pytest.Item):
         attempt = Attempt(self.path, self._gate.name, self.nodeid, min(self._gate.lines.values()))
         shared = self.config.stash[PLAN].shared
         try:
-            result = once(shared, self.path, self._gate.name, lambda: attempt.result(self._verdict))
+            result = analyse_once(shared, self.path, self._gate.name, lambda: attempt.result(self._verdict))
         except PFAGateError as error:
             raise _failure(str(error)) from None
         if attempt.exception is not None:
@@ -135,8 +137,8 @@ class BudgetItem(pytest.Item):
             raise _failure(_reason(result, self.nodeid))
         return from_dict(result.record)
 
-    def _verdict(self) -> Verdict:
-        from pfa_gate.cache.fingerprint import code, inputs  # noqa: PLC0415  a run without a gate needs no metadata
+    def _verdict(self) -> GateVerdict:
+        from pfa_gate.cache.fingerprint import code, fingerprint  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.config.repository import from_root  # noqa: PLC0415
         from pfa_gate.record.baseline_source import measured, sought  # noqa: PLC0415
         from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
@@ -151,9 +153,9 @@ class BudgetItem(pytest.Item):
         called["output"] = str(self._gate.output or "")
         facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.past)}
         before = measured(file.document, name) if plan.updating else {}
-        verdict = across_runs(
+        verdict = measured_or_cached(
             plan.cache,
-            lambda: inputs(file.document, name, facts),
+            lambda: fingerprint(file.document, name, facts),
             code(file.document, name),
             lambda: self._analysis(file.document, found, since),
             watch(name) if (watch := self.config.stash.get(PROGRESS, None)) else None,
@@ -183,19 +185,19 @@ class BudgetItem(pytest.Item):
 
         self.user_properties += scalars(record, finding).items()
 
-    def _words(self, finding: "Finding") -> str:
+    def _message(self, finding: "Finding") -> str:
         from pfa_gate.report.advice import advice  # noqa: PLC0415  only a failure needs it
 
         record = self._gate.record
-        elsewhere = self._told_by(finding)
+        elsewhere = self._explained_by(finding)
         if elsewhere:
             return f"Not judged: {elsewhere.nodeid} says why."
         helpful = advice(record, finding) if record is not None else ()
         notes = [f"  {note}" for note in (*helpful, *finding.notes)]
-        lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._again()}"]
+        lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._rerun_command()}"]
         return "\n".join(lines)
 
-    def _told_by(self, finding: "Finding") -> "BudgetItem | None":
+    def _explained_by(self, finding: "Finding") -> "BudgetItem | None":
         """The budget of this run that says the same first: a reason why nothing was measured is told once a gate."""
         record = self._gate.record
         if record is None or finding.outcome != "not judged":
@@ -205,7 +207,7 @@ class BudgetItem(pytest.Item):
         first = next((each for each in items if each.name in same), self)
         return None if first is self else first
 
-    def _again(self) -> str:
+    def _rerun_command(self) -> str:
         """The command that judges this budget alone, by the same baseline."""
         baseline = self.config.getoption("pfa_baseline")
         node = f"{_shown(self.path)}::{self._gate.name}::{self.name}"

@@ -15,13 +15,13 @@ import pytest
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.plugin.arguments import choice_of
-from pfa_gate.plugin.choice import Choice, placed
+from pfa_gate.plugin.choice import Choice, absolute_ids
 from pfa_gate.plugin.discovery import NAME, Request, search
 from pfa_gate.plugin.rootdir import require_own_root
-from pfa_gate.plugin.run_plan import PLAN, Plan
+from pfa_gate.plugin.run_plan import PLAN, RunPlan
 from pfa_gate.report.lines import printable
 
-SENT = "pfa_gate"
+WORKER_INPUT = "pfa_gate"
 """Key of the plan in what xdist sends to its workers."""
 
 
@@ -41,15 +41,15 @@ def collects_elsewhere(config: pytest.Config) -> bool:
     return is_worker(config) or config.pluginmanager.hasplugin("dsession")
 
 
-def plan_of(config: pytest.Config) -> Plan:
+def plan_of(config: pytest.Config) -> RunPlan:
     """Give the run's plan, made on first use; a worker has its controller's.
 
     Raises:
         UsageError: there is no config to run.
     """
     if PLAN not in config.stash:
-        sent = getattr(config, "workerinput", {}).get(SENT)
-        config.stash[PLAN] = Plan.received(sent) if sent else _made(config)
+        plan = getattr(config, "workerinput", {}).get(WORKER_INPUT)
+        config.stash[PLAN] = RunPlan.from_plain(plan) if plan else _made(config)
     return config.stash[PLAN]
 
 
@@ -65,7 +65,7 @@ def require_gates(session: pytest.Session, budgets: bool) -> None:
     """
     options, plan = session.config.option, plan_of(session.config)
     again = any(getattr(options, name, None) for name in ("lf", "stepwise"))  # what they leave out the ledger tells
-    by_choice = plan.chosen or plan.choice.keyword or plan.choice.mark
+    by_choice = plan.names_tests_only or plan.choice.keyword or plan.choice.mark
     # A failed collection is reported as such, and fails the run by itself.
     if budgets or again or by_choice or session.testsfailed:
         return
@@ -81,7 +81,7 @@ def _remedy(names: Sequence[str]) -> str:
     return f"Give the gate a run of its own, `{command}`; run the tests in others, without --pfa."
 
 
-def _made(config: pytest.Config) -> Plan:
+def _made(config: pytest.Config) -> RunPlan:
     choice = choice_of(config)
     request = _request(config, choice)
     configs = search(request, lambda path: bool(config.hook.pytest_ignore_collect(collection_path=path, config=config)))
@@ -91,7 +91,7 @@ def _made(config: pytest.Config) -> Plan:
     asked = _baseline(config, configs)
     updating = bool(config.getoption("pfa_update_baseline"))
     place, run = _shared_folder(), secrets.token_hex(16)
-    return Plan(configs, place, _output(config), chosen, _cache(config), asked, updating, run, choice)
+    return RunPlan(configs, place, _output(config), chosen, _cache(config), asked, updating, run, choice)
 
 
 def _shared_folder() -> Path:
@@ -108,8 +108,8 @@ def _request(config: pytest.Config, choice: Choice) -> Request:
     given, here = config.args_source is pytest.Config.ArgsSource.ARGS, config.invocation_params.dir
     # An id that somebody else has added asks for the config of its file.
     known = [
-        each if place in choice.places else each.partition("::")[0]
-        for each, place in zip(config.args, placed(config.args, here), strict=True)
+        each if place in choice.arguments else each.partition("::")[0]
+        for each, place in zip(config.args, absolute_ids(config.args, here), strict=True)
     ]
     return Request(
         arguments=tuple(known) if given else (),

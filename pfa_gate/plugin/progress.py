@@ -17,7 +17,7 @@ _BAR = 24
 LONG = 30.0  # seconds after which a log is told; most gates are done by then
 
 
-def watch_on(config: pytest.Config) -> Callable[[str], Progress] | None:
+def progress_on(config: pytest.Config) -> Callable[[str], Progress] | None:
     """Give what makes a gate's watch, or None where nobody looks: -q, a worker."""
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or config.get_verbosity() < 0:

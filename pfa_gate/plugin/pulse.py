@@ -12,7 +12,7 @@ from typing import Any
 _SECONDS = 10.0
 
 
-def silent(gateways: Iterable[Any], seconds: float = _SECONDS) -> list[str]:
+def unresponsive(gateways: Iterable[Any], seconds: float = _SECONDS) -> list[str]:
     """Ask processes, all at once, for a sign of life.
 
     That a connection is closed is noticed only some time after its process died; an answer proves life.

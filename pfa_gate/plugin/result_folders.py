@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ConfigError, PFAGateError
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.run_plan import RunPlan
 
-FOLDERS = pytest.StashKey["Folders"]()
+RESULT_FOLDERS = pytest.StashKey["ResultFolders"]()
 """Where the folders of a run are kept on its session."""
 
 
-class Folders:
+class ResultFolders:
     """The folders of a run.
 
     Args:
@@ -23,7 +23,7 @@ class Folders:
         names: gives the names of a config's gates; may raise what a faulty config raises.
     """
 
-    def __init__(self, plan: Plan, names: Callable[[Path], Collection[str]]) -> None:
+    def __init__(self, plan: RunPlan, names: Callable[[Path], Collection[str]]) -> None:
         self._plan = plan
         self._names = names
         self._known: dict[Path, Collection[str]] = {}

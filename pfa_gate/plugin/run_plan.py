@@ -15,14 +15,14 @@ from pfa_gate.record.progress import Progress
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What one run does.
 
     Args:
         configs: the configs to collect, in order; absolute.
         shared: folder of this run alone, in which its processes share what they found; absolute.
         output: folder for the results of all gates; None for `.pfa` beside each config.
-        chosen: the command line names single tests only, so that no gate need be among them.
+        names_tests_only: the command line names single tests only, so that no gate need be among them.
         cache: folder of what earlier runs found; absolute; None for none.
         baseline: an absolute path or `git:REF`; empty for the file beside each config.
         updating: this run writes the baseline.
@@ -33,7 +33,7 @@ class Plan:
     configs: tuple[Path, ...]
     shared: Path
     output: Path | None = None
-    chosen: bool = False
+    names_tests_only: bool = False
     cache: Path | None = None
     baseline: str = ""
     updating: bool = False
@@ -44,17 +44,17 @@ class Plan:
         """What verdicts depend on beside the config and the files it names.
 
         Example:
-            >>> Plan((), Path("/tmp/run"), output=Path("/out")).context()
+            >>> RunPlan((), Path("/tmp/run"), output=Path("/out")).context()
             {'output': '/out', 'updating': 'False'}
         """
         return {"output": "" if self.output is None else str(self.output), "updating": str(self.updating)}
 
-    def sent(self) -> dict[str, object]:
+    def to_plain(self) -> dict[str, object]:
         """Write it as plain data, for a worker.
 
         Example:
-            >>> plan = Plan((Path("/a/pfa.yaml"),), Path("/tmp/run"))
-            >>> Plan.received(plan.sent()) == plan
+            >>> plan = RunPlan((Path("/a/pfa.yaml"),), Path("/tmp/run"))
+            >>> RunPlan.from_plain(plan.to_plain()) == plan
             True
         """
         places = {"shared": self.shared, "output": self.output, "cache": self.cache}
@@ -62,12 +62,12 @@ class Plan:
         return {"configs": [str(path) for path in self.configs], **self._flags(), **plain}
 
     def _flags(self) -> dict[str, object]:
-        flags = {"chosen": self.chosen, "baseline": self.baseline, "updating": self.updating}
-        return {**flags, "run": self.run, "choice": self.choice.sent()}
+        flags = {"names_tests_only": self.names_tests_only, "baseline": self.baseline, "updating": self.updating}
+        return {**flags, "run": self.run, "choice": self.choice.to_plain()}
 
     @classmethod
-    def received(cls, data: dict[str, object]) -> Self:
-        """Read it from what `sent` wrote."""
+    def from_plain(cls, data: dict[str, object]) -> Self:
+        """Read it from what `to_plain` wrote."""
         configs = data["configs"]
         assert isinstance(configs, list)
         output, cache = (None if data[name] is None else Path(str(data[name])) for name in ("output", "cache"))
@@ -75,19 +75,19 @@ class Plan:
             configs=tuple(Path(path) for path in configs),
             shared=Path(str(data["shared"])),
             output=output,
-            chosen=bool(data["chosen"]),
+            names_tests_only=bool(data["names_tests_only"]),
             cache=cache,
             baseline=str(data["baseline"]),
             updating=bool(data["updating"]),
             run=str(data["run"]),
-            choice=Choice.received(data["choice"]),
+            choice=Choice.from_plain(data["choice"]),
         )
 
 
 Analysis = Callable[..., dict[str, object]]
 """Runs a gate and gives its record as plain data: `analyse`, or what stands in for it."""
 
-PLAN = pytest.StashKey[Plan]()
+PLAN = pytest.StashKey[RunPlan]()
 """Where the plan of a run is kept on its pytest config."""
 
 PROGRESS = pytest.StashKey[Callable[[str], Progress]]()

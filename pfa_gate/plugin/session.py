@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.cache.imports import IMPORTS
-from pfa_gate.plugin.arguments import Choosing
-from pfa_gate.plugin.exit_status import Ledger
-from pfa_gate.plugin.manifest import begun
+from pfa_gate.plugin.arguments import LeftOutBudgets
+from pfa_gate.plugin.exit_status import ExitStatus
+from pfa_gate.plugin.manifest import begin_manifests
 from pfa_gate.plugin.nodes import BudgetItem, ConfigFile
 from pfa_gate.plugin.planning import collects_elsewhere, has_workers, is_worker, plan_of, require_gates, shown
-from pfa_gate.plugin.progress import watch_on
+from pfa_gate.plugin.progress import progress_on
 from pfa_gate.plugin.run_plan import PLAN, PROGRESS
 from pfa_gate.plugin.terminal_summary import write_reports
 from pfa_gate.plugin.threads import choose_threads
@@ -29,9 +29,9 @@ def start(config: pytest.Config) -> None:
         choose_threads(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
     if config.pluginmanager.hasplugin("xdist"):
-        from pfa_gate.plugin.xdist import GateWorkers  # noqa: PLC0415  its hooks exist only beside xdist
+        from pfa_gate.plugin.xdist import XdistHooks  # noqa: PLC0415  its hooks exist only beside xdist
 
-        config.pluginmanager.register(GateWorkers(config), "pfa_gate_workers")
+        config.pluginmanager.register(XdistHooks(config), "pfa_gate_workers")
 
 
 class GateSession:
@@ -48,18 +48,20 @@ class GateSession:
             UsageError: there is none, or one that is named is not there.
         """
         plan = plan_of(self.config)
-        self.config.pluginmanager.register(Choosing(self.config, plan), "pfa_gate_choosing")
+        self.config.pluginmanager.register(LeftOutBudgets(self.config, plan), "pfa_gate_left_out")
         if not is_worker(self.config):
-            self.config.pluginmanager.register(Ledger(self.config, plan, begun(plan, self.config)), "pfa_gate_ledger")
+            self.config.pluginmanager.register(
+                ExitStatus(self.config, plan, begin_manifests(plan, self.config)), "pfa_gate_exit_status"
+            )
             if plan.updating:
-                from pfa_gate.plugin.update_baseline import Accept  # noqa: PLC0415  no other run writes a baseline
+                from pfa_gate.plugin.update_baseline import BaselineUpdate  # noqa: PLC0415  no other run writes a baseline
 
-                self.config.pluginmanager.register(Accept(plan), "pfa_gate_accept")
+                self.config.pluginmanager.register(BaselineUpdate(plan), "pfa_gate_update_baseline")
             if any(os.environ.get(name) for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")):
-                from pfa_gate.plugin.github_actions import Actions  # noqa: PLC0415  for runs in a workflow alone
+                from pfa_gate.plugin.github_actions import GitHubActions  # noqa: PLC0415  for runs in a workflow alone
 
-                self.config.pluginmanager.register(Actions(plan), "pfa_gate_actions")
-        watch = watch_on(self.config)
+                self.config.pluginmanager.register(GitHubActions(plan), "pfa_gate_github_actions")
+        watch = progress_on(self.config)
         if watch is not None:
             self.config.stash[PROGRESS] = watch
 

@@ -28,8 +28,8 @@ class Result:
         crash: one line on an exception that nobody foresaw.
         test: id of the test that ran the analysis, and so shows the traceback of a crash.
         since: when an earlier run made the record; empty if this one did.
-        open: why later runs cannot use the record; empty if they can.
-        again: what everybody is to know of why it was measured, or will be.
+        not_reusable: why later runs cannot use the record; empty if they can.
+        remark: what everybody is to know of why it was measured, or will be.
         subject: of what model, probe and evaluation the record speaks, and of which text of the config; asked where a
             baseline is to be written, and empty where that changed while it was measured.
         line: of the config that an error points at, else of the gate; from 1.
@@ -43,14 +43,14 @@ class Result:
     crash: str | None = None
     test: str = ""
     since: str = ""
-    open: str = ""
-    again: str = ""
+    not_reusable: str = ""
+    remark: str = ""
     subject: Mapping[str, Any] = field(default_factory=dict)
     line: int = 1
     column: int = 0
 
 
-def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -> Result:
+def analyse_once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -> Result:
     """Give the result of a gate's analysis, made now if no process of this run has made it.
 
     Args:
@@ -68,7 +68,7 @@ def once(folder: Path, config: Path, gate: str, analyse: Callable[[], Result]) -
         ...     print("analysing")
         ...     return Result("/pfa.yaml", "digits", error="The probe is empty.")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     results = [once(Path(folder), Path("/pfa.yaml"), "digits", analyse) for _ in range(2)]
+        ...     results = [analyse_once(Path(folder), Path("/pfa.yaml"), "digits", analyse) for _ in range(2)]
         analysing
         >>> results[0] == results[1]
         True

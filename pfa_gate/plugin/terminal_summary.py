@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.lines import printable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pfa_gate.record import Record
 
 
-def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan: Plan) -> None:
+def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan: RunPlan) -> None:
     """Write the report of every gate that was analysed, in the order of the configs and of the gates' names.
 
     Args:
@@ -55,10 +55,10 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
         if result.since:
             fact = f"{result.gate}: measured {result.since}; nothing that it depends on has changed since."
             reporter.write_line(printable(f"{fact} --pfa-no-cache measures again."))
-        elif result.again:
-            reporter.write_line(printable(f"{result.gate}: {result.again}."))
-        elif result.open and verbosity > 0:
-            reporter.write_line(printable(f"{result.gate}: the next run measures again: {result.open}."))
+        elif result.remark:
+            reporter.write_line(printable(f"{result.gate}: {result.remark}."))
+        elif result.not_reusable and verbosity > 0:
+            reporter.write_line(printable(f"{result.gate}: the next run measures again: {result.not_reusable}."))
 
 
 def _sections(config: pytest.Config, record: "Record") -> list[str]:

@@ -17,7 +17,7 @@ from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import replacing_file, sweep
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import Result, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, entry, text, whole
@@ -30,14 +30,14 @@ from pfa_gate.report.lines import printable
 from pfa_gate.report.ownership import require_baseline
 
 
-class Accept:
+class BaselineUpdate:
     """Writes the baselines at the end of a run.
 
     Args:
         plan: that of the run.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
         self.sentences: list[str] = []
         self.failed = False
@@ -47,16 +47,16 @@ class Accept:
         """Write one file for each config; what cannot be written, or must not, fails the run."""
         for config in self.plan.configs:
             try:
-                for told in _accepted(config, session.config.rootpath, self.plan):
-                    self._tell(session, told)
+                for message in _updated(config, session.config.rootpath, self.plan):
+                    self._note(session, message)
             except (PFAGateError, OSError) as error:
-                self._tell(
-                    session, Told(f"ERROR: {from_root(config.parent / NAME)} was not written: {error}", refused=True)
+                self._note(
+                    session, Message(f"ERROR: {from_root(config.parent / NAME)} was not written: {error}", refused=True)
                 )
 
-    def _tell(self, session: pytest.Session, told: "Told") -> None:
-        self.sentences.append(told.sentence)
-        if told.refused:
+    def _note(self, session: pytest.Session, message: "Message") -> None:
+        self.sentences.append(message.sentence)
+        if message.refused:
             session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
 
     @pytest.hookimpl(trylast=True)
@@ -67,19 +67,19 @@ class Accept:
 
 
 @dataclass(frozen=True)
-class Told:
+class Message:
     """A sentence on an update, and whether it says that something must not be written."""
 
     sentence: str
     refused: bool = False
 
 
-def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[Told]:
+def _updated(config: Path, root: Path, plan: RunPlan) -> Iterator[Message]:
     document = load(config, root)
     found = {each.gate: each for each in results(plan.shared) if each.record is not None and each.config == str(config)}
     old = _old(document)
     if old.remark:
-        yield Told(old.remark)
+        yield Message(old.remark)
     # Gates that the config has no more go with the next update.
     gates: dict[str, Any] = {}
     written = 0
@@ -96,7 +96,7 @@ def _accepted(config: Path, root: Path, plan: Plan) -> Iterator[Told]:
             gates[name] = dict(kept)
     if written:
         _write(config.parent / NAME, gates)
-        yield Told(f"{from_root(config.parent / NAME)}: written with {plural(written, 'gate')}; commit it.")
+        yield Message(f"{from_root(config.parent / NAME)}: written with {plural(written, 'gate')}; commit it.")
 
 
 def _old(document: Document) -> Old:
@@ -112,17 +112,17 @@ def _old(document: Document) -> Old:
 
 def _fresh(
     gate: GateConfig, found: Result | None, before: Mapping[str, Any] | None, document: Document
-) -> tuple[dict[str, Any] | None, Told | None]:
+) -> tuple[dict[str, Any] | None, Message | None]:
     """The new entry of a gate; or None, and why it is left as it was."""
     folder = document.path.parent
     left = f"{from_root(folder / NAME)}: gate '{gate.name}' is left as it was"
     if found is None or found.record is None:
-        return None, Told(f"{left}: it could not be measured.")
+        return None, Message(f"{left}: it could not be measured.")
     record = from_dict(found.record)
     if why := _unjudged(record):
-        return None, Told(f"{left}: {why}.")
+        return None, Message(f"{left}: {why}.")
     if why := _moved(found, document):
-        return None, Told(f"{left}: {why}. Run again.", refused=True)
+        return None, Message(f"{left}: {why}. Run again.", refused=True)
     # Of what was measured, and not of what is there by now.
     subject_then = {key: value for key, value in found.subject.items() if key != "config"}
     plain = entry(record, Stamp(str(date.today()), ask(folder, "rev-parse", "HEAD").text or "", subject_then))
@@ -133,7 +133,7 @@ def _fresh(
     plain, above = held(plain, before, rules)
     if above:
         verb = "ratchets, and is" if len(above) == 1 else "ratchet, and are"
-        return None, Told(f"{left}: {listed(above, 5)} {verb} above the old baseline.", refused=True)
+        return None, Message(f"{left}: {listed(above, 5)} {verb} above the old baseline.", refused=True)
     return plain, None
 
 

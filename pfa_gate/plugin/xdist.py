@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pfa_gate.plugin.planning import SENT, plan_of, require_gates
+from pfa_gate.plugin.planning import WORKER_INPUT, plan_of, require_gates
 
 
-class GateWorkers:
+class XdistHooks:
     """Hooks that exist only where xdist does."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -27,7 +27,7 @@ class GateWorkers:
 
     def pytest_configure_node(self, node: Any) -> None:
         """Send the plan to a worker, which knows only the command line it was started with."""
-        node.workerinput[SENT] = plan_of(self.config).sent()
+        node.workerinput[WORKER_INPUT] = plan_of(self.config).to_plain()
 
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         """See that a worker collected a budget.

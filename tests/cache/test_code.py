@@ -13,7 +13,7 @@ import pytest
 
 from pfa_gate.cache import code as room
 from pfa_gate.cache.code import Code
-from pfa_gate.cache.imports import Imports, State, file_of, state
+from pfa_gate.cache.imports import FileState, Imports, file_of, file_state
 from pfa_gate.config.paths import importable
 
 Measured = Callable[..., tuple[dict[str, Any], str]]
@@ -300,7 +300,7 @@ def test_a_package_that_is_installed_anew_counts_though_its_version_stays(
     write(site, {"zoo_made/__init__.py": "", "zoo_made/inner.py": "", "zoo_loose.py": "", **info})
     write(project, {"zoo_net.py": "import zoo_made, zoo_loose"})
     monkeypatch.syspath_prepend(site)
-    code.imports.began = state(site / "zoo_info-1.dist-info" / "RECORD").newest + 1
+    code.imports.began = file_state(site / "zoo_info-1.dist-info" / "RECORD").newest + 1
     evidence, why = measured(code)
     assert why == ""
     own = {os.path.relpath(path, site) for path in evidence["packages"] if path.startswith(str(site))}
@@ -316,13 +316,13 @@ def test_a_package_that_is_installed_anew_counts_though_its_version_stays(
 def test_a_state_tells_a_rewrite_and_a_new_link(project: Path) -> None:
     write(project, {"a": "1", "b": "1"})
     os.symlink("a", "link")
-    before = state("link")
-    assert isinstance(before, State)
-    assert before == state("link")
+    before = file_state("link")
+    assert isinstance(before, FileState)
+    assert before == file_state("link")
     os.unlink("link")
     os.symlink("b", "link")
-    assert state("link") != before
-    assert state("gone") is None
+    assert file_state("link") != before
+    assert file_state("gone") is None
 
 
 def test_the_watch_leaves_imports_as_they_were(project: Path, imports: Imports) -> None:

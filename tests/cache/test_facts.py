@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pfa_gate.cache import fingerprint as room
-from pfa_gate.cache.fingerprint import Inputs, inputs
+from pfa_gate.cache.fingerprint import GateFingerprint, fingerprint
 from pfa_gate.config import load
 
 GATE = """\
@@ -30,8 +30,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def look(project: Path, gate: str = "digits", **context: str) -> Inputs:
-    return inputs(load(project / "pfa.yaml"), gate, {"output": "out", "updating": "False", **context})
+def look(project: Path, gate: str = "digits", **context: str) -> GateFingerprint:
+    return fingerprint(load(project / "pfa.yaml"), gate, {"output": "out", "updating": "False", **context})
 
 
 def another_version(name: str) -> Callable[[pytest.MonkeyPatch], None]:
@@ -103,7 +103,7 @@ def test_each_file_that_is_named_counts_and_may_not_be_missing(project: Path, na
     assert look(project).digest != before.digest
     (project / name).unlink()
     missing = look(project)
-    assert (missing.digest, missing.open) == ("", f"{project / name} cannot be read")
+    assert (missing.digest, missing.not_reusable) == ("", f"{project / name} cannot be read")
 
 
 def test_a_watched_file_may_lie_anywhere(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -154,7 +154,7 @@ ALWAYS_OPEN = {
 def opened(project: Path, old: str, new: str, more: str = "") -> str:
     gate = GATE.replace(old, new, 1) if old else GATE
     (project / "pfa.yaml").write_text(f"version: 1\ngates:\n  digits:\n{gate}{more}")
-    return look(project).open
+    return look(project).not_reusable
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), OPEN.values(), ids=OPEN)

@@ -16,9 +16,9 @@ import pytest
 
 from pfa_gate.cache import lock
 from pfa_gate.cache.lock import held, holder_of
-from pfa_gate.cache.verdicts import alone
+from pfa_gate.cache.verdicts import one_at_a_time
 from pfa_gate.errors import ArtifactError
-from pfa_gate.plugin.shared_results import Result, once
+from pfa_gate.plugin.shared_results import Result, analyse_once
 from pfa_gate.record.progress import WAITED
 
 HOLDS = """
@@ -119,14 +119,14 @@ def test_a_dead_holder_is_not_waited_for(tmp_path: Path, stopped: subprocess.Pop
 def ask(folder: Path) -> bool:
     lock.SILENCE = 0.6
     try:
-        once(folder, Path("/pfa.yaml"), "digits", lambda: Result("/pfa.yaml", "digits", error="made"))
+        analyse_once(folder, Path("/pfa.yaml"), "digits", lambda: Result("/pfa.yaml", "digits", error="made"))
     except ArtifactError:
         return False
     return True
 
 
 def stop(folder: Path) -> None:
-    once(folder, Path("/pfa.yaml"), "digits", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    analyse_once(folder, Path("/pfa.yaml"), "digits", lambda: os.kill(os.getpid(), signal.SIGSTOP))
 
 
 def test_workers_of_a_run_give_up_as_well(tmp_path: Path) -> None:
@@ -140,5 +140,5 @@ def test_workers_of_a_run_give_up_as_well(tmp_path: Path) -> None:
     process.join()
     assert ask(tmp_path)
     (tmp_path / "file").write_text("")
-    with alone(tmp_path / "file", "ab" * 32):
+    with one_at_a_time(tmp_path / "file", "ab" * 32):
         assert list(tmp_path.glob("*.holder")) == []

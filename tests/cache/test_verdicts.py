@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pfa_gate.cache import verdicts
-from pfa_gate.cache.fingerprint import Inputs, inputs
-from pfa_gate.cache.verdicts import Verdict, across_runs, fetch, keep
+from pfa_gate.cache.fingerprint import GateFingerprint, fingerprint
+from pfa_gate.cache.verdicts import GateVerdict, find_verdict, keep, measured_or_cached
 from pfa_gate.config import load
 from pfa_gate.errors import ConfigError, PfaWarning
 
@@ -44,8 +44,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def look(project: Path, **context: str) -> Inputs:
-    return inputs(load(project / "pfa.yaml"), "digits", context)
+def look(project: Path, **context: str) -> GateFingerprint:
+    return fingerprint(load(project / "pfa.yaml"), "digits", context)
 
 
 @dataclass
@@ -69,7 +69,7 @@ CODE = {"evidence": "same"}
 
 
 def fetched(folder: Path, digest: str = DIGEST) -> dict[str, Any] | None:
-    found, _ = fetch(folder, digest, Known())
+    found, _ = find_verdict(folder, digest, Known())
     return None if found is None else found.record
 
 
@@ -113,9 +113,9 @@ def test_the_day_on_which_a_waiver_ends_counts(project: Path, monkeypatch: pytes
 
 def test_a_config_counts_as_it_was_read(project: Path) -> None:
     document = load(project / "pfa.yaml")
-    before = inputs(document, "digits", {}).digest
+    before = fingerprint(document, "digits", {}).digest
     (project / "pfa.yaml").write_text(CONFIG.replace("9 k", "1"))
-    assert inputs(document, "digits", {}).digest == before != look(project).digest
+    assert fingerprint(document, "digits", {}).digest == before != look(project).digest
 
 
 def test_what_auto_may_mean_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_file_that_time_alone_touched_counts_as_unchanged(project: Path) -> No
 )
 def test_what_is_no_file_keeps_a_verdict_to_its_run(project: Path, old: str, new: str, reason: str) -> None:
     (project / "pfa.yaml").write_text(CONFIG.replace(old, new))
-    assert look(project).open == reason
+    assert look(project).not_reusable == reason
 
 
 def test_a_watched_pattern_must_match(project: Path) -> None:
@@ -181,8 +181,10 @@ def test_what_was_kept_is_fetched(tmp_path: Path) -> None:
 def test_each_state_of_the_code_has_a_verdict_of_its_own(tmp_path: Path) -> None:
     codes = [Known("a"), Known("b")]
     for code in codes:
-        across_runs(tmp_path, lambda: Inputs(DIGEST), code, lambda code=code: record(value=code.evidence))
-    found = [fetch(tmp_path, DIGEST, code)[0] for code in (*codes, Known("c"))]
+        measured_or_cached(
+            tmp_path, lambda: GateFingerprint(DIGEST), code, lambda code=code: record(value=code.evidence)
+        )
+    found = [find_verdict(tmp_path, DIGEST, code)[0] for code in (*codes, Known("c"))]
     assert [each and each.record["value"] for each in found] == ["a", "b", None]
 
 
@@ -205,7 +207,8 @@ def test_a_damaged_verdict_is_not_served(tmp_path: Path, damage: Any) -> None:
     (path,) = tmp_path.glob("*.json")
     path.write_text(damage(path.read_text()))
     assert fetched(tmp_path) is None
-    assert across_runs(tmp_path, lambda: Inputs(DIGEST), Known(), lambda: record(value=0.3)).record["value"] == 0.3
+    anew = measured_or_cached(tmp_path, lambda: GateFingerprint(DIGEST), Known(), lambda: record(value=0.3))
+    assert anew.record["value"] == 0.3
     assert fetched(tmp_path) is not None
 
 
@@ -214,45 +217,51 @@ def test_a_verdict_whose_model_is_gone_is_measured_again_and_told(tmp_path: Path
     weights.write_text("1")
     made = record(files={"weights": str(weights), "record": str(tmp_path / "record.json")})
 
-    def asked() -> Verdict:
-        return across_runs(tmp_path / "cache", lambda: Inputs(DIGEST), Known(), lambda: made)
+    def asked() -> GateVerdict:
+        return measured_or_cached(tmp_path / "cache", lambda: GateFingerprint(DIGEST), Known(), lambda: made)
 
     assert (asked().since, asked().since[:2]) == ("", "20")
     os.utime(weights, (1, 1))
     assert asked().since != ""  # restored from an archive: the same bytes
     weights.write_text("2")
     told = "measured again: nothing that it depends on has changed, but {} {}"
-    assert asked() == Verdict(made, again=told.format(weights, "has changed"))
+    assert asked() == GateVerdict(made, remark=told.format(weights, "has changed"))
     weights.unlink()
-    assert fetch(tmp_path / "cache", DIGEST, Known()) == (None, told.format(weights, "is gone"))
+    assert find_verdict(tmp_path / "cache", DIGEST, Known()) == (None, told.format(weights, "is gone"))
 
 
 @pytest.mark.parametrize(
     ("second", "why", "told"),
     [
-        (Inputs("cd" * 32), "", "not kept for later runs: a file that it depends on was written while it was measured"),
-        # Written to and fro: the same bytes, which may not be those that were read.
         (
-            Inputs(DIGEST, stamps=((2,),)),
+            GateFingerprint("cd" * 32),
             "",
             "not kept for later runs: a file that it depends on was written while it was measured",
         ),
-        (Inputs(DIGEST, stamps=((1,),)), "net.py changed", "not kept for later runs: net.py changed"),
+        # Written to and fro: the same bytes, which may not be those that were read.
+        (
+            GateFingerprint(DIGEST, stamps=((2,),)),
+            "",
+            "not kept for later runs: a file that it depends on was written while it was measured",
+        ),
+        (GateFingerprint(DIGEST, stamps=((1,),)), "net.py changed", "not kept for later runs: net.py changed"),
     ],
 )
 def test_what_may_have_changed_while_it_was_measured_is_not_kept(
-    tmp_path: Path, second: Inputs, why: str, told: str
+    tmp_path: Path, second: GateFingerprint, why: str, told: str
 ) -> None:
-    looks = iter([Inputs(DIGEST, stamps=((1,),)), second])
-    verdict = across_runs(tmp_path, lambda: next(looks), Known(why=why), record)
-    assert verdict == Verdict(record(), again=told)
+    looks = iter([GateFingerprint(DIGEST, stamps=((1,),)), second])
+    verdict = measured_or_cached(tmp_path, lambda: next(looks), Known(why=why), record)
+    assert verdict == GateVerdict(record(), remark=told)
     assert list(tmp_path.glob("*.json")) == []
 
 
 def test_an_open_verdict_is_measured_each_time(tmp_path: Path) -> None:
     for value in (1, 2):
-        found = across_runs(tmp_path, lambda: Inputs(DIGEST, "why"), Known(), lambda value=value: record(value=value))
-        assert (found.record["value"], found.open, found.since) == (value, "why", "")
+        found = measured_or_cached(
+            tmp_path, lambda: GateFingerprint(DIGEST, "why"), Known(), lambda value=value: record(value=value)
+        )
+        assert (found.record["value"], found.not_reusable, found.since) == (value, "why", "")
 
 
 def test_the_oldest_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,16 +335,16 @@ def test_code_is_looked_at_before_and_after_the_measuring_and_not_where_it_is_se
             order.append("end")
             return super().end()
 
-    def look() -> Inputs:
+    def look() -> GateFingerprint:
         order.append("look")
-        return Inputs(DIGEST)
+        return GateFingerprint(DIGEST)
 
     def measured() -> dict[str, Any]:
         order.append("measure")
         return record()
 
     for wanted in (["look", "begin", "measure", "end", "look"], ["look"]):
-        across_runs(tmp_path, look, Telling(), measured)
+        measured_or_cached(tmp_path, look, Telling(), measured)
         assert order == wanted
         order.clear()
 
@@ -346,7 +355,7 @@ def test_a_full_disk_costs_a_warning_and_no_verdict(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("pfa_gate.files.os.replace", full)
     with pytest.warns(PfaWarning, match="cannot be cached in .*: No space left on device"):
-        found = across_runs(tmp_path, lambda: Inputs(DIGEST), Known(), record)
+        found = measured_or_cached(tmp_path, lambda: GateFingerprint(DIGEST), Known(), record)
     assert found.record == record()
     assert [path.suffix for path in tmp_path.iterdir()] in ([".lock"], [])
 
@@ -367,7 +376,9 @@ def counted(folder: Path) -> dict[str, Any]:
 
 
 def ask(folder: Path) -> str:
-    return json.dumps(across_runs(folder, lambda: Inputs(DIGEST), Known(), lambda: counted(folder)).record)
+    return json.dumps(
+        measured_or_cached(folder, lambda: GateFingerprint(DIGEST), Known(), lambda: counted(folder)).record
+    )
 
 
 def test_runs_at_the_same_time_measure_once(tmp_path: Path) -> None:

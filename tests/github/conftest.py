@@ -10,7 +10,7 @@ import pytest
 from hub_server import Hub, serve
 from published import Description, fetched
 
-from pfa_gate.github import Order, comment
+from pfa_gate.github import CommentRequest, comment
 from pfa_gate.github import command as command_room
 from pfa_gate.github.post import Pace
 from pfa_gate.record import Record, dumps
@@ -67,6 +67,6 @@ def say(tmp_path: Path, workflow: Callable[..., dict[str, str]]) -> Callable[...
         folder = tmp_path / ".pfa" / record.gate
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "record.json").write_text(dumps(record), encoding="utf-8")
-        return comment(Order((folder / "record.json",), **wishes), environment or workflow())
+        return comment(CommentRequest((folder / "record.json",), **wishes), environment or workflow())
 
     return said

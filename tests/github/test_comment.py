@@ -14,7 +14,7 @@ from published import Description
 from records import broken, kept, not_judged
 
 from pfa_gate.errors import CommentError
-from pfa_gate.github import Order, comment
+from pfa_gate.github import CommentRequest, comment
 from pfa_gate.github import command as command_room
 from pfa_gate.github.post import Pace
 from pfa_gate.github.section import is_ours, sections_of
@@ -482,7 +482,7 @@ def test_a_token_that_may_not_ask_who_it_is(hub: Hub, say: Say, workflow: Callab
 
 def test_a_failure_without_a_record_is_told(hub: Hub, say: Say, workflow: Callable[..., Any], tmp_path: Any) -> None:
     (tmp_path / "empty").mkdir()
-    failed = Order((tmp_path / "empty",), status=1)
+    failed = CommentRequest((tmp_path / "empty",), status=1)
     assert comment(failed, workflow()).endswith("created.")
     assert "❔ The run failed, and no record says why; its log does." in hub.bodies()[0]
     assert say(broken(), workflow(run=2), status=1).endswith("updated.")
@@ -497,7 +497,7 @@ def test_a_failure_without_a_record_is_told(hub: Hub, say: Say, workflow: Callab
 
 
 def test_a_failure_resolved_by_gates_that_were_never_named(hub: Hub, say: Say, tmp_path: Any, workflow: Any) -> None:
-    comment(Order((tmp_path / "gone",), status=2), workflow())
+    comment(CommentRequest((tmp_path / "gone",), status=2), workflow())
     assert say(kept(), workflow(run=2), status=0).endswith("updated.")
     assert visible(hub.bodies()[0]) == ["**pfa_gate**: ✅ The run left its verdict."]
 
@@ -523,7 +523,7 @@ def test_a_service_without_a_record_is_not_hidden_by_another_that_has_one(
     hub: Hub, say: Say, workflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two jobs of one run, and two folders of one job; and two uses in one folder of one job."""
-    silent = Order((tmp_path / "gone",), status=2)
+    silent = CommentRequest((tmp_path / "gone",), status=2)
     for folder in ("a", "b"):
         (tmp_path / "repository" / folder).mkdir(parents=True)
     (tmp_path / "repository" / ".git").mkdir()

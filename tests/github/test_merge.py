@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.github.merge import LIMIT, compose, merge, same, united
-from pfa_gate.github.section import OUTCOMES, Section, is_ours, sections_of, written
+from pfa_gate.github.merge import LIMIT, compose, merge, newest_sections, say_the_same
+from pfa_gate.github.section import OUTCOMES, CommentSection, is_ours, sections_of, to_markdown
 from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.markdown.escape import units
 
@@ -28,18 +28,18 @@ HOSTILE = [
 
 
 @st.composite
-def legs(draw: st.DrawFn, texts: st.SearchStrategy[str] = TEXTS) -> tuple[Section, ...]:
+def legs(draw: st.DrawFn, texts: st.SearchStrategy[str] = TEXTS) -> tuple[CommentSection, ...]:
     """Sections with different keys, of one run."""
     names = draw(st.lists(st.sampled_from(["", "py3.11", "py3.12", "a--b", "<x>"]), unique=True, max_size=4))
     run = draw(st.tuples(st.integers(0, 9), st.integers(0, 3)))
     outcomes = [draw(st.sampled_from(OUTCOMES)) for _ in names]
     return tuple(
-        Section("pfa.yaml", draw(st.sampled_from(["digits", "x|y"])), name, outcome, "a line", draw(texts), run)
+        CommentSection("pfa.yaml", draw(st.sampled_from(["digits", "x|y"])), name, outcome, "a line", draw(texts), run)
         for name, outcome in zip(names, outcomes, strict=True)
     )
 
 
-def chained(sections: list[Section], limit: int = LIMIT) -> str:
+def chained(sections: list[CommentSection], limit: int = LIMIT) -> str:
     body = ""
     for section in sections:
         body = merge(body, [section], limit)
@@ -47,26 +47,26 @@ def chained(sections: list[Section], limit: int = LIMIT) -> str:
 
 
 @given(legs(), st.randoms())
-def test_legs_arrive_in_any_order(sections: tuple[Section, ...], random: object) -> None:
+def test_legs_arrive_in_any_order(sections: tuple[CommentSection, ...], random: object) -> None:
     shuffled = list(sections)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert chained(shuffled) == (compose(united(sections)) if sections else "")
+    assert chained(shuffled) == (compose(newest_sections(sections)) if sections else "")
 
 
 @given(legs(LONG), st.randoms(), st.integers(3_500, 9_000))
 @settings(deadline=None)
 def test_legs_arrive_in_any_order_where_they_do_not_fit(
-    sections: tuple[Section, ...], random: object, limit: int
+    sections: tuple[CommentSection, ...], random: object, limit: int
 ) -> None:
     shuffled = list(sections)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     body = chained(shuffled, limit)
-    assert body == (compose(united(sections), limit) if sections else "")
+    assert body == (compose(newest_sections(sections), limit) if sections else "")
     assert units(body) <= limit
 
 
 @given(legs(), legs())
-def test_merging_again_changes_nothing(old: tuple[Section, ...], new: tuple[Section, ...]) -> None:
+def test_merging_again_changes_nothing(old: tuple[CommentSection, ...], new: tuple[CommentSection, ...]) -> None:
     once = merge(merge("", old), new)
     assert merge(once, new) == once
     assert merge(once, [*new, *new]) == once
@@ -74,7 +74,7 @@ def test_merging_again_changes_nothing(old: tuple[Section, ...], new: tuple[Sect
 
 
 @given(legs(), legs())
-def test_the_newest_run_is_believed(old: tuple[Section, ...], new: tuple[Section, ...]) -> None:
+def test_the_newest_run_is_believed(old: tuple[CommentSection, ...], new: tuple[CommentSection, ...]) -> None:
     expected = {}
     for section in (*old, *new):
         if section.run >= expected.get(section.key, section).run:
@@ -87,9 +87,9 @@ def test_the_newest_run_is_believed(old: tuple[Section, ...], new: tuple[Section
 
 @given(st.text(), st.text(), st.text(), st.sampled_from(HOSTILE))
 def test_what_is_written_is_read_back(gate: str, line: str, text: str, hostile: str) -> None:
-    section = Section("pfa.yaml", gate + hostile, hostile, "broken", line, f"{text}\n{hostile} end", (1, 2))
-    assert sections_of(written(section)) == (section,)
-    other = Section("b", "c", "", "kept", "x")
+    section = CommentSection("pfa.yaml", gate + hostile, hostile, "broken", line, f"{text}\n{hostile} end", (1, 2))
+    assert sections_of(to_markdown(section)) == (section,)
+    other = CommentSection("b", "c", "", "kept", "x")
     assert set(sections_of(compose([section, other]))) == {section, other}
 
 
@@ -104,9 +104,9 @@ def test_any_text_is_a_comment_without_sections_or_with_whole_ones(text: str) ->
     ['"outcome":"fine"', '"run":[1]', '"run":["a",1]', '"cap":"x"', '"gate":7', '"leg":null'],
 )
 def test_a_damaged_section_is_left_out(damage: str) -> None:
-    whole = Section("pfa.yaml", "digits", "", "broken", "a", "b", (1, 1))
+    whole = CommentSection("pfa.yaml", "digits", "", "broken", "a", "b", (1, 1))
     name = damage.split(":", maxsplit=1)[0]
-    marker = written(whole)
+    marker = to_markdown(whole)
     start = marker.index(name)
     stop = min(at for at in (marker.find(',"', start), marker.find("} -->", start)) if at > 0)
     assert sections_of(marker[:start] + damage + marker[stop:]) == ()
@@ -114,15 +114,17 @@ def test_a_damaged_section_is_left_out(damage: str) -> None:
 
 
 def test_the_marker_counts_only_at_the_beginning() -> None:
-    body = compose([Section("pfa.yaml", "digits", "", "broken", "digits", "Two layers.")])
+    body = compose([CommentSection("pfa.yaml", "digits", "", "broken", "digits", "Two layers.")])
     assert is_ours(body)
     quoted = "> " + body
     assert not is_ours(quoted)
     assert merge(quoted, []) == merge("", [])
 
 
-ONE = Section("pfa.yaml", "digits", "py3.11", "broken", "digits: 2 budgets broken", "### Broken\n\n| a |\n|---|\n| b |")
-TWO = Section("pfa.yaml", "mnist", "", "kept", "mnist: 9 budgets kept")
+ONE = CommentSection(
+    "pfa.yaml", "digits", "py3.11", "broken", "digits: 2 budgets broken", "### Broken\n\n| a |\n|---|\n| b |"
+)
+TWO = CommentSection("pfa.yaml", "mnist", "", "kept", "mnist: 9 budgets kept")
 
 
 def test_one_gate_speaks_for_itself() -> None:
@@ -152,13 +154,13 @@ def test_all_resolved_is_one_line() -> None:
 
 def test_the_same_in_another_run_is_the_same() -> None:
     later = dataclasses.replace(ONE, run=(8, 1))
-    assert same(compose([ONE, TWO]), compose([later, TWO]))
-    assert same(compose([ONE, TWO]).replace("\n", "\r\n"), compose([later, TWO]))
-    assert not same(compose([ONE]), compose([dataclasses.replace(later, text="### Worse")]))
+    assert say_the_same(compose([ONE, TWO]), compose([later, TWO]))
+    assert say_the_same(compose([ONE, TWO]).replace("\n", "\r\n"), compose([later, TWO]))
+    assert not say_the_same(compose([ONE]), compose([dataclasses.replace(later, text="### Worse")]))
     quick, slow = (dataclasses.replace(ONE, text=f"torch 2.13.0 · {time} s", run=(1, 1)) for time in ("8.1", "12.0"))
-    assert same(compose([quick]), compose([slow]))
-    assert not same(compose([quick]), compose([dataclasses.replace(slow, text="torch 2.14.0 · 8.1 s")]))
-    assert not same(compose([ONE]), compose([dataclasses.replace(later, outcome="kept")]))
+    assert say_the_same(compose([quick]), compose([slow]))
+    assert not say_the_same(compose([quick]), compose([dataclasses.replace(slow, text="torch 2.14.0 · 8.1 s")]))
+    assert not say_the_same(compose([ONE]), compose([dataclasses.replace(later, outcome="kept")]))
 
 
 def test_a_cut_is_at_a_row_and_closes_what_is_open() -> None:

@@ -17,8 +17,8 @@ from hub_server import BOT, Hub
 from records import broken
 
 from pfa_gate.github.merge import compose
-from pfa_gate.github.post import Comment, Pace, Wish, post
-from pfa_gate.github.section import Section, sections_of
+from pfa_gate.github.post import Comment, Pace, Update, post
+from pfa_gate.github.section import CommentSection, sections_of
 from pfa_gate.record import dumps
 
 POSTER = """
@@ -162,8 +162,10 @@ class Board:
 @pytest.mark.parametrize("seed", range(8))
 def test_posters_that_meet_anywhere_end_with_the_same_comment(seed: int) -> None:
     board, pace = Board(seed), Pace(settle=0.2, between_writes=0)
-    sections = [Section("pfa.yaml", "digits", f"leg {n}", "broken", f"line {n}", f"text {n}", (1, 1)) for n in range(5)]
-    posters = [threading.Thread(target=post, args=(board, Wish((one,)), pace)) for one in sections]
+    sections = [
+        CommentSection("pfa.yaml", "digits", f"leg {n}", "broken", f"line {n}", f"text {n}", (1, 1)) for n in range(5)
+    ]
+    posters = [threading.Thread(target=post, args=(board, Update((one,)), pace)) for one in sections]
     for poster in posters:
         poster.start()
     for poster in posters:

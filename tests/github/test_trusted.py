@@ -13,10 +13,10 @@ from records import broken, kept
 
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, CommentError
-from pfa_gate.github import Order, comment
-from pfa_gate.github.place import place
+from pfa_gate.github import CommentRequest, comment
 from pfa_gate.github.records import LARGEST, LARGEST_SUM, MOST, read
 from pfa_gate.github.section import sections_of
+from pfa_gate.github.target import target_of
 from pfa_gate.record import dumps
 
 HEAD = "5f1e" * 10
@@ -86,7 +86,7 @@ def test_a_run_that_failed_before_it_measured_is_told(hub: Hub, workflow: Callab
     hub.open_pull(7, HEAD, "ada:wide")
     event = from_fork()
     event["workflow_run"]["conclusion"] = "failure"
-    order = Order((tmp_path / "reports",), trusted=True)
+    order = CommentRequest((tmp_path / "reports",), trusted=True)
     assert comment(order, workflow(event=event)).endswith("created.")
     assert "The run failed, and no record says why" in hub.bodies()[0]
     event["workflow_run"]["conclusion"] = "success"
@@ -103,7 +103,7 @@ def test_legs_are_named_by_the_folders_of_their_artifacts(
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(dumps(broken()))
         (folder / "evil.py").write_text("raise SystemExit(3)")
-    order = Order((tmp_path / "artifacts",), trusted=True)
+    order = CommentRequest((tmp_path / "artifacts",), trusted=True)
     assert comment(order, workflow(event=from_fork())).endswith("created.")
     assert [one.leg for one in sections_of(hub.bodies()[0])] == ["pfa-py3.11", "pfa-py3.12"]
 
@@ -210,20 +210,20 @@ def test_an_event_that_is_none_names_no_pull_request(tmp_path: Path, event: str)
     environment = {"GITHUB_REPOSITORY": "acme/nets", "GITHUB_EVENT_PATH": str(path)}
     if event == "{":
         with pytest.raises(CommentError, match="cannot be read"):
-            place(environment)
+            target_of(environment)
     else:
-        assert place(environment).numbers == ()
+        assert target_of(environment).numbers == ()
 
 
 @pytest.mark.parametrize("repository", ["", "acme", "acme/nets/../x", "a b/c", "acme/nets?x=1"])
 def test_a_repository_has_an_owner_and_a_name(repository: str) -> None:
     with pytest.raises(CommentError, match="not owner/name"):
-        place({"GITHUB_REPOSITORY": repository})
+        target_of({"GITHUB_REPOSITORY": repository})
 
 
 def test_an_address_is_one() -> None:
     with pytest.raises(CommentError, match=r"GITHUB_API_URL is 'github\.acme\.test'"):
-        place({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_API_URL": "github.acme.test"})
+        target_of({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_API_URL": "github.acme.test"})
 
 
 def test_what_the_environment_says() -> None:
@@ -234,10 +234,10 @@ def test_what_the_environment_says() -> None:
         "GITHUB_RUN_ID": "9",
         "GITHUB_RUN_ATTEMPT": "2",
     }
-    found = place(environment)
+    found = target_of(environment)
     assert (found.api, found.numbers, found.run) == ("https://github.acme.test/api/v3", (12,), (9, 2))
-    assert place(environment, "x/y", 3).numbers == (3,)
-    assert place({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_REF": "refs/heads/main"}).numbers == ()
+    assert target_of(environment, "x/y", 3).numbers == (3,)
+    assert target_of({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_REF": "refs/heads/main"}).numbers == ()
 
 
 def test_enterprise_has_its_own_address(published: Any, tmp_path: Path, workflow: Any, say: Say) -> None:

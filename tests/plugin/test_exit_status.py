@@ -9,32 +9,32 @@ import pytest
 from projects import config, gate
 
 from pfa_gate.config.repository import from_root
-from pfa_gate.plugin.choice import Choice, tell_left_out
+from pfa_gate.plugin.choice import Choice, share_left_out
 from pfa_gate.plugin.exit_guard import JUDGED
-from pfa_gate.plugin.exit_status import Gap, Ledger, gaps
-from pfa_gate.plugin.manifest import begun
-from pfa_gate.plugin.run_plan import Plan
-from pfa_gate.plugin.shared_results import Result, once
+from pfa_gate.plugin.exit_status import ExitStatus, Gap, gaps
+from pfa_gate.plugin.manifest import begin_manifests
+from pfa_gate.plugin.run_plan import RunPlan
+from pfa_gate.plugin.shared_results import Result, analyse_once
 from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, read_manifest
 
 NAMES = ("exact", "layers.kl", "model.parameters")
 BUDGETS = "layers: [{match: '*', kl: 0.7}], model: {parameters: 9 k}"
 
 
-def planned(folder: Path, *gates: str, chosen: bool = False) -> Plan:
+def planned(folder: Path, *gates: str, chosen: bool = False) -> RunPlan:
     (folder / "pfa.yaml").write_text(config(*(gates or [gate(BUDGETS)])), "utf-8")
-    return Plan((folder / "pfa.yaml",), folder / "shared", chosen=chosen)
+    return RunPlan((folder / "pfa.yaml",), folder / "shared", names_tests_only=chosen)
 
 
-def found(plan: Plan, name: str = "digits", at: int = 0, **outcomes: str) -> None:
+def found(plan: RunPlan, name: str = "digits", at: int = 0, **outcomes: str) -> None:
     """Leave a record behind, as the process that measured would."""
     named = {each: outcomes.get(each.rpartition(".")[2], "kept") for each in NAMES}
     record = {"budgets": [{"id": each, "outcome": outcome} for each, outcome in named.items()]}
     path = plan.configs[at]
-    once(plan.shared, path, name, lambda: Result(str(path), name, record=record))
+    analyse_once(plan.shared, path, name, lambda: Result(str(path), name, record=record))
 
 
-def missed(plan: Plan, root: Path) -> list[tuple[str, tuple[str, ...], str]]:
+def missed(plan: RunPlan, root: Path) -> list[tuple[str, tuple[str, ...], str]]:
     return [(each.gate, each.budgets, each.outcome) for each in gaps(plan, root)]
 
 
@@ -66,7 +66,7 @@ def test_an_outcome_that_no_budget_has_is_not_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", [{"error": "No factory."}, {"crash": "RuntimeError: boom"}])
 def test_a_gate_that_ended_in_an_error_was_not_judged(tmp_path: Path, what: dict[str, str]) -> None:
     plan = planned(tmp_path)
-    once(plan.shared, plan.configs[0], "digits", lambda: Result(str(plan.configs[0]), "digits", **what))
+    analyse_once(plan.shared, plan.configs[0], "digits", lambda: Result(str(plan.configs[0]), "digits", **what))
     assert missed(plan, tmp_path) == [("digits", NAMES, "not judged")]
 
 
@@ -74,7 +74,7 @@ def test_a_record_speaks_for_its_own_config_alone(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     strict = tmp_path / "pfa.strict.yaml"
     strict.write_text(config(gate(BUDGETS)), "utf-8")
-    plan = Plan((*plan.configs, strict), plan.shared)
+    plan = RunPlan((*plan.configs, strict), plan.shared)
     found(plan, at=1)
     assert [(each.config, each.budgets) for each in gaps(plan, tmp_path)] == [(plan.configs[0], NAMES)]
 
@@ -96,16 +96,16 @@ class Answering:
             raise EOFError
 
 
-def ledger(plan: Plan, root: Path, **options: Any) -> Ledger:
+def ledger(plan: RunPlan, root: Path, **options: Any) -> ExitStatus:
     given = {"keyword": "", "markexpr": "", **options}
     choice = given.pop("choice", Choice())
     plan = replace(plan, choice=choice, output=root / "results")
     plugins = SimpleNamespace(hasplugin=lambda name: name == "terminalreporter" and given.get("terminal", True))
     config: Any = SimpleNamespace(option=SimpleNamespace(**given), rootpath=root, pluginmanager=plugins, stash={})
-    return Ledger(config, plan, begun(plan, config))
+    return ExitStatus(config, plan, begin_manifests(plan, config))
 
 
-def ended(one: Ledger, status: int, others: int | None = None) -> int:
+def ended(one: ExitStatus, status: int, others: int | None = None) -> int:
     """The exit status of a session, after other plugins have made theirs of it."""
     session = SimpleNamespace(exitstatus=status)
     hook = one.pytest_sessionfinish(session, status)  # type: ignore[arg-type]
@@ -171,57 +171,57 @@ def test_another_failure_is_the_other_plugins_to_choose(tmp_path: Path, capsys: 
 CHOICES = {
     "-k": ("exact", Choice(keyword="exact")),
     "-m": ("", Choice(mark="slow")),
-    "a node id": ("exact", Choice(places=("{root}/pfa.yaml::digits::exact",))),
-    "a gate's id": ("exact layers.kl model.parameters", Choice(places=("{root}/pfa.yaml::digits",))),
+    "a node id": ("exact", Choice(arguments=("{root}/pfa.yaml::digits::exact",))),
+    "a gate's id": ("exact layers.kl model.parameters", Choice(arguments=("{root}/pfa.yaml::digits",))),
 }
 NO_CHOICES = {
     "nothing": ({}, Choice()),
     "an option that somebody else added": ({"keyword": "exact", "markexpr": "not slow"}, Choice()),
-    "an id of another file": ({}, Choice(places=("{root}/test_one.py::test_passes",))),
-    "an id, and the folder": ({}, Choice(places=("{root}/pfa.yaml::digits::exact", "{root}"))),
+    "an id of another file": ({}, Choice(arguments=("{root}/test_one.py::test_passes",))),
+    "an id, and the folder": ({}, Choice(arguments=("{root}/pfa.yaml::digits::exact", "{root}"))),
 }
 
 
-def placed(choice: Choice, root: Path) -> Choice:
-    return replace(choice, places=tuple(each.format(root=root) for each in choice.places))
+def absolute_ids(choice: Choice, root: Path) -> Choice:
+    return replace(choice, arguments=tuple(each.format(root=root) for each in choice.arguments))
 
 
 @pytest.mark.parametrize(("kept", "choice"), CHOICES.values(), ids=CHOICES)
 def test_what_the_command_line_chose_away_is_no_gap(tmp_path: Path, kept: str, choice: Choice) -> None:
     plan = planned(tmp_path)
-    left = [] if choice.places else [each for each in NAMES if each not in kept.split()]
-    tell_left_out(plan.shared, "main", [(str(plan.configs[0]), "digits", each) for each in left])
+    left = [] if choice.arguments else [each for each in NAMES if each not in kept.split()]
+    share_left_out(plan.shared, "main", [(str(plan.configs[0]), "digits", each) for each in left])
     broken = {each.rpartition(".")[2]: "broken" for each in NAMES if each not in kept.split()}
     found(plan, **broken)
-    one = ledger(plan, tmp_path, choice=placed(choice, tmp_path))
+    one = ledger(plan, tmp_path, choice=absolute_ids(choice, tmp_path))
     assert (ended(one, 0), one.said) == (0, "")
 
 
 def test_what_one_worker_alone_left_out_is_a_gap(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     found(plan, kl="broken")
-    tell_left_out(plan.shared, "gw0", [(str(plan.configs[0]), "digits", "layers.kl")])
-    tell_left_out(plan.shared, "gw1", [])
+    share_left_out(plan.shared, "gw0", [(str(plan.configs[0]), "digits", "layers.kl")])
+    share_left_out(plan.shared, "gw1", [])
     assert ended(ledger(plan, tmp_path, choice=Choice(keyword="exact")), 0) == 4
 
 
 @pytest.mark.parametrize(("options", "choice"), NO_CHOICES.values(), ids=NO_CHOICES)
 def test_who_chooses_nothing_away_gets_a_verdict(tmp_path: Path, options: dict[str, str], choice: Choice) -> None:
-    one = ledger(planned(tmp_path), tmp_path, choice=placed(choice, tmp_path), **options)
+    one = ledger(planned(tmp_path), tmp_path, choice=absolute_ids(choice, tmp_path), **options)
     assert ended(one, 0) == 4
     by = "-k 'exact' and -m 'not slow' was not chosen for this run: only the command line of a run leaves budgets out."
     assert (by in one.said) == bool(options)
 
 
 def test_who_only_looks_gets_no_verdict(tmp_path: Path) -> None:
-    one = ledger(planned(tmp_path), tmp_path, choice=Choice(looks=True))
+    one = ledger(planned(tmp_path), tmp_path, choice=Choice(only_lists=True))
     assert (ended(one, 0), one.said) == (0, "")
     assert not (tmp_path / "results").exists()
 
 
 def test_the_end_of_a_run_is_written_down(tmp_path: Path) -> None:
     plan = planned(tmp_path)
-    tell_left_out(plan.shared, "main", [(str(plan.configs[0]), "digits", "exact")])
+    share_left_out(plan.shared, "main", [(str(plan.configs[0]), "digits", "exact")])
     one = ledger(replace(plan, run="ab"), tmp_path)
     path = tmp_path / "results" / MANIFEST
     before = read_manifest(path.read_text("utf-8"))

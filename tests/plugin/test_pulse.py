@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import execnet
 import pytest
 
-from pfa_gate.plugin.pulse import silent
+from pfa_gate.plugin.pulse import unresponsive
 
 
 @pytest.fixture
@@ -22,25 +22,25 @@ def _process(gateway: execnet.Gateway) -> int:
 
 
 def test_all_live(gateways: list[execnet.Gateway]) -> None:
-    assert silent(gateways) == []
+    assert unresponsive(gateways) == []
 
 
 def test_nobody_to_ask() -> None:
-    assert silent([]) == []
+    assert unresponsive([]) == []
 
 
 def test_dead_just_now_or_long_ago(gateways: list[execnet.Gateway]) -> None:
     processes = [_process(each) for each in gateways]
     os.kill(processes[2], signal.SIGKILL)
-    assert silent(gateways) == ["three"]
+    assert unresponsive(gateways) == ["three"]
     gateways[2].join()
     os.kill(processes[0], signal.SIGKILL)
-    assert silent(gateways) == ["one", "three"]
+    assert unresponsive(gateways) == ["one", "three"]
 
 
 def test_one_that_says_nothing_is_not_waited_for_without_end(gateways: list[execnet.Gateway]) -> None:
     process = _process(gateways[1])
     os.kill(process, signal.SIGSTOP)
-    assert silent(gateways, seconds=5) == ["two"]
+    assert unresponsive(gateways, seconds=5) == ["two"]
     os.kill(process, signal.SIGCONT)
-    assert silent(gateways) == []
+    assert unresponsive(gateways) == []

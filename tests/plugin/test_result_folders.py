@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ConfigError
-from pfa_gate.plugin.result_folders import Folders
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.result_folders import ResultFolders
+from pfa_gate.plugin.run_plan import RunPlan
 
 
 def claimed(root: Path, gates: Mapping[str, Sequence[str]], output: str | None = "out") -> list[str]:
     """Where each gate writes, from the root of the repository, in the order of the configs."""
     (root / ".git").mkdir(exist_ok=True)
     configs = {root / path: names for path, names in gates.items()}
-    plan = Plan(tuple(configs), root / "shared", None if output is None else root / output)
-    folders = Folders(plan, lambda path: configs[path])
+    plan = RunPlan(tuple(configs), root / "shared", None if output is None else root / output)
+    folders = ResultFolders(plan, lambda path: configs[path])
     found = []
     for config, names in configs.items():
         for name in names:
@@ -52,9 +52,9 @@ def test_no_gate_writes_into_the_folder_of_another(tmp_path: Path) -> None:
 
 
 def test_a_config_that_does_not_hold_has_no_gates(tmp_path: Path) -> None:
-    plan = Plan((tmp_path / "a.yaml", tmp_path / "b.yaml"), tmp_path, tmp_path / "out")
+    plan = RunPlan((tmp_path / "a.yaml", tmp_path / "b.yaml"), tmp_path, tmp_path / "out")
 
     def refuse(path: Path) -> Sequence[str]:
         raise ConfigError(f"{path} does not hold.")
 
-    assert Folders(plan, refuse).claim(tmp_path / "a.yaml", "digits") == tmp_path / "out"
+    assert ResultFolders(plan, refuse).claim(tmp_path / "a.yaml", "digits") == tmp_path / "out"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.plugin.choice import Choice
-from pfa_gate.plugin.run_plan import Plan
+from pfa_gate.plugin.run_plan import RunPlan
 
-TWO = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
+TWO = RunPlan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
 
 
 @pytest.mark.parametrize(
@@ -18,14 +18,14 @@ TWO = Plan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))
         {},
         {"configs": ()},
         {"output": Path("/out")},
-        {"chosen": True},
+        {"names_tests_only": True},
         {"cache": Path("/cache")},
         {"baseline": "git:main"},
         {"updating": True},
         {"run": "ab"},
-        {"choice": Choice("a", "b", ("/p::c",), looks=True)},
+        {"choice": Choice("a", "b", ("/p::c",), only_lists=True)},
     ],
 )
 def test_what_is_sent_is_received(change: dict[str, object]) -> None:
     plan = dataclasses.replace(TWO, **change)  # type: ignore[arg-type]
-    assert Plan.received(json.loads(json.dumps(plan.sent()))) == plan
+    assert RunPlan.from_plain(json.loads(json.dumps(plan.to_plain()))) == plan

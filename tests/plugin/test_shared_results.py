@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.cache.verdicts import Verdict
+from pfa_gate.cache.verdicts import GateVerdict
 from pfa_gate.errors import FactoryError
 from pfa_gate.plugin.analysis import Attempt
-from pfa_gate.plugin.shared_results import Result, once, results
+from pfa_gate.plugin.shared_results import Result, analyse_once, results
 
 CONFIG = Path("/project/pfa.yaml")
 
@@ -21,7 +21,7 @@ def counting(folder: Path) -> Result:
 
 
 def ask(folder: Path) -> Result:
-    return once(folder, CONFIG, "digits", lambda: counting(folder))
+    return analyse_once(folder, CONFIG, "digits", lambda: counting(folder))
 
 
 def test_processes_at_once_share_one_analysis(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_gates_and_configs_are_apart(tmp_path: Path) -> None:
     for config in (CONFIG, Path("/project/pfa.strict.yaml")):
         for gate in ("a", "b"):
             result = Result(str(config), gate, error="no")
-            assert once(tmp_path, config, gate, lambda result=result: result) == result
+            assert analyse_once(tmp_path, config, gate, lambda result=result: result) == result
     assert len(list(results(tmp_path))) == 4
 
 
@@ -56,7 +56,7 @@ def test_an_interrupt_is_not_a_result(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        once(tmp_path, CONFIG, "digits", lambda: Attempt(CONFIG, "digits", "a").result(interrupted))
+        analyse_once(tmp_path, CONFIG, "digits", lambda: Attempt(CONFIG, "digits", "a").result(interrupted))
     assert ask(tmp_path).record == {"schema": "x"}
 
 
@@ -89,7 +89,7 @@ def test_a_mistake_is_kept_as_text_and_a_bug_as_itself() -> None:
 def test_an_error_has_the_place_in_its_config_or_that_of_its_gate(
     where: tuple[str, ...], place: tuple[int, int]
 ) -> None:
-    def mistaken() -> Verdict:
+    def mistaken() -> GateVerdict:
         raise FactoryError("No.", where=where)
 
     found = Attempt(CONFIG, "digits", "a", 9).result(mistaken)

@@ -14,9 +14,9 @@ import pytest
 from pfa_gate.budget import Baseline
 from pfa_gate.config import Document, load
 from pfa_gate.errors import ArtifactError
-from pfa_gate.plugin.run_plan import Plan
-from pfa_gate.plugin.shared_results import Result, once
-from pfa_gate.plugin.update_baseline import Told, _accepted
+from pfa_gate.plugin.run_plan import RunPlan
+from pfa_gate.plugin.shared_results import Result, analyse_once
+from pfa_gate.plugin.update_baseline import Message, _updated
 from pfa_gate.record import LayerRecord, Probe, Record, Size, to_dict
 from pfa_gate.record.baseline import Stamp, entry, text
 from pfa_gate.record.baseline_source import context_of, measured, sought, subject
@@ -78,7 +78,7 @@ class Project:
             self.base(**more)
         return str(caught.value)
 
-    def update(self, *records: Record) -> list[Told]:
+    def update(self, *records: Record) -> list[Message]:
         """What --pfa-update-baseline does where a run has found this."""
         config = self.folder / "pfa.yaml"
         document = load(config, self.folder)
@@ -86,8 +86,8 @@ class Project:
         for each in records:
             of = measured(document, each.gate) if each.gate in document.gates else {}
             result = Result(str(config), each.gate, to_dict(each), subject=of)
-            once(shared, config, each.gate, lambda result=result: result)
-        return list(_accepted(config, self.folder, Plan((config,), shared)))
+            analyse_once(shared, config, each.gate, lambda result=result: result)
+        return list(_updated(config, self.folder, RunPlan((config,), shared)))
 
     def values(self, gate: str = "digits") -> tuple[float, float]:
         """KL ratio of the stem, and parameters, as the file has them."""
@@ -149,11 +149,11 @@ def test_an_update_in_conflict_takes_the_tighter_value_of_both_sides(conflict: P
     torn = conflict.file.read_text()
     told = conflict.update(record(kl=0.42, parameters=8))
     assert told == [
-        Told(
+        Message(
             "pfa.baseline.json cannot be read; an update may not exceed the lowest values of our side of the merge, "
             "their side of the merge."
         ),
-        Told(
+        Message(
             "pfa.baseline.json: gate 'digits' is left as it was: layers.kl of stem, layers.kl of head, "
             "model.parameters ratchet, and are above the old baseline.",
             refused=True,
@@ -164,7 +164,7 @@ def test_an_update_in_conflict_takes_the_tighter_value_of_both_sides(conflict: P
 
 def test_an_update_in_conflict_that_keeps_both_ratchets_mends_the_file(conflict: Project) -> None:
     told = conflict.update(record(kl=0.3, parameters=7))
-    assert told[-1] == Told("pfa.baseline.json: written with 1 gate; commit it.")
+    assert told[-1] == Message("pfa.baseline.json: written with 1 gate; commit it.")
     assert conflict.values() == (0.3, 7)
 
 
@@ -200,7 +200,7 @@ def test_without_a_ratchet_a_torn_file_is_written_anew(made: Project) -> None:
     made.config(ABSOLUTE)
     made.file.write_text("torn")
     assert made.base(updating=True) is None
-    assert made.update(record(kl=0.9)) == [Told("pfa.baseline.json: written with 1 gate; commit it.")]
+    assert made.update(record(kl=0.9)) == [Message("pfa.baseline.json: written with 1 gate; commit it.")]
 
 
 def test_a_file_that_is_gone_is_missed(made: Project) -> None:
@@ -236,7 +236,7 @@ def test_a_first_run_has_no_baseline_and_needs_none(made: Project) -> None:
     made.file.unlink()
     git(made.folder, "commit", "--amend", "--all", "-m", "none")
     assert made.base() is None
-    assert made.update(record()) == [Told("pfa.baseline.json: written with 1 gate; commit it.")]
+    assert made.update(record()) == [Message("pfa.baseline.json: written with 1 gate; commit it.")]
 
 
 @pytest.mark.parametrize("emptied", ["gates", "layers", "budgets"])
@@ -355,7 +355,7 @@ def test_what_a_hook_tells_git_is_not(made: Project, monkeypatch: pytest.MonkeyP
 def test_a_waiver_lets_pass_and_raises_nothing(made: Project) -> None:
     """The verdict of a waived ratchet is kept; the value that it lets pass for a while is not to become the norm."""
     told = made.update(record(parameters=12))
-    assert told[-1] == Told(
+    assert told[-1] == Message(
         "pfa.baseline.json: gate 'digits' is left as it was: model.parameters ratchets, and is above the old baseline.",
         refused=True,
     )

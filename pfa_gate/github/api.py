@@ -16,9 +16,9 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import InvalidHeader
 
 from pfa_gate.errors import CommentError
-from pfa_gate.github.place import Place
 from pfa_gate.github.post import Pace, UncertainError
-from pfa_gate.github.refusals import refusal, strange
+from pfa_gate.github.refusals import not_github, refusal
+from pfa_gate.github.target import CommentTarget
 
 _MOVED = (301, 302, 307, 308)
 _TRIES = 3
@@ -32,7 +32,7 @@ class _StrangeError(Exception):
     """An answer that is none: cut off, of a proxy, or not of the shape that was asked for."""
 
 
-class _Patience(GithubRetry):
+class _RetryPolicy(GithubRetry):
     """Retries what can be repeated without harm, and waits as long as GitHub asks, within a limit."""
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
@@ -43,10 +43,10 @@ class _Patience(GithubRetry):
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         """Seconds to wait: Retry-After, or until the limit is renewed."""
-        said = response.headers.get("Retry-After")
-        if said is not None:
+        asked = response.headers.get("Retry-After")
+        if asked is not None:
             try:
-                return self.parse_retry_after(said)
+                return self.parse_retry_after(asked)
             except InvalidHeader:
                 return None
         reset = response.headers.get("X-RateLimit-Reset", "")
@@ -55,7 +55,7 @@ class _Patience(GithubRetry):
         # The second in which the limit is renewed has begun, but not where in it.
         return max(float(reset) - time.time(), 0) + 1
 
-    def increment(self, method: str | None = None, url: str | None = None, **rest: object) -> "_Patience":  # type: ignore[override]
+    def increment(self, method: str | None = None, url: str | None = None, **rest: object) -> "_RetryPolicy":  # type: ignore[override]
         """Count one retry; give up at once where the wait would be too long."""
         response = rest.get("response")
         longest = self.max_rate_limit_wait or 0
@@ -68,12 +68,12 @@ class _Patience(GithubRetry):
         return super().increment(method, url, **rest)  # type: ignore[arg-type,return-value]
 
 
-class Hub:
-    """Requests to the API of one place, on github.com or GitHub Enterprise."""
+class GitHubApi:
+    """Requests to the API for one repository, on github.com or GitHub Enterprise."""
 
-    def __init__(self, place: Place, token: str, pace: Pace) -> None:
-        self.place, self._pace = place, pace
-        patience = _Patience(
+    def __init__(self, target: CommentTarget, token: str, pace: Pace) -> None:
+        self.target, self._pace = target, pace
+        retry = _RetryPolicy(
             total=4,
             backoff_factor=pace.backoff,
             allowed_methods=["GET", "PATCH", "DELETE"],
@@ -83,9 +83,9 @@ class Hub:
         )
         client = Github(
             auth=Auth.Token(token),
-            base_url=place.api,
+            base_url=target.api,
             timeout=pace.timeout,
-            retry=patience,
+            retry=retry,
             seconds_between_requests=0,
             seconds_between_writes=pace.between_writes,
         )
@@ -124,7 +124,7 @@ class Hub:
             url = next((link["url"] for link in links if link.get("rel") == "next"), "")
             if not url:
                 return found
-        raise strange(self.place.repository)
+        raise not_github(self.target.repository)
 
     def _repeated(
         self, verb: str, url: str, sound: Callable[[Any], bool], body: dict[str, str] | None = None
@@ -139,7 +139,7 @@ class Hub:
                 pass
             if verb == "POST":
                 raise UncertainError
-        raise strange(self.place.repository)
+        raise not_github(self.target.repository)
 
     def _answered(self, verb: str, url: str, body: dict[str, str] | None) -> tuple[dict[str, Any], Any]:
         status, headers, text = self._requester.requestJson(verb, self._here(url), input=body)
@@ -155,23 +155,23 @@ class Hub:
 
     def _here(self, url: str) -> str:
         """The same address; the token is sent to no other server."""
-        if url.startswith("/") or urlsplit(url)[:2] == urlsplit(self.place.api)[:2]:
+        if url.startswith("/") or urlsplit(url)[:2] == urlsplit(self.target.api)[:2]:
             return url
         raise CommentError(
-            f"GitHub leads to another server: {url:.200}.", remedy=f"Check GITHUB_API_URL, which is {self.place.api}."
+            f"GitHub leads to another server: {url:.200}.", remedy=f"Check GITHUB_API_URL, which is {self.target.api}."
         )
 
 
 @contextmanager
-def told(place: Place, number: int) -> Iterator[None]:
+def explaining_refusals(target: CommentTarget, number: int) -> Iterator[None]:
     """Turn what the library raises into a sentence about this pull request."""
     try:
         yield
     except (GithubException, requests.RequestException) as error:
-        raise refusal(error, place.repository, number) from error
+        raise refusal(error, target.repository, number) from error
     except RuntimeError as error:
         # PyGithub's word for an answer that leads to another server.
-        raise CommentError(f"{error}", remedy=f"Check GITHUB_API_URL, which is {place.api}.") from error
+        raise CommentError(f"{error}", remedy=f"Check GITHUB_API_URL, which is {target.api}.") from error
 
 
 def _refused(text: str) -> dict[str, Any]:

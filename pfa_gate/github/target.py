@@ -15,7 +15,7 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Place:
+class CommentTarget:
     """A repository, and what is known of the pull request in it.
 
     Attributes:
@@ -37,7 +37,7 @@ class Place:
     failed: bool = False
 
 
-def place(environment: Mapping[str, str], repository: str = "", pull: int | None = None) -> Place:
+def target_of(environment: Mapping[str, str], repository: str = "", pull: int | None = None) -> CommentTarget:
     """Where the comment of this run goes.
 
     Args:
@@ -50,7 +50,7 @@ def place(environment: Mapping[str, str], repository: str = "", pull: int | None
         CommentError: there is no repository, or the event cannot be read.
 
     Example:
-        >>> place({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_REF": "refs/pull/7/merge"}).numbers
+        >>> target_of({"GITHUB_REPOSITORY": "acme/nets", "GITHUB_REF": "refs/pull/7/merge"}).numbers
         (7,)
     """
     named = repository or environment.get("GITHUB_REPOSITORY", "")
@@ -65,7 +65,7 @@ def place(environment: Mapping[str, str], repository: str = "", pull: int | None
     started = _mapping(event, "workflow_run")
     head = _text(started, "head_sha") or _text(_mapping(event, "pull_request", "head"), "sha")
     owner, ref = _text(_mapping(started, "head_repository", "owner"), "login"), _text(started, "head_branch")
-    return Place(
+    return CommentTarget(
         repository=named,
         api=api,
         numbers=_numbers(event, environment.get("GITHUB_REF", "")) if pull is None else (pull,),
