@@ -120,5 +120,5 @@ def _asked(limit: Limit, name: str, measurements: Measurements, context: Context
     plain = in_plain_units(limit, name, measurements)
     asked = context.ask(plain, name, observed)
     if asked.limit is None or not asked.origin:
-        return asked, replace(limit, increase=None, ratchet=False)
+        return asked, limit
     return asked, in_declared_units(asked.limit, name, measurements)

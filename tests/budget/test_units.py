@@ -124,6 +124,8 @@ def test_the_tighter_of_maximum_and_baseline_holds_in_its_own_unit(
 ) -> None:
     finding = judged("compressed", key, limit, before)
     assert (finding.outcome, finding.sentence) == (outcome, sentence)
+    step = f"+{limit['max_increase']}" if "max_increase" in limit else "ratchet"
+    assert finding.limit == ", ".join(str(part) for part in (limit.get("max"), step) if part is not None)
 
 
 @pytest.mark.parametrize(
