@@ -5,6 +5,7 @@ Pure and light. What could not be measured is never kept.
 PYTEST_DONT_REWRITE
 """
 
+import math
 from dataclasses import replace
 
 from pfa_gate.budget.baseline_limits import Baseline, BaselineLayer, BaselineLimit, Context
@@ -17,7 +18,7 @@ from pfa_gate.budget.sizes import judge_compressed, judge_exact, judge_latency, 
 from pfa_gate.budget.units import in_declared_units, in_plain_units, layer_values, observed_values
 from pfa_gate.budget.waivers import check_waivers, waived
 from pfa_gate.config import GateConfig, Limit
-from pfa_gate.config.budgets import DROPS
+from pfa_gate.config.budgets import DROPS, SIZES
 
 __all__ = [
     "Baseline",
@@ -93,11 +94,18 @@ def _judgement(config: GateConfig, measurements: Measurements, name: str, contex
     if asked is not None and asked.limit is None:
         return not_judged(limit.words(), asked.refused)
     found = _size(plain, measurements, area, key)
+    if area == "compressed" and key in SIZES:
+        found = replace(found, target=_target(limit, asked, plain))
     if asked is None:
         return found
     origin = f" That is {asked.origin}." if asked.origin else ""
     notes = (asked.refused,) if asked.refused else ()
     return replace(found, limit=limit.words(), sentence=found.sentence + origin, notes=(*found.notes, *notes))
+
+
+def _target(limit: Limit, asked: BaselineLimit | None, plain: Limit) -> str:
+    """What a recipe must reach: a baseline's size in full, as one for the rounded size could miss it."""
+    return str(math.floor(plain.value)) if asked is not None and asked.origin else limit.text
 
 
 def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judgement:

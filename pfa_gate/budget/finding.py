@@ -1,6 +1,6 @@
 """The verdict on one budget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Outcome = Literal["kept", "broken", "not judged"]
@@ -43,6 +43,8 @@ class Finding:
         line: line of the budget in pfa.yaml, from 1.
         details: one finding per layer the budget applies to, in model order; empty for other budgets.
         notes: sentences that make the verdict less certain, whatever it is: noise, bias, groups left whole.
+        target: for a size of the compressed model, what a recipe must reach for it to be kept, as pfa.yaml writes
+            it: the maximum, or what the baseline allows where that is less. Empty for anything else.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Finding:
     line: int
     details: tuple[LayerFinding, ...] = ()
     notes: tuple[str, ...] = ()
+    target: str = field(default="", metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Judgement:
     sentence: str
     details: tuple[LayerFinding, ...] = ()
     notes: tuple[str, ...] = ()
+    target: str = ""
 
     def named(self, id: str, line: int) -> Finding:  # noqa: A002 - the record's key
         """The finding of the budget with this name at this line of pfa.yaml.

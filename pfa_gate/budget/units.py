@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from pfa_gate.budget.measurements import LayerMeasure, Measurements
 from pfa_gate.config import Limit
+from pfa_gate.config.budgets import SIZES
 
-_SIZES = ("parameters", "bytes", "macs")
 _DROP, _LATENCY = "compressed.accuracy_drop", "compressed.latency"
 _FALL = "compressed.score_drop"
 
@@ -22,9 +22,9 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
         >>> observed_values(shares)["compressed.accuracy_drop"]
         0.4
     """
-    found: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in _SIZES}
+    found: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
     if measurements.compressed is not None:
-        found |= {f"compressed.{key}": getattr(measurements.compressed, key) for key in _SIZES}
+        found |= {f"compressed.{key}": getattr(measurements.compressed, key) for key in SIZES}
     scores = measurements.scores
     if scores is not None and scores.fall is not None and not scores.chance:
         found[_FALL] = round(100 * scores.fall, 9) if scores.share else scores.fall

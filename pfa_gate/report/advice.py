@@ -29,7 +29,8 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
     Example:
         >>> from pfa_gate.record import Probe, Size
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
-        >>> advice(record, Finding("compressed.macs", "60%", "65%", "broken", "Too many.", 7))[0][:48]
+        >>> finding = Finding("compressed.macs", "60%", "65%", "broken", "Too many.", 7, target="60%")
+        >>> advice(record, finding)[0][:48]
         'Write recipe: {strategy: macs, macs: 60%}: it fi'
     """
     if finding.outcome != "broken":
@@ -40,15 +41,14 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
     if finding.id in _ALWAYS:
         return (_ALWAYS[finding.id],)
     if key in _SIZES:
-        return (_target(key, finding.limit) if area == "compressed" else _smaller(record, key),)
+        return (_target(key, finding.target) if area == "compressed" else _smaller(record, key),)
     if key == "latency":
         return (_faster(record),)
     return tuple(_of_drop(record)) if key in (*DROPS, "score") else ()
 
 
-def _target(key: str, limit: str) -> str:
-    written = limit.partition(",")[0]
-    recipe = f"recipe: {{strategy: {key}, {key}: {written}}}"
+def _target(key: str, target: str) -> str:
+    recipe = f"recipe: {{strategy: {key}, {key}: {target or '...'}}}"  # older records have no target
     return f"Write {recipe}: it finds the counts that keep this limit, or says how near it gets."
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import records
 
-from pfa_gate.budget import Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
+from pfa_gate.budget import Baseline, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.config import GateConfig
+from pfa_gate.config.budgets import SIZES
+from pfa_gate.config.sections import RecipeConfig
 
 TODAY = date(2026, 11, 20)
 MEASURED = Measurements(
@@ -37,10 +39,10 @@ BUDGETS = {
 NAMES = [f"{area}.{key}" for area in ("model", "compressed") for key in BUDGETS[area]]
 
 
-def judged(budgets: Any, allow: list[dict[str, Any]] | None = None) -> dict[str, Finding]:
+def judged(budgets: Any, allow: list[dict[str, Any]] | None = None, base: Baseline | None = None) -> dict[str, Finding]:
     gate = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}, "budgets": budgets}
     gate |= {"evaluation": {"data": "net:test"}, "allow": allow or []}
-    found = judge(GateConfig.model_validate(gate), MEASURED, records.place_of, Context(None, TODAY))
+    found = judge(GateConfig.model_validate(gate), MEASURED, records.place_of, Context(base, TODAY))
     return {finding.id: finding for finding in found}
 
 
@@ -54,6 +56,32 @@ def test_a_waiver_lets_its_own_budget_pass_and_no_other(name: str) -> None:
     with_it = judged(BUDGETS, [{"budget": name, "reason": "old", "until": "2026-11-20", **layer}])
     assert with_it[name].outcome == "kept"
     assert {other for other in without if without[other] != with_it[other]} == {name}
+
+
+@pytest.mark.parametrize(
+    ("limit", "before", "target"),
+    [
+        ("30 k", None, "30 k"),
+        ("20%", None, "20%"),
+        ({"max": "20%", "ratchet": True}, None, "20%"),
+        ({"max": "20%", "max_increase": "5%"}, 90_000, "20%"),
+        ({"ratchet": True}, 32_168, "32168"),
+        ({"max_increase": "5%"}, 32_168, "33776"),
+        ({"max": "40%", "max_increase": 9}, 32_168, "32177"),
+    ],
+)
+def test_a_size_says_what_a_recipe_must_reach_for_it(limit: Any, before: int | None, target: str) -> None:
+    """Rounded down, and never to three digits: a recipe for 33.8 k would miss 33,776."""
+    base = None if before is None else Baseline("b", "2026-11-12", values={"compressed.macs": before})
+    finding = judged({"compressed": {"macs": limit}}, base=base)["compressed.macs"]
+    assert (finding.outcome, finding.target) == ("broken", target)
+    written = {"strategy": "macs", "macs": int(target) if target.isdigit() else target}
+    assert RecipeConfig.model_validate(written).macs.of(90_000) <= 32_168 * 1.05
+
+
+def test_nothing_else_has_a_target() -> None:
+    found = judged(BUDGETS)
+    assert {name for name in found if found[name].target} == {f"compressed.{key}" for key in SIZES}
 
 
 HINT = "There is no baseline yet. Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import records
 
-from pfa_gate.budget import Base, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
+from pfa_gate.budget import Baseline, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.budget.units import in_declared_units, in_plain_units, layer_values, observed_values
 from pfa_gate.config import GateConfig, Limit
 
@@ -27,7 +27,7 @@ SIZES = {
 def judged(area: str, key: str, limit: Any, before: float, measured: Measurements = SHARES) -> Finding:
     gate = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}, "budgets": {}}
     gate |= {"budgets": {area: {key: limit}}, "evaluation": TOP5 if measured is SHARES else LOSS}
-    context = Context(Base("b", "2026-11-12", values={f"{area}.{key}": before}))
+    context = Context(Baseline("b", "2026-11-12", values={f"{area}.{key}": before}))
     return judge(GateConfig.model_validate(gate), measured, records.place_of, context)[1]
 
 

@@ -150,6 +150,11 @@ def test_sizes_and_drops() -> None:
         "Write recipe: {strategy: parameters, parameters: 10%}: it finds the counts that keep this limit, "
         "or says how near it gets.",
     )
+    ratchet = dataclasses.replace(broken(tight, "compressed.parameters"), limit="ratchet", target="6012")
+    assert advice(tight, ratchet) == (
+        "Write recipe: {strategy: parameters, parameters: 6012}: it finds the counts that keep this limit, "
+        "or says how near it gets.",
+    )
     small = records.judged(record, {**records.BUDGETS, "model": {"macs": 1}})
     assert advice(small, broken(small, "model.macs")) == (
         "Build the model with fewer or narrower layers (model.arguments), or ship the compressed model, "
