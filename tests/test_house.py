@@ -176,7 +176,7 @@ def written() -> list[Path]:
     """Every text that git holds, or would."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
-    paths = [ROOT / name for name in done.stdout.split("\0") if name and not name.endswith(".safetensors")]
+    paths = [ROOT / name for name in done.stdout.split("\0") if name and not name.endswith((".png", ".safetensors"))]
     return [path for path in paths if path.is_file()]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pluggy
 import pytest
 import torch
-from documents import ROOT, UPDATE, Block, every_block, read, section, write
+from documents import DOCS, ROOT, UPDATE, Block, every_block, read, section, write
 from torch import Tensor, nn
 
 import pfa_gate
@@ -24,6 +24,10 @@ from pfa_gate.hooks import GROUP, Hooks
 from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.evaluation.score import score
 from pfa_gate.plugin import GateHooks
+from pfa_gate.record import loads
+
+sys.path.insert(0, str(DOCS / "images"))
+import draw
 
 RECIPES = "recipes.md"  # whole projects, which test_recipes.py runs
 PYTHON = [block for block in every_block("python") if block.page.name != RECIPES]
@@ -47,6 +51,7 @@ def printed(name, *arguments):
         return pytest.main(["-p", "no:cacheprovider", *arguments])
 
 assert printed("report.txt", "--pfa", "example_project") == 0
+shutil.copy("example_project/.pfa/digits/record.json", "record.json")
 for page in sorted(Path("sessions").iterdir()):
     test = doctest.DocTestParser().get_doctest(page.read_text("utf-8"), {}, page.name, page.name, 0)
     assert doctest.DocTestRunner().run(test).failed == 0
@@ -103,6 +108,14 @@ def test_the_report_is_what_the_example_prints(followed: Path) -> None:
         write(REPORT, read(REPORT).replace(f"```text\n{shown}", f"```text\n{report[1]}", 1))
         shown = report[1]
     assert FLEETING.sub("#", report[1]) == FLEETING.sub("#", shown)
+
+
+def test_the_pictures_are_those_of_todays_reports(followed: Path) -> None:
+    """`python docs/images/draw.py` draws them anew."""
+    record = loads((followed / "record.json").read_text("utf-8"))
+    today, shown = draw.terminal(record), (draw.HERE / "terminal.svg").read_text("utf-8")
+    assert draw.steady(draw.words_of(shown)) == draw.steady(draw.words_of(today))
+    assert draw.words_beside((draw.HERE / "report.png").read_bytes()) == draw.digest(draw.page(record))
 
 
 def test_the_first_gate_runs_as_it_is_told(followed: Path) -> None:

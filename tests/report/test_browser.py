@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import records
+from browsers import chromium, missing
 from examples import changed, named, pictured
 
 from pfa_gate.report.history import RecordFile, gates
@@ -38,19 +39,10 @@ def fetched() -> tuple[Path | None, str]:
     return place / "node_modules", ""
 
 
-def missing(reason: str) -> None:
-    """Not run, and said so; a failure where everything has to run."""
-    if os.environ.get("CI") or os.environ.get("PFA_GATE_MUST_RUN"):
-        pytest.fail(f"not run: {reason}", pytrace=False)
-    pytest.skip(f"not run: {reason}")
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the browser has to say of each page."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        missing("there is no Chromium (apt-get install chromium)")
+    browser = chromium()
     modules, reason = fetched()
     if modules is None:
         missing(reason)
@@ -71,7 +63,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     files = [str(folder / f"{name}.html") for name in NAMES]
-    command = ["node", str(Path(__file__).with_name("browse.js")), str(chromium), str(modules), str(shots), *files]
+    command = ["node", str(Path(__file__).with_name("browse.js")), browser, str(modules), str(shots), *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(shots.glob("*.png"))) >= 4 * len(NAMES)
