@@ -1,8 +1,11 @@
 """What all tests share: the reference data beside the repository, and a clear word where it is absent."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -20,6 +23,27 @@ SHARED = Path(os.environ.get("PFA_GATE_SHARED") or Path(__file__).parents[2] / "
 def shared() -> Path:
     """The folder of reference data; only for tests marked shared_data."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def light_python() -> Iterator[str]:
+    """A Python that has imported what `pytest --pfa` imports but for torch; see `forked`."""
+    yield from _interpreter(forked.LIGHT)
+
+
+@pytest.fixture(scope="session")
+def torch_python() -> Iterator[str]:
+    """A Python that has imported what a gate imports when it measures; see `forked`."""
+    yield from _interpreter(forked.WHOLE)
+
+
+def _interpreter(modules: tuple[str, ...]) -> Iterator[str]:
+    if not hasattr(os, "fork"):
+        yield sys.executable
+        return
+    interpreter = forked.Interpreter(modules)
+    yield interpreter.path
+    interpreter.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,8 +1,10 @@
 """model.onnx, where the extra `onnx` is installed: made from the exported program, checked in ONNX Runtime."""
 
 import copy
+import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def write_onnx(program: Program, path: Path, model: nn.Module, tried: Sequence[I
 def _translated(exported: ExportedProgram, program: Program, model: nn.Module, tried: Sequence[Inputs]) -> bytes:
     known: Any = _KNOWN if isinstance(exported, _Whole) else None
     try:
-        with quiet():
+        with quiet(), _operators_kept():
             made: Any = torch.onnx.export(exported, (), dynamo=True, verbose=False, custom_translation_table=known)
             content: bytes = made.model_proto.SerializeToString()
             session = importlib.import_module("onnxruntime").InferenceSession(
@@ -58,6 +60,35 @@ def _translated(exported: ExportedProgram, program: Program, model: nn.Module, t
     for inputs in tried:
         check(lambda given: _run(session, program, given), model, inputs)
     return content
+
+
+@contextmanager
+def _operators_kept() -> Iterator[None]:
+    """Let the exporter make its table of operators once in a process; it makes one for each model, in a second."""
+    try:
+        registry: Any = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+        original, made = vars(registry)["from_torchlib"], registry.from_torchlib
+    except (ImportError, AttributeError, KeyError):  # a torch that keeps its table elsewhere
+        yield
+        return
+    registry.from_torchlib = staticmethod(functools.partial(_operators, made))
+    try:
+        yield
+    finally:
+        registry.from_torchlib = original
+
+
+_TABLES: dict[Any, Any] = {}
+
+
+def _operators(made: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A copy of the table: the exporter adds the operators of one model to it."""
+    key = args, tuple(kwargs.items())
+    if key not in _TABLES:
+        _TABLES[key] = made(*args, **kwargs)
+    table = copy.copy(_TABLES[key])
+    table.functions = {name: list(forms) for name, forms in table.functions.items()}
+    return table
 
 
 class _Whole(ExportedProgram):

@@ -1,6 +1,8 @@
 """model.onnx is made of the program as it is where that is sound, and of what the exporter traces anew where not."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn import functional
 
+from pfa_gate.artifacts import onnx_model
 from pfa_gate.artifacts.onnx_model import write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, trials
 from pfa_gate.graph import export_model
@@ -102,3 +105,21 @@ def test_what_the_exporter_itself_gets_wrong_is_not_written(tmp_path: Path) -> N
     with pytest.raises(ExportFailedError, match="its outputs are off by"):
         onnx(ThroughDropout(), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_the_exporters_table_of_operators_is_made_once_and_holds_those_of_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+    kept: dict[Any, Any] = {}
+    monkeypatch.setattr(onnx_model, "_TABLES", kept)
+    own, model = vars(registry)["from_torchlib"], Overwriting()
+    first = onnx(model, tmp_path / "first.onnx").read_bytes()
+    assert vars(registry)["from_torchlib"] is own, "other users of the exporter get their own table"
+    (table,) = kept.values()
+    plain = registry.from_torchlib(table.opset_version)
+    assert {name: len(forms) for name, forms in table.functions.items()} == {
+        name: len(forms) for name, forms in plain.functions.items()
+    }
+    monkeypatch.setattr(registry, "from_torchlib", classmethod(lambda *_, **__: pytest.fail("made anew")))
+    assert onnx(model, tmp_path / "second.onnx").read_bytes() == first

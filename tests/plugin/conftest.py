@@ -1,7 +1,6 @@
 """A project with configs, and pytest run on it in a process of its own."""
 
 import os
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -30,10 +29,20 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 @pytest.fixture
-def pfa(project: pytest.Pytester) -> Pfa:
+def pfa(project: pytest.Pytester, light_python: str) -> Pfa:
     """Run `pytest --pfa` with more arguments."""
 
     def run(*arguments: str) -> pytest.RunResult:
-        return project.run(sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", *arguments)
+        return project.run(light_python, "-m", "pytest", "-p", "fakes", "--pfa", *arguments)
+
+    return run
+
+
+@pytest.fixture
+def real(project: pytest.Pytester, torch_python: str) -> Pfa:
+    """Run `pytest --pfa pfa.yaml` with the real gate, and with more arguments."""
+
+    def run(*arguments: str) -> pytest.RunResult:
+        return project.run(torch_python, "-m", "pytest", "--pfa", "pfa.yaml", *arguments)
 
     return run

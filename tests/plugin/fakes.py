@@ -45,12 +45,12 @@ def run_document(
 ) -> Run:
     with (document.path.parent / "runs.log").open("a") as log:
         log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
+    arguments = document.gate(gate).model.arguments
     if wait.progress is not None:
         for stage, done, total in [("loading", 0, 1), ("probing", 1, 4), ("probing", 4, 4), ("writing", 1, 1)]:
             wait.progress(stage, done, total)
-            time.sleep(0.12)  # longer than the pause between two writes
+            time.sleep(arguments.get("pause", 0))
     _import_from(document.path.parent / document.gate(gate).model.factory.rpartition(":")[0])
-    arguments = document.gate(gate).model.arguments
     time.sleep(arguments.get("seconds", 0))
     _raise(arguments.get("raises"))
     record = replace(_record(document, gate, arguments), run=context.run)

@@ -1,7 +1,5 @@
 """The fixture `pfa` in ordinary tests, with --pfa and without."""
 
-import sys
-
 import pytest
 
 TEST = """
@@ -60,16 +58,18 @@ def test_nothing_left(pfa):
 
 
 @pytest.mark.parametrize("arguments", [[], ["-p", "no:cacheprovider", "-n2"]])
-def test_it_asserts_with_the_words_of_the_gate(project: pytest.Pytester, arguments: list[str]) -> None:
+def test_it_asserts_with_the_words_of_the_gate(
+    project: pytest.Pytester, torch_python: str, arguments: list[str]
+) -> None:
     project.makepyfile(test_net=TEST)
-    result = project.run(sys.executable, "-m", "pytest", "test_net.py", *arguments)
+    result = project.run(torch_python, "-m", "pytest", "test_net.py", *arguments)
     result.assert_outcomes(passed=4, failed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["E*AssertionError: peak_correlation is broken: 1 of 1 layer has*"])
     result.stdout.no_fnmatch_line("*checks.py*_words*")
 
 
-def test_a_gate_can_be_run_from_a_test(project: pytest.Pytester) -> None:
+def test_a_gate_can_be_run_from_a_test(project: pytest.Pytester, torch_python: str) -> None:
     (project.path / "net.py").write_text(TEST + "\n\ndef probe():\n    return BATCHES\n")
     (project.path / "pfa.yaml").write_text(
         "version: 1\ngates:\n  digits:\n    model: {factory: net.py:model}\n    probe: {data: 'net.py:probe'}\n"
@@ -80,5 +80,5 @@ def test_a_gate_can_be_run_from_a_test(project: pytest.Pytester) -> None:
         "    run = pfa.run('pfa.yaml')\n"
         "    assert [each.outcome for each in run.record.budgets] == ['kept', 'kept']\n"
     )
-    assert project.run(sys.executable, "-m", "pytest", "test_run.py").ret == 0
+    assert project.run(torch_python, "-m", "pytest", "test_run.py").ret == 0
     assert not (project.path / ".pfa").exists()

@@ -83,6 +83,8 @@ def _read(terminal: int) -> bytes:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no pty")
 def test_progress_is_shown_on_a_terminal_and_wiped(project: pytest.Pytester) -> None:
+    # Longer than the pause between two writes.
+    project.makefile(".yaml", pfa=config(gate(arguments="{pause: 0.12}")))
     shown = on_terminal(project)
     assert "digits: loading" in shown
     assert "digits: probing [######..................] 1/4" in shown

@@ -1,8 +1,7 @@
 """What goes wrong in the user's own code, with the real gate: an error of each budget, with the reason."""
 
-import sys
-
 import pytest
+from projects import Pfa
 
 NET = """
 import numpy as np
@@ -63,12 +62,12 @@ def gate(name: str, **changes: str) -> str:
 
 
 @pytest.mark.parametrize("way", [[], ["-n2"], ["-p", "no:cacheprovider"]])
-def test_each_is_an_error_of_every_budget_with_its_reason(project: pytest.Pytester, way: list[str]) -> None:
+def test_each_is_an_error_of_every_budget_with_its_reason(project: pytest.Pytester, real: Pfa, way: list[str]) -> None:
     (project.path / "net.py").write_text(NET)
     (project.path / "pfa.yaml").write_text(
         "version: 1\ngates:" + "".join(gate(name, **changes) for name, (changes, _) in MISHAPS.items())
     )
-    result = project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml", "-rE", *way)
+    result = real("-rE", *way)
     assert result.ret == 1
     outcomes = result.parseoutcomes()
     wrong = [name for name, (_, said) in MISHAPS.items() if said]
@@ -81,11 +80,11 @@ def test_each_is_an_error_of_every_budget_with_its_reason(project: pytest.Pytest
         assert f"ERROR pfa.yaml::{name}::compressed.score_drop" in shown
 
 
-def test_a_folder_that_cannot_be_written(project: pytest.Pytester) -> None:
+def test_a_folder_that_cannot_be_written(project: pytest.Pytester, real: Pfa) -> None:
     (project.path / "net.py").write_text(NET)
     (project.path / "pfa.yaml").write_text("version: 1\ngates:" + gate("digits"))
     (project.path / "results").write_text("a file where a folder should be")
-    result = project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml", "--pfa-output", "results")
+    result = real("--pfa-output", "results")
     assert result.ret == 1
     result.assert_outcomes(errors=3)
     result.stdout.fnmatch_lines(["The results cannot be written to *results/digits: *", "*Free some space*"])
@@ -128,7 +127,9 @@ gates:
 """
 
 
-def test_a_wrapped_model_takes_a_nested_checkpoint_and_says_which_weights_these_are(project: pytest.Pytester) -> None:
+def test_a_wrapped_model_takes_a_nested_checkpoint_and_says_which_weights_these_are(
+    project: pytest.Pytester, real: Pfa
+) -> None:
     import torch  # noqa: PLC0415  not needed where the real gate runs in a process of its own
 
     (project.path / "net.py").write_text(WRAPPED)
@@ -136,7 +137,7 @@ def test_a_wrapped_model_takes_a_nested_checkpoint_and_says_which_weights_these_
     names = {"0.weight": (6, 4), "0.bias": (6,), "2.weight": (3, 6), "2.bias": (3,)}
     trained, averaged = ({f"model.{name}": torch.rand(size) for name, size in names.items()} for _ in range(2))
     torch.save({"state_dict": trained, "ema": {"shadow": averaged}, "acc": 91.5}, project.path / "weights.ckpt")
-    result = project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml")
+    result = real()
     assert result.ret == 1
     assert result.parseoutcomes() == {"errors": 2, "passed": 2}
     shown = " ".join(result.stdout.str().split())

@@ -2,10 +2,10 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from projects import Pfa
 
 HOOKS = """
 import functools
@@ -67,7 +67,7 @@ DATA = "import numpy as np; np.savez('data.npz', images=np.random.default_rng(0)
 
 
 @pytest.fixture
-def shop(project: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(project: pytest.Pytester, torch_python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the installed package; a gate that needs it lies in the project."""
     (tmp_path / "acme_hooks.py").write_text(HOOKS)
     (tmp_path / "acme_section.py").write_text(SECTION)
@@ -79,17 +79,13 @@ def shop(project: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
     project.makefile(".yaml", pfa=CONFIG)
-    project.run(sys.executable, "-c", DATA)
+    project.run(torch_python, "-c", DATA)
     return tmp_path
 
 
-def judged(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return project.run(sys.executable, "-m", "pytest", "--pfa", "pfa.yaml", *arguments)
-
-
 @pytest.mark.parametrize("way", [[], ["-n2"]])
-def test_all_four_hooks_are_asked(project: pytest.Pytester, shop: Path, way: list[str]) -> None:
-    result = judged(project, *way)
+def test_all_four_hooks_are_asked(project: pytest.Pytester, real: Pfa, shop: Path, way: list[str]) -> None:
+    result = real(*way)
     assert result.ret == 0, result.stdout.str()
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["shelf  KEPT*", "shelf: * MACs on the shelf"])
@@ -104,30 +100,30 @@ def test_all_four_hooks_are_asked(project: pytest.Pytester, shop: Path, way: lis
     assert low <= scores["drop"] <= high
 
 
-def test_without_the_package_each_is_an_error_with_its_place(project: pytest.Pytester, shop: Path) -> None:
+def test_without_the_package_each_is_an_error_with_its_place(project: pytest.Pytester, real: Pfa, shop: Path) -> None:
     (shop / "acme-1.0.dist-info" / "entry_points.txt").write_text("")
-    result = judged(project)
+    result = real()
     assert result.ret == 1
     result.assert_outcomes(errors=4)
     result.stdout.fnmatch_lines(["There is no module 'acme'.", "  at pfa.yaml:4:22"])
 
 
-def test_a_package_that_does_not_load_is_named(project: pytest.Pytester, shop: Path) -> None:
+def test_a_package_that_does_not_load_is_named(project: pytest.Pytester, real: Pfa, shop: Path) -> None:
     (shop / "acme_hooks.py").write_text("raise SystemExit(0)")
-    result = judged(project)
+    result = real()
     assert result.ret == 1
     result.stdout.fnmatch_lines(["A package under the entry points pfa_gate does not load: SystemExit: 0."])
 
 
-def test_a_hook_that_raises_is_told(project: pytest.Pytester, shop: Path) -> None:
+def test_a_hook_that_raises_is_told(project: pytest.Pytester, real: Pfa, shop: Path) -> None:
     broken = HOOKS.replace('shelf, _, name = factory.partition(":")', "raise LookupError(factory)")
     (shop / "acme_hooks.py").write_text(broken)
-    result = judged(project)
+    result = real()
     assert result.ret == 1
     result.stdout.fnmatch_lines(["Another package was asked for 'acme:perceptron' and raised LookupError: acme:per*"])
 
 
-def test_a_gate_that_needs_no_package_does_not_load_it(project: pytest.Pytester, shop: Path) -> None:
+def test_a_gate_that_needs_no_package_does_not_load_it(project: pytest.Pytester, real: Pfa, shop: Path) -> None:
     (shop / "acme_hooks.py").write_text("raise SystemExit(0)")
     (project.path / "net.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(4, 3)\n")
     text = CONFIG.replace('"acme:perceptron", arguments: {width: 8}', "net.py:build").replace(
@@ -135,4 +131,4 @@ def test_a_gate_that_needs_no_package_does_not_load_it(project: pytest.Pytester,
     )
     lines = [line for line in text.splitlines() if "evaluation" not in line and "compressed" not in line]
     (project.path / "pfa.yaml").write_text("\n".join(line for line in lines if "recipe" not in line))
-    assert "does not load" not in judged(project).stdout.str()
+    assert "does not load" not in real().stdout.str()
