@@ -48,9 +48,13 @@ gates:
 """
 GOING = """
 import os
+import sys
 import time
 
 import pytest
+
+# The workers of xdist: in the tests forks of a process that has imported torch.
+sys.executable = os.environ.get("PYTHON_EXEC", sys.executable)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -98,7 +102,8 @@ def prepare(folder: Path) -> None:
     (folder / "pfa.yaml").write_text(CONFIG)
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "conftest.py").write_text(GOING)
-    subprocess.run([sys.executable, "-c", PREPARE], cwd=folder, check=True)
+    python = os.environ.get("PYTHON_EXEC", sys.executable)
+    subprocess.run([python, "-c", PREPARE], cwd=folder, check=True)
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -90,14 +89,12 @@ SAYS = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="not run: this system has no forks")
-def test_no_exit_of_a_metric_is_a_success(tmp_path: Path) -> None:
+def test_no_exit_of_a_metric_is_a_success(torch_python: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET, "utf-8")
     for metric in SAYS:
         limit = 10 if metric == "leaves_at_the_end" else "1 k"
         (tmp_path / f"{metric}.yaml").write_text(CONFIG.format(metric=metric, limit=limit), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, *SAYS], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([torch_python, "-c", DRIVER, *SAYS], cwd=tmp_path, capture_output=True, text=True, check=True)
     statuses = dict(line.split() for line in done.stdout.splitlines()[1:])
     shown = {name: (tmp_path / f"{name}.txt").read_text("utf-8") for name in statuses}
     assert statuses == {name: str(status) for name, (status, _) in SAYS.items()}, shown

@@ -207,8 +207,11 @@ def test_a_rank_that_is_gone_ends_all(who: str, does: str, words: str, small: Pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="not run: ranks are found through /proc")
-def test_a_rank_killed_at_a_random_time_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_killed_at_a_random_time_ends_all(
+    tmp_path: Path, torch_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run; `tests/benchmarks/killed_ranks.py` makes 20."""
+    monkeypatch.setenv("PYTHON_EXEC", torch_python)  # torchrun starts the ranks with it
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     script = importlib.import_module("killed_ranks")
     script.prepare(tmp_path)
@@ -217,9 +220,9 @@ def test_a_rank_killed_at_a_random_time_ends_all(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_workers_of_xdist_are_refused_before_anybody_waits(rank: str, small: Path) -> None:
+def test_workers_of_xdist_are_refused_before_anybody_waits(light_python: str, rank: str, small: Path) -> None:
     place = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
-    command = [sys.executable, "-m", "pytest", "--pfa", "-n2"]
+    command = [light_python, "-m", "pytest", "--pfa", "-n2"]
     done = subprocess.run(command, cwd=small, env=os.environ | place, capture_output=True, text=True, check=False)
     told = (
         "ERROR: --pfa: torchrun's ranks and the workers of xdist (-n) do not go together.\n"

@@ -103,7 +103,7 @@ class Runner:
 
 
 @pytest.fixture
-def runner(hub: Hub, tmp_path: Path) -> Callable[..., Runner]:
+def runner(hub: Hub, torch_python: str, tmp_path: Path) -> Callable[..., Runner]:
     """A runner with a small project."""
 
     def made(limit: str = "1 k", **inputs: str) -> Runner:
@@ -111,7 +111,7 @@ def runner(hub: Hub, tmp_path: Path) -> Callable[..., Runner]:
             (tmp_path / name).mkdir(parents=True)
         (tmp_path / "project" / "net.py").write_text(NET)
         (tmp_path / "project" / "pfa.yaml").write_text(CONFIG % limit)
-        for name, script in (("gh", GH), ("python", PYTHON % sys.executable)):
+        for name, script in (("gh", GH), ("python", PYTHON % torch_python)):
             (tmp_path / "bin" / name).write_text(script)
             (tmp_path / "bin" / name).chmod(0o755)
         event = {"pull_request": {"number": 7, "base": {"sha": "b" * 40}, "head": {"sha": "a" * 40}}}

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +96,12 @@ CANNOT = (
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, int]:
+def outcome(tmp_path_factory: pytest.TempPathFactory, torch_python: str) -> tuple[Path, str, int]:
     folder = tmp_path_factory.mktemp("awkward")
     (folder / "net.py").write_text(NET)
     gates = "".join(GATE.format(name=name, more=more) for name, more in GATES.items())
     (folder / "pfa.yaml").write_text(f"version: 1\ngates:{gates}")
-    command = [sys.executable, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", "--color=no", "-rA"]
+    command = [torch_python, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", "--color=no", "-rA"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return folder, done.stdout + done.stderr, done.returncode

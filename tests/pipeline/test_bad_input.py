@@ -6,7 +6,6 @@ What is wrong before a gate exists (no config, YAML that does not parse, unknown
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -120,14 +119,14 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, str, int]:
+def answers(tmp_path_factory: pytest.TempPathFactory, torch_python: str) -> tuple[Path, str, int]:
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "net.py").write_text(NET)
     gates = "".join(GATE.format(name=name, **{**GOOD, **wrong}) for name, (wrong, *_) in MISTAKES.items())
     good = GATE.format(name="good", **GOOD)
     (folder / "pfa.yaml").write_text(f"version: 1\ngates:{gates}{good}")
     write_other_checkpoint(folder / "other.safetensors")
-    outcome = run_pytest(folder, "--pfa", "-p", "no:cacheprovider", "--color=no")
+    outcome = run_pytest(torch_python, folder, "--pfa", "-p", "no:cacheprovider", "--color=no")
     return folder, *outcome
 
 
@@ -135,9 +134,9 @@ def write_other_checkpoint(path: Path) -> None:
     save_file({"first.weight": torch.zeros(8, 6), "second.weight": torch.zeros(4, 8)}, path)
 
 
-def run_pytest(folder: Path, *arguments: str) -> tuple[str, int]:
+def run_pytest(python: str, folder: Path, *arguments: str) -> tuple[str, int]:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments],
+        [python, "-m", "pytest", *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         capture_output=True,

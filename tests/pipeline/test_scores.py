@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +135,7 @@ def verdicts(record: Record) -> dict[str, tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(tmp_path_factory: pytest.TempPathFactory, torch_python: str) -> Ran:
     folder = tmp_path_factory.mktemp("scores")
     (folder / "net.py").write_text(PROJECT)
     text = "".join(GATE.format(name=name, **{**PLAIN, **gate}) for name, gate in GATES.items())
@@ -144,7 +143,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     (folder / "pfa.yaml").write_text("version: 1\ngates:" + re.sub("SIDE", lambda found: next(sides)[1:-1], text))
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--pfa", "--pfa-update-baseline", "--junitxml=junit.xml"],
+        [torch_python, "-m", "pytest", "--pfa", "--pfa-update-baseline", "--junitxml=junit.xml"],
         cwd=folder,
         env={**own, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,

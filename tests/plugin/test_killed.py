@@ -14,7 +14,10 @@ RUNS = 3
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="not run: workers are found through /proc")
-def test_no_run_that_lost_workers_passes_for_nothing(tmp_path: Path) -> None:
+def test_no_run_that_lost_workers_passes_for_nothing(
+    tmp_path: Path, torch_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHON_EXEC", torch_python)
     spec = importlib.util.spec_from_file_location("killed", SCRIPT)
     assert spec is not None
     assert spec.loader is not None

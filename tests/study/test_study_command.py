@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from pfa_gate.record.study import Study, loads_study
 
 ROOT = Path(__file__).parents[2]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +24,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+@pytest.fixture
+def command(folder: Path, torch_python: str) -> Command:
+    """Run `pfa-gate study` on it with more arguments."""
     start = "import sys; from pfa_gate.cli import main; sys.exit(main())"
-    line = [sys.executable, "-c", start, "study", "example_project/pfa.yaml", *arguments]
+    line = [torch_python, "-c", start, "study", "example_project/pfa.yaml"]
     environment = os.environ | {"COLUMNS": "80", "PYTHONPATH": str(folder), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        ask = [*line, *arguments]
+        return subprocess.run(ask, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+    return run
 
 
 def held(folder: Path, name: str = "study") -> Study:
     return loads_study((folder / "example_project" / ".pfa" / "digits.study" / f"{name}.json").read_text("utf-8"))
 
 
-def test_a_study_is_announced_printed_and_written(folder: Path) -> None:
+def test_a_study_is_announced_printed_and_written(folder: Path, command: Command) -> None:
     wanted = "--strategies kl,energy:0.9 --selections correlation,l1 --recoveries none --uniform --random 2".split()
-    done = command(folder, *wanted)
+    done = command(*wanted)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "Study of digits: 10 models to cut and recover, 10 scores.\n"
     study = held(folder)
@@ -52,8 +60,8 @@ def test_a_study_is_announced_printed_and_written(folder: Path) -> None:
         assert f"{100 * row.accuracy:.2f}%" in (where / "study.md").read_text("utf-8")
 
 
-def test_a_domain_shrinks_the_recipe(folder: Path) -> None:
-    done = command(folder, "--strategies", "kl", "--domain", "0,3,5", "--output", "told")
+def test_a_domain_shrinks_the_recipe(folder: Path, command: Command) -> None:
+    done = command("--strategies", "kl", "--domain", "0,3,5", "--output", "told")
     assert done.returncode == 0, done.stderr
     study = loads_study((folder / "told" / "study.json").read_text("utf-8"))
     filters = {plan.task: plan.filters for plan in study.plans}
@@ -61,11 +69,11 @@ def test_a_domain_shrinks_the_recipe(folder: Path) -> None:
     assert f"{filters['0,3,5']}/320" in done.stdout
 
 
-def test_a_failure_is_told_by_the_exit_code(folder: Path) -> None:
+def test_a_failure_is_told_by_the_exit_code(folder: Path, command: Command) -> None:
     other = folder / "mine"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
-    done = command(folder, "--strategies", "parameters:0.01%,kl", "--output", "mine")
+    done = command("--strategies", "parameters:0.01%,kl", "--output", "mine")
     assert done.returncode == 1
     assert "The smallest recipe has" in done.stdout
     assert (other / "notes.txt").read_text() == "mine"
@@ -83,16 +91,16 @@ def test_a_failure_is_told_by_the_exit_code(folder: Path) -> None:
         (["--recoveries", "none,none"], "asks for recovery 'none' twice"),
     ],
 )
-def test_what_does_not_hold_is_two(folder: Path, arguments: list[str], said: str) -> None:
-    done = command(folder, *arguments)
+def test_what_does_not_hold_is_two(folder: Path, command: Command, arguments: list[str], said: str) -> None:
+    done = command(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
 
 
-def test_one_size_is_shared_out_by_two_statistics(folder: Path) -> None:
-    done = command(folder, "--strategies", "parameters:50%,parameters:50%/reconstruction", "--output", "shared")
+def test_one_size_is_shared_out_by_two_statistics(folder: Path, command: Command) -> None:
+    done = command("--strategies", "parameters:50%,parameters:50%/reconstruction", "--output", "shared")
     assert done.returncode == 0, done.stderr
     study = loads_study((folder / "shared" / "study.json").read_text("utf-8"))
     by_energy, by_loss = study.trials
@@ -103,7 +111,7 @@ def test_one_size_is_shared_out_by_two_statistics(folder: Path) -> None:
         assert 0.45 < trial.size.parameters / study.model.parameters <= 0.5
 
 
-def test_a_statistic_goes_with_a_size(folder: Path) -> None:
-    done = command(folder, "--strategies", "kl/reconstruction")
+def test_a_statistic_goes_with_a_size(folder: Path, command: Command) -> None:
+    done = command("--strategies", "kl/reconstruction")
     assert done.returncode == 2
     assert "recipe.statistic is not read by the strategy kl" in done.stderr
