@@ -34,10 +34,10 @@ def light_python() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def torch_python() -> Iterator[str]:
     """A Python that has imported what a gate imports when it measures; see `forked`."""
-    yield from _interpreter(forked.WHOLE)
+    yield from _interpreter(forked.LIGHT + forked.MEASURING)
 
 
-def _interpreter(modules: tuple[str, ...]) -> Iterator[str]:
+def _interpreter(modules: list[str]) -> Iterator[str]:
     if not hasattr(os, "fork"):
         yield sys.executable
         return

@@ -26,17 +26,20 @@ import threading
 import time
 import traceback
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
-LIGHT = (
-    *("_pytest.junitxml", "_pytest.pytester", "_pytest.terminal", "asyncio", "filelock", "jinja2", "pydantic"),
-    *("rich.console", "rich.table", "yaml", "pfa_gate.archive.verify", "pfa_gate.archive.writing", "pfa_gate.cli"),
-    *("pfa_gate.github", "pfa_gate.item.inputs", "pfa_gate.plugin.session", "pfa_gate.record.before"),
-    *("pfa_gate.report.advice", "pfa_gate.report.scalars", "pfa_gate.report.terminal"),
-)
+LIGHT = """
+_pytest.junitxml _pytest.pytester _pytest.terminal asyncio filelock jinja2 pydantic rich.console rich.table yaml
+pfa_gate.cache.fingerprint pfa_gate.cli pfa_gate.github pfa_gate.plugin.session pfa_gate.record.baseline_source
+pfa_gate.report.advice pfa_gate.report.command.verify pfa_gate.report.restore pfa_gate.report.scalars
+pfa_gate.report.terminal
+""".split()
 """What `pytest --pfa` imports but for the measuring."""
-WHOLE = (*LIGHT, "torch.export._trace", "onnxscript", "pfa_gate.gate", "pfa_gate.gate.merge", "pfa_gate.gate.check")
-"""What a real run of a gate imports."""
+MEASURING = """
+torch.export._trace onnxscript pfa_gate.pipeline.run pfa_gate.pipeline.check_model pfa_gate.distributed.merge_shards
+""".split()
+"""What a gate imports when it measures."""
 
 CLIENT = """
 import _socket, marshal, os, sys
@@ -67,7 +70,7 @@ class Interpreter:
         path: stands for `sys.executable`.
     """
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forked")
         folder = Path(self._folder.name)
         address, client, path = (str(folder / name) for name in ("s", "client.py", "python"))
@@ -153,7 +156,7 @@ def _begin(request: Request) -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     # Of the project, this process has imported nothing so far.
-    imports = importlib.import_module("pfa_gate.item.imports")
+    imports = importlib.import_module("pfa_gate.cache.imports")
     imports._BEGAN, imports.IMPORTS.began = imports._process_began(), time.time_ns()
 
 
