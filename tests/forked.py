@@ -28,6 +28,7 @@ import traceback
 import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 LIGHT = """
 _pytest.junitxml _pytest.pytester _pytest.terminal asyncio filelock jinja2 pydantic rich.console rich.table yaml
@@ -167,8 +168,8 @@ def _open_streams(environment: dict[str, str]) -> None:
         raw = io.FileIO(number, "w" if number else "r", closefd=False)
         way = "backslashreplace" if number == 2 else errors or None
         lines = number == 2 or os.isatty(number)
-        buffered = io.BufferedWriter(raw) if number else io.BufferedReader(raw)
-        stream = io.TextIOWrapper(buffered, encoding or None, way, line_buffering=lines, write_through=through)
+        binary: Any = io.BufferedReader(raw) if not number else raw if through else io.BufferedWriter(raw)
+        stream = io.TextIOWrapper(binary, encoding or None, way, line_buffering=lines, write_through=through)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
