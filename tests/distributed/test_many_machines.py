@@ -70,8 +70,8 @@ def test_a_program_of_a_fixed_batch_leaves_out_the_same_samples(
     def fixed(*given: Any) -> Program:
         return replace(export_model(*given), dynamic=False)
 
-    for room in ("examine", "collect"):
-        monkeypatch.setattr(import_module(f"pfa_gate.pipeline.run.{room}"), "export_model", fixed)
+    for module in ("pipeline.measure_and_cut", "distributed.collect_shard"):
+        monkeypatch.setattr(import_module(f"pfa_gate.{module}"), "export_model", fixed)
     mine = project(tmp_path)
     wanted = plain(pfa_gate.run(mine, "tokens", output=tmp_path / "alone").record)
     assert wanted["layers"][0]["samples"] == 4 * (8 * 36 + 4)
