@@ -17,7 +17,7 @@ from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
 from pfa_gate.report.formatting import shows_unicode
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 BAD_CONFIG = 2
 

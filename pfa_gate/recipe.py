@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.errors import ConfigError, TargetError
+from pfa_gate.redundancy import kept_by_energy, kept_by_kl
 
 Strategy: TypeAlias = Literal["kl", "energy", "parameters", "bytes", "macs"]
 Footprint: TypeAlias = Callable[[Mapping[str, int]], float]
-
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def keep_kl(spectrum: Spectrum) -> int:
         >>> keep_kl(analyse([[1, 2], [2, 4], [3, 6]]))
         1
     """
-    return _clamped(math.ceil(spectrum.filters * (1 - spectrum.kl_ratio) - _TOLERANCE), spectrum)
+    return kept_by_kl(spectrum.filters, spectrum.active, spectrum.kl_ratio)
 
 
 def keep_energy(spectrum: Spectrum, energy: float) -> int:
@@ -131,8 +130,7 @@ def keep_energy(spectrum: Spectrum, energy: float) -> int:
     """
     if not 0 <= energy <= 1:
         raise ConfigError(f"energy is {energy}; it must lie between 0 and 1.", remedy="Write 0.95 for 95 %.")
-    reached = int(np.searchsorted(np.cumsum(spectrum.eigenvalues), energy - _TOLERANCE))
-    return _clamped(reached + 1, spectrum)
+    return kept_by_energy(np.cumsum(spectrum.eigenvalues).tolist(), spectrum.active, energy)
 
 
 def recipe(
@@ -226,10 +224,6 @@ def _steps(
         steepness = float(slopes.min())
         start += 1 + int(np.flatnonzero(slopes == slopes.min())[-1])
         yield steepness / saved, name, start
-
-
-def _clamped(count: int, spectrum: Spectrum) -> int:
-    return max(1, min(count, spectrum.active))
 
 
 def _rounded(count: int, width: int, rule: Rule) -> int:

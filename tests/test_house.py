@@ -23,6 +23,7 @@ MODULES = ["pfa_gate", *(module.name for module in pkgutil.walk_packages(pfa_gat
 LIGHT = (
     "errors",
     "files",
+    "redundancy",
     "config",
     "torchrun",
     "budget",

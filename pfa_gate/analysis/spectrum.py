@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import rel_entr
 
 from pfa_gate.analysis.covariance.jackknife import Shards, shards_of
 from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, TooFewSamplesError
+from pfa_gate.redundancy import divergence
 
 _INACTIVE = 1e-6
 
@@ -204,7 +204,7 @@ def _silenced_covariance(moments: Moments) -> tuple[Matrix, npt.NDArray[np.bool_
 
 def _spectrum(matrix: Matrix, inactive: npt.NDArray[np.bool_], samples: int) -> Spectrum:
     eigenvalues = _eigenvalues(matrix)
-    kl, kl_ratio = _divergence(eigenvalues)
+    kl, kl_ratio = divergence(eigenvalues.tolist())
     pearson = _pearson(matrix, inactive)
     correlation = np.abs(pearson)
     peak, mean = _off_diagonal(correlation, len(matrix) - int(inactive.sum()))
@@ -220,7 +220,7 @@ def _spectrum(matrix: Matrix, inactive: npt.NDArray[np.bool_], samples: int) -> 
         peak_correlation=peak,
         mean_correlation=mean,
         covariance=matrix,
-        kl_ratio_standardised=_divergence(_eigenvalues(pearson))[1],
+        kl_ratio_standardised=divergence(_eigenvalues(pearson).tolist())[1],
     )
 
 
@@ -230,19 +230,6 @@ def _eigenvalues(matrix: Matrix) -> Matrix:
     raw = np.clip(torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()[::-1], 0.0, None)
     total = raw.sum()
     return np.asarray(raw / total if total > 0 else np.zeros_like(raw))
-
-
-def _divergence(eigenvalues: Matrix) -> tuple[float, float]:
-    """Kullback-Leibler divergence from the flat spectrum in nats, and its share of the bound ln C."""
-    filters = len(eigenvalues)
-    bound = float(np.log(filters))
-    if filters == 1:
-        return 0.0, 0.0
-    if not eigenvalues.any():
-        return bound, 1.0
-    # Rounding may step over either end of the range by 1e-16.
-    kl = min(max(float(rel_entr(eigenvalues, 1 / filters).sum()), 0.0), bound)
-    return kl, kl / bound
 
 
 def _pearson(matrix: Matrix, inactive: npt.NDArray[np.bool_]) -> Matrix:
@@ -288,7 +275,10 @@ def _judged(moments: Moments) -> tuple[float, float, float]:
     """The values that budgets are on: kl_ratio, peak and mean correlation."""
     silenced, inactive = _silenced_covariance(moments)
     correlation = np.abs(_pearson(silenced, inactive))
-    return (_divergence(_eigenvalues(silenced))[1], *_off_diagonal(correlation, len(silenced) - int(inactive.sum())))
+    return (
+        divergence(_eigenvalues(silenced).tolist())[1],
+        *_off_diagonal(correlation, len(silenced) - int(inactive.sum())),
+    )
 
 
 def _trace_normalised(matrix: Matrix) -> Matrix:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pfa_gate.budget import Finding
 from pfa_gate.budget.wording import amount, percent
 from pfa_gate.pipeline.findings import Findings
-from pfa_gate.report.cuts import fewest_cut
+from pfa_gate.redundancy import most_within_kl
 
 
 def foreseen(verdict: tuple[Finding, ...], findings: Findings) -> tuple[Finding, ...]:
@@ -53,7 +53,7 @@ def _counts(finding: Finding, findings: Findings) -> dict[str, int]:
         layer = layers[detail.layer]
         if detail.outcome != "broken" or detail.waived or detail.limit is None or layer.group not in free:
             continue
-        count = fewest_cut(layer.eigenvalues, detail.limit)
+        count = most_within_kl(layer.eigenvalues, detail.limit)
         if count is not None and layer.group is not None and layer.filters == free[layer.group]:
             keep[layer.group] = min(count, keep.get(layer.group, count))
     return keep

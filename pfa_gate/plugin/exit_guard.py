@@ -14,7 +14,7 @@ import pytest
 from pfa_gate.plugin.arguments import PARSER, choice_of
 from pfa_gate.plugin.exits import Exits, succeeds
 from pfa_gate.plugin.planning import is_worker
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 JUDGED = pytest.StashKey[int]()
 """Where the exit status that the gate gave to the run is kept on pytest's config."""

@@ -20,7 +20,7 @@ from pfa_gate.plugin.manifest import Manifests
 from pfa_gate.plugin.pulse import unresponsive
 from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import results
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 
 @dataclass(frozen=True)

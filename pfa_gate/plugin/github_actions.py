@@ -14,7 +14,7 @@ import pytest
 from pfa_gate.config.repository import from_root
 from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import results
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 if TYPE_CHECKING:
     from pfa_gate.record import Record

@@ -21,7 +21,7 @@ from pfa_gate.plugin.analysis import Attempt, analyse
 from pfa_gate.plugin.result_folders import RESULT_FOLDERS, ResultFolders
 from pfa_gate.plugin.run_plan import ANALYSIS, PLAN, PROGRESS
 from pfa_gate.plugin.shared_results import Result, analyse_once
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Finding

@@ -19,7 +19,7 @@ from pfa_gate.plugin.choice import Choice, absolute_ids
 from pfa_gate.plugin.discovery import NAME, Request, search
 from pfa_gate.plugin.rootdir import require_own_root
 from pfa_gate.plugin.run_plan import PLAN, RunPlan
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 WORKER_INPUT = "pfa_gate"
 """Key of the plan in what xdist sends to its workers."""

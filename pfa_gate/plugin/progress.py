@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import pytest
 
 from pfa_gate.record.progress import WAITED, Progress
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 _PAUSE = 0.1
 _BAR = 24

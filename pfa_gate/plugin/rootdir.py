@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 # pytest looks for its rootdir before it knows them, and takes an existing path behind one for an argument.
 _WITH_PATHS = ("--pfa-output", "--pfa-baseline")

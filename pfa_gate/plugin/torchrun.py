@@ -18,7 +18,7 @@ from pfa_gate.plugin.exits import Exits
 from pfa_gate.plugin.planning import has_workers
 from pfa_gate.plugin.run_plan import ANALYSIS, Analysis
 from pfa_gate.plugin.threads import choose_threads
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 from pfa_gate.torchrun import Seat, seat_in
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from pfa_gate.record.baseline_source import find, subject
 from pfa_gate.record.git import ask
 from pfa_gate.record.lost_baseline import Old, name_in, previous, ratchets, refers_back
 from pfa_gate.record.ratchet import Ratchets, held
-from pfa_gate.report.lines import printable
 from pfa_gate.report.ownership import require_baseline
+from pfa_gate.report.text import printable
 
 
 class BaselineUpdate:

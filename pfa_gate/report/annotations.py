@@ -7,7 +7,8 @@ from pfa_gate.budget import Finding
 from pfa_gate.budget.wording import plural
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
-from pfa_gate.report.formatting import SEVERITY, again, clean, shorten
+from pfa_gate.report.formatting import SEVERITY, again
+from pfa_gate.report.text import clean, shorten
 
 # A step shows ten of a kind; the last tells how many more there are.
 _MOST = 9

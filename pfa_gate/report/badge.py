@@ -4,7 +4,8 @@ import json
 
 from pfa_gate.budget import Outcome
 from pfa_gate.record import Record
-from pfa_gate.report.formatting import clean, headline, share, shorten
+from pfa_gate.report.formatting import headline, share
+from pfa_gate.report.text import clean, shorten
 
 _COLOURS: dict[Outcome, str] = {"kept": "brightgreen", "broken": "red", "not judged": "yellow"}
 _LONGEST = 40

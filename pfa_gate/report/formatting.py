@@ -8,8 +8,7 @@ from datetime import datetime
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, difference, percent, plural, significant
 from pfa_gate.record import Probe, Record, Scores
-from pfa_gate.report.lines import clean as clean  # noqa: PLC0414  reports have both from here
-from pfa_gate.report.lines import inert as inert  # noqa: PLC0414
+from pfa_gate.report.text import clean
 
 # Sorting by severity: what must be seen first.
 SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
@@ -112,17 +111,6 @@ def interval(scores: Scores) -> str:
     ends = scores.interval if scores.lower else [-end for end in reversed(scores.interval)]
     low, high = (change(end, scores.share) for end in ends)
     return f"95%: {low.removesuffix(' pp')} to {high}"
-
-
-def shorten(text: str, length: int) -> str:
-    """A text of at most so many signs, shortened in the middle; its end tells layers apart.
-
-    Example:
-        >>> shorten("encoder.layers.11.mlp.fc1", 16), shorten("stem", 16)
-        ('encoder….mlp.fc1', 'stem')
-    """
-    head = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
 
 
 def moment(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import listed, percent, plural
 from pfa_gate.record import LayerRecord, Record
-from pfa_gate.report.cuts import fewest_cut
+from pfa_gate.redundancy import most_within_kl
 
 _WORST = 3
 _Broken = tuple[LayerRecord, LayerFinding]
@@ -66,7 +66,7 @@ def _enough(broken: Sequence[_Broken]) -> dict[str, int]:
     """The filters that keep the limit of each group: layers of one group are cut alike, so the least of theirs."""
     found: dict[str, int] = {}
     for layer, detail in broken:
-        count = fewest_cut(layer.eigenvalues, detail.limit if detail.limit is not None else 0.0)
+        count = most_within_kl(layer.eigenvalues, detail.limit if detail.limit is not None else 0.0)
         if count is not None:
             found[_group(layer)] = min(count, found.get(_group(layer), count))
     return found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pfa_gate.budget.wording import plural, significant
 from pfa_gate.record import Record, RecoveryStep, Repair
-from pfa_gate.report.formatting import change, rise, score, shorten
+from pfa_gate.report.formatting import change, rise, score
+from pfa_gate.report.text import shorten
 
 _UNKNOWN = "the record does not say why"
 _LONGEST = 200

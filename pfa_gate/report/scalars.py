@@ -3,7 +3,7 @@
 from pfa_gate.budget import Finding
 from pfa_gate.config.budgets import DROPS
 from pfa_gate.record import Record
-from pfa_gate.report.formatting import clean
+from pfa_gate.report.text import clean
 
 
 def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:

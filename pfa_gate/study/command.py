@@ -13,9 +13,9 @@ from pfa_gate.artifacts.study import write_study
 from pfa_gate.config import load
 from pfa_gate.pipeline.run import OUTPUT, only_gate
 from pfa_gate.report.formatting import shows_unicode
-from pfa_gate.report.lines import printable
 from pfa_gate.report.ownership import require_study
 from pfa_gate.report.study.terminal import terminal
+from pfa_gate.report.text import printable
 from pfa_gate.study import StudyObserver, StudyOptions, run
 from pfa_gate.study.trials import TrialSeries
 

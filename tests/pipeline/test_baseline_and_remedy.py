@@ -13,7 +13,7 @@ from pfa_gate.config import load
 from pfa_gate.record import Record
 from pfa_gate.record.baseline import Stamp, entry, text
 from pfa_gate.record.baseline_source import subject
-from pfa_gate.report.cuts import fewest_cut
+from pfa_gate.redundancy import most_within_kl
 
 NET = """
 import torch
@@ -89,7 +89,7 @@ def test_a_broken_layer_says_what_its_remedy_leaves(project: Path) -> None:
     space: dict[str, Any] = {}
     exec(NET, space)
     coupling = pfa_gate.trace(space["build"](), torch.zeros(2, 4))
-    keep = {layer.group: fewest_cut(layer.eigenvalues, 0.3) for layer in record.layers if layer.name in broken}
+    keep = {layer.group: most_within_kl(layer.eigenvalues, 0.3) for layer in record.layers if layer.name in broken}
     left = coupling.footprint(keep)
     assert left.parameters < record.model.parameters
     share = f"{100 * left.parameters / record.model.parameters:.1f}%"

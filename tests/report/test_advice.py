@@ -9,8 +9,8 @@ import yaml
 
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.record import Compared, RecipeRecord, Record, RecoveryStep
+from pfa_gate.redundancy import most_within_kl
 from pfa_gate.report.advice import advice
-from pfa_gate.report.cuts import fewest_cut
 
 
 def broken(record: Record, name: str) -> Finding:
@@ -33,7 +33,7 @@ def test_layers_of_one_group_have_one_count() -> None:
     """They are cut alike, so the least that one of them can bear is what a recipe must keep."""
     record = records.broken()
     both = {"layer2.0.conv2", "layer2.0.shortcut"}
-    counts = [fewest_cut(layer.eigenvalues, 0.5) for layer in record.layers if layer.name in both]
+    counts = [most_within_kl(layer.eigenvalues, 0.5) for layer in record.layers if layer.name in both]
     assert len(set(counts)) == 2, "each by itself would be cut otherwise"
     remedy = advice(record, broken(record, "layers.kl"))[0]
     assert remedy.count(f"({min(filter(None, counts))} would be enough)") == 2
@@ -123,18 +123,18 @@ def test_scale_is_told_from_correlation(standardised: float, cause: str) -> None
 def test_the_cure_keeps_its_word() -> None:
     record = records.broken()
     for layer in record.layers[:-1]:
-        keep = fewest_cut(layer.eigenvalues, 0.3)
+        keep = most_within_kl(layer.eigenvalues, 0.3)
         assert keep is not None
         values = [value / sum(layer.eigenvalues[:keep]) for value in layer.eigenvalues[:keep]]
-        again = fewest_cut(values, 0.3)
+        again = most_within_kl(values, 0.3)
         assert again == keep
-        assert fewest_cut(layer.eigenvalues[: keep + 1], 0.3) in (keep, keep + 1)
+        assert most_within_kl(layer.eigenvalues[: keep + 1], 0.3) in (keep, keep + 1)
 
 
 def test_no_cure_is_invented() -> None:
-    assert fewest_cut([1.0, 0.0], 0.5) is None
-    assert fewest_cut([0.0, 0.0], 0.5) is None
-    assert fewest_cut([0.25] * 4, 0.0) == 4
+    assert most_within_kl([1.0, 0.0], 0.5) is None
+    assert most_within_kl([0.0, 0.0], 0.5) is None
+    assert most_within_kl([0.25] * 4, 0.0) == 4
 
 
 def test_what_changed_since_the_baseline_is_said() -> None:

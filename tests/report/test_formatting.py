@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pfa_gate.record import Scores
-from pfa_gate.report.formatting import UNICODE, clean, footprint, headline
+from pfa_gate.report.formatting import UNICODE, footprint, headline
 from pfa_gate.report.layers import chosen, layer_rows, limits
 from pfa_gate.report.sparkline import cut, sparkline
 from pfa_gate.report.terminal.grid import shorten, wrapped
+from pfa_gate.report.text import clean
 
 
 def test_headline_counts_what_is_broken_first():

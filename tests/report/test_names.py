@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pfa_gate.report.markdown import comment
-from pfa_gate.report.names import distinct
 from pfa_gate.report.terminal import render
+from pfa_gate.report.text import distinct
 
 BERT = [
     f"distilbert.transformer.layer.{block}.{part}"

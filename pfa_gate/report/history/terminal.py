@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from pfa_gate.budget.wording import plural
-from pfa_gate.report.formatting import ASCII, UNICODE, Glyphs, clean, inert
+from pfa_gate.report.formatting import ASCII, UNICODE, Glyphs
 from pfa_gate.report.history.curves import Curve, GateHistory, height
 from pfa_gate.report.terminal.grid import lay_out, shorten
+from pfa_gate.report.text import clean, inert
 
 _MOST = 40
 # Narrower than this there is no room for the first value beside the last.

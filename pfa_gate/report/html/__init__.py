@@ -16,10 +16,11 @@ from markupsafe import Markup, escape
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, before
-from pfa_gate.report.formatting import SEVERITY, again, clean, delivery, headline, looked_at, moment, shorten
+from pfa_gate.report.formatting import SEVERITY, again, delivery, headline, looked_at, moment
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.html.sizes import repairs, steps, tiles
 from pfa_gate.report.rounds import round_rows, rounds_sentence
+from pfa_gate.report.text import clean, shorten
 
 __all__ = ["page", "render"]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import NewType
 
-from pfa_gate.report.formatting import clean, shorten
+from pfa_gate.report.text import clean, shorten
 
 Escaped = NewType("Escaped", str)
 """Text that a reader of Markdown shows as it is."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from pfa_gate.record import Record
 from pfa_gate.report.baseline import signed, step
-from pfa_gate.report.formatting import UNICODE, clean, ratio
+from pfa_gate.report.formatting import UNICODE, ratio
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits
 from pfa_gate.report.markdown.escape import LONGEST_NAME, Escaped, code, prose
 from pfa_gate.report.markdown.tables import Detail, table
-from pfa_gate.report.names import distinct
 from pfa_gate.report.sparkline import sparkline
+from pfa_gate.report.text import clean, distinct
 
 _SPECTRUM = 8
 _NAMES = ["", "layer", "kept", "KL ratio", "peak r", "mean r", "inactive", "spectrum"]

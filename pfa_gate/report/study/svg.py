@@ -10,9 +10,10 @@ from itertools import pairwise
 
 from pfa_gate.record import Size
 from pfa_gate.record.study import Row, Study, Task, Trial
-from pfa_gate.report.formatting import clean, score, share, shorten
+from pfa_gate.report.formatting import score, share
 from pfa_gate.report.study.axes import PlotAxis, axis_of
 from pfa_gate.report.study.formatting import counts, method
+from pfa_gate.report.text import clean, shorten
 
 _WIDTH, _PANEL, _HEIGHT = 760, 300, 220
 _LEFT, _GAP, _TOP, _LINE = 56, 68, 34, 18

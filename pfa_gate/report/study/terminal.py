@@ -9,8 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.record.study import Row, Study
-from pfa_gate.report.formatting import ASCII, UNICODE, clean, score, share
-from pfa_gate.report.names import distinct
+from pfa_gate.report.formatting import ASCII, UNICODE, score, share
 from pfa_gate.report.study.formatting import (
     StudySection,
     counts,
@@ -25,6 +24,7 @@ from pfa_gate.report.study.formatting import (
 from pfa_gate.report.terminal import printed
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import HEADING, QUIET, STYLES, Look
+from pfa_gate.report.text import clean, distinct
 
 _LEAST_WIDTH = 60
 _METHOD = 2

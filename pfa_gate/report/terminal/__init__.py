@@ -11,13 +11,14 @@ from pfa_gate.budget import Finding
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences
-from pfa_gate.report.formatting import ASCII, UNICODE, clean, delivery, footprint, headline, inert, looked_at
+from pfa_gate.report.formatting import ASCII, UNICODE, delivery, footprint, headline, looked_at
 from pfa_gate.report.rounds import round_rows, rounds_sentence
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.layers import layer_section
 from pfa_gate.report.terminal.look import BADGES, HEADING, QUIET, STYLES, Look
 from pfa_gate.report.terminal.spectra import spectra_section
 from pfa_gate.report.terminal.waterfall import recovery_section
+from pfa_gate.report.text import clean, inert
 
 __all__ = ["printed", "render"]
 

@@ -5,33 +5,21 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
+from pfa_gate.report.text import fitting_start
+from pfa_gate.report.text import shorten as shorten_to
+
 GAP = 2
 _LINES = 3  # of one word
 
 
 def shorten(text: str, width: int, dots: str) -> str:
-    """A name of at most `width` terminal cells, shortened in the middle; its end tells layers apart.
+    """A name of at most `width` terminal cells, shortened in the middle.
 
     Example:
         >>> shorten("encoder.layers.11.mlp.fc1", 16, "…")
         'encoder….mlp.fc1'
-        >>> shorten("stem", 16, "…")
-        'stem'
     """
-    if cell_len(text) <= width:
-        return text
-    room = max(0, width - cell_len(dots))
-    tail = room - room // 2
-    return f"{_head(text, room // 2)}{dots}{_head(text[::-1], tail)[::-1]}" if room else dots[:width]
-
-
-def _head(text: str, width: int) -> str:
-    used = 0
-    for index, sign in enumerate(text):
-        used += cell_len(sign)
-        if used > width:
-            return text[:index]
-    return text
+    return shorten_to(text, width, dots, cell_len)
 
 
 def widths(rows: Sequence[Sequence[Text]]) -> list[int]:
@@ -92,7 +80,7 @@ def wrapped(text: str, width: int, indent: int, dots: str) -> list[str]:
 
 def _pieces(word: str, room: int) -> Iterator[str]:
     while cell_len(word) > room:
-        piece = _head(word, room) or word[0]
+        piece = fitting_start(word, room, cell_len) or word[0]
         yield piece
         word = word[len(piece) :]
     yield word

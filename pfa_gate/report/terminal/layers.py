@@ -9,12 +9,12 @@ from rich.text import Text
 from pfa_gate.budget.wording import plural
 from pfa_gate.record import Record
 from pfa_gate.report.baseline import signed, step
-from pfa_gate.report.formatting import clean, ratio
+from pfa_gate.report.formatting import ratio
 from pfa_gate.report.layers import KEYS, LayerRow, chosen, layer_rows, limits
-from pfa_gate.report.names import distinct
 from pfa_gate.report.sparkline import cut, sparkline
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import QUIET, SPECTRUM, STYLES, Look
+from pfa_gate.report.text import clean, distinct
 
 _TITLES = {
     "mark": "",

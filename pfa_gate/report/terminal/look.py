@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from pfa_gate.budget import Outcome
-from pfa_gate.report.formatting import Glyphs, clean
+from pfa_gate.report.formatting import Glyphs
 from pfa_gate.report.terminal.grid import wrapped
+from pfa_gate.report.text import clean
 
 STYLES: dict[Outcome, str] = {"kept": "green", "broken": "bold red", "not judged": "yellow"}
 BADGES: dict[Outcome, str] = {

@@ -8,10 +8,10 @@ from rich.text import Text
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
 from pfa_gate.report.cuts import energy_cut, kl_cut
-from pfa_gate.report.formatting import clean, ratio
-from pfa_gate.report.names import distinct
+from pfa_gate.report.formatting import ratio
 from pfa_gate.report.sparkline import cut, sparkline
 from pfa_gate.report.terminal.look import QUIET, SPECTRUM, Look
+from pfa_gate.report.text import clean, distinct
 
 _INDENT = 3
 _MOST = 96

@@ -6,11 +6,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.record import Record, RecoveryStep, Scores
-from pfa_gate.report.formatting import clean
-from pfa_gate.report.names import distinct
 from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, worst_repairs
 from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
 from pfa_gate.report.terminal.look import QUIET, Look
+from pfa_gate.report.text import clean, distinct
 
 _WORST = 5
 BAR = 20  # cells of a bar that is as good as the best score in the table

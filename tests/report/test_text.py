@@ -18,14 +18,14 @@ import pfa_gate
 from pfa_gate.cli import main
 from pfa_gate.github.section import sections_of
 from pfa_gate.record import dumps, to_dict
-from pfa_gate.report.lines import printable
+from pfa_gate.report.text import printable
 
 HERE = Path(pfa_gate.__file__).parent
 EVIL = "x\n::stop-commands::x\r::error::y\r\n  ::warning::z\n##[add-mask]x\x1b[2J\x1b]0;t\x07\u202e\u2066\x9b1m\ud800"
 # What prints, and what pytest prints for whoever raises it: the first argument is what is shown.
 PRINTS = re.compile(r"print|pytest\.UsageError|[\w.]*reporter\.(write_line|rewrite)|.*fail\.Exception")
 # Names of our own options; and commands to the runner, which report/annotations escapes by the runner's own rules.
-OURS = ["plugin/__init__.py", "plugin/actions.py"]
+OURS = ["plugin/__init__.py", "plugin/github_actions.py"]
 
 
 def assert_obeyed_by_nobody(text: str, *, styled: bool = False) -> None:
