@@ -31,8 +31,8 @@ def pages() -> list[Path]:
 
 
 def texts() -> list[Path]:
-    """All that is written for people: the pages, and the rules of the house."""
-    return [*pages(), ROOT / ".github" / "CONTRIBUTING.md"]
+    """All that is written for people: the pages, the rules of the house, and what the example says of itself."""
+    return [*pages(), ROOT / ".github" / "CONTRIBUTING.md", ROOT / "example_project" / "README.md"]
 
 
 def read(name: str) -> str:
