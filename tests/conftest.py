@@ -7,6 +7,11 @@ from pathlib import Path
 
 import forked
 import pytest
+from hypothesis import settings
+
+# No test is timed: on a busy machine an example may take any time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest_plugins = ["pytester"]
 

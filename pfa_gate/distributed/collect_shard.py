@@ -4,18 +4,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pfa_gate.analysis.covariance import Moments, accumulate_dealt, shards_of
-from pfa_gate.analysis.responses import Responses, chosen_layers, hooked_layers
+from pfa_gate.analysis.responses import Responses
 from pfa_gate.artifacts.moments import ShardMoments
 from pfa_gate.config import Document
 from pfa_gate.distributed.precomputed import config_fingerprint, model_fingerprint
-from pfa_gate.errors import ConfigError, DataError, TraceError
-from pfa_gate.graph import Program, export_model, inputs_of, trace_program
+from pfa_gate.errors import ConfigError, DataError
+from pfa_gate.graph import Program
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly
-from pfa_gate.pipeline.backend import ProbePass
+from pfa_gate.pipeline.backend import GateJob, ProbePass
 from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.measure import choose_layers, trace
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
 from pfa_gate.record.progress import Progress
@@ -65,44 +66,39 @@ def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress |
         PFAGateError: what could not be measured, with its place in the config.
     """
     stages = Stages(document, gate, progress)
-    work = prepared(document, gate, stages)
+    probe_pass = load_and_trace(document, gate, stages)
     with stages.stage("probing", "probe", "data"):
-        shard = dealt(work, work.subject.probe, spec.has)
+        shard = measure_part(probe_pass, probe_pass.subject.probe, spec.has)
         if not shard.moments:
             raise DataError(
                 f"Shard {spec.shard}/{spec.of} has no sample to measure: the probe has {shard.batches} batches.",
                 remedy="Ask for fewer shards, or lower probe.batch_size.",
             )
-        probe = Probe(work.subject.probe.samples, work.subject.probe.sha256)
-    config, model = config_fingerprint(work.config), model_fingerprint(work.subject.model, work.program)
+        probe = Probe(probe_pass.subject.probe.samples, probe_pass.subject.probe.sha256)
+    config, model = (
+        config_fingerprint(probe_pass.config),
+        model_fingerprint(probe_pass.subject.model, probe_pass.program),
+    )
     return ShardMoments(gate, spec.shard, spec.of, shard.samples, probe, config, model, versions(), shard.moments)
 
 
-def prepared(document: Document, gate: str, stages: Stages) -> ProbePass:
+def load_and_trace(document: Document, gate: str, stages: Stages) -> ProbePass:
     """Load and trace a gate's model, and choose its layers."""
-    config = document.gate(gate)
     with stages.stage("loading"):
         subject = load_subject(document, gate)
-    try:
-        with stages.stage("tracing", "model", "factory"):
-            program = export_model(subject.model, *inputs_of(subject.example))
-            coupling = trace_program(program, config.recipe.residual)
-            traced, layers = (program, coupling), coupling.layers
-    except TraceError:
-        traced, layers = None, hooked_layers(subject.model)
-    with stages.stage("choosing layers", "layers"):
-        chosen = chosen_layers(subject.model, layers, config.layers.include, config.layers.exclude, subject.example)
-    return ProbePass(config, subject, chosen, traced)
+    job = GateJob(document.gate(gate), subject, stages)
+    traced = trace(job)
+    return ProbePass(job.config, subject, choose_layers(job, traced), traced.graph)
 
 
 @dataclass(frozen=True)
-class Shard:
+class ProbeShard:
     """What a part of the probe's batches gave.
 
     Attributes:
         batches: of the whole probe.
         samples: of this part.
-        moments: place -> moments of its jackknife shards; empty where no batch was this part's.
+        moments: node -> moments of its jackknife folds; empty where no batch was this part's.
     """
 
     batches: int
@@ -110,17 +106,19 @@ class Shard:
     moments: Mapping[str, tuple[Moments, ...]]
 
 
-def dealt(work: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool]) -> Shard:
+def measure_part(probe_pass: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool]) -> ProbeShard:
     """Read all batches, counted from 0, and run the model on those that are mine."""
     count = _Count()
-    with exactly(work.subject.device):
-        moments = accumulate_dealt(_dealt(work, batches, mine, count), *work.places)
-    return Shard(count.batches, count.samples, _not_called(work) | moments if moments else moments)
+    with exactly(probe_pass.subject.device):
+        moments = accumulate_dealt(_responses(probe_pass, batches, mine, count), *probe_pass.places)
+    return ProbeShard(count.batches, count.samples, _not_called(probe_pass) | moments if moments else moments)
 
 
-def _not_called(work: ProbePass) -> dict[str, tuple[Moments, ...]]:
-    """Moments of no sample at the places that are read by hooks: a batch need not call every layer."""
-    filters = {tap.node: layer.filters for layer in work.layers for tap in layer.taps if work.program is None}
+def _not_called(probe_pass: ProbePass) -> dict[str, tuple[Moments, ...]]:
+    """Moments of no sample at the nodes that are read by hooks: a batch need not call every layer."""
+    filters = {
+        tap.node: layer.filters for layer in probe_pass.layers for tap in layer.taps if probe_pass.program is None
+    }
     return {place: (Moments.empty(number),) * shards_of(number) for place, number in filters.items()}
 
 
@@ -139,10 +137,10 @@ def _ran(program: Program | None, samples: int) -> int:
     return samples // program.batch * program.batch
 
 
-def _dealt(
-    work: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool], count: _Count
+def _responses(
+    probe_pass: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool], count: _Count
 ) -> Iterator[tuple[Responses, dict[str, int]]]:
-    """This shard's responses, and for each place the number that their first sample has in one process.
+    """This shard's responses, and for each node the number that their first sample has in one process.
 
     Where maps stand for samples, their number follows from the samples before.
     """
@@ -150,10 +148,10 @@ def _dealt(
     for batch in batches:
         here = mine(count.batches)
         count.batches += 1
-        samples = _ran(work.program, batch.size)
+        samples = _ran(probe_pass.program, batch.size)
         if here:
             count.samples += batch.size
-            runs = list(work.read([batch], before))
+            runs = list(probe_pass.read([batch], before))
             each = samples // max(len(runs), 1)
             for number, responses in enumerate(runs):
                 first = before + number * each

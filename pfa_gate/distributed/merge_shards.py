@@ -40,10 +40,10 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
             remedy=_AGAIN,
         )
     _require_versions(first.versions)
-    elsewhere = PrecomputedBackend(first.model, first.probe, merge_shards([part.moments for part in parts]))
+    precomputed = PrecomputedBackend(first.model, first.probe, merge_shards([part.moments for part in parts]))
     found = sought(document.path.absolute(), absolute(baseline, Path.cwd()), gate)
     context = context_of(document, gate.name, found, updating=False)
-    return run_with_backend(document, context, Stages(document, gate.name), output, elsewhere)
+    return run_with_backend(document, context, Stages(document, gate.name), output, precomputed)
 
 
 def joinable(parts: Sequence[tuple[str, ShardMoments]]) -> list[ShardMoments]:

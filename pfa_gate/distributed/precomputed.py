@@ -12,7 +12,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
-from pfa_gate.pipeline.backend import MeasurementBackend, ProbePass
+from pfa_gate.pipeline.backend import LocalBackend, ProbePass
 from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.record import Probe
 
@@ -21,7 +21,7 @@ MEASURING = ("pfa-gate", "torch")
 
 
 @dataclass(frozen=True)
-class PrecomputedBackend(MeasurementBackend):
+class PrecomputedBackend(LocalBackend):
     """What other processes have measured; it stands in for the pass over the probe.
 
     Attributes:
@@ -34,18 +34,18 @@ class PrecomputedBackend(MeasurementBackend):
     probe: Probe
     collected: Mapping[str, Shards]
 
-    def moments(self, work: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+    def moments(self, probe_pass: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """The moments, if they are those of this model on this probe.
 
         Raises:
             ArtifactError: they are not.
         """
-        if model_fingerprint(work.subject.model, work.program) != self.model:
+        if model_fingerprint(probe_pass.subject.model, probe_pass.program) != self.model:
             raise ArtifactError(
                 "The shards were measured on another model: its weights or its operators differ from this one's.",
                 remedy="Collect and merge with the same checkpoint and the same code.",
             )
-        here = Probe(work.subject.probe.samples, work.subject.probe.sha256)
+        here = Probe(probe_pass.subject.probe.samples, probe_pass.subject.probe.sha256)
         if here != self.probe:
             raise ArtifactError(
                 f"The shards were measured on another probe: {self.probe.samples:,} samples, sha256 "
@@ -76,13 +76,13 @@ def config_fingerprint(config: GateConfig) -> str:
     return hashlib.sha256("\n".join([*parts, config.recipe.residual]).encode()).hexdigest()
 
 
-def identity(work: ProbePass) -> dict[str, object]:
+def identity(probe_pass: ProbePass) -> dict[str, object]:
     """All in which processes must agree that measure one thing together, as plain data."""
-    probe = work.subject.probe
+    probe = probe_pass.subject.probe
     return {
-        "config": config_fingerprint(work.config),
-        "model": model_fingerprint(work.subject.model, work.program),
+        "config": config_fingerprint(probe_pass.config),
+        "model": model_fingerprint(probe_pass.subject.model, probe_pass.program),
         "probe": [probe.samples, probe.sha256],
-        "device": work.subject.device.type,
+        "device": probe_pass.subject.device.type,
         "versions": [version(name) for name in MEASURING],
     }

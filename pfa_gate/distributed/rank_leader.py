@@ -1,7 +1,4 @@
-"""Rank 0's hands where torchrun started several processes: it decides alone, and measures and scores with all.
-
-PYTEST_DONT_REWRITE
-"""
+"""Rank 0 where torchrun started several processes: it decides alone, and measures and scores with all."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +13,13 @@ from torch import nn
 from pfa_gate.analysis.covariance import merge_by_sums
 from pfa_gate.budget import Context
 from pfa_gate.config import Document
-from pfa_gate.distributed.collect_shard import Shard, dealt
+from pfa_gate.distributed.collect_shard import ProbeShard, measure_part
 from pfa_gate.distributed.precomputed import identity
 from pfa_gate.errors import RankError
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import placed
 from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
-from pfa_gate.pipeline.backend import MeasurementBackend, ProbePass
+from pfa_gate.pipeline.backend import LocalBackend, ProbePass, evaluation_of
 from pfa_gate.pipeline.run import run_with_backend
 from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.pipeline.stages import Stages
@@ -33,7 +30,9 @@ from pfa_gate.torchrun.calls import Facts, Ranks
 _ALIKE = "Give all ranks the same checkout, data and packages."
 
 
-def lead(ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: Path | None, wait: Wait) -> Record:
+def run_as_leader(
+    ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: Path | None, wait: Wait
+) -> Record:
     """Run a gate with all ranks.
 
     Args:
@@ -54,7 +53,7 @@ def lead(ranks: Ranks, root: Path, task: tuple[Document, str, Context], output: 
     return run_with_backend(document, context, stages, output, RankBackend(ranks)).record
 
 
-class RankBackend(MeasurementBackend):
+class RankBackend(LocalBackend):
     """All ranks: each runs the model on every n-th batch.
 
     Args:
@@ -64,17 +63,17 @@ class RankBackend(MeasurementBackend):
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
 
-    def moments(self, work: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+    def moments(self, probe_pass: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """Those of the whole probe, the same as of one process.
 
         Raises:
             RankError: the ranks do not measure one thing.
         """
         with self._ranks.measuring():
-            mine = dealt(work, batches, self._ranks.has)
-        answers = [told(work, mine), *self._ranks.answers()]
+            mine = measure_part(probe_pass, batches, self._ranks.has)
+        answers = [measurement_answer(probe_pass, mine), *self._ranks.answers()]
         _require_alike([answer["identity"] for answer in answers])
-        _require_whole(sum(answer["samples"] for answer in answers), work.subject.probe.samples, "probe")
+        _require_whole(sum(answer["samples"] for answer in answers), probe_pass.subject.probe.samples, "probe")
         widths = _widths([answer["widths"] for answer in answers])
         self._ranks.call("merge", widths=widths)
         found = merge_by_sums(mine.moments, widths, self._ranks.total)
@@ -88,10 +87,10 @@ class RankBackend(MeasurementBackend):
             return super().score(subject, model, in_parts=in_parts)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
-            mine = hits_of(subject, model, self._ranks)
-        _require_alike([seen(mine), *self._ranks.answers()])
+            mine = score_part(subject, model, self._ranks)
+        _require_alike([evaluation_answer(mine), *self._ranks.answers()])
         self._ranks.call("gather")
-        hits, times = self._ranks.total(counted(mine.hits))
+        hits, times = self._ranks.total(hits_and_times(mine.hits))
         self._ranks.answers()
         _require_whole(int((times == 1).sum()), len(mine.hits), "evaluation")
         return score_of(replace(mine, hits=hits))
@@ -109,25 +108,25 @@ class RankBackend(MeasurementBackend):
         return all(answer["read"] for answer in self._ranks.answers())
 
 
-def told(work: ProbePass, shard: Shard) -> Facts:
+def measurement_answer(probe_pass: ProbePass, shard: ProbeShard) -> Facts:
     """What a rank answers of its part of the probe."""
     widths = {place: [len(shards), shards[0].filters] for place, shards in shard.moments.items()}
-    return {"identity": identity(work), "samples": shard.samples, "widths": widths}
+    return {"identity": identity(probe_pass), "samples": shard.samples, "widths": widths}
 
 
-def hits_of(subject: Subject, model: nn.Module, ranks: Ranks) -> Outcomes:
+def score_part(subject: Subject, model: nn.Module, ranks: Ranks) -> Outcomes:
     """What a model hits of this rank's batches of the evaluation; see `outcomes`."""
-    assert subject.evaluation is not None
-    assert isinstance(subject.metric, str)
-    return outcomes(placed(model, subject.device), subject.evaluation, subject.metric, ranks.has)
+    if not isinstance(subject.metric, str):
+        raise TypeError("A metric of the user's own is not shared out.")
+    return outcomes(placed(model, subject.device), evaluation_of(subject), subject.metric, ranks.has)
 
 
-def seen(found: Outcomes) -> Facts:
+def evaluation_answer(found: Outcomes) -> Facts:
     """What a rank answers of the evaluation that it has read."""
     return {"evaluation": [len(found.hits), found.data]}
 
 
-def counted(hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def hits_and_times(hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Hits and misses, and how often each sample was scored, f64 [2, N]; 0 for those left to others."""
     here = ~np.isnan(hits)
     return np.stack([np.where(here, hits, 0.0), here.astype(np.float64)])

@@ -1,7 +1,4 @@
-"""What a rank other than 0 does: what rank 0 calls for, and nothing else.
-
-PYTEST_DONT_REWRITE
-"""
+"""What a rank other than 0 does: what rank 0 calls for, and nothing else."""
 
 import io
 import traceback
@@ -16,8 +13,8 @@ from torch import nn
 
 from pfa_gate.analysis.covariance import Moments, merge_by_sums
 from pfa_gate.config import load
-from pfa_gate.distributed.collect_shard import dealt, prepared
-from pfa_gate.distributed.rank_leader import counted, hits_of, seen, told
+from pfa_gate.distributed.collect_shard import load_and_trace, measure_part
+from pfa_gate.distributed.rank_leader import evaluation_answer, hits_and_times, measurement_answer, score_part
 from pfa_gate.errors import PFAGateError
 from pfa_gate.model.device import exactly
 from pfa_gate.pipeline.backend import ProbePass
@@ -25,7 +22,7 @@ from pfa_gate.pipeline.stages import Stages
 from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure
 
 
-def follow(ranks: Ranks, root: Path) -> int:
+def run_as_worker(ranks: Ranks, root: Path) -> int:
     """Answer rank 0's calls until it ends the run; gives the exit status of all.
 
     Args:
@@ -57,7 +54,7 @@ class _Follower:
 
     def __init__(self, ranks: Ranks, root: Path) -> None:
         self._ranks, self._root = ranks, root
-        self._work: ProbePass | None = None
+        self._probe_pass: ProbePass | None = None
         self._moments: Mapping[str, tuple[Moments, ...]] = {}
         self._model: nn.Module | None = None
         self._hits: npt.NDArray[np.float64] = np.empty(0)
@@ -75,14 +72,14 @@ class _Follower:
         return known[call["name"]](call)
 
     def _measure(self, call: Facts) -> Facts:
-        self._work = self._model = None  # what the last gate held, before the next one is loaded
+        self._probe_pass = self._model = None  # what the last gate held, before the next one is loaded
         document = load(self._root / call["config"], self._root)
         stages = Stages(document, call["gate"], lambda stage, done, total: self._ranks.tick())
-        work = prepared(document, call["gate"], stages)
+        probe_pass = load_and_trace(document, call["gate"], stages)
         with stages.stage("probing", "probe", "data"):
-            shard = dealt(work, work.subject.probe, self._ranks.has)
-            answer = told(work, shard)
-        self._work, self._moments = work, shard.moments
+            shard = measure_part(probe_pass, probe_pass.subject.probe, self._ranks.has)
+            answer = measurement_answer(probe_pass, shard)
+        self._probe_pass, self._moments = probe_pass, shard.moments
         return answer
 
     def _merge(self, call: Facts) -> Facts:
@@ -101,15 +98,17 @@ class _Follower:
         return {"read": True}
 
     def _score(self, call: Facts) -> Facts:
-        assert self._work is not None
-        subject = self._work.subject
+        if self._probe_pass is None:
+            raise RuntimeError("Rank 0 asked for a score before it asked to measure.")
+        subject = self._probe_pass.subject
         model = subject.model if call["full"] else self._model
-        assert model is not None
+        if model is None:
+            raise RuntimeError("Rank 0 asked for the score of a model that it has not sent.")
         with exactly(subject.device):
-            found = hits_of(subject, model, self._ranks)
+            found = score_part(subject, model, self._ranks)
         self._hits = found.hits
-        return seen(found)
+        return evaluation_answer(found)
 
     def _gather(self, call: Facts) -> Facts:
-        self._ranks.total(counted(self._hits))
+        self._ranks.total(hits_and_times(self._hits))
         return {}

@@ -9,19 +9,18 @@ from typing import Any
 
 from torch import nn
 
-from pfa_gate.analysis.responses import chosen_layers, hooked_layers, reading_of, respond, respond_by_hooks, settled
+from pfa_gate.analysis.responses import chosen_layers, reading_of, respond, respond_by_hooks, settled
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import GateConfig, Place
-from pfa_gate.errors import TraceError
-from pfa_gate.graph import export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import cost
 from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.device import exactly, named, where
 from pfa_gate.model.wrappers import unwrapped
 from pfa_gate.pipeline.findings import Findings, versions
-from pfa_gate.pipeline.measure_and_cut import listed
+from pfa_gate.pipeline.measure import Measured, listed
 from pfa_gate.pipeline.sample_counts import SampleSupply
 from pfa_gate.pipeline.spectra import read_layers, responses, spectra
+from pfa_gate.pipeline.trace import trace_model
 from pfa_gate.record import Probe, Record, Size
 
 _NAME = "pfa.check"
@@ -75,8 +74,8 @@ def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
     config, model = question.config(), unwrapped(model)
     batches = batches_of(data, "batches", Sampling(None, config.probe.batch_size, config.probe.seed))
     with _evaluating(model), exactly(where(model)):
-        findings, traced = _measured(model, batches, config)
-    layers = findings.layers
+        findings, traced = _measure(model, batches, config)
+    layers, full = findings.measured.layers, findings.measured.cost
     records = tuple(
         replace(record, skipped=record.skipped or (layer.frozen if traced else None))
         for record, layer in zip(findings.layer_records(), layers, strict=True)
@@ -89,7 +88,7 @@ def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
         config="",
         versions=versions(),
         seconds={},
-        model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
+        model=Size(full.parameters, full.bytes, full.macs),
         probe=Probe(batches.samples, batches.sha256, question.positions),
         layers=records,
         budgets=tuple(each for each in found if each.id != "exact"),
@@ -97,17 +96,13 @@ def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
     )
 
 
-def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[Findings, bool]:
+def _measure(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[Findings, bool]:
     """What was found, and whether the model could be followed; else every layer is judged, as none is cut anyway."""
     batches = batches.on(where(model))
-    example = batches.example()
-    try:
-        program = export_model(model, *inputs_of(example))
-        layers: Sequence[Any] = trace_program(program).layers
-    except TraceError:
-        program, layers = None, hooked_layers(model)
-    chosen = chosen_layers(model, layers, config.layers.include, config.layers.exclude, example)
-    reading = reading_of(config.probe)
+    example, reading = batches.example(), reading_of(config.probe)
+    traced = trace_model(model, example)
+    chosen = chosen_layers(model, traced.layers, config.layers.include, config.layers.exclude, example)
+    program = traced.graph.program if traced.graph else None
     if program is None:
         stream = respond_by_hooks(model, batches, chosen, reading)
     else:
@@ -117,9 +112,8 @@ def _measured(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[F
         chosen = settled(model, batches, chosen, read_layers(chosen, moments))
     supply = SampleSupply(batches.samples, batches.samples, config.probe.positions, setting="positions={}")
     found = spectra((), chosen, moments, supply)
-    reason = "pfa.check does not compress"
-    every = listed(layers, chosen)
-    return Findings(config, every, chosen, found, cost(model, example, program), None, reason), program is not None
+    measured = Measured(listed(traced.layers, chosen), chosen, cost(model, example, program), found)
+    return Findings(config, measured, None, "pfa.check does not compress"), program is not None
 
 
 @contextmanager

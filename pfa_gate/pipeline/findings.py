@@ -1,7 +1,7 @@
 """The account of a run: what was measured, as plain data for budgets, record and reports."""
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -17,9 +17,9 @@ from pfa_gate.graph import Coupling, Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
-from pfa_gate.pipeline.plan import Decision
-from pfa_gate.pipeline.scores import told
-from pfa_gate.pipeline.spectra import Spectra
+from pfa_gate.pipeline.measure import Measured
+from pfa_gate.pipeline.plan import CutPlan
+from pfa_gate.pipeline.scores import scores_record
 from pfa_gate.record import (
     CompressedRecord,
     Exact,
@@ -40,7 +40,7 @@ class Cut:
     """What became of the model: the recipe, the smaller model, and what it costs and scores."""
 
     coupling: Coupling
-    decision: Decision
+    plan: CutPlan
     compressed: PrunedModel
     cost: Cost
     scores: tuple[Score, Score] | None
@@ -54,20 +54,14 @@ class Findings:
 
     Attributes:
         config: the gate.
-        layers: every layer of the model, in the order of the forward pass.
-        chosen: those that pfa.yaml chooses.
-        spectra: what the probe said.
-        full: what the full model costs.
+        measured: the full model.
         cut: the compressed model, or None where none could be made.
         reason: why there is none.
         full_score: of the full model, where there is none; None without an evaluation.
     """
 
     config: GateConfig
-    layers: Sequence[Layer]
-    chosen: Sequence[Layer]
-    spectra: Spectra
-    full: Cost
+    measured: Measured
     cut: Cut | None
     reason: str = ""
     full_score: Score | None = None
@@ -78,7 +72,7 @@ class Findings:
         if self.cut is None:
             return Measurements(
                 layers,
-                _size(self.full),
+                _size(self.measured.cost),
                 compressed_reason=self.reason,
                 scores=self._scored(),
                 scores_reason=self.reason,
@@ -87,7 +81,7 @@ class Findings:
         proof = self.cut.compressed.proof
         return Measurements(
             layers=layers,
-            full=_size(self.full),
+            full=_size(self.measured.cost),
             compressed=_size(self.cut.cost),
             scores=self._scored(),
             scores_reason="" if self.cut.scores else "pfa.yaml has no evaluation",
@@ -99,15 +93,15 @@ class Findings:
 
     def layer_records(self) -> tuple[LayerRecord, ...]:
         """One record for each layer of the model, in the order of the forward pass, with its correlations' picture."""
-        most = side(len(self.spectra.layers))
-        return tuple(_pictured(layer, self.spectra.layers.get(layer.name), most) for layer in self._layers())
+        most = side(len(self.measured.spectra.layers))
+        return tuple(_pictured(layer, self.measured.spectra.layers.get(layer.name), most) for layer in self._layers())
 
     def _layers(self) -> tuple[LayerRecord, ...]:
-        chosen = {layer.name for layer in self.chosen}
-        return tuple(self._layer(layer, layer.name in chosen) for layer in self.layers)
+        chosen = {layer.name for layer in self.measured.chosen}
+        return tuple(self._layer(layer, layer.name in chosen) for layer in self.measured.layers)
 
     def _layer(self, layer: Layer, chosen: bool) -> LayerRecord:
-        spectrum = self.spectra.layers.get(layer.name)
+        spectrum = self.measured.spectra.layers.get(layer.name)
         kept = self.cut.compressed.axis_indices.get(layer.weight, {}).get(layer.axis) if self.cut else None
         indices = None if kept is None else tuple(np.asarray(kept).tolist())
         blank = LayerRecord(
@@ -133,10 +127,10 @@ class Findings:
         """The recipe as plain data; a group that was put back is whole."""
         if self.cut is None:
             return None
-        recipe, back = self.cut.decision.recipe, self.cut.compressed.put_back
-        reasons = {**recipe.reasons, **self.spectra.whole, **back}
+        recipe, back = self.cut.plan.recipe, self.cut.compressed.put_back
+        reasons = {**recipe.reasons, **self.measured.spectra.whole, **back}
         keep = {name: count for name, count in recipe.counts.items() if name not in back}
-        rounds = self.cut.decision.rounds if len(self.cut.decision.rounds) > 1 else ()
+        rounds = self.cut.plan.rounds if len(self.cut.plan.rounds) > 1 else ()
         return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons, rounds)
 
     def compressed_record(self) -> CompressedRecord | None:
@@ -161,7 +155,7 @@ class Findings:
 
     @cached_property
     def _scores(self) -> Scores | None:
-        return told(self.config, *self._both)
+        return scores_record(self.config, *self._both)
 
     @property
     def _both(self) -> tuple[Score | None, Score | None]:
@@ -178,7 +172,7 @@ class Findings:
 
     def unmeasured(self) -> Iterator[Unmeasured]:
         """What was not measured, and why."""
-        for name, reason in sorted(self.spectra.unmeasured.items()):
+        for name, reason in sorted(self.measured.spectra.unmeasured.items()):
             yield Unmeasured(f"layer {name}", reason)
         drops = [getattr(self.config.budgets.compressed, key) for key in DROPS]
         if self._scores is not None and self._scores.chance and not any(drops):

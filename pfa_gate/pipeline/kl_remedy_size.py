@@ -9,7 +9,7 @@ from pfa_gate.pipeline.findings import Findings
 from pfa_gate.redundancy import most_within_kl
 
 
-def foreseen(verdict: tuple[Finding, ...], findings: Findings) -> tuple[Finding, ...]:
+def with_remedy_size(verdict: tuple[Finding, ...], findings: Findings) -> tuple[Finding, ...]:
     """Add to a broken `layers.kl` the size of the model that its remedy would leave.
 
     Args:
@@ -28,7 +28,7 @@ def _size_of_remedy(finding: Finding, findings: Findings) -> Iterator[str]:
         return
     after = findings.cut.coupling.footprint(keep)
     sizes = (amount(after.parameters), amount(after.bytes, "B"), amount(after.macs))
-    share = percent(after.parameters / findings.full.parameters)
+    share = percent(after.parameters / findings.measured.cost.parameters)
     layers = "those layers keep it that can be cut" if _some_stay(finding, findings, keep) else "these layers keep it"
     yield "Cut so far that {}, the model would have {} parameters ({}), {} and {} MACs.".format(
         layers, sizes[0], share, *sizes[1:]

@@ -10,25 +10,25 @@ from torch import nn
 
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.recover import DistillResult, DistillSettings
+from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.compress.repair import Repair
-from pfa_gate.config import GateConfig
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, placed
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
-from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend
-from pfa_gate.pipeline.compensation import mend
+from pfa_gate.pipeline.backend import GateJob
+from pfa_gate.pipeline.scores import score_model
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, finite
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """A model after a step, what the step did in one line, and layer by layer where it has layers."""
 
     model: nn.Module
@@ -36,73 +36,84 @@ class Done:
     repairs: tuple[Repair, ...] = ()
 
 
-Step = Callable[[nn.Module], Done]
+Step = Callable[[nn.Module], StepResult]
 
 
-def recover(
-    config: GateConfig,
-    subject: Subject,
-    cut: tuple[Program, PrunedModel],
-    stages: Stages,
-    hands: MeasurementBackend = LOCAL,
-) -> tuple[PrunedModel, tuple[RecoveryStep, ...], Score | None]:
+@dataclass(frozen=True)
+class Recovered:
+    """The compressed model after the last step.
+
+    Attributes:
+        compressed: the model; that of the cut where there is no step.
+        steps: what the cut and each step left of the score; empty without any step.
+        score: after the last step; None without any step or evaluation.
+    """
+
+    compressed: PrunedModel
+    steps: tuple[RecoveryStep, ...] = ()
+    score: Score | None = None
+
+
+def recover(job: GateJob, full: Program, compressed: PrunedModel) -> Recovered:
     """Run the steps of pfa.yaml on a proved smaller model.
 
     Args:
-        config: the gate.
-        subject: the full model and its data.
-        cut: the full model's program, and the smaller model.
-        stages: timed under the step's name.
-        hands: who scores.
+        job: the gate; its stages are timed under the steps' names.
+        full: the full model's program.
+        compressed: the smaller model; it is not changed.
+    """
+    if not job.config.recovery:
+        return Recovered(compressed)
+    model = compressed.model
+    score = score_model(job, model)
+    steps = [RecoveryStep("cut", _value(score), 0.0)]
+    for name, step in _steps(job, full, compressed):
+        started = time.perf_counter()
+        with job.stages.stage(name, "recovery"):
+            result = step(model)
+        seconds, model = round(time.perf_counter() - started, 3), result.model
+        score = score_model(job, model, in_parts=len(steps) == len(job.config.recovery))
+        steps.append(RecoveryStep(name, _value(score), seconds, result.detail, result.repairs))
+    return Recovered(replace(compressed, model=model), tuple(steps), score)
+
+
+def compensate_on_device(
+    subject: Subject, full: Program, compressed: PrunedModel, model: nn.Module, seed: int
+) -> tuple[nn.Module, tuple[Repair, ...]]:
+    """Compensate on the subject's probe and device.
+
+    Args:
+        subject: the full model and its probe.
+        full: its program.
+        compressed: what pruning left of each parameter.
+        model: the compressed model as it is now; it is not changed.
+        seed: of the positions drawn.
 
     Returns:
-        The smaller model after the last step, what each one bought (nothing without any step), and the model's score,
-        or None without any step or evaluation.
+        A new model, on the CPU, and what was done to each layer.
     """
-    full, compressed = cut
-    if not config.recovery:
-        return compressed, (), None
-    model = compressed.model
-    score = _scored(hands, subject, model, stages)
-    found = [RecoveryStep("cut", _value(score), 0.0)]
-    for name, step in _steps(config, subject, full, compressed, stages):
-        started = time.perf_counter()
-        with stages.stage(name, "recovery"):
-            done = step(model)
-        taken, model = time.perf_counter() - started, done.model
-        score = _scored(hands, subject, model, stages, in_parts=len(found) == len(config.recovery))
-        found.append(RecoveryStep(name, _value(score), round(taken, 3), done.detail, done.repairs))
-    return replace(compressed, model=model), tuple(found), score
-
-
-def _scored(
-    hands: MeasurementBackend, subject: Subject, model: nn.Module, stages: Stages, *, in_parts: bool = False
-) -> Score | None:
-    if subject.evaluation is None:
-        return None
-    with stages.stage("scoring", "evaluation", "metric"):
-        return hands.score(subject, model, in_parts=in_parts)
+    model = placed(model, subject.device)
+    compensated, repairs = compensate(full.on(subject.device), model, compressed.axis_indices, subject.probe, seed)
+    return placed(compensated, CPU), repairs
 
 
 def _value(score: Score | None) -> float | None:
     return None if score is None else finite(score.value)
 
 
-def _steps(
-    config: GateConfig, subject: Subject, full: Program, compressed: PrunedModel, stages: Stages
-) -> Iterator[tuple[str, Step]]:
-    seed, probe = config.probe.seed, subject.probe
+def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tuple[str, Step]]:
+    subject, stages, seed = job.subject, job.stages, job.config.probe.seed
 
-    def compensated(model: nn.Module) -> Done:
-        mended, repairs = mend(subject, full, model, compressed.axis_indices, seed)
-        return Done(mended, _told(repairs), tuple(_recorded(repair) for repair in repairs))
+    def compensated(model: nn.Module) -> StepResult:
+        better, repairs = compensate_on_device(subject, full, compressed, model, seed)
+        return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
 
-    def recalibrated(model: nn.Module) -> Done:
-        fresh, count = recalibrate(placed(model, subject.device), probe)
-        return Done(placed(fresh, CPU), f"{count} batch norms")
+    def recalibrated(model: nn.Module) -> StepResult:
+        fresh, count = recalibrate(placed(model, subject.device), subject.probe)
+        return StepResult(placed(fresh, CPU), f"{count} batch norms")
 
     known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated}
-    for step in config.recovery:
+    for step in job.config.recovery:
         if step == "distill":
             yield "distill", _distilled(DistillOptions(), subject, stages, seed)
         elif isinstance(step, DistillStep):
@@ -114,13 +125,15 @@ def _steps(
 
 
 def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Step:
-    def step(model: nn.Module) -> Done:
+    def step(model: nn.Module) -> StepResult:
         augment = resolve(options.augment, stages.folder) if options.augment else None
-        course = DistillSettings(options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment)
-        told = partial(stages.report, "distill")
+        settings = DistillSettings(
+            options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment
+        )
+        progress = partial(stages.report, "distill")
         full, pupil = placed(subject.model, subject.device), placed(model, subject.device)
-        found = distill(full, pupil, subject.probe, course, told)
-        return Done(placed(found.model, CPU), _learnt(found, course.steps))
+        found = distill(full, pupil, subject.probe, settings, progress)
+        return StepResult(placed(found.model, CPU), _learnt(found, settings.steps))
 
     return step
 
@@ -133,8 +146,8 @@ def _learnt(found: DistillResult, steps: int) -> str:
 
 
 def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:
-    def step(model: nn.Module) -> Done:
-        return Done(finetune(model, subject.probe, resolve(name, folder), seed), name)
+    def step(model: nn.Module) -> StepResult:
+        return StepResult(finetune(model, subject.probe, resolve(name, folder), seed), name)
 
     return step
 
@@ -143,7 +156,7 @@ def _recorded(repair: Repair) -> Repair:
     return replace(repair, before=finite(repair.before), after=finite(repair.after), ridge=finite(repair.ridge))
 
 
-def _told(repairs: Sequence[Repair]) -> str:
+def _summary(repairs: Sequence[Repair]) -> str:
     solved = [repair for repair in repairs if repair.solved]
     rows = sum(repair.rows for repair in solved)
     return f"{len(solved)} of {len(repairs)} layers solved anew on {rows:,} patches"

@@ -1,4 +1,4 @@
-"""The whole program as one paragraph: load, trace, probe, decide, cut, prove, score, judge, write."""
+"""The program: load, trace, measure, decide, cut, prove, recover, score, judge, write."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -17,11 +17,16 @@ from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.defaults import defaults_kept
 from pfa_gate.model.device import exactly, named
-from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend
-from pfa_gate.pipeline.findings import Findings, versions
-from pfa_gate.pipeline.kl_remedy_size import foreseen
-from pfa_gate.pipeline.measure_and_cut import examine
+from pfa_gate.pipeline.backend import LOCAL, GateJob, MeasurementBackend
+from pfa_gate.pipeline.cut import cut_and_prove
+from pfa_gate.pipeline.findings import Cut, Findings, versions
+from pfa_gate.pipeline.kl_remedy_size import with_remedy_size
+from pfa_gate.pipeline.measure import Measured, compressed_cost, compressed_latency, measure, trace
+from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut
+from pfa_gate.pipeline.recovery_steps import recover
+from pfa_gate.pipeline.scores import score_both, score_model
 from pfa_gate.pipeline.stages import Stages
+from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import compared
 from pfa_gate.record.baseline_source import absolute, context_of, sought
@@ -94,51 +99,79 @@ def run_document(
 
 @defaults_kept()
 def run_with_backend(
-    document: Document, context: Context, stages: Stages, output: Path | str | None, hands: MeasurementBackend
+    document: Document, context: Context, stages: Stages, output: Path | str | None, backend: MeasurementBackend
 ) -> Run:
-    """Run the gate of these stages, measured by these hands; see `run`."""
+    """Run the gate of these stages, measured by this backend; see `run`."""
     config = document.gate(stages.gate)
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
+    job = GateJob(config, subject, stages, backend)
     with exactly(subject.device):
-        findings = examine(config, subject, stages, hands)
+        findings = _examine(job)
     with stages.stage("judging", "budgets"):
-        record = _judged(document, subject, findings, replace(context, device=named(subject.device)))
+        record = _judge(document, subject, findings, replace(context, device=named(subject.device)))
     with stages.stage("writing"):
-        cut = (findings.cut.compressed, findings.cut.coupling) if findings.cut else None
-
-        def timed(made: Record) -> Record:
-            return replace(made, seconds=stages.seconds("writing"))
-
-        record = artifacts.write(folder, record, cut, inputs_of(subject.example), timed)
-    return Run(record, with_kept(cut[0].model, cut[0].axis_indices) if cut else None)
+        record = _write(folder, record, findings, job)
+    cut = findings.cut.compressed if findings.cut else None
+    return Run(record, with_kept(cut.model, cut.axis_indices) if cut else None)
 
 
-def _judged(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:
+def _examine(job: GateJob) -> Findings:
+    """Trace and measure the model, and compress it where it can be followed."""
+    traced = trace(job)
+    measured = measure(job, traced)
+    if traced.graph is None:
+        return Findings(job.config, measured, None, traced.reason, score_model(job, job.subject.model, in_parts=True))
+    return Findings(job.config, measured, _compress(job, traced.graph, measured))
+
+
+def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
+    """Decide, cut and prove, recover, count, score and time."""
+    plan = plan_cut(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen)
+    coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
+    recovered = recover(job, graph.program, proved)
+    compressed = recovered.compressed
+    cost = compressed_cost(job, compressed.model)
+    scores = score_both(job, compressed.model, recovered.score)
+    latency = compressed_latency(job, compressed.model)
+    return Cut(coupling, plan, compressed, cost, scores, latency, recovered.steps)
+
+
+def _judge(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:
     """The record, but for its seconds and files."""
-    config, measured = findings.config, findings.measurements()
-    verdict = judge(config, measured, lambda keys: document.place(*keys), context)
+    config, measurements, full = findings.config, findings.measurements(), findings.measured.cost
+    verdict = judge(config, measurements, lambda keys: document.place(*keys), context)
     return Record(
         gate=config.name,
         config=from_root(document.path),
         versions=versions(),
         seconds={},
-        model=Size(findings.full.parameters, findings.full.bytes, findings.full.macs),
+        model=Size(full.parameters, full.bytes, full.macs),
         probe=Probe(subject.probe.samples, subject.probe.sha256, config.probe.positions),
         layers=findings.layer_records(),
         recipe=findings.recipe_record(),
         compressed=findings.compressed_record(),
         scores=findings.scores_record(),
-        budgets=foreseen(verdict, findings),
+        budgets=with_remedy_size(verdict, findings),
         unmeasured=tuple(findings.unmeasured()),
-        baseline=compared(context.base, measured.layers, subject.probe.sha256, context.device),
+        baseline=compared(context.base, measurements.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,
         run=context.run,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _write(folder: Path, record: Record, findings: Findings, job: GateJob) -> Record:
+    """Write the gate's folder; the record gets the names of its files and, last of all, its seconds."""
+    cut = (findings.cut.compressed, findings.cut.coupling) if findings.cut else None
+
+    def timed(made: Record) -> Record:
+        return replace(made, seconds=job.stages.seconds("writing"))
+
+    return artifacts.write(folder, record, cut, inputs_of(job.subject.example), timed)
 
 
 def only_gate(document: Document) -> str:

@@ -1,13 +1,43 @@
-"""Two scores as the record tells them: in the direction and the unit of their metric, and whether they say anything."""
+"""Scores of both models, and how the record has them: direction, unit, and whether a drop can be judged."""
+
+from torch import nn
 
 from pfa_gate.config import GateConfig
 from pfa_gate.model.evaluation import Score, at_chance, drop_interval
+from pfa_gate.pipeline.backend import GateJob
 from pfa_gate.record import Scores
 
 Interval = tuple[float, float] | None
 
 
-def told(config: GateConfig, full: Score | None, smaller: Score | None) -> Scores | None:
+def score_model(job: GateJob, model: nn.Module, *, in_parts: bool = False) -> Score | None:
+    """Score a model; None where the gate has no evaluation.
+
+    Args:
+        job: the gate.
+        model: full or compressed, anywhere.
+        in_parts: the score of each part of the evaluation is wanted too, for an interval.
+    """
+    if job.subject.evaluation is None:
+        return None
+    with job.stages.stage("scoring", "evaluation", "metric"):
+        return job.backend.score(job.subject, model, in_parts=in_parts)
+
+
+def score_both(job: GateJob, compressed: nn.Module, known: Score | None) -> tuple[Score, Score] | None:
+    """Score both models; None where the gate has no evaluation.
+
+    Args:
+        job: the gate.
+        compressed: the smaller model.
+        known: its score, where recovery has taken it already.
+    """
+    full = score_model(job, job.subject.model, in_parts=True)
+    small = known or score_model(job, compressed, in_parts=True)
+    return None if full is None or small is None else (full, small)
+
+
+def scores_record(config: GateConfig, full: Score | None, smaller: Score | None) -> Scores | None:
     """The scores of both models; None where the gate has no evaluation.
 
     Args:

@@ -90,12 +90,12 @@ class Follower:
         if has_workers(config):
             return pytest.ExitCode.USAGE_ERROR  # rank 0 says why
         ranks = _joined(self.seat)
-        from pfa_gate.distributed.rank_worker import follow  # noqa: PLC0415  torch, for these runs alone
+        from pfa_gate.distributed.rank_worker import run_as_worker  # noqa: PLC0415  torch, for these runs alone
 
         exits = Exits()
         try:
             with nullcontext() if config.getoption("capture", "no") == "no" else _quiet():
-                status = follow(ranks, config.rootpath)
+                status = run_as_worker(ranks, config.rootpath)
         except KeyboardInterrupt:  # which rank 0 gets too, and tells of
             return pytest.ExitCode.INTERRUPTED
         finally:
@@ -129,10 +129,10 @@ def _leading(ranks: "Ranks", root: Path) -> Analysis:
     def analyse(
         document: "Document", gate: str, output: Path | None, context: "Context", wait: "Wait"
     ) -> dict[str, object]:
-        from pfa_gate.distributed.rank_leader import lead  # noqa: PLC0415  torch, for a gate that is measured alone
+        from pfa_gate.distributed.rank_leader import run_as_leader  # noqa: PLC0415  torch, for a gate that is measured alone
         from pfa_gate.record import to_dict  # noqa: PLC0415
 
-        return to_dict(lead(ranks, root, (document, gate, context), output, wait))
+        return to_dict(run_as_leader(ranks, root, (document, gate, context), output, wait))
 
     return analyse
 

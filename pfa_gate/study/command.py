@@ -16,7 +16,8 @@ from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.ownership import require_study
 from pfa_gate.report.study.terminal import terminal
 from pfa_gate.report.text import printable
-from pfa_gate.study import StudyObserver, StudyOptions, run
+from pfa_gate.study.options import StudyOptions
+from pfa_gate.study.run import StudyObserver, run
 from pfa_gate.study.trials import TrialSeries
 
 FAILED = 1

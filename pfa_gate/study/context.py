@@ -10,14 +10,14 @@ from torch import Tensor
 from pfa_gate.compress.select import Evidence, Orders, criterion
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import DataError, LabelsError
-from pfa_gate.graph import Coupling, Program, export_model, inputs_of, trace_program
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
-from pfa_gate.pipeline.backend import LOCAL
-from pfa_gate.pipeline.measure_and_cut import probed
-from pfa_gate.pipeline.plan import Measured, planned
+from pfa_gate.pipeline.backend import LOCAL, GateJob
+from pfa_gate.pipeline.measure import measure
+from pfa_gate.pipeline.plan import MeasuredGraph, plan_recipe
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.stages import Stages
+from pfa_gate.pipeline.trace import ModelGraph, Traced
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task
 from pfa_gate.study.options import with_strategy
@@ -34,7 +34,7 @@ class TaskContext:
         task: its name and size.
         config: the gate.
         subject: the full model, with the data of this task.
-        program, coupling: the full model, traced.
+        graph: of the full model.
         spectra: on this task's probe.
         full: what the full model costs.
     """
@@ -42,8 +42,7 @@ class TaskContext:
     task: Task
     config: GateConfig
     subject: Subject
-    program: Program
-    coupling: Coupling
+    graph: ModelGraph
     spectra: Spectra
     full: Cost
     _orders: dict[tuple[str, int], Orders] = field(default_factory=dict, repr=False)
@@ -54,29 +53,29 @@ class TaskContext:
         return sum(spectrum.filters for spectrum in self.spectra.groups.values())
 
     @property
-    def room(self) -> RecipeSpace:
-        """What a recipe may say here."""
+    def space(self) -> RecipeSpace:
+        """Which counts a recipe may give here."""
         widths = {name: spectrum.filters for name, spectrum in self.spectra.groups.items()}
         wanted = self.config.recipe
         return RecipeSpace(widths, self.parameters, wanted.round_to, wanted.minimum)
 
     def parameters(self, keep: Mapping[str, int]) -> float:
         """Parameters of the model with these counts, exactly."""
-        return float(self.coupling.footprint(keep).parameters)
+        return float(self.graph.coupling.footprint(keep).parameters)
 
     def plan(self, strategy: str) -> Recipe:
         """The recipe of a strategy."""
-        measured = Measured(self.program, self.coupling, self.spectra, self.full)
-        return planned(with_strategy(self.config, strategy), self.subject, measured)
+        measured = MeasuredGraph(self.graph, self.spectra, self.full)
+        return plan_recipe(with_strategy(self.config, strategy), self.subject, measured)
 
     def orders(self, selection: str, seed: int) -> Orders:
         """The removal orders of a selection, made on first need."""
         key = selection, seed
         if key not in self._orders:
-            groups = [group for group in self.coupling.groups if group.name in self.spectra.groups]
+            groups = [group for group in self.graph.coupling.groups if group.name in self.spectra.groups]
             first = self.config.probe.seed + seed
             evidence = Evidence(
-                self.program, groups, self.spectra.groups, self.subject.probe, first, self.subject.device
+                self.graph.program, groups, self.spectra.groups, self.subject.probe, first, self.subject.device
             )
             self._orders[key] = criterion(selection)(evidence)
         return self._orders[key]
@@ -87,21 +86,19 @@ def task_contexts(
 ) -> Iterator[TaskContext]:
     """The whole task, then each domain; with a domain the whole one is there for its recipes alone."""
     with stages.stage("tracing", "model", "factory"):
-        program = export_model(subject.model, *inputs_of(subject.example))
-        traced = program, trace_program(program, config.recipe.residual)
-    yield _basis(config, subject, traced, stages, (WHOLE, not domains))
+        graph = ModelGraph.of(subject.model, subject.example, config.recipe.residual)
+    yield _context(GateJob(config, subject, stages), graph, WHOLE, not domains)
     for classes in domains:
-        yield _basis(config, restricted(subject, classes), traced, stages, (",".join(map(str, classes)), True))
+        job = GateJob(config, restricted(subject, classes), stages)
+        yield _context(job, graph, ",".join(map(str, classes)), True)
 
 
-def _basis(
-    config: GateConfig, subject: Subject, traced: tuple[Program, Coupling], stages: Stages, task: tuple[str, bool]
-) -> TaskContext:
-    _, full, found = probed(config, subject, stages, traced)
-    with stages.stage("scoring", "evaluation", "metric"):
-        accuracy, stderr, samples = scored(subject, subject.model)
-    told = Task(*task, subject.probe.samples, samples, accuracy, stderr)
-    return TaskContext(told, config, subject, *traced, found, full)
+def _context(job: GateJob, graph: ModelGraph, name: str, studied: bool) -> TaskContext:
+    measured = measure(job, Traced(tuple(graph.coupling.layers), graph))
+    with job.stages.stage("scoring", "evaluation", "metric"):
+        accuracy, stderr, samples = scored(job.subject, job.subject.model)
+    task = Task(name, studied, job.subject.probe.samples, samples, accuracy, stderr)
+    return TaskContext(task, job.config, job.subject, graph, measured.spectra, measured.cost)
 
 
 def scored(subject: Subject, model: torch.nn.Module) -> tuple[float | None, float | None, int]:

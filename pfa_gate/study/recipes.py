@@ -20,7 +20,7 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class RecipeSpace:
-    """What a recipe may say.
+    """Which counts a recipe may give.
 
     Attributes:
         widths: group name -> filters, of every group that may be cut.
@@ -50,13 +50,13 @@ class RecipeSpace:
         return width if wanted >= width else max(least, fewer)
 
 
-def uniform(room: RecipeSpace, target: float) -> Keep:
+def uniform(space: RecipeSpace, target: float) -> Keep:
     """One share of every group, at a number of parameters.
 
     Every count is within one step of the same share of its group's width.
 
     Args:
-        room: what may be said.
+        space: which counts are allowed.
         target: parameters.
 
     Raises:
@@ -66,19 +66,19 @@ def uniform(room: RecipeSpace, target: float) -> Keep:
         >>> uniform(RecipeSpace({"a": 10, "b": 20}, lambda keep: sum(keep.values())), 15)
         {'a': 5, 'b': 10}
     """
-    keep = scaled(room, dict.fromkeys(room.widths, 1.0), target)
-    if abs(room.footprint(keep) - target) > TOLERANCE * target:
-        raise _unreached("No uniform recipe", room.footprint(keep), target)
+    keep = scaled(space, dict.fromkeys(space.widths, 1.0), target)
+    if abs(space.footprint(keep) - target) > TOLERANCE * target:
+        raise _unreached("No uniform recipe", space.footprint(keep), target)
     return keep
 
 
-def random(room: RecipeSpace, target: float, seed: int, draw: int) -> Keep:
+def random(space: RecipeSpace, target: float, seed: int, draw: int) -> Keep:
     """Counts by chance, at a number of parameters.
 
     The share of each group is drawn from (0, 1), independently; one factor then brings all to the target.
 
     Args:
-        room: what may be said.
+        space: which counts are allowed.
         target: parameters.
         seed: of all draws; the shares are the same on every machine.
         draw: which one.
@@ -87,19 +87,19 @@ def random(room: RecipeSpace, target: float, seed: int, draw: int) -> Keep:
         TargetError: no draw of several comes within the tolerance.
 
     Example:
-        >>> room = RecipeSpace({"a": 100, "b": 100}, lambda keep: sum(keep.values()))
-        >>> sum(random(room, 100, seed=0, draw=3).values())
+        >>> space = RecipeSpace({"a": 100, "b": 100}, lambda keep: sum(keep.values()))
+        >>> sum(random(space, 100, seed=0, draw=3).values())
         100
     """
     keep: Keep = {}
     for attempt in range(_TRIES):
-        keep = scaled(room, _drawn(room.widths, (seed, draw, attempt)), target)
-        if abs(room.footprint(keep) - target) <= TOLERANCE * target:
+        keep = scaled(space, _drawn(space.widths, (seed, draw, attempt)), target)
+        if abs(space.footprint(keep) - target) <= TOLERANCE * target:
             return keep
-    raise _unreached(f"No random recipe of draw {draw}", room.footprint(keep), target)
+    raise _unreached(f"No random recipe of draw {draw}", space.footprint(keep), target)
 
 
-def scaled(room: RecipeSpace, shares: Shares, target: float) -> Keep:
+def scaled(space: RecipeSpace, shares: Shares, target: float) -> Keep:
     """Shares times the one factor that comes closest to the target, then single steps towards it.
 
     The largest factor whose counts are within the target is found by halving; the groups that it rounds down most
@@ -108,20 +108,20 @@ def scaled(room: RecipeSpace, shares: Shares, target: float) -> Keep:
     low, high = 0.0, 1.0 / min(shares.values())
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        fits = room.footprint(room.counts(_wanted(room, shares, middle))) <= target
+        fits = space.footprint(space.counts(_wanted(space, shares, middle))) <= target
         low, high = (middle, high) if fits else (low, middle)
-    wanted = _wanted(room, shares, low)
-    keep = room.counts(wanted)
+    wanted = _wanted(space, shares, low)
+    keep = space.counts(wanted)
     lacking = sorted(keep, key=lambda name: keep[name] - wanted[name])
     for name in lacking:
-        more = keep | {name: min(room.widths[name], keep[name] + room.round_to)}
-        if abs(room.footprint(more) - target) < abs(room.footprint(keep) - target):
+        more = keep | {name: min(space.widths[name], keep[name] + space.round_to)}
+        if abs(space.footprint(more) - target) < abs(space.footprint(keep) - target):
             keep = more
     return keep
 
 
-def _wanted(room: RecipeSpace, shares: Shares, factor: float) -> dict[str, float]:
-    return {name: min(float(width), factor * shares[name] * width) for name, width in room.widths.items()}
+def _wanted(space: RecipeSpace, shares: Shares, factor: float) -> dict[str, float]:
+    return {name: min(float(width), factor * shares[name] * width) for name, width in space.widths.items()}
 
 
 def _drawn(widths: Mapping[str, int], seeds: tuple[int, ...]) -> Shares:

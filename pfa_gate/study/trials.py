@@ -10,7 +10,8 @@ from pfa_gate.compress.select import criterion, keep_last
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.graph.cost import cost
-from pfa_gate.pipeline.measure_and_cut import cut_exactly
+from pfa_gate.pipeline.backend import GateJob
+from pfa_gate.pipeline.cut import cut_exactly
 from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite
@@ -19,7 +20,7 @@ from pfa_gate.study.context import TaskContext, scored, stderr_of
 from pfa_gate.study.options import Steps, StudyOptions, chains, steps_of, with_strategy
 from pfa_gate.study.recipes import TOLERANCE, random, uniform
 
-_NOT_OURS = (PFAGateError, RuntimeError)
+_TRIAL_ERRORS = (PFAGateError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,20 @@ class _ModelSpec:
         )  # fmt: skip
 
 
-def plans(basis: TaskContext, strategies: Sequence[str]) -> Iterator[StudyPlan]:
+def plans(context: TaskContext, strategies: Sequence[str]) -> Iterator[StudyPlan]:
     """What each strategy makes of a task; a strategy that cannot has the reason."""
     for strategy in strategies:
         try:
-            keep = basis.plan(strategy).counts
+            keep = context.plan(strategy).counts
         except PFAGateError as error:
-            yield StudyPlan(basis.task.name, strategy, 0, None, {}, error.fact)
+            yield StudyPlan(context.task.name, strategy, 0, None, {}, error.fact)
             continue
-        size = basis.coupling.footprint(keep)
+        size = context.graph.coupling.footprint(keep)
         filters = sum(keep.values())
-        yield StudyPlan(basis.task.name, strategy, filters, Size(size.parameters, size.bytes, size.macs), keep)
+        yield StudyPlan(context.task.name, strategy, filters, Size(size.parameters, size.bytes, size.macs), keep)
 
 
-def trials(basis: TaskContext, series: TrialSeries, made: Sequence[StudyPlan], stages: Stages) -> Iterator[Trial]:
+def trials(context: TaskContext, series: TrialSeries, made: Sequence[StudyPlan], stages: Stages) -> Iterator[Trial]:
     """Every trial of a task, one after the other.
 
     An error of one is a trial with the reason. Without a recipe of the strategy there is no number of parameters to
@@ -107,21 +108,21 @@ def trials(basis: TaskContext, series: TrialSeries, made: Sequence[StudyPlan], s
             for seed in series.ask.seeds_of(selection):
                 each = _ModelSpec(plan, "pfa", 0, selection, seed)
                 for run in series.runs:
-                    yield from _run(basis, each, partial(_planned, plan), run, stages)
+                    yield from _run(context, each, partial(_planned, plan), run, stages)
         if plan.size is not None:
-            yield from _compared(basis, series, plan, stages)
+            yield from _compared(context, series, plan, stages)
 
 
-def _compared(basis: TaskContext, series: TrialSeries, plan: StudyPlan, stages: Stages) -> Iterator[Trial]:
+def _compared(context: TaskContext, series: TrialSeries, plan: StudyPlan, stages: Stages) -> Iterator[Trial]:
     """The uniform and the random recipes at the parameters of a plan."""
-    room, target, seed = basis.room, float(plan.size.parameters if plan.size else 0), basis.config.probe.seed
+    space, target, seed = context.space, float(plan.size.parameters if plan.size else 0), context.config.probe.seed
     selection = series.ask.selections[0]
     if series.ask.uniform:
-        recipe = partial(uniform, room, target)
-        yield from _run(basis, _ModelSpec(plan, "uniform", 0, selection), recipe, series.baseline, stages)
+        recipe = partial(uniform, space, target)
+        yield from _run(context, _ModelSpec(plan, "uniform", 0, selection), recipe, series.baseline, stages)
     for draw in range(series.ask.random):
-        recipe = partial(random, room, target, seed, draw)
-        yield from _run(basis, _ModelSpec(plan, "random", draw, selection), recipe, series.baseline, stages)
+        recipe = partial(random, space, target, seed, draw)
+        yield from _run(context, _ModelSpec(plan, "random", draw, selection), recipe, series.baseline, stages)
 
 
 def _planned(plan: StudyPlan) -> Mapping[str, int]:
@@ -131,54 +132,55 @@ def _planned(plan: StudyPlan) -> Mapping[str, int]:
 
 
 def _run(
-    basis: TaskContext, each: _ModelSpec, recipe: Callable[[], Mapping[str, int]], run: Sequence[str], stages: Stages
+    context: TaskContext, each: _ModelSpec, recipe: Callable[[], Mapping[str, int]], run: Sequence[str], stages: Stages
 ) -> Iterator[Trial]:
     """One model, scored after each recovery of a run; where the whole run fails, each recovery has its own."""
     keep: Mapping[str, int] = {}
     try:
         keep = recipe()
-        yield from _scored(basis, each, keep, run, stages)
-    except _NOT_OURS as error:
+        yield from _scored(context, each, keep, run, stages)
+    except _TRIAL_ERRORS as error:
         if len(run) > 1 and keep:
             for recovery in run:
-                yield from _run(basis, each, recipe, (recovery,), stages)
+                yield from _run(context, each, recipe, (recovery,), stages)
         else:
-            yield from (each.trial(recovery, keep, _told(error)) for recovery in run)
+            yield from (each.trial(recovery, keep, _reason(error)) for recovery in run)
 
 
 def _scored(
-    basis: TaskContext, each: _ModelSpec, keep: Mapping[str, int], run: Sequence[str], stages: Stages
+    context: TaskContext, each: _ModelSpec, keep: Mapping[str, int], run: Sequence[str], stages: Stages
 ) -> list[Trial]:
-    subject = basis.subject
-    chosen = keep_last(basis.orders(each.selection, each.seed), dict(keep)).indices
+    subject = context.subject
+    chosen = keep_last(context.orders(each.selection, each.seed), dict(keep)).indices
     started = time.perf_counter()
-    inactive = {name: spectrum.inactive for name, spectrum in basis.spectra.groups.items()}
-    _, smaller = cut_exactly(basis.config, subject, basis.coupling, chosen, inactive)
+    inactive = {name: spectrum.inactive for name, spectrum in context.spectra.groups.items()}
+    job = GateJob(context.config, subject, stages)
+    _, smaller = cut_exactly(job, context.graph.coupling, chosen, inactive)
     found = cost(smaller.model, subject.example)
     cutting = time.perf_counter() - started
     _check_equal(each, found.parameters)
-    course = _course(basis, smaller, steps_of(run[0]), stages)
+    steps = _recovery(context, smaller, steps_of(run[0]), stages)
     blank = replace(each.trial("", keep), size=Size(found.parameters, found.bytes, found.macs))
-    return [_ended(basis, replace(blank, recovery=recovery), cutting, course) for recovery in run]
+    return [_ended(context, replace(blank, recovery=recovery), cutting, steps) for recovery in run]
 
 
-def _course(basis: TaskContext, smaller: PrunedModel, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
+def _recovery(context: TaskContext, smaller: PrunedModel, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
     """The score after the cut and after each step."""
     if not steps:
-        return (RecoveryStep("cut", finite(scored(basis.subject, smaller.model)[0]), 0.0),)
-    config = basis.config.model_copy(update={"recovery": steps})
-    return recover(config, basis.subject, (basis.program, smaller), stages)[1]
+        return (RecoveryStep("cut", finite(scored(context.subject, smaller.model)[0]), 0.0),)
+    config = context.config.model_copy(update={"recovery": steps})
+    return recover(GateJob(config, context.subject, stages), context.graph.program, smaller).steps
 
 
-def _ended(basis: TaskContext, trial: Trial, cutting: float, course: Sequence[RecoveryStep]) -> Trial:
+def _ended(context: TaskContext, trial: Trial, cutting: float, steps: Sequence[RecoveryStep]) -> Trial:
     """A trial with what was found when its last step was done."""
-    done = course[: 1 + len(steps_of(trial.recovery))]
+    done = steps[: 1 + len(steps_of(trial.recovery))]
     accuracy = done[-1].accuracy
-    known = basis.task.stderr is not None and accuracy is not None
+    known = context.task.stderr is not None and accuracy is not None
     return replace(
         trial,
         accuracy=accuracy,
-        stderr=stderr_of(accuracy, basis.task.evaluation) if known and accuracy is not None else None,
+        stderr=stderr_of(accuracy, context.task.evaluation) if known and accuracy is not None else None,
         seconds=round(cutting + sum(step.seconds for step in done), 3),
         reason="its score is not a finite number" if accuracy is None else None,
     )
@@ -190,7 +192,7 @@ def _check_equal(each: _ModelSpec, parameters: int) -> None:
         raise TargetError(f"The model has {parameters:,} parameters; {target:,} were wanted, within {TOLERANCE:.0%}.")
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The fact of an error of ours, or the first line of torch's."""
     if isinstance(error, PFAGateError):
         return error.fact

@@ -60,21 +60,21 @@ class Rivals:
 
     def __init__(self, held: Bench, draws: int) -> None:
         widths = {group.name: group.width for group in held.groups}
-        self.room = RecipeSpace(widths, lambda keep: float(held.coupling.footprint(keep).parameters))
+        self.space = RecipeSpace(widths, lambda keep: float(held.coupling.footprint(keep).parameters))
         self._held, self._draws = held, draws
 
     def recipes(self, own: Keep, makes: Sequence[str]) -> Iterator[tuple[str, Keep]]:
-        size, target = self.room.footprint, self.room.footprint(own)
+        size, target = self.space.footprint, self.space.footprint(own)
         rule = Rule("parameters", target=target)
         for make in makes:
             if make == "PFA":
                 yield make, own
             elif make == "uniform":
-                yield make, uniform(self.room, target)
+                yield make, uniform(self.space, target)
             elif make == "reconstruction":
-                yield make, recipe_by_losses(self._losses, self.room.widths, size, rule).counts
+                yield make, recipe_by_losses(self._losses, self.space.widths, size, rule).counts
             elif make == "random":
-                yield from ((f"random {draw}", random(self.room, target, 0, draw)) for draw in range(self._draws))
+                yield from ((f"random {draw}", random(self.space, target, 0, draw)) for draw in range(self._draws))
             else:
                 yield make, recipe(self._standardised if make == "standardised" else self._as_read, size, rule).counts
 
@@ -135,7 +135,7 @@ def rows(depth: int, arguments: argparse.Namespace) -> Iterator[Row]:
     pixels = images("train")[0][SAMPLES:]
     wanted = logits(held.model, pixels)
     orders = SELECTIONS["l1"](Evidence(held.program, held.groups, held.spectra, held.probe, 0))
-    whole = rivals.room.footprint(rivals.room.widths)
+    whole = rivals.space.footprint(rivals.space.widths)
     for size in arguments.sizes:
         for name, keep in rivals.recipes(own_counts(held.spectra, size), arguments.counts):
             cut = compress(held.model, held.coupling, keep_last(orders, dict(keep)).indices, ((pixels[:2],), {}))
@@ -143,7 +143,7 @@ def rows(depth: int, arguments: argparse.Namespace) -> Iterator[Row]:
             before, after = logits(cut.model, pixels), logits(mended, pixels)
             same = float((after.argmax(1) == wanted.argmax(1)).double().mean())
             yield Row(
-                depth, size, name, 100 * rivals.room.footprint(keep) / whole, divergence(before, wanted),
+                depth, size, name, 100 * rivals.space.footprint(keep) / whole, divergence(before, wanted),
                 divergence(after, wanted), 100 * same, list(keep.values()),
             )  # fmt: skip
 

@@ -29,9 +29,9 @@ from surroundings import CONSOLE, Finding, described, keep
 
 from pfa_gate.compress.prune import compress
 from pfa_gate.config import load
-from pfa_gate.distributed.collect_shard import prepared
+from pfa_gate.distributed.collect_shard import load_and_trace
 from pfa_gate.distributed.rank_leader import RankBackend
-from pfa_gate.distributed.rank_worker import follow
+from pfa_gate.distributed.rank_worker import run_as_worker
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend, ProbePass
 from pfa_gate.pipeline.stages import Stages
@@ -92,17 +92,17 @@ def one(folder: Path, pairs: int) -> None:
     assert seat is not None
     ranks = join(seat, lambda words: None)
     if seat.rank:
-        follow(ranks, folder)
+        run_as_worker(ranks, folder)
         ranks.leave()
         return
     clocks: Seconds = {}
     document = load(folder / "pfa.yaml", folder)
-    first = prepared(document, "resnet", Stages(document, "resnet"))
+    first = load_and_trace(document, "resnet", Stages(document, "resnet"))
     smaller = halved(first)
     for _ in range(pairs + 1):
         alone = measured(LOCAL, first, smaller, Clock("alone", clocks))
         ranks.call("measure", config="pfa.yaml", gate="resnet")
-        work = prepared(document, "resnet", Stages(document, "resnet"))  # while rank 1 does the same, as in a run
+        work = load_and_trace(document, "resnet", Stages(document, "resnet"))  # while rank 1 does the same, as in a run
         both = measured(RankBackend(ranks), work, smaller, Clock("both", clocks))
         for mine, ours in zip(alone, both, strict=True):
             assert mine.outcomes is not None

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from pfa_gate.record.study import Trial, dumps_study
-from pfa_gate.study import StudyObserver, StudyOptions, run
-from pfa_gate.study.options import listed
+from pfa_gate.study.options import StudyOptions, listed
+from pfa_gate.study.run import StudyObserver, run
 
 CONFIG = Path(__file__).parent / "resnets.study.yaml"
 

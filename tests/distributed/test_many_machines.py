@@ -3,9 +3,9 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pfa_gate.cli import main
 from pfa_gate.distributed.merge_shards import joinable
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Program, export_model
+from pfa_gate.pipeline import trace
 from pfa_gate.pipeline.run import Run
 from pfa_gate.record import Probe
 
@@ -70,8 +71,7 @@ def test_a_program_of_a_fixed_batch_leaves_out_the_same_samples(
     def fixed(*given: Any) -> Program:
         return replace(export_model(*given), dynamic=False)
 
-    for module in ("pipeline.measure_and_cut", "distributed.collect_shard"):
-        monkeypatch.setattr(import_module(f"pfa_gate.{module}"), "export_model", fixed)
+    monkeypatch.setattr(trace, "export_model", fixed)
     mine = project(tmp_path)
     wanted = plain(pfa_gate.run(mine, "tokens", output=tmp_path / "alone").record)
     assert wanted["layers"][0]["samples"] == 4 * (8 * 36 + 4)
@@ -144,16 +144,14 @@ class TestRefusals:
         other = collected(config, "undecided", 3)[1]
         assert "differ in their number of shards." in refused(self.ask(config, one, other), capsys)
 
-    def test_another_config_model_or_probe(
-        self, mine: Path, torch_python: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_another_config_model_or_probe(self, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
         files = collected(mine, "undecided", 2)
         text, code = mine.read_text(), (mine.parent / "net.py").read_text()
         mine.write_text(text.replace("batch_size: 37", "batch_size: 36"))
         assert "were collected with another config than" in refused(self.ask(mine, *files), capsys)
         mine.write_text(text)
         (mine.parent / "net.py").write_text(code.replace("seed=0", "seed=1"))
-        run = [torch_python, "-c", "import sys; from pfa_gate.cli import main; sys.exit(main())"]
+        run = [sys.executable, "-c", "import sys; from pfa_gate.cli import main; sys.exit(main())"]
         done = subprocess.run([*run, *self.ask(mine, *files)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert "measured on another model" in done.stderr

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import pfa_gate
-from pfa_gate import study
 from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import ShardSpec, collect
 from pfa_gate.model.defaults import defaults_kept
-from pfa_gate.study import StudyOptions
+from pfa_gate.study import run as study
+from pfa_gate.study.options import StudyOptions
 
 CHANGES = {
     "dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float64),

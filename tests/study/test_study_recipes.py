@@ -14,7 +14,7 @@ from pfa_gate.study.recipes import TOLERANCE, RecipeSpace, random, uniform
 WIDTHS = st.lists(st.sampled_from([16, 24, 32, 64, 100]), min_size=2, max_size=9)
 
 
-def room_of(widths: list[int], round_to: int = 1, minimum: int = 1) -> RecipeSpace:
+def space_of(widths: list[int], round_to: int = 1, minimum: int = 1) -> RecipeSpace:
     """A chain of layers: each count meets the next, as in a real network."""
 
     def footprint(keep) -> float:
@@ -24,68 +24,68 @@ def room_of(widths: list[int], round_to: int = 1, minimum: int = 1) -> RecipeSpa
     return RecipeSpace({f"layer{index}": width for index, width in enumerate(widths)}, footprint, round_to, minimum)
 
 
-def full(room: RecipeSpace) -> float:
-    return room.footprint(room.widths)
+def full(space: RecipeSpace) -> float:
+    return space.footprint(space.widths)
 
 
 @settings(deadline=None, max_examples=60)
 @given(WIDTHS, st.floats(0.1, 0.95), st.integers(0, 5), st.integers(0, 40))
 def test_random_recipes_meet_the_target(widths, share, seed, draw):
-    room = room_of(widths)
-    target = share * full(room)
+    space = space_of(widths)
+    target = share * full(space)
     try:
-        keep = random(room, target, seed, draw)
+        keep = random(space, target, seed, draw)
     except TargetError:
         # Only where a single filter is that large a part of the whole.
-        one = [full(room) - room.footprint({**room.widths, name: width - 1}) for name, width in room.widths.items()]
+        one = [full(space) - space.footprint({**space.widths, name: width - 1}) for name, width in space.widths.items()]
         assert max(one) > TOLERANCE * target
         return
-    assert abs(room.footprint(keep) - target) <= TOLERANCE * target
-    assert all(1 <= keep[name] <= width for name, width in room.widths.items())
-    assert keep == random(room, target, seed, draw)
+    assert abs(space.footprint(keep) - target) <= TOLERANCE * target
+    assert all(1 <= keep[name] <= width for name, width in space.widths.items())
+    assert keep == random(space, target, seed, draw)
 
 
 @settings(deadline=None, max_examples=60)
 @given(WIDTHS, st.floats(0.1, 0.95), st.integers(1, 8), st.integers(1, 8))
 def test_uniform_recipes_are_uniform(widths, share, round_to, minimum):
-    room = room_of(widths, round_to, minimum)
-    target = share * full(room)
+    space = space_of(widths, round_to, minimum)
+    target = share * full(space)
     try:
-        keep = uniform(room, target)
+        keep = uniform(space, target)
     except TargetError:
         # Only where the smallest recipe is too large, or a single step that large a part of the whole.
-        smallest = room.footprint(room.counts(dict.fromkeys(room.widths, 0)))
-        steps = ({**room.widths, name: max(0, width - round_to)} for name, width in room.widths.items())
-        largest = full(room) - min(room.footprint(fewer) for fewer in steps)
+        smallest = space.footprint(space.counts(dict.fromkeys(space.widths, 0)))
+        steps = ({**space.widths, name: max(0, width - round_to)} for name, width in space.widths.items())
+        largest = full(space) - min(space.footprint(fewer) for fewer in steps)
         assert max(smallest - target, largest) > TOLERANCE * target
         return
-    assert abs(room.footprint(keep) - target) <= TOLERANCE * target
+    assert abs(space.footprint(keep) - target) <= TOLERANCE * target
     least = math.ceil(minimum / round_to) * round_to
-    free = [(keep[name], width) for name, width in room.widths.items() if least < keep[name] < width]
+    free = [(keep[name], width) for name, width in space.widths.items() if least < keep[name] < width]
     # There is one share within a step of which every count lies.
     low = max(((count - round_to) / width for count, width in free), default=0)
     high = min(((count + round_to) / width for count, width in free), default=1)
     assert low <= high + 1e-9
-    assert all(count % round_to == 0 or count == room.widths[name] for name, count in keep.items())
-    assert all(count >= min(least, room.widths[name]) for name, count in keep.items())
+    assert all(count % round_to == 0 or count == space.widths[name] for name, count in keep.items())
+    assert all(count >= min(least, space.widths[name]) for name, count in keep.items())
 
 
 def test_draws_and_seeds_differ():
-    room = room_of([64] * 6)
-    drawn = [tuple(random(room, full(room) / 2, seed, draw).values()) for seed in range(2) for draw in range(20)]
+    space = space_of([64] * 6)
+    drawn = [tuple(random(space, full(space) / 2, seed, draw).values()) for seed in range(2) for draw in range(20)]
     assert len(set(drawn)) == 40
 
 
 def test_draws_are_spread_over_the_shares():
-    room = room_of([100] * 8)
-    shares = [count / 100 for draw in range(50) for count in random(room, full(room) / 2, 0, draw).values()]
+    space = space_of([100] * 8)
+    shares = [count / 100 for draw in range(50) for count in random(space, full(space) / 2, 0, draw).values()]
     assert min(shares) < 0.1
     assert max(shares) == 1.0
 
 
 def test_a_target_that_nothing_meets_is_an_error():
-    room = RecipeSpace({"a": 2, "b": 2}, lambda keep: 100.0 * sum(keep.values()))
-    for recipe in (lambda: uniform(room, 250), lambda: random(room, 250, 0, 0)):
+    space = RecipeSpace({"a": 2, "b": 2}, lambda keep: 100.0 * sum(keep.values()))
+    for recipe in (lambda: uniform(space, 250), lambda: random(space, 250, 0, 0)):
         with pytest.raises(TargetError, match="within 1% of 250 parameters; the nearest has"):
             recipe()
 

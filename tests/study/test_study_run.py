@@ -18,7 +18,8 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.pipeline import run as gates
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, Trial, dumps_study
-from pfa_gate.study import StudyObserver, StudyOptions, run
+from pfa_gate.study.options import StudyOptions
+from pfa_gate.study.run import StudyObserver, run
 
 NET = """
 import torch

@@ -1,0 +1,125 @@
+"""The study: the score against size for every method, beside uniform and random recipes at equal parameters."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pfa_gate.config import Document, GateConfig, load
+from pfa_gate.config.evaluation import EvaluationConfig
+from pfa_gate.config.repository import from_root
+from pfa_gate.errors import ConfigError
+from pfa_gate.model import load as load_subject
+from pfa_gate.model.defaults import defaults_kept
+from pfa_gate.model.device import exactly
+from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.run import Progress, only_gate
+from pfa_gate.pipeline.stages import Stages
+from pfa_gate.record import Size
+from pfa_gate.record.study import Study, StudyPlan, Trial
+from pfa_gate.study.context import TaskContext, task_contexts
+from pfa_gate.study.options import StudyOptions
+from pfa_gate.study.recipes import TOLERANCE
+from pfa_gate.study.rows import ORDER, rows_of
+from pfa_gate.study.trials import TrialSeries, plans, trials
+
+
+@dataclass(frozen=True)
+class StudyObserver:
+    """Who looks on.
+
+    Attributes:
+        progress: called as (stage, done, total) before the trials and for each of them; None for nobody.
+        trial: called with each trial as it is done; by default what it gives is for nobody.
+    """
+
+    progress: Progress | None = None
+    trial: Callable[[Trial], object] = str
+
+
+@defaults_kept()
+def run(config_path: Path | str, gate: str | None, ask: StudyOptions, watch: StudyObserver = StudyObserver()) -> Study:
+    """Run a study of one gate's model; nothing is written.
+
+    Trace, probe, spectra and one removal order per selection are made once for each task and serve all recipes.
+
+    Args:
+        config_path: a pfa.yaml; its recipe, selection and recovery are replaced by those asked for.
+        gate: which of its gates; may be None when there is one.
+        ask: what to compare.
+        watch: who is told while it runs.
+
+    Raises:
+        PFAGateError: the model could not be measured at all; an error in one trial is a row with its reason.
+    """
+    started = time.perf_counter()
+    document = load(config_path)
+    config = document.gate(only_gate(document) if gate is None else gate)
+    try:
+        _evaluation(config)
+    except ConfigError as error:
+        raise error.at(str(document.place("gates", config.name))) from None
+    series = TrialSeries.of(config, ask)
+    stages = Stages(document, config.name, watch.progress)
+    with stages.stage("loading"):
+        subject = load_subject(document, config.name)
+    with exactly(subject.device):
+        contexts = list(task_contexts(config, subject, ask.domains, stages))
+        made = [tuple(plans(context, ask.strategies)) for context in contexts]
+        done = list(_reported(_tried(document, contexts, series, made), series, stages, watch))
+    found = _study(document, contexts, ask, tuple(plan for mine in made for plan in mine), tuple(done))
+    return replace(found, seconds=round(time.perf_counter() - started, 3))
+
+
+def _evaluation(config: GateConfig) -> EvaluationConfig:
+    if config.evaluation is None:
+        raise ConfigError("A study needs an evaluation.", remedy="Add the section evaluation with its data.")
+    return config.evaluation
+
+
+def _tried(
+    document: Document, contexts: Sequence[TaskContext], series: TrialSeries, made: Sequence[Sequence[StudyPlan]]
+) -> Iterator[Trial]:
+    """All trials of all tasks; the whole task is only there for its recipes where there are domains."""
+    for context, mine in zip(contexts, made, strict=True):
+        if context.task.studied:
+            yield from trials(context, series, mine, Stages(document, context.config.name))
+
+
+def _reported(found: Iterable[Trial], series: TrialSeries, stages: Stages, watch: StudyObserver) -> Iterator[Trial]:
+    total = series.trials * max(1, len(series.ask.domains))
+    for done, trial in enumerate(found, 1):
+        watch.trial(trial)
+        stages.report("trials", done, max(total, done))
+        yield trial
+
+
+def _study(
+    document: Document,
+    contexts: Sequence[TaskContext],
+    ask: StudyOptions,
+    made: tuple[StudyPlan, ...],
+    done: tuple[Trial, ...],
+) -> Study:
+    whole = contexts[0]
+    config, evaluation = whole.config, _evaluation(whole.config)
+    samples = {context.task.name: context.task.evaluation for context in contexts}
+    return Study(
+        gate=config.name,
+        config=from_root(document.path),
+        metric=evaluation.metric,
+        seed=config.probe.seed,
+        draws=ask.random,
+        tolerance=TOLERANCE,
+        order=ORDER,
+        filters=whole.filters,
+        model=Size(whole.full.parameters, whole.full.bytes, whole.full.macs),
+        tasks=tuple(context.task for context in contexts),
+        plans=made,
+        rows=rows_of(done, samples, evaluation.lower),
+        trials=done,
+        versions=versions(),
+        seconds=0.0,
+        direction="lower" if evaluation.lower else "higher",
+        unit="share" if evaluation.share else "plain",
+    )
