@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pfa_gate.config import load
-from pfa_gate.config.first import Wish, trial
+from pfa_gate.config.first import InitRequest, trial_config
 from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
@@ -294,8 +294,10 @@ def _init(chosen: argparse.Namespace) -> None:
     from pfa_gate.report.ownership import NOTHING, require_file  # noqa: PLC0415  no other command needs it
 
     require_file(path, NOTHING)
-    wish = Wish(chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name)
-    trial(wish, path)  # what is wrong with a path is said before torch is imported
+    wish = InitRequest(
+        chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name
+    )
+    trial_config(wish, path)  # what is wrong with a path is said before torch is imported
     from pfa_gate.pipeline.init_config import write_first_config  # noqa: PLC0415  needs torch
 
     print(printable(write_first_config(wish, path)), end="")

@@ -8,21 +8,21 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pfa_gate.analysis.measured_layers import UNTOLD, require_used, unmeasured
-from pfa_gate.analysis.pooling import MAX, Reading, Responses, joined
+from pfa_gate.analysis.pooling import MAX, ResponseReader, Responses, joined
 from pfa_gate.analysis.sample_axis import samples_of
 from pfa_gate.graph import Layer, Tap, inputs_of
 from pfa_gate.model import Batch
 from pfa_gate.model.forward import forward
-from pfa_gate.model.layer_uses import Uses, uses
+from pfa_gate.model.layer_uses import LayerUses, layer_uses
 
 
 def respond_by_hooks(
-    model: nn.Module, batches: Iterable[Any], layers: Sequence[Layer], reading: Reading = MAX, first: int = 0
+    model: nn.Module, batches: Iterable[Any], layers: Sequence[Layer], reading: ResponseReader = MAX, first: int = 0
 ) -> Iterator[Responses]:
     """The same responses as `respond`, by layer name, from the model itself: for models that cannot be exported.
 
-    Of a layer that a batch does not call nothing is given for that batch; see `settled`. Hooks are taken off again,
-    whatever happens.
+    A layer that a batch does not call gives nothing for that batch; see `with_unread_explained`. The hooks are removed
+    again, whatever happens.
 
     Raises:
         DataError: a batch does not fit the model.
@@ -67,7 +67,7 @@ def _made(module: nn.Module, output: Any, tap: Tap) -> Tensor | None:
     return None
 
 
-def settled(
+def with_unread_explained(
     model: nn.Module, batches: Iterable[Batch], layers: Sequence[Layer], read: Collection[str]
 ) -> tuple[Layer, ...]:
     """The layers after a pass by hooks: those of which it read nothing lose their taps, and say why.
@@ -84,7 +84,7 @@ def settled(
     missing = [layer.name for layer in layers if layer.taps and layer.name not in read]
     if not missing:
         return tuple(layers)
-    used = uses(model, batches, missing)
+    used = layer_uses(model, batches, missing)
     require_used([name for name in missing if name not in used.possible])
     return tuple(
         unmeasured(model, layer.name, _unread(model, layer, used)) if layer.name in missing else layer
@@ -92,7 +92,7 @@ def settled(
     )
 
 
-def _unread(model: nn.Module, layer: Layer, used: Uses) -> str:
+def _unread(model: nn.Module, layer: Layer, used: LayerUses) -> str:
     if layer.name in used.untold:
         return UNTOLD
     if layer.name in used.called:

@@ -11,7 +11,7 @@ from torch import nn
 from pfa_gate.errors import LayerNotCalledError, LayerPatternError
 from pfa_gate.graph import Layer, Tap, inputs_of
 from pfa_gate.model import Batch
-from pfa_gate.model.layer_uses import Uses, uses
+from pfa_gate.model.layer_uses import LayerUses, layer_uses
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
@@ -55,13 +55,13 @@ def chosen_layers(
             )
     wanted = [name for name, each in names.items() if _matches(each, include) and not _matches(each, exclude)]
     unfollowed = [name for name in wanted if name not in called]
-    used = uses(model, [Batch(*inputs_of(example))], unfollowed) if unfollowed else None
+    used = layer_uses(model, [Batch(*inputs_of(example))], unfollowed) if unfollowed else None
     reasons = {name: _unfollowed(name, used) for name in unfollowed if name in used.possible} if used else {}
     require_used([name for name in unfollowed if name not in reasons])
     return tuple(called.get(name) or unmeasured(model, name, reasons[name]) for name in wanted)
 
 
-def _unfollowed(name: str, used: Uses) -> str:
+def _unfollowed(name: str, used: LayerUses) -> str:
     if name in used.untold:
         return UNTOLD
     if name in used.called:

@@ -16,7 +16,7 @@ Responses = Mapping[str, Tensor]
 """Place -> responses [n, C], or [n, m, C] where each of the n samples gives m."""
 
 
-class Reading(Protocol):
+class ResponseReader(Protocol):
     """How responses are taken from an output [maps, …] with the filters on one axis.
 
     The responses to one sample are given together, so that no jackknife parts them. A sample may have several maps, as
@@ -28,11 +28,11 @@ class Reading(Protocol):
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledMaps:
     """One response of each map, pooled over all its positions (paper 3.1).
 
     Example:
-        >>> Pooled()(torch.zeros(6, 5, 4, 4), 1, range(10, 12)).shape
+        >>> PooledMaps()(torch.zeros(6, 5, 4, 4), 1, range(10, 12)).shape
         torch.Size([2, 3, 5])
     """
 
@@ -46,12 +46,12 @@ class Pooled:
         return found.reshape(len(samples), -1, found.shape[-1])
 
 
-MAX = Pooled()
+MAX = PooledMaps()
 """As the paper has it."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledPositions:
     """The responses at some positions of each sample's maps, drawn without replacement; all if it has no more.
 
     The draw hangs on the seed, the number of the sample and how many positions it has, and on nothing else: not on the
@@ -63,9 +63,9 @@ class Drawn:
 
     Example:
         >>> maps = torch.arange(24.0).reshape(2, 3, 4)  # of 2 samples, 3 filters, 4 positions
-        >>> Drawn(9)(maps, 1, range(2))[0].tolist()
+        >>> SampledPositions(9)(maps, 1, range(2))[0].tolist()
         [[0.0, 4.0, 8.0], [1.0, 5.0, 9.0], [2.0, 6.0, 10.0], [3.0, 7.0, 11.0]]
-        >>> torch.equal(Drawn(2)(maps, 1, range(2))[1:], Drawn(2)(maps[1:], 1, range(1, 2)))
+        >>> torch.equal(SampledPositions(2)(maps, 1, range(2))[1:], SampledPositions(2)(maps[1:], 1, range(1, 2)))
         True
     """
 
@@ -95,14 +95,14 @@ def _drawn(seed: int, positions: int, samples: tuple[int, int], places: int) -> 
     return torch.from_numpy(np.stack(draws))
 
 
-def reading_of(probe: ProbeConfig) -> Reading:
+def reader_of(probe: ProbeConfig) -> ResponseReader:
     """How pfa.yaml wants responses to be taken.
 
     Example:
-        >>> reading_of(ProbeConfig(data="net:probe")), reading_of(ProbeConfig(data="net:probe", positions=8, seed=3))
+        >>> reader_of(ProbeConfig(data="net:probe")), reader_of(ProbeConfig(data="net:probe", positions=8, seed=3))
         (Pooled(pooling='max'), Drawn(positions=8, seed=3))
     """
-    return Pooled(probe.pooling) if probe.positions is None else Drawn(probe.positions, probe.seed)
+    return PooledMaps(probe.pooling) if probe.positions is None else SampledPositions(probe.positions, probe.seed)
 
 
 def joined(calls: list[Tensor]) -> Tensor:

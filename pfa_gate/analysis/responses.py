@@ -9,31 +9,31 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.analysis.hooked_responses import respond_by_hooks, settled
+from pfa_gate.analysis.hooked_responses import respond_by_hooks, with_unread_explained
 from pfa_gate.analysis.measured_layers import chosen_layers, hooked_layers
-from pfa_gate.analysis.pooling import MAX, Drawn, Pooled, Reading, Responses, pooled, reading_of
+from pfa_gate.analysis.pooling import MAX, PooledMaps, ResponseReader, Responses, SampledPositions, pooled, reader_of
 from pfa_gate.analysis.sample_axis import batch_first, samples_of
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Program, Tap, inputs_of
 
 __all__ = [
     "MAX",
-    "Drawn",
-    "Pooled",
-    "Reading",
+    "PooledMaps",
+    "ResponseReader",
     "Responses",
+    "SampledPositions",
     "chosen_layers",
     "hooked_layers",
     "pooled",
-    "reading_of",
+    "reader_of",
     "respond",
     "respond_by_hooks",
-    "settled",
+    "with_unread_explained",
 ]
 
 
 def respond(
-    program: Program, batches: Iterable[Any], taps: Iterable[Tap], reading: Reading = MAX, first: int = 0
+    program: Program, batches: Iterable[Any], taps: Iterable[Tap], reading: ResponseReader = MAX, first: int = 0
 ) -> Iterator[Responses]:
     """Run the program on each batch and give the responses at each tap, by node name.
 

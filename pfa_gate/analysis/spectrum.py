@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pfa_gate.analysis.covariance.jackknife import Shards, shards_of
+from pfa_gate.analysis.covariance.jackknife import JackknifeFolds, folds_for
 from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, TooFewSamplesError
@@ -106,9 +106,9 @@ def analyse(responses: Responses) -> Spectrum:
         [0.333, 0.333, 0.333]
     """
     rows = as_rows(responses)
-    shards = Shards(rows.shape[1], shards_of(rows.shape[1]))
+    shards = JackknifeFolds(rows.shape[1], folds_for(rows.shape[1]))
     shards.add(rows)
-    return spectrum_of_shards(shards.moments())
+    return spectrum_of_folds(shards.moments())
 
 
 def spectrum(moments: Moments) -> Spectrum:
@@ -130,7 +130,7 @@ def spectrum(moments: Moments) -> Spectrum:
     return _spectrum(silenced, inactive, moments.count)
 
 
-def spectrum_of_shards(shards: Sequence[Moments]) -> Spectrum:
+def spectrum_of_folds(shards: Sequence[Moments]) -> Spectrum:
     """Spectrum of all shards together, with jackknife standard errors of its kl_ratio and correlations.
 
     Args:
@@ -146,9 +146,9 @@ def spectrum_of_shards(shards: Sequence[Moments]) -> Spectrum:
         NotFiniteError: the squares of the responses overflow.
 
     Example:
-        >>> shards = Shards(1)
+        >>> shards = JackknifeFolds(1)
         >>> shards.add([[1], [2], [4]])
-        >>> spectrum_of_shards(shards.moments()).kl_stderr
+        >>> spectrum_of_folds(shards.moments()).kl_stderr
         0.0
     """
     kl, peak, mean = _jackknife(shards)

@@ -21,7 +21,7 @@ from pfa_gate.compress.prune import PrunedModel, narrow, with_kept
 from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling, Program
-from pfa_gate.graph.export import uncollected
+from pfa_gate.graph.export import without_garbage_collection
 from pfa_gate.record import Record, Unmeasured, dumps
 from pfa_gate.report import files as reports
 from pfa_gate.report.ownership import FILES, ONNX, PROGRAM, RECIPE, RECORD, WEIGHTS
@@ -50,7 +50,7 @@ def write(
             something else than the record says.
     """
     folder = output / record.gate
-    with replacing(folder) as fresh, uncollected():
+    with replacing(folder) as fresh, without_garbage_collection():
         if cut is not None:
             compressed, coupling = cut
             save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})

@@ -13,7 +13,7 @@ from pfa_gate.compress.prune.rewrite import constant_name
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
-from pfa_gate.model.stored import Stored, place
+from pfa_gate.model.stored import Stored, storage_key
 from pfa_gate.record import CompressedRecord
 
 
@@ -42,7 +42,7 @@ class Recount:
     def program(self, exported: ExportedProgram) -> Stored:
         """What an exported program holds; tensors that are one in the model count once."""
         state = self.model.state_dict(keep_vars=True)
-        own = {name: place(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        own = {name: storage_key(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
         held: Mapping[str, Tensor] = exported.state_dict
         once = {own.get(name, name): (name, tensor) for name, tensor in held.items()}
         parameters = sum(tensor.numel() for name, tensor in once.values() if name not in self.buffers)
@@ -79,6 +79,6 @@ def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
         constant = constants.get(name)
         return name in full or (constant is not None and trained.isdisjoint(sources_of(program, constant)))
 
-    weights = {place(parameter) for parameter in model.parameters()}
+    weights = {storage_key(parameter) for parameter in model.parameters()}
     buffers = model.named_buffers(remove_duplicate=False)
-    return frozenset(name for name, buffer in buffers if place(buffer) not in weights and no_weight(name))
+    return frozenset(name for name, buffer in buffers if storage_key(buffer) not in weights and no_weight(name))

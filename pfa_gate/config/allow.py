@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, WithJso
 
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
 from pfa_gate.config.complaints import RefusalError, describe, nearest
-from pfa_gate.config.section import Pattern, Section, Text
+from pfa_gate.config.section import Pattern, StrictSection, Text
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 NAMES = (
@@ -49,7 +49,7 @@ _LAYER_NAMED: Any = {
 }
 
 
-class Waiver(Section):
+class Waiver(StrictSection):
     """A limit that may be broken until a day."""
 
     model_config = ConfigDict(json_schema_extra=_LAYER_NAMED)

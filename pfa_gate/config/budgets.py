@@ -19,13 +19,13 @@ from pfa_gate.config.section import (
     Pattern,
     Ratio,
     Score,
-    Section,
     Size,
     SizeOrShare,
+    StrictSection,
 )
 
 
-class LayerRule(Section):
+class LayerRule(StrictSection):
     """Limits for the layers whose name matches; the last matching rule wins, limit by limit."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 2})
@@ -37,7 +37,7 @@ class LayerRule(Section):
     inactive: Count | None = Field(default=None, description="most inactive filters of a layer")
 
 
-class ModelBudgets(Section):
+class ModelBudgets(StrictSection):
     """Limits for the full model's footprint, and its score."""
 
     parameters: Size | None = Field(default=None, description="most parameters")
@@ -48,7 +48,7 @@ class ModelBudgets(Section):
     )
 
 
-class CompressedBudgets(Section):
+class CompressedBudgets(StrictSection):
     """Limits for the compressed model, absolute or as a share of the full one."""
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["accuracy_drop", "score_drop"]}})
@@ -79,7 +79,7 @@ _ANY_LIMIT: Any = [
 ]
 
 
-class BudgetsConfig(Section):
+class BudgetsConfig(StrictSection):
     """The limits, at least one; what has none is not judged."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": _ANY_LIMIT})
@@ -142,5 +142,5 @@ def _of_layers(rules: tuple[LayerRule, ...], at: Keys) -> list[Declared]:
     return [Declared(f"layers.{limit}", (*at, index, limit)) for limit, index in first.items()]
 
 
-def _of_section(section: Section, at: Keys, limits: tuple[str, ...]) -> list[Declared]:
+def _of_section(section: StrictSection, at: Keys, limits: tuple[str, ...]) -> list[Declared]:
     return [Declared(f"{at[-1]}.{limit}", (*at, limit)) for limit in limits if getattr(section, limit) is not None]

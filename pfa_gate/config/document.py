@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pfa_gate.config.complaints import Complaint, Place, config_error, nearest, source_lines
 from pfa_gate.config.project import project_of
-from pfa_gate.config.reader import Reading, read
+from pfa_gate.config.reader import ParsedYaml, read
 from pfa_gate.config.sections import GateConfig
 from pfa_gate.config.validation import validate
 from pfa_gate.errors import ConfigError
@@ -23,7 +23,7 @@ class Document:
 
     path: Path
     gates: dict[str, GateConfig]
-    reading: Reading
+    reading: ParsedYaml
     content: bytes
 
     def place(self, *keys: str | int) -> Place:

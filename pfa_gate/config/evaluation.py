@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from pfa_gate.config.metrics import SHARES, Direction
-from pfa_gate.config.section import Data, Metric, Section
+from pfa_gate.config.section import Data, Metric, StrictSection
 
 _DIRECTION: Any = {
     "if": {"properties": {"metric": {"enum": [*SHARES]}}},
@@ -17,7 +17,7 @@ _DIRECTION: Any = {
 }
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(StrictSection):
     """How the full and the compressed model are scored."""
 
     model_config = ConfigDict(json_schema_extra=_DIRECTION)

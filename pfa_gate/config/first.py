@@ -33,7 +33,7 @@ _ARGUMENTS: dict[tuple[str, ...], str] = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class InitRequest:
     """What a first config is about.
 
     Attributes:
@@ -53,17 +53,18 @@ class Wish:
     name: str = "model"
 
 
-def head(wish: Wish) -> str:
+def config_without_budgets(wish: InitRequest) -> str:
     """The config without its budgets.
 
     Example:
-        >>> print(head(Wish("net:build", "probe.npy", arguments="width: 8")).splitlines()[6].strip())
+        >>> text = config_without_budgets(InitRequest("net:build", "probe.npy", arguments="width: 8"))
+        >>> print(text.splitlines()[6].strip())
         arguments: {width: 8}
     """
     return "".join(_head(wish))
 
 
-def _head(wish: Wish) -> Iterator[str]:
+def _head(wish: InitRequest) -> Iterator[str]:
     yield "# Budgets hold what the model measured when this file was written, plus a margin: tighten them.\n"
     yield f"version: 1\ngates:\n  {_scalar(wish.name)}:\n    model:\n      factory: {_scalar(wish.factory)}\n"
     if wish.arguments:
@@ -82,7 +83,7 @@ def _scalar(text: str) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def trial(wish: Wish, path: Path) -> Document:
+def trial_config(wish: InitRequest, path: Path) -> Document:
     """The config with a budget that any model keeps, checked as far as that goes without the model.
 
     Args:
@@ -94,7 +95,7 @@ def trial(wish: Wish, path: Path) -> Document:
         DataError: a file that an argument names is not there.
     """
     try:
-        document = parsed(head(wish) + _BOUNDS, path)
+        document = parsed(config_without_budgets(wish) + _BOUNDS, path)
     except ConfigError as error:
         places = re.compile(rf"^\S*{re.escape(path.name)}:\d+:\d+: ", re.MULTILINE)
         raise ConfigError(places.sub("", error.fact)) from error

@@ -41,7 +41,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedYaml:
     """What a text says: plain data, the mark of every path, and what is wrong with the YAML itself.
 
     `data` is None when there is nothing to go on with.
@@ -118,7 +118,7 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
         return node
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> ParsedYaml:
     r"""Read one YAML document.
 
     Args:
@@ -133,11 +133,11 @@ def read(text: str) -> Reading:
     try:
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
-        return Reading(None, {}, (_of_syntax(error),))
+        return ParsedYaml(None, {}, (_of_syntax(error),))
     except yaml.reader.ReaderError as error:
-        return Reading(None, {}, (_of_character(text, error),))
+        return ParsedYaml(None, {}, (_of_character(text, error),))
     if node is None:
-        return Reading(None, {}, (Complaint(1, 1, "the file is empty", "Begin with version: 1."),))
+        return ParsedYaml(None, {}, (Complaint(1, 1, "the file is empty", "Begin with version: 1."),))
     return _Construction().reading(node)
 
 
@@ -184,11 +184,11 @@ class _Construction:
     complaints: list[Complaint] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
 
-    def reading(self, node: yaml.Node) -> Reading:
+    def reading(self, node: yaml.Node) -> ParsedYaml:
         data = self.value(node, (), None)
         if data is None and not self.complaints:
             self._complain(node, "the config must be a mapping, not nothing", "Begin with version: 1.")
-        return Reading(data, self.marks, tuple(self.complaints))
+        return ParsedYaml(data, self.marks, tuple(self.complaints))
 
     def value(self, node: yaml.Node, keys: Keys, key: yaml.Node | None) -> Any:
         place = _place(key) if key is not None else None

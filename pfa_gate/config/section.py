@@ -44,7 +44,7 @@ _DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
 _DATA_FILES = (".npy", ".npz", ".safetensors")
 
 
-class Section(BaseModel):
+class StrictSection(BaseModel):
     """A mapping of the config: immutable, no unknown keys, no conversions between types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -23,8 +23,8 @@ from pfa_gate.config.section import (
     MostBytes,
     Patterns,
     Reference,
-    Section,
     SizeTarget,
+    StrictSection,
     Text,
 )
 
@@ -48,7 +48,7 @@ _NEED_A_FILE: Any = {
 }
 
 
-class ModelConfig(Section):
+class ModelConfig(StrictSection):
     """Where the model comes from, and where it runs."""
 
     model_config = ConfigDict(json_schema_extra=_NEED_A_FILE)
@@ -81,7 +81,7 @@ class ModelConfig(Section):
     )
 
 
-class ProbeConfig(Section):
+class ProbeConfig(StrictSection):
     """The data on which responses are measured."""
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["pooling", "positions"]}})
@@ -119,7 +119,7 @@ class ProbeConfig(Section):
     )
 
 
-class LayersConfig(Section):
+class LayersConfig(StrictSection):
     """Which layers are judged and cut: fnmatch patterns on module names."""
 
     include: Annotated[Patterns, Field(min_length=1, json_schema_extra={"minItems": 1})] = Field(
@@ -140,7 +140,7 @@ _STATISTIC_IS_OF_SIZES: Any = {
 }
 
 
-class RecipeConfig(Section):
+class RecipeConfig(StrictSection):
     """How many filters each layer keeps."""
 
     model_config = ConfigDict(json_schema_extra={"allOf": [*_OWN_KEYS, _STATISTIC_IS_OF_SIZES]})
@@ -180,7 +180,7 @@ class RecipeConfig(Section):
     )
 
 
-class DistillOptions(Section):
+class DistillOptions(StrictSection):
     """How a compressed model is taught by the full one."""
 
     steps: int = Field(default=300, ge=1, le=1_000_000, description="gradient steps, one batch each")
@@ -196,13 +196,13 @@ class DistillOptions(Section):
     )
 
 
-class DistillStep(Section):
+class DistillStep(StrictSection):
     """Distillation with options of its own."""
 
     distill: DistillOptions
 
 
-class FinetuneStep(Section):
+class FinetuneStep(StrictSection):
     """The user's own training as a recovery step."""
 
     finetune: Reference = Field(
@@ -272,7 +272,7 @@ _LIMITS_NEED_SCORES: Any = [
 ]
 
 
-class GateSections(Section):
+class GateSections(StrictSection):
     """One gate as it stands in the config, under its name."""
 
     model_config = ConfigDict(json_schema_extra={"allOf": _LIMITS_NEED_SCORES})
@@ -327,7 +327,7 @@ def _version(value: object) -> object:
     return value
 
 
-class Root(Section):
+class Root(StrictSection):
     """A whole config."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(

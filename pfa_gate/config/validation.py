@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pfa_gate.config.checks import Objection, check
 from pfa_gate.config.complaints import Complaint, RefusalError, describe, nearest, shortened
 from pfa_gate.config.project import Project
-from pfa_gate.config.reader import Keys, Reading
+from pfa_gate.config.reader import Keys, ParsedYaml
 from pfa_gate.config.schema import example_of, known_keys, needed_keys
 from pfa_gate.config.sections import KINDS, GateConfig, GateSections, Root
 
@@ -34,7 +34,9 @@ _BOUNDS = {
 }
 
 
-def validate(reading: Reading, project: Project | None = None) -> tuple[dict[str, GateConfig], tuple[Complaint, ...]]:
+def validate(
+    reading: ParsedYaml, project: Project | None = None
+) -> tuple[dict[str, GateConfig], tuple[Complaint, ...]]:
     """Turn what a text says into gates by name.
 
     Args:
@@ -60,7 +62,7 @@ def _named(name: str, gate: GateSections) -> GateConfig:
     return GateConfig(name=name, **{key: getattr(gate, key) for key in gate.model_fields_set})
 
 
-def _root(reading: Reading) -> tuple[Root | None, list[Complaint]]:
+def _root(reading: ParsedYaml) -> tuple[Root | None, list[Complaint]]:
     try:
         return Root.model_validate(reading.data), []
     except ValidationError as error:
@@ -74,19 +76,19 @@ def _keys(details: Any) -> Keys:
     return tuple(key for key in details["loc"] if key not in KINDS)
 
 
-def _counts(keys: Keys, reading: Reading, spoken: set[tuple[int, int]]) -> bool:
+def _counts(keys: Keys, reading: ParsedYaml, spoken: set[tuple[int, int]]) -> bool:
     """Whether something new is said: not of a value that the reader refused."""
     return not (keys in reading.marks and reading.mark(keys).value in spoken)
 
 
-def _of_objection(objection: Objection, reading: Reading) -> Complaint:
+def _of_objection(objection: Objection, reading: ParsedYaml) -> Complaint:
     mark = reading.mark(objection.keys)
     # A name is at fault itself, and a section by its key; only a scalar is better shown by its value.
     place = mark.key if len(objection.keys) == 2 and mark.key else mark.best
     return Complaint(*place, objection.message, objection.remedy)
 
 
-def _complaint(keys: Keys, details: Any, reading: Reading) -> Complaint:
+def _complaint(keys: Keys, details: Any, reading: ParsedYaml) -> Complaint:
     mark = reading.mark(keys)
     if details["type"] == "missing":
         return Complaint(*reading.mark(keys[:-1]).best, *_missing(keys))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pfa_gate.analysis.covariance import Moments, accumulate_dealt, shards_of
+from pfa_gate.analysis.covariance import Moments, accumulate_parts, folds_for
 from pfa_gate.analysis.responses import Responses
 from pfa_gate.artifacts.moments import ShardMoments
 from pfa_gate.config import Document
@@ -12,8 +12,8 @@ from pfa_gate.errors import ConfigError, DataError
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.defaults import defaults_kept
-from pfa_gate.model.device import exactly
+from pfa_gate.model.defaults import defaults_restored
+from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.pipeline.backend import GateJob, ProbePass
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.measure import choose_layers, trace
@@ -55,7 +55,7 @@ class ShardSpec:
         return number % self.of == self.shard - 1
 
 
-@defaults_kept()
+@defaults_restored()
 def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress | None = None) -> ShardMoments:
     """Measure one shard of a gate's probe.
 
@@ -109,8 +109,8 @@ class ProbeShard:
 def measure_part(probe_pass: ProbePass, batches: Iterable[Batch], mine: Callable[[int], bool]) -> ProbeShard:
     """Read all batches, counted from 0, and run the model on those that are mine."""
     count = _Count()
-    with exactly(probe_pass.subject.device):
-        moments = accumulate_dealt(_responses(probe_pass, batches, mine, count), *probe_pass.places)
+    with exact_arithmetic(probe_pass.subject.device):
+        moments = accumulate_parts(_responses(probe_pass, batches, mine, count), *probe_pass.places)
     return ProbeShard(count.batches, count.samples, _not_called(probe_pass) | moments if moments else moments)
 
 
@@ -119,7 +119,7 @@ def _not_called(probe_pass: ProbePass) -> dict[str, tuple[Moments, ...]]:
     filters = {
         tap.node: layer.filters for layer in probe_pass.layers for tap in layer.taps if probe_pass.program is None
     }
-    return {place: (Moments.empty(number),) * shards_of(number) for place, number in filters.items()}
+    return {place: (Moments.empty(number),) * folds_for(number) for place, number in filters.items()}
 
 
 @dataclass

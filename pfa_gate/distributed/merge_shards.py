@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pfa_gate.analysis.covariance import merge_shards
+from pfa_gate.analysis.covariance import merge_parts
 from pfa_gate.artifacts.moments import ShardMoments, read_moments
 from pfa_gate.config import load
 from pfa_gate.distributed.precomputed import MEASURING, PrecomputedBackend, config_fingerprint
@@ -40,7 +40,7 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
             remedy=_AGAIN,
         )
     _require_versions(first.versions)
-    precomputed = PrecomputedBackend(first.model, first.probe, merge_shards([part.moments for part in parts]))
+    precomputed = PrecomputedBackend(first.model, first.probe, merge_parts([part.moments for part in parts]))
     found = sought(document.path.absolute(), absolute(baseline, Path.cwd()), gate)
     context = context_of(document, gate.name, found, updating=False)
     return run_with_backend(document, context, Stages(document, gate.name), output, precomputed)

@@ -17,7 +17,7 @@ from pfa_gate.distributed.collect_shard import ProbeShard, measure_part
 from pfa_gate.distributed.precomputed import identity
 from pfa_gate.errors import RankError
 from pfa_gate.model import Batch, Subject
-from pfa_gate.model.device import placed
+from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
 from pfa_gate.pipeline.backend import LocalBackend, ProbePass, evaluation_of
 from pfa_gate.pipeline.run import run_with_backend
@@ -118,7 +118,7 @@ def score_part(subject: Subject, model: nn.Module, ranks: Ranks) -> Outcomes:
     """What a model hits of this rank's batches of the evaluation; see `outcomes`."""
     if not isinstance(subject.metric, str):
         raise TypeError("A metric of the user's own is not shared out.")
-    return outcomes(placed(model, subject.device), evaluation_of(subject), subject.metric, ranks.has)
+    return outcomes(model_on(model, subject.device), evaluation_of(subject), subject.metric, ranks.has)
 
 
 def evaluation_answer(found: Outcomes) -> Facts:

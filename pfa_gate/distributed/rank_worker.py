@@ -16,7 +16,7 @@ from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import load_and_trace, measure_part
 from pfa_gate.distributed.rank_leader import evaluation_answer, hits_and_times, measurement_answer, score_part
 from pfa_gate.errors import PFAGateError
-from pfa_gate.model.device import exactly
+from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.pipeline.backend import ProbePass
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure
@@ -104,7 +104,7 @@ class _Follower:
         model = subject.model if call["full"] else self._model
         if model is None:
             raise RuntimeError("Rank 0 asked for the score of a model that it has not sent.")
-        with exactly(subject.device):
+        with exact_arithmetic(subject.device):
             found = score_part(subject, model, self._ranks)
         self._hits = found.hits
         return evaluation_answer(found)

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from pfa_gate.graph import rules as _rules  # noqa: F401  registers every operator's rule
-from pfa_gate.graph.build_groups import gather
+from pfa_gate.graph.build_groups import coupling_of
 from pfa_gate.graph.export import export_model
 from pfa_gate.graph.group import Axis, Coupling, Footprint, Group, Layer, Slice, Tap, Volume
 from pfa_gate.graph.labels import Residual
 from pfa_gate.graph.program import Program
-from pfa_gate.graph.propagate import follow
+from pfa_gate.graph.propagate import propagate_labels
 
 __all__ = [
     "Axis",
@@ -56,7 +56,7 @@ def trace(model: nn.Module, example: Any, residual: Residual = "project") -> Cou
 
 def trace_program(program: Program, residual: Residual = "project") -> Coupling:
     """The coupling of a model that is exported already."""
-    return gather(follow(program, residual))
+    return coupling_of(propagate_labels(program, residual))
 
 
 def inputs_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.group import ELSEWHERE, Coupling, Group, Indices, Layer, Slice, Tap, Volume
-from pfa_gate.graph.labels import Contraction, Flow, Whole
+from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices, Layer, Slice, Tap, Volume
+from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall
 from pfa_gate.graph.partition import UNTRACKED, narrowed, varying
 from pfa_gate.graph.program import operator_name, shape_of
 from pfa_gate.graph.sizes import Sizes
@@ -46,16 +46,16 @@ class _Cluster:
     def filters(self, roots: Indices) -> Indices:
         """The filter of each root, -1 for those of other groups."""
         places = np.searchsorted(self.roots, roots).clip(max=len(self.roots) - 1)
-        return np.where(self.roots[places] == roots, places, ELSEWHERE)
+        return np.where(self.roots[places] == roots, places, OTHER_GROUP)
 
 
-def gather(flow: Flow) -> Coupling:
+def coupling_of(flow: LabelFlow) -> Coupling:
     """Build the coupling from a finished trace."""
-    return _Gathering(flow).coupling()
+    return _GroupBuilder(flow).coupling()
 
 
-class _Gathering:
-    def __init__(self, flow: Flow) -> None:
+class _GroupBuilder:
+    def __init__(self, flow: LabelFlow) -> None:
         self.flow = flow
         self._carried: dict[Node, tuple[int, Indices] | None] = {}  # the axis of a node's filters, and their roots
         for name, labels in flow.aligned.items():
@@ -89,7 +89,7 @@ class _Gathering:
     @cached_property
     def _touches(self) -> list[_Touch]:
         made = {(call.weight, call.outputs) for call in self.flow.contractions}
-        read = {(call.weight, call.inputs) for call in self.flow.contractions if call.inputs != ELSEWHERE}
+        read = {(call.weight, call.inputs) for call in self.flow.contractions if call.inputs != OTHER_GROUP}
         touches = [
             _Touch(name, axis, self._roots(labels), (name, axis) in made, (name, axis) in read)
             for name, pair in self.flow.matrices.items()
@@ -199,7 +199,7 @@ class _Gathering:
             return None
         axis, roots = carried
         filters = cluster.filters(roots)
-        complete = len(np.unique(filters[filters != ELSEWHERE])) == len(cluster.roots)
+        complete = len(np.unique(filters[filters != OTHER_GROUP])) == len(cluster.roots)
         return Tap(node.name, axis, filters) if complete else None
 
     def _along_one_axis(self, labels: Tensor) -> tuple[int, Indices] | None:
@@ -213,11 +213,11 @@ class _Gathering:
             owners = [(name, each) for name, each in named.items() if layer_of(weight) in self._makers(each)]
             reasons = [cluster.frozen for _, cluster in owners if cluster.frozen is not None]
             frozen = reasons[0] if reasons and len(reasons) == len(owners) else None
-            frozen = next((call.reason for call in calls if isinstance(call, Whole)), frozen)
+            frozen = next((call.reason for call in calls if isinstance(call, UntrackedCall)), frozen)
             yield self._layer(weight, calls, tuple(name for name, _ in owners), frozen)
 
     def _layer(
-        self, weight: str, calls: Sequence[Contraction | Whole], groups: tuple[str, ...], frozen: str | None
+        self, weight: str, calls: Sequence[Contraction | UntrackedCall], groups: tuple[str, ...], frozen: str | None
     ) -> Layer:
         first = calls[0]
         filters = shape_of(first.node)[filter_axis(first.node)]

@@ -16,7 +16,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.graph.constants import origin, writes
-from pfa_gate.graph.editing import above, drop_dead, drop_unread, register, unlifted
+from pfa_gate.graph.editing import drop_dead, drop_unread, register, unlifted, with_ancestors
 from pfa_gate.graph.program import Program, is_tensor, operator_name
 
 _PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "embedding")
@@ -149,7 +149,7 @@ def sources_of(program: Program, node: Node) -> list[str]:
 
 def _sources(node: Node, held: Mapping[Node, str]) -> list[str]:
     """The stored tensors that a node is computed from, in the order in which the graph holds them."""
-    needed = above([node])
+    needed = with_ancestors([node])
     return [name for source, name in held.items() if source in needed]
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
-from pfa_gate.model.device import where
+from pfa_gate.model.device import input_device
 from pfa_gate.model.stored import stored
 from pfa_gate.model.user_frames import raised
 
@@ -145,7 +145,7 @@ def latency_ratio(full: nn.Module, compressed: nn.Module, example: Batch, pairs:
         >>> latency_ratio(nn.Linear(256, 256), nn.Linear(256, 128), example, pairs=5) > 0
         True
     """
-    on_cuda = where(full).type == "cuda"
+    on_cuda = input_device(full).type == "cuda"
 
     def seconds(model: nn.Module, calls: int) -> float:
         start = perf_counter()

@@ -68,10 +68,10 @@ def drop_dead(module: GraphModule, names: Collection[str]) -> None:
     A pass over a graph's dead code leaves an operator in place alone: it may be there for its effect.
     """
     nodes = list(module.graph.nodes)
-    live = above(node for node in nodes if node.op in ("call_function", "output") and node.name not in names)
+    live = with_ancestors(node for node in nodes if node.op in ("call_function", "output") and node.name not in names)
     writers = [node for node in nodes if node.name in names and writes(node)]
     while late := [node for node in writers if node not in live and _memory(node) in live]:
-        live |= above(late)
+        live |= with_ancestors(late)
     for node in reversed(nodes):
         gone = node.op == "get_attr" and not node.users
         if gone or (node.name in names and node not in live):
@@ -90,7 +90,7 @@ def _shares_memory(node: Node) -> bool:
     return any(each.alias_info is not None for each in returns)
 
 
-def above(nodes: Iterable[Node]) -> set[Node]:
+def with_ancestors(nodes: Iterable[Node]) -> set[Node]:
     """These nodes and all that they depend on."""
     found, waiting = set[Node](), list(nodes)
     while waiting:

@@ -18,7 +18,7 @@ _RECTIFIERS = {"relu", "relu_"}
 
 
 @dataclass(frozen=True)
-class Chain:
+class Epilogue:
     """From a layer's output to the sum and the rectifier it ends in.
 
     Attributes:
@@ -36,7 +36,7 @@ class Chain:
     rectified: bool = False
 
 
-def chain(program: Program, call: Call) -> Chain:
+def epilogue_of(program: Program, call: Call) -> Epilogue:
     """Follow a layer's output through batch norm and dropout to a sum, and to the rectifier behind it.
 
     Example:
@@ -44,13 +44,13 @@ def chain(program: Program, call: Call) -> Chain:
         >>> from pfa_gate.compress.regress import calls
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.ReLU()).eval()
         >>> program = export_model(net, (torch.zeros(2, 1, 4, 4),), {})
-        >>> followed = chain(program, calls(program)[0])
+        >>> followed = epilogue_of(program, calls(program)[0])
         >>> followed.mean, followed.added, followed.rectified
         ('1.running_mean', None, True)
     """
     filters = shape_of(call.node)[call.channels]
     ones = torch.ones(filters, dtype=torch.float64, device=program.tensors[call.weight].device)
-    found = Chain(ones, torch.zeros_like(ones))
+    found = Epilogue(ones, torch.zeros_like(ones))
     node = call.node
     while len(node.users) == 1:
         (user,) = node.users
@@ -72,7 +72,7 @@ def _is_settled(norm: Node, read: Node) -> bool:
     return norm.args[0] is read and isinstance(norm.args[3], Node) and norm.args[5] is False
 
 
-def _normed(program: Program, norm: Node, found: Chain, first: bool) -> Chain:
+def _normed(program: Program, norm: Node, found: Epilogue, first: bool) -> Epilogue:
     weight, bias, mean, variance = (_tensor(program, norm.args[place]) for place in range(1, 5))
     assert mean is not None
     assert variance is not None

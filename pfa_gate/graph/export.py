@@ -17,9 +17,9 @@ from torch.utils import _pytree as pytree
 from pfa_gate.errors import TraceError
 from pfa_gate.graph.computed_weights import computed_weights, store_weights, unpacked_weights
 from pfa_gate.graph.constants import fold
-from pfa_gate.graph.export_errors import hopeless, refused
+from pfa_gate.graph.export_errors import export_error, fails_always
 from pfa_gate.graph.program import Alias, Program, held_names, operator_name, sizes_of
-from pfa_gate.model.device import homes, spread
+from pfa_gate.model.device import devices_of, is_spread
 
 
 @contextmanager
@@ -61,9 +61,9 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     Raises:
         TraceError: the model is spread over devices, or torch.export cannot follow it; then the message is its own.
     """
-    if spread(model):
+    if is_spread(model):
         raise TraceError(
-            f"The model's weights lie on several devices or are fetched when needed ({', '.join(homes(model))}).",
+            f"The model's weights lie on several devices or are fetched when needed ({', '.join(devices_of(model))}).",
             remedy="Build the model on one device to have it followed and compressed.",
         )
     args, kwargs = _at_least_two((args, dict(kwargs)))
@@ -77,7 +77,7 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 
 def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
-    with borrowed(model), torch.no_grad(), _in_silence(), uncollected():
+    with borrowed(model), torch.no_grad(), _in_silence(), without_garbage_collection():
         exported = _export(model, args, kwargs)
     _drop_assertions(exported)
     named = dict(_held_tensors(exported))
@@ -91,7 +91,7 @@ def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Put garbage collection off: exporters make a million objects, and a sixth of their time goes into looking on."""
     enabled = gc.isenabled()
     gc.disable()
@@ -133,9 +133,9 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
             return attempt()
         except Exception as error:  # a user's forward and the exporter may raise anything; the first is reported
             failures.append(error)
-            if hopeless(error):
+            if fails_always(error):
                 break
-    raise refused(failures[0]) from failures[0]
+    raise export_error(failures[0]) from failures[0]
 
 
 def _dynamic(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -11,14 +11,14 @@ _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException"
 _LONGEST = 300
 
 
-def refused(cause: Exception) -> TraceError:
+def export_error(cause: Exception) -> TraceError:
     """Say why an export failed, and what helps.
 
     Args:
         cause: what the exporter raised, or the model while it was exported.
 
     Example:
-        >>> print(refused(RuntimeError("Found <class 'net.Output'> in output, which is not a known type. If …")))
+        >>> print(export_error(RuntimeError("Found <class 'net.Output'> in output, which is not a known type. If …")))
         The model returns an object of type Output, which torch.export does not take.
           Return a tensor, or a tuple or dict of tensors.
     """
@@ -35,11 +35,11 @@ def refused(cause: Exception) -> TraceError:
     return TraceError(f"The model cannot be exported: {type(cause).__name__}: {_opening(cause)}{where}.", remedy=_ONLY)
 
 
-def hopeless(cause: Exception) -> bool:
+def fails_always(cause: Exception) -> bool:
     """Whether another way of exporting would fail alike, as with an output of an unknown type.
 
     Example:
-        >>> hopeless(RuntimeError("Found <class 'net.Output'> in output"))
+        >>> fails_always(RuntimeError("Found <class 'net.Output'> in output"))
         True
     """
     return _OUTPUT.search(str(cause)) is not None

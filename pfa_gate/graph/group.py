@@ -11,7 +11,7 @@ from torch import Tensor
 from pfa_gate.graph.program import Program
 
 Indices = npt.NDArray[np.int64]
-ELSEWHERE = -1  # a row of a shared parameter that belongs to another group, or to none
+OTHER_GROUP = -1  # a row of a shared parameter that belongs to another group, or to none
 
 
 class Slice(NamedTuple):

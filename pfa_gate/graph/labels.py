@@ -46,7 +46,7 @@ class Contraction:
 
 
 @dataclass(frozen=True)
-class Whole:
+class UntrackedCall:
     """One call of a layer whose filters are not followed: it is measured and never cut.
 
     Attributes:
@@ -71,7 +71,7 @@ class Pin:
 
 
 @dataclass
-class Flow:
+class LabelFlow:
     """The ledger of one trace. Rules write in it; `groups` reads it afterwards."""
 
     program: Program
@@ -82,7 +82,7 @@ class Flow:
     pins: list[Pin] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     contractions: list[Contraction] = field(default_factory=list)
-    whole: list[Whole] = field(default_factory=list)
+    whole: list[UntrackedCall] = field(default_factory=list)
     sums: list[Node] = field(default_factory=list)
     normalised: list[Node] = field(default_factory=list)
     heads: frozenset[Node] = frozenset()
@@ -119,11 +119,11 @@ class Flow:
             raise NoRuleError("reads filters that lie along another axis")
         return labels.reshape(-1).expand(shape[axis])
 
-    def calls(self) -> dict[str, list[Contraction | Whole]]:
+    def calls(self) -> dict[str, list[Contraction | UntrackedCall]]:
         """The calls of each weight, followed or not, in the order of the forward pass."""
         order = {node: place for place, node in enumerate(self.program.nodes)}
-        every: list[Contraction | Whole] = [*self.contractions, *self.whole]
-        found: dict[str, list[Contraction | Whole]] = {}
+        every: list[Contraction | UntrackedCall] = [*self.contractions, *self.whole]
+        found: dict[str, list[Contraction | UntrackedCall]] = {}
         for call in sorted(every, key=lambda call: order[call.node]):
             if call.weight is not None:
                 found.setdefault(call.weight, []).append(call)
@@ -265,7 +265,7 @@ def _distinct(labels: Tensor, axis: int) -> int:
     return len(torch.unique(labels.movedim(axis, 0).flatten(1).amax(1)))
 
 
-Rule = Callable[[Flow, Node], Labels | None]
+Rule = Callable[[LabelFlow, Node], Labels | None]
 AnyRule = TypeVar("AnyRule", bound=Rule)
 RULES: dict[str, Rule] = {}
 

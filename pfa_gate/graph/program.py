@@ -16,7 +16,7 @@ from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from pfa_gate.model.device import CPU, meant
+from pfa_gate.model.device import CPU, substituted
 
 Observe = Callable[[Node, Any], None]
 
@@ -143,7 +143,7 @@ class Program:
             elif node in self.constants:
                 values[node] = self.constants[node]
             else:
-                args, kwargs = meant(map_arg((node.args, node.kwargs), values.__getitem__), self.instead)
+                args, kwargs = substituted(map_arg((node.args, node.kwargs), values.__getitem__), self.instead)
                 if node.op == "output":
                     return args[0]
                 values[node] = instead.get(node, node.target)(*args, **kwargs)

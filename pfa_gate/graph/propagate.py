@@ -5,14 +5,14 @@ import math
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import RULES, Contraction, Flow, Labels, NoRuleError, Residual, Whole
+from pfa_gate.graph.labels import RULES, Contraction, LabelFlow, Labels, NoRuleError, Residual, UntrackedCall
 from pfa_gate.graph.partition import UNTRACKED
 from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of
 
 
-def follow(program: Program, residual: Residual = "project") -> Flow:
+def propagate_labels(program: Program, residual: Residual = "project") -> LabelFlow:
     """Send labels through the whole program and return the ledger."""
-    flow = Flow(program, heads=near_attention(program), shown=near_output(program), residual=residual)
+    flow = LabelFlow(program, heads=near_attention(program), shown=near_output(program), residual=residual)
     for node in program.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
@@ -74,7 +74,7 @@ def _held_operand(program: Program, node: Node) -> bool:
     return any(source in program.aliases for source in node.all_input_nodes)
 
 
-def _apply(flow: Flow, node: Node) -> None:
+def _apply(flow: LabelFlow, node: Node) -> None:
     name = operator_name(node)
     known = RULES.get(name)
     try:
@@ -93,7 +93,7 @@ def _apply(flow: Flow, node: Node) -> None:
         flow.settle(node, labels)
 
 
-def _touches(flow: Flow, node: Node) -> bool:
+def _touches(flow: LabelFlow, node: Node) -> bool:
     sources = node.all_input_nodes
     if any(_may_be_cut(flow, source) for source in sources):
         return True
@@ -101,7 +101,7 @@ def _touches(flow: Flow, node: Node) -> bool:
     return any(bool((part != UNTRACKED).any()) for labels in carried if labels is not None for part in _parts(labels))
 
 
-def _may_be_cut(flow: Flow, source: Node) -> bool:
+def _may_be_cut(flow: LabelFlow, source: Node) -> bool:
     alias = flow.tensor(source)
     if alias is None:
         return False
@@ -121,18 +121,18 @@ _WEIGHTS = {
 }
 
 
-def _left_whole(flow: Flow, node: Node, reason: str) -> None:
+def _left_whole(flow: LabelFlow, node: Node, reason: str) -> None:
     """Pin what an operator touches; a layer's call is measured all the same, and its work counts."""
     _pin_inputs(flow, node, reason)
     place, axis = _WEIGHTS.get(operator_name(node), (0, 0))
     alias = flow.tensor(node.args[place]) if place and len(node.args) > place else None
     if alias is None or len(alias.axes) < 2 or not is_tensor(node):
         return
-    flow.whole.append(Whole(node, alias.name, alias.axes[axis], reason))
+    flow.whole.append(UntrackedCall(node, alias.name, alias.axes[axis], reason))
     flow.contractions.append(Contraction(node, None, work=_work(flow, node) * flow.program.tensors[alias.name].numel()))
 
 
-def _work(flow: Flow, node: Node) -> float:
+def _work(flow: LabelFlow, node: Node) -> float:
     """Multiply-adds of one sample for each element of the weight: one at each place of the output."""
     name, shape = operator_name(node), shape_of(node)
     if name.startswith("conv_transpose") and isinstance(node.args[0], Node):
@@ -141,7 +141,7 @@ def _work(flow: Flow, node: Node) -> float:
     return places / flow.program.batch
 
 
-def _pin_inputs(flow: Flow, node: Node, reason: str) -> None:
+def _pin_inputs(flow: LabelFlow, node: Node, reason: str) -> None:
     flow.unknown[reason] = flow.unknown.get(reason, 0) + 1
     for source in node.all_input_nodes:
         if is_tensor(source) or source in flow.values:

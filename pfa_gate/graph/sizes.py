@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.computed_weights import held_nodes, sources_of
 from pfa_gate.graph.group import Axis, Footprint, Indices, Volume
-from pfa_gate.graph.labels import Flow
+from pfa_gate.graph.labels import LabelFlow
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Sizes:
         free: the groups that may be cut.
     """
 
-    flow: Flow
+    flow: LabelFlow
     touched: Mapping[str, Mapping[int, Indices]]
     owner: Mapping[int, tuple[str, int]]
     free: Collection[str]

@@ -98,7 +98,7 @@ class Batch:
         return Batch(tree_map(taken, self.args), tree_map(taken, self.kwargs), labels)
 
 
-def contract(error: Exception, name: str) -> str:
+def batch_usage(error: Exception, name: str) -> str:
     """What a callable of the user's should know that has mistaken a batch for something else; empty for other errors.
 
     Args:
@@ -106,9 +106,9 @@ def contract(error: Exception, name: str) -> str:
         name: of the callable.
 
     Example:
-        >>> contract(TypeError("'Batch' object is not subscriptable"), "rmse")[:61]
+        >>> batch_usage(TypeError("'Batch' object is not subscriptable"), "rmse")[:61]
         'rmse(model, batches) reads batches that unpack as (inputs…, l'
-        >>> contract(ZeroDivisionError("no classes"), "rmse")
+        >>> batch_usage(ZeroDivisionError("no classes"), "rmse")
         ''
     """
     mistaken = isinstance(error, TypeError | AttributeError) and re.search(r"\bBatch(es)?\b", str(error))

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.model.batch import Batch, joined
-from pfa_gate.model.device import CPU, ahead
+from pfa_gate.model.device import CPU, prefetched
 from pfa_gate.model.seeds import Randomness
 from pfa_gate.model.user_frames import about_devices, raised
 
@@ -53,10 +53,10 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         course = Randomness(self.seed)
-        with reading(self.name, self.where), course.borrowed():
+        with data_errors(self.name, self.where), course.borrowed():
             batches = self.source()
         while True:
-            with reading(self.name, self.where), course.borrowed():
+            with data_errors(self.name, self.where), course.borrowed():
                 batch = next(batches, None)
                 if batch is None:
                     return
@@ -66,7 +66,7 @@ class Batches:
 
     def on(self, device: torch.device) -> "Batches":
         """The same data, on a device."""
-        return self if device == CPU else replace(self, source=lambda: ahead(self.source(), device))
+        return self if device == CPU else replace(self, source=lambda: prefetched(self.source(), device))
 
     @cached_property
     def samples(self) -> int:
@@ -115,7 +115,7 @@ class Batches:
 
 
 @contextmanager
-def reading(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
+def data_errors(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
     """Turn what the user's data raises inside the block into a `DataError`.
 
     Args:
@@ -123,7 +123,7 @@ def reading(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
         where: the place in pfa.yaml.
 
     Example:
-        >>> with reading("net:probe"):
+        >>> with data_errors("net:probe"):
         ...     [][3]
         Traceback (most recent call last):
         pfa_gate.errors.DataError: Reading 'net:probe' raised IndexError: list index out of range.

@@ -18,7 +18,17 @@ from torch.serialization import safe_globals
 
 from pfa_gate.config.weights import INDEX, weight_files
 from pfa_gate.errors import CheckpointError
-from pfa_gate.model.checkpoint_keys import COUNT, Found, State, below, found, mappings, nearest, some, usual
+from pfa_gate.model.checkpoint_keys import (
+    COUNT,
+    State,
+    WeightsMatch,
+    below,
+    mappings,
+    matches_of,
+    most_usual,
+    nearest_match,
+    some,
+)
 from pfa_gate.model.user_frames import raised, shown
 
 _MOST = 5
@@ -37,7 +47,7 @@ _NO_KEY = "Its weights lie at its top: remove model.checkpoint_key."
 _SAFE = "Save the weights alone: safetensors.torch.save_file(model.state_dict(), path)."
 
 
-def fill(model: nn.Module, path: Path, key: str | None = None) -> str:
+def load_weights(model: nn.Module, path: Path, key: str | None = None) -> str:
     """Copy the weights of a file into a model; all of them, or none.
 
     The weights may lie anywhere in the file, under names that all begin with the same, or that have in them what
@@ -58,7 +68,7 @@ def fill(model: nn.Module, path: Path, key: str | None = None) -> str:
         CheckpointError: no such file; not readable; holds more than weights; names or shapes differ.
 
     Example:
-        >>> fill(nn.Linear(2, 2), Path("nowhere.safetensors"))
+        >>> load_weights(nn.Linear(2, 2), Path("nowhere.safetensors"))
         Traceback (most recent call last):
         pfa_gate.errors.CheckpointError: There is no checkpoint nowhere.safetensors.
           Relative paths start at the folder of pfa.yaml.
@@ -106,7 +116,7 @@ def read(path: Path) -> Any:
         allows that.
 
     Raises:
-        CheckpointError: as for `fill`, except for names and shapes.
+        CheckpointError: as for `load_weights`, except for names and shapes.
 
     Example:
         >>> read(Path("weights.onnx"))
@@ -173,20 +183,20 @@ def _pickled(path: Path) -> Any:
         raise CheckpointError(f"{shown(path)} cannot be read: {raised(error)}.", remedy=_SAFE) from error
 
 
-def _taken(model: nn.Module, content: Any, path: Path, key: str | None) -> tuple[Found, str]:
+def _taken(model: nn.Module, content: Any, path: Path, key: str | None) -> tuple[WeightsMatch, str]:
     """The tensors of a file that are the model's, and what a person must know of the choice, if there was one."""
     every = _mappings(content, path)
     inside = every if key is None else below(every, key)
     if key is not None and not inside:
         raise _no_key(key, every, path)
-    ways = [way for place, state in inside.items() for way in found(model, place, state)]
+    ways = [way for place, state in inside.items() for way in matches_of(model, place, state)]
     fitting = [way for way in ways if way.fits]
     if not fitting:
-        raise _unfit(nearest(ways), path)
+        raise _unfit(nearest_match(ways), path)
     whole = [way for way in fitting if way.whole]
     if not whole and len(fitting) == 1:
         raise _in_part(fitting[0], path)
-    likeliest, *rivals = usual(whole or fitting)
+    likeliest, *rivals = most_usual(whole or fitting)
     if rivals:
         raise _undecided([likeliest, *rivals], path)
     others = [way for way in whole if way is not likeliest]
@@ -216,7 +226,7 @@ def _no_key(key: str, every: Mapping[str, State], path: Path) -> CheckpointError
     )
 
 
-def _unfit(way: Found, path: Path) -> CheckpointError:
+def _unfit(way: WeightsMatch, path: Path) -> CheckpointError:
     what = f"'{way.place}' of {shown(path)}" if way.place else shown(path)
     sizes_only = not (way.difference.missing or way.difference.unexpected)
     return CheckpointError(
@@ -227,7 +237,7 @@ def _unfit(way: Found, path: Path) -> CheckpointError:
     )
 
 
-def _in_part(way: Found, path: Path) -> CheckpointError:
+def _in_part(way: WeightsMatch, path: Path) -> CheckpointError:
     return CheckpointError(
         f"The model is a part of what {shown(path)} holds: its tensors are those under '{way.place}', "
         f"beside {len(way.left_out)} that it has no place for ({some(way.left_out)}).",
@@ -235,12 +245,12 @@ def _in_part(way: Found, path: Path) -> CheckpointError:
     )
 
 
-def _undecided(ways: Sequence[Found], path: Path) -> CheckpointError:
+def _undecided(ways: Sequence[WeightsMatch], path: Path) -> CheckpointError:
     return CheckpointError(
         f"{shown(path)} holds several sets of weights that fit the model: {_places(ways)}.",
         remedy=f"Say which is meant, such as model.checkpoint_key: {ways[0].place}",
     )
 
 
-def _places(ways: Sequence[Found]) -> str:
+def _places(ways: Sequence[WeightsMatch]) -> str:
     return ", ".join(repr(way.place) if way.place else "the top" for way in ways)

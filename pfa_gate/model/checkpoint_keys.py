@@ -38,7 +38,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightsMatch:
     """Tensors of a file, under the names of a model as far as those are known.
 
     Attributes:
@@ -112,7 +112,7 @@ def below(every: Mapping[str, State], key: str) -> dict[str, State]:
     return {}
 
 
-def found(model: nn.Module, place: str, state: State) -> list[Found]:
+def matches_of(model: nn.Module, place: str, state: State) -> list[WeightsMatch]:
     """Say how a mapping of a file fits a model.
 
     The names may have what wrappers put into them, anywhere, and may all begin with the same.
@@ -122,19 +122,19 @@ def found(model: nn.Module, place: str, state: State) -> list[Found]:
 
     Example:
         >>> state = {f"net.{name}": value for name, value in nn.Linear(2, 3).state_dict().items()}
-        >>> [(way.place, way.fits) for way in found(nn.Linear(2, 3), "", state)]
+        >>> [(way.place, way.fits) for way in matches_of(nn.Linear(2, 3), "", state)]
         [('net', True)]
     """
     own = _held(model)
     names = _Names.of(own)
-    whole = Found(place, renamed := names.rename(state), compare(own, renamed))
+    whole = WeightsMatch(place, renamed := names.rename(state), compare(own, renamed))
     if whole.fits:
         return [whole]
     ways = [whole, *_by_beginning(own, names, place, state)]
-    return [way for way in ways if way.fits] or [nearest(ways)]
+    return [way for way in ways if way.fits] or [nearest_match(ways)]
 
 
-def _by_beginning(own: State, names: "_Names", place: str, state: State) -> Iterator[Found]:
+def _by_beginning(own: State, names: "_Names", place: str, state: State) -> Iterator[WeightsMatch]:
     """The same mapping without what most of its names begin with; several ways where as many begin with another."""
     counts = Counter(start for name in state for start in names.beginnings(name))
     most = max(counts.values(), default=0)
@@ -145,24 +145,24 @@ def _by_beginning(own: State, names: "_Names", place: str, state: State) -> Iter
             seen.add(inside)
             renamed = names.rename({name.removeprefix(start): state[name] for name in state if name in inside})
             left_out = {name: value for name, value in state.items() if name not in inside}
-            yield Found(_joined(place, start[:-1]), renamed, compare(own, renamed), left_out)
+            yield WeightsMatch(_joined(place, start[:-1]), renamed, compare(own, renamed), left_out)
 
 
-def nearest(ways: Iterable[Found]) -> Found:
+def nearest_match(ways: Iterable[WeightsMatch]) -> WeightsMatch:
     """Choose the way in which most names are the model's; among those, the one that leaves out least."""
     return max(ways, key=lambda way: (way.known, -len(way.left_out)))
 
 
-def usual(ways: Iterable[Found]) -> list[Found]:
+def most_usual(ways: Iterable[WeightsMatch]) -> list[WeightsMatch]:
     """Sort ways by how usual their place is, the likeliest first; keep those that are as usual as the first alone.
 
     Example:
         >>> none = Difference((), (), ())
-        >>> [way.place for way in usual([Found(each, {}, none) for each in ("ema", "model", "state_dict")])]
+        >>> [way.place for way in most_usual([WeightsMatch(each, {}, none) for each in ("ema", "model", "state_dict")])]
         ['state_dict']
     """
 
-    def rank(way: Found) -> list[int]:
+    def rank(way: WeightsMatch) -> list[int]:
         steps = way.place.split(".") if way.place else []
         return [_USUAL.index(step) if step in _USUAL else len(_USUAL) for step in steps]
 

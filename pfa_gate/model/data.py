@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from pfa_gate.errors import DataError
 from pfa_gate.model.batch import Batch, batch_of
-from pfa_gate.model.batches import Batches, reading
+from pfa_gate.model.batches import Batches, data_errors
 from pfa_gate.model.files import MOST_BYTES, SUFFIXES, read_file
 from pfa_gate.model.import_callable import resolve
 from pfa_gate.model.seeds import Randomness
@@ -97,7 +97,7 @@ def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
         [3, 2]
     """
     # A one-shot iterator is read here: it too draws from the seed.
-    with reading(name), Randomness(sampling.seed).borrowed():
+    with data_errors(name), Randomness(sampling.seed).borrowed():
         source = _source(data, sampling)
     batches = Batches(name, source, sampling.seed, total=_total(data), taken=_taken(data))
     if next(iter(batches), None) is None:

@@ -17,11 +17,11 @@ _DEFAULTS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 
 
 @contextmanager
-def defaults_kept() -> Iterator[None]:
+def defaults_restored() -> Iterator[None]:
     """Leave torch's defaults as they were before the block: what runs after it must not meet a factory's.
 
     Example:
-        >>> with defaults_kept():
+        >>> with defaults_restored():
         ...     torch.set_default_dtype(torch.float64)
         >>> torch.get_default_dtype()
         torch.float32

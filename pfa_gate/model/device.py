@@ -32,11 +32,12 @@ def device_of(choice: str, model: nn.Module) -> torch.device:
         >>> device_of("cpu", nn.Linear(2, 3))
         device(type='cpu')
     """
-    if spread(model):
+    if is_spread(model):
         if choice == "auto":
-            return where(model)
+            return input_device(model)
         raise ConfigError(
-            f"The factory has spread the model over {', '.join(homes(model))}; model.device: {choice} would move it.",
+            f"The factory has spread the model over {', '.join(devices_of(model))}; "
+            f"model.device: {choice} would move it.",
             remedy="Remove model.device, or build the model on one device.",
         )
     if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
@@ -55,21 +56,21 @@ def device_of(choice: str, model: nn.Module) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())) % count)
 
 
-def named(device: torch.device) -> str:
+def device_label(device: torch.device) -> str:
     """A device for people and records.
 
     Example:
-        >>> named(CPU)
+        >>> device_label(CPU)
         'cpu'
     """
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-def homes(model: nn.Module) -> list[str]:
+def devices_of(model: nn.Module) -> list[str]:
     """The devices a model's tensors lie on, and those that a Hugging Face device map names, sorted.
 
     Example:
-        >>> homes(nn.Linear(2, 3))
+        >>> devices_of(nn.Linear(2, 3))
         ['cpu']
     """
     mapped = getattr(model, "hf_device_map", None) or {}
@@ -78,61 +79,61 @@ def homes(model: nn.Module) -> list[str]:
     return sorted(named | {str(tensor.device) for tensor in _tensors(model) if not tensor.is_meta})
 
 
-def spread(model: nn.Module) -> bool:
+def is_spread(model: nn.Module) -> bool:
     """Whether a model's factory has put it on several devices, or left weights to be fetched when they are needed.
 
     Example:
-        >>> spread(nn.Linear(2, 3))
+        >>> is_spread(nn.Linear(2, 3))
         False
     """
     fetched = any(tensor.is_meta for tensor in _tensors(model)) and hasattr(model, "hf_device_map")
-    return fetched or len(homes(model)) > 1
+    return fetched or len(devices_of(model)) > 1
 
 
-def where(model: nn.Module) -> torch.device:
+def input_device(model: nn.Module) -> torch.device:
     """The device that a model's inputs go to: that of its first tensor in memory.
 
     Example:
-        >>> where(nn.Linear(2, 3))
+        >>> input_device(nn.Linear(2, 3))
         device(type='cpu')
     """
     return next((tensor.device for tensor in _tensors(model) if not tensor.is_meta), CPU)
 
 
-def placed(model: nn.Module, device: torch.device) -> nn.Module:
+def model_on(model: nn.Module, device: torch.device) -> nn.Module:
     """The model itself if it lies on a device or is spread over several, else a copy there; what is tied stays tied.
 
     Example:
-        >>> placed(nn.Linear(2, 3), torch.device("meta")).weight.device
+        >>> model_on(nn.Linear(2, 3), torch.device("meta")).weight.device
         device(type='meta')
     """
-    if spread(model) or all(tensor.device == device for tensor in _tensors(model)):
+    if is_spread(model) or all(tensor.device == device for tensor in _tensors(model)):
         return model
     moved: dict[int, Tensor] = {}
     for tensor in _tensors(model):
         sent = tensor.detach().to(device)
         moved[id(tensor)] = nn.Parameter(sent, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else sent
     there = deep_copy(model, moved)
-    retell(there, {where(model): device})
+    substitute_in_graphs(there, {input_device(model): device})
     return there
 
 
-def retell(model: nn.Module, instead: Mapping[Any, Any]) -> None:
-    """Change, in place, the dtypes and devices that the graphs of a model name; see `meant`."""
+def substitute_in_graphs(model: nn.Module, instead: Mapping[Any, Any]) -> None:
+    """Change, in place, the dtypes and devices that the graphs of a model name; see `substituted`."""
     for module in model.modules():
         if isinstance(module, GraphModule) and instead:
             for node in module.graph.nodes:
-                node.args, node.kwargs = meant((node.args, node.kwargs), instead)
+                node.args, node.kwargs = substituted((node.args, node.kwargs), instead)
             module.recompile()
 
 
-def meant(operands: Any, instead: Mapping[Any, Any]) -> Any:
+def substituted(operands: Any, instead: Mapping[Any, Any]) -> Any:
     """Operands with other dtypes and devices in the place of those named.
 
     A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
 
     Example:
-        >>> meant((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
+        >>> substituted((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
         (1, {'dtype': torch.float64})
     """
     if not instead:
@@ -144,12 +145,12 @@ def meant(operands: Any, instead: Mapping[Any, Any]) -> Any:
     return torch.fx.node.map_aggregate(operands, swapped)
 
 
-def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """The batches on a device, each on its way there while the one before is in use; on the CPU as they are.
 
     Example:
         >>> from pfa_gate.model.batch import batch_of
-        >>> [batch.size for batch in ahead([batch_of(torch.zeros(2, 3))], CPU)]
+        >>> [batch.size for batch in prefetched([batch_of(torch.zeros(2, 3))], CPU)]
         [2]
     """
     if device.type != "cuda":
@@ -183,7 +184,7 @@ def _arrived(batch: Batch, arrival: torch.cuda.Event) -> Batch:
 
 
 @contextmanager
-def exactly(device: torch.device) -> Iterator[None]:
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
     """Compute on a device as the CPU does anyway: in full precision, and the same again each time where it can.
 
     What is compiled runs as it was written.

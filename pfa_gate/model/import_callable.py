@@ -22,7 +22,7 @@ from pfa_gate.model.user_frames import about_devices, raised, shown
 
 
 @dataclass(frozen=True)
-class Reference:
+class UserCallable:
     """A callable of the user, under the name that pfa.yaml gives it.
 
     Args:
@@ -101,7 +101,7 @@ class Reference:
             return None  # Some built-ins have no signature to check against.
 
 
-def resolve(name: str, folder: Path) -> Reference:
+def resolve(name: str, folder: Path) -> UserCallable:
     """Import what a reference names.
 
     Args:
@@ -134,10 +134,10 @@ def resolve(name: str, folder: Path) -> Reference:
             f"'{name}' is not callable: it is of type {type(found).__name__}.",
             remedy="Name a function or a class.",
         )
-    return Reference(name, found, folder)
+    return UserCallable(name, found, folder)
 
 
-def resolve_or_ask(name: str, folder: Path, ask: Callable[[pluggy.PluginManager], Any]) -> Reference:
+def resolve_or_ask_plugins(name: str, folder: Path, ask: Callable[[pluggy.PluginManager], Any]) -> UserCallable:
     """Import what a reference names, or take it from another package.
 
     Args:
@@ -150,7 +150,7 @@ def resolve_or_ask(name: str, folder: Path, ask: Callable[[pluggy.PluginManager]
         ConfigError: another package does not load.
 
     Example:
-        >>> resolve_or_ask("math:sqrt", Path(), lambda plugins: None)(9.0)
+        >>> resolve_or_ask_plugins("math:sqrt", Path(), lambda plugins: None)(9.0)
         3.0
     """
     try:
@@ -166,7 +166,7 @@ def resolve_or_ask(name: str, folder: Path, ask: Callable[[pluggy.PluginManager]
             raise
     if not callable(found):
         raise FactoryError(f"Another package gave an object of type {type(found).__name__} for '{name}', no callable.")
-    return Reference(name, found, folder)
+    return UserCallable(name, found, folder)
 
 
 def _module(name: str, folder: Path) -> ModuleType:

@@ -14,12 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pfa_gate.model.batch import Batch
-from pfa_gate.model.device import inputs_on, where
+from pfa_gate.model.device import input_device, inputs_on
 from pfa_gate.model.forward import forward
 
 
 @dataclass(frozen=True)
-class Uses:
+class LayerUses:
     """What became of some layers in one or more forward passes.
 
     Attributes:
@@ -38,7 +38,7 @@ class Uses:
         return self.called | self.read | self.untold
 
 
-def uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str]) -> Uses:
+def layer_uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str]) -> LayerUses:
     """Run the model until each of these layers was used, or the batches end.
 
     Args:
@@ -52,7 +52,7 @@ def uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str]) -> 
     Example:
         >>> attention = nn.MultiheadAttention(4, 2).eval()
         >>> tokens = torch.zeros(3, 1, 4)
-        >>> uses(attention, [Batch((tokens, tokens, tokens), {})], ["out_proj"])
+        >>> layer_uses(attention, [Batch((tokens, tokens, tokens), {})], ["out_proj"])
         Uses(called=frozenset(), read=frozenset({'out_proj'}), untold=frozenset())
     """
     called: set[str] = set()
@@ -60,7 +60,7 @@ def uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str]) -> 
     untold: set[str] = set()
     with _noting(model, names, called):
         for batch in batches:
-            args, kwargs = inputs_on((batch.args, batch.kwargs), where(model))
+            args, kwargs = inputs_on((batch.args, batch.kwargs), input_device(model))
             there = Batch(args, kwargs)
             try:
                 with torch.no_grad(), _Reads(_owners(model, names), read):
@@ -70,7 +70,7 @@ def uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str]) -> 
                 untold.update(names)
             if read | called | untold >= set(names):
                 break
-    return Uses(frozenset(called), frozenset(read), frozenset(untold - read - called))
+    return LayerUses(frozenset(called), frozenset(read), frozenset(untold - read - called))
 
 
 @contextmanager

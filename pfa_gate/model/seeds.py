@@ -11,23 +11,23 @@ import torch
 
 
 @dataclass(frozen=True)
-class _State:
+class _GeneratorStates:
     python: tuple[Any, ...]
     numpy: dict[str, Any]
     torch: torch.Tensor
 
 
-def _capture() -> _State:
-    return _State(random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state())
+def _capture() -> _GeneratorStates:
+    return _GeneratorStates(random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state())
 
 
-def _restore(state: _State) -> None:
+def _restore(state: _GeneratorStates) -> None:
     random.setstate(state.python)
     np.random.set_state(state.numpy)
     torch.set_rng_state(state.torch)
 
 
-def _sow(seed: int) -> _State:
+def _states_of_seed(seed: int) -> _GeneratorStates:
     """Give the state that a seed stands for, and leave the generators as they are."""
     outer = _capture()
     try:
@@ -61,7 +61,7 @@ class Randomness:
     """
 
     def __init__(self, seed: int) -> None:
-        self._state = _sow(seed)
+        self._state = _states_of_seed(seed)
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:

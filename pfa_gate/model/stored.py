@@ -43,7 +43,7 @@ def stored(model: nn.Module, unpacked: Collection[str] = ()) -> Stored:
     known = {id(buffer) for buffer in buffers.values()}
     places: dict[tuple[Any, ...], int] = {}
     for tensor in _state(model):
-        places[place(tensor)] = _bytes(tensor)
+        places[storage_key(tensor)] = _bytes(tensor)
         if id(tensor) not in trained and id(tensor) not in known and _is_packed_weight(tensor):
             counted[id(tensor)] = tensor.numel()
     return Stored(sum(trained.values()) + sum(counted.values()), sum(places.values()))
@@ -60,18 +60,18 @@ def _is_packed_weight(tensor: Tensor) -> bool:
     return tensor.is_quantized or (tensor.is_floating_point() and tensor.ndim > 0)
 
 
-def place(tensor: Tensor) -> tuple[Any, ...]:
+def storage_key(tensor: Tensor) -> tuple[Any, ...]:
     """Where a tensor lies in memory, and in which shape: what two tensors share that are stored once.
 
     Example:
         >>> weight = torch.zeros(2, 3)
-        >>> place(weight.detach()) == place(weight), place(weight[:1]) == place(weight)
+        >>> storage_key(weight.detach()) == storage_key(weight), storage_key(weight[:1]) == storage_key(weight)
         (True, False)
     """
     if tensor.is_meta:  # weights that are fetched when they are needed have no place in memory yet
         return (id(tensor),)
     if parts := _parts(tensor):
-        return tuple(place(part) for part in parts)
+        return tuple(storage_key(part) for part in parts)
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 

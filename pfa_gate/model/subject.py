@@ -13,12 +13,12 @@ from pfa_gate.config import Document, GateConfig, ModelConfig
 from pfa_gate.errors import DataError, FactoryError, PFAGateError
 from pfa_gate.model.batch import Batch
 from pfa_gate.model.batches import Batches
-from pfa_gate.model.checkpoint import fill
+from pfa_gate.model.checkpoint import load_weights
 from pfa_gate.model.data import Sampling, open_data
-from pfa_gate.model.device import CPU, device_of, spread, where
+from pfa_gate.model.device import CPU, device_of, input_device, is_spread
 from pfa_gate.model.files import MOST_BYTES
 from pfa_gate.model.forward import forward
-from pfa_gate.model.import_callable import Reference, resolve_or_ask
+from pfa_gate.model.import_callable import UserCallable, resolve_or_ask_plugins
 from pfa_gate.model.seeds import Randomness
 from pfa_gate.model.wrappers import unwrap_inside, unwrapped
 
@@ -84,10 +84,10 @@ def load(document: Document, gate: str) -> Subject:
     weights = ""
     if config.model.checkpoint is not None:
         with at("model", "checkpoint"):
-            weights = fill(model, folder / config.model.checkpoint, config.model.checkpoint_key)
+            weights = load_weights(model, folder / config.model.checkpoint, config.model.checkpoint_key)
     with at("model", "device"):
         device = device_of(config.model.device, model)
-    model = model if spread(model) else model.cpu()
+    model = model if is_spread(model) else model.cpu()
     with at("probe", "data") as place:
         probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
         example = _example(probe, model)
@@ -120,7 +120,7 @@ def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:
     return _built(_factory(config, folder), config, seed)
 
 
-def _built(factory: Reference, config: ModelConfig, seed: int) -> nn.Module:
+def _built(factory: UserCallable, config: ModelConfig, seed: int) -> nn.Module:
     # On the meta device nothing is allocated and nothing is drawn.
     with Randomness(seed).borrowed(), torch.device("meta") if config.loader == "mmap" else nullcontext():
         model = factory(**config.arguments)
@@ -132,7 +132,7 @@ def _built(factory: Reference, config: ModelConfig, seed: int) -> nn.Module:
     model = unwrapped(model)
     unwrap_inside(model)
     without = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
-    if without and config.checkpoint is None and not spread(model):
+    if without and config.checkpoint is None and not is_spread(model):
         raise FactoryError(
             f"'{config.factory}' gave a model on the meta device, which has no weights.",
             remedy="Build it on the CPU, or name the file of its weights: model.checkpoint.",
@@ -140,13 +140,13 @@ def _built(factory: Reference, config: ModelConfig, seed: int) -> nn.Module:
     return model.eval()
 
 
-def _factory(config: ModelConfig, folder: Path) -> Reference:
-    return resolve_or_ask(
+def _factory(config: ModelConfig, folder: Path) -> UserCallable:
+    return resolve_or_ask_plugins(
         config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
     )
 
 
-def _doubtful(factory: Reference, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+def _doubtful(factory: UserCallable, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """Where in `model` an error of its arguments is."""
     return ("arguments", *factory.unknown(arguments)[:1]) if arguments else ("factory",)
 
@@ -154,7 +154,7 @@ def _doubtful(factory: Reference, arguments: Mapping[str, Any]) -> tuple[str, ..
 def _example(probe: Batches, model: nn.Module) -> Batch:
     """Two samples that the model takes: data of the wrong shape is named before anything is measured."""
     try:
-        example = probe.example().to(where(model))
+        example = probe.example().to(input_device(model))
         forward(model, example)
     except DataError as error:
         if probe.taken:
@@ -179,7 +179,7 @@ def metric_of(name: str, folder: Path) -> Metric:
     """
     if name in {"accuracy", "top5"}:
         return name
-    return resolve_or_ask(name, folder, lambda plugins: plugins.hook.pfa_gate_metric(name=name))
+    return resolve_or_ask_plugins(name, folder, lambda plugins: plugins.hook.pfa_gate_metric(name=name))
 
 
 def _sampling(config: GateConfig) -> Sampling:

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from torch import nn
 
-from pfa_gate.analysis.responses import Responses, reading_of, respond, respond_by_hooks
+from pfa_gate.analysis.responses import Responses, reader_of, respond, respond_by_hooks
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Group, Layer, Program
 from pfa_gate.model import Batch, Batches, Subject
-from pfa_gate.model.device import ahead, placed
+from pfa_gate.model.device import model_on, prefetched
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.evaluation.score import score
 from pfa_gate.pipeline.spectra import Shards, places, responses
@@ -54,8 +54,8 @@ class ProbePass:
 
     def read(self, batches: Iterable[Batch], first: int = 0) -> Iterator[Responses]:
         """The responses to these batches, on the subject's device; `first` is the number of the first sample."""
-        reading = reading_of(self.config.probe)
-        moved = ahead(batches, self.subject.device)
+        reading = reader_of(self.config.probe)
+        moved = prefetched(batches, self.subject.device)
         if isinstance(self._placed, nn.Module):
             return respond_by_hooks(self._placed, moved, self.layers, reading, first)
         taps = [tap for layer in self.layers for tap in layer.taps]
@@ -66,7 +66,7 @@ class ProbePass:
     def _placed(self) -> Program | nn.Module:
         """What runs, on the subject's device."""
         device = self.subject.device
-        return placed(self.subject.model, device) if self.program is None else self.program.on(device)
+        return model_on(self.subject.model, device) if self.program is None else self.program.on(device)
 
     def moments(self, batches: Iterable[Batch]) -> dict[str, Shards]:
         """Node -> moments of its jackknife folds."""
@@ -103,7 +103,7 @@ class LocalBackend:
 
     def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
         """Score all batches."""
-        return score(placed(model, subject.device), evaluation_of(subject), subject.metric, in_parts=in_parts)
+        return score(model_on(model, subject.device), evaluation_of(subject), subject.metric, in_parts=in_parts)
 
 
 def evaluation_of(subject: Subject) -> Batches:

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from pfa_gate.analysis.responses import chosen_layers, reading_of, respond, respond_by_hooks, settled
+from pfa_gate.analysis.responses import chosen_layers, reader_of, respond, respond_by_hooks, with_unread_explained
 from pfa_gate.budget import Context, judge
 from pfa_gate.config import GateConfig, Place
 from pfa_gate.graph.cost import cost
 from pfa_gate.model import Batches, Sampling, batches_of
-from pfa_gate.model.device import exactly, named, where
+from pfa_gate.model.device import device_label, exact_arithmetic, input_device
 from pfa_gate.model.wrappers import unwrapped
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.measure import Measured, listed
@@ -73,7 +73,7 @@ def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
     """
     config, model = question.config(), unwrapped(model)
     batches = batches_of(data, "batches", Sampling(None, config.probe.batch_size, config.probe.seed))
-    with _evaluating(model), exactly(where(model)):
+    with _evaluating(model), exact_arithmetic(input_device(model)):
         findings, traced = _measure(model, batches, config)
     layers, full = findings.measured.layers, findings.measured.cost
     records = tuple(
@@ -92,14 +92,14 @@ def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
         probe=Probe(batches.samples, batches.sha256, question.positions),
         layers=records,
         budgets=tuple(each for each in found if each.id != "exact"),
-        device=named(where(model)),
+        device=device_label(input_device(model)),
     )
 
 
 def _measure(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[Findings, bool]:
     """What was found, and whether the model could be followed; else every layer is judged, as none is cut anyway."""
-    batches = batches.on(where(model))
-    example, reading = batches.example(), reading_of(config.probe)
+    batches = batches.on(input_device(model))
+    example, reading = batches.example(), reader_of(config.probe)
     traced = trace_model(model, example)
     chosen = chosen_layers(model, traced.layers, config.layers.include, config.layers.exclude, example)
     program = traced.graph.program if traced.graph else None
@@ -109,7 +109,7 @@ def _measure(model: nn.Module, batches: Batches, config: GateConfig) -> tuple[Fi
         stream = respond(program, batches, [tap for layer in chosen for tap in layer.taps], reading)
     moments = responses(chosen, (), stream)
     if program is None:
-        chosen = settled(model, batches, chosen, read_layers(chosen, moments))
+        chosen = with_unread_explained(model, batches, chosen, read_layers(chosen, moments))
     supply = SampleSupply(batches.samples, batches.samples, config.probe.positions, setting="positions={}")
     found = spectra((), chosen, moments, supply)
     measured = Measured(listed(traced.layers, chosen), chosen, cost(model, example, program), found)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pfa_gate.budget import Context
 from pfa_gate.config import load
-from pfa_gate.config.first import Wish, head, of_arguments, trial
+from pfa_gate.config.first import InitRequest, config_without_budgets, of_arguments, trial_config
 from pfa_gate.errors import ConfigError
 from pfa_gate.pipeline.run import run_document
 from pfa_gate.record import LayerRecord, Record
@@ -16,7 +16,7 @@ from pfa_gate.record import LayerRecord, Record
 _STEP = 0.05
 
 
-def write_first_config(wish: Wish, path: Path) -> str:
+def write_first_config(wish: InitRequest, path: Path) -> str:
     """Measure a model and write its first config, which it keeps.
 
     Args:
@@ -26,10 +26,10 @@ def write_first_config(wish: Wish, path: Path) -> str:
     Raises:
         PFAGateError: the model could not be measured; its places are arguments of the command line.
     """
-    document = trial(wish, path)
+    document = trial_config(wish, path)
     with of_arguments(document):
         record = run_document(document, wish.name, Context(today=date.today()), output=path.parent / ".pfa").record
-    text = head(wish) + "".join(_budgets(record))
+    text = config_without_budgets(wish) + "".join(_budgets(record))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pfa_gate.analysis.responses import chosen_layers, settled
+from pfa_gate.analysis.responses import chosen_layers, with_unread_explained
 from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
-from pfa_gate.model.device import placed
+from pfa_gate.model.device import model_on
 from pfa_gate.pipeline.backend import GateJob, ProbePass
 from pfa_gate.pipeline.sample_counts import SampleSupply
 from pfa_gate.pipeline.spectra import Spectra, read_layers, spectra
@@ -49,7 +49,7 @@ def measure(job: GateJob, traced: Traced) -> Measured:
         moments = job.backend.moments(ProbePass(job.config, subject, chosen, traced.graph), _batches(job))
     with job.stages.stage("taking spectra", "probe"):
         if traced.graph is None:
-            chosen = settled(subject.model, subject.probe, chosen, read_layers(chosen, moments))
+            chosen = with_unread_explained(subject.model, subject.probe, chosen, read_layers(chosen, moments))
         groups = traced.graph.coupling.groups if traced.graph else ()
         found = spectra(groups, chosen, moments, SampleSupply.of(job.config, subject.probe))
     return Measured(listed(traced.layers, chosen), chosen, full, found)
@@ -89,7 +89,7 @@ def compressed_latency(job: GateJob, model: nn.Module) -> float | None:
         return None
     subject = job.subject
     with job.stages.stage("timing", "budgets", "compressed", "latency"):
-        full, small = placed(subject.model, subject.device), placed(model, subject.device)
+        full, small = model_on(subject.model, subject.device), model_on(model, subject.device)
         return latency_ratio(full, small, subject.example.to(subject.device))
 
 

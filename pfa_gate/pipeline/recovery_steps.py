@@ -18,7 +18,7 @@ from pfa_gate.compress.repair import Repair
 from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
-from pfa_gate.model.device import CPU, placed
+from pfa_gate.model.device import CPU, model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
 from pfa_gate.pipeline.backend import GateJob
@@ -92,9 +92,9 @@ def compensate_on_device(
     Returns:
         A new model, on the CPU, and what was done to each layer.
     """
-    model = placed(model, subject.device)
+    model = model_on(model, subject.device)
     compensated, repairs = compensate(full.on(subject.device), model, compressed.axis_indices, subject.probe, seed)
-    return placed(compensated, CPU), repairs
+    return model_on(compensated, CPU), repairs
 
 
 def _value(score: Score | None) -> float | None:
@@ -109,8 +109,8 @@ def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tup
         return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
 
     def recalibrated(model: nn.Module) -> StepResult:
-        fresh, count = recalibrate(placed(model, subject.device), subject.probe)
-        return StepResult(placed(fresh, CPU), f"{count} batch norms")
+        fresh, count = recalibrate(model_on(model, subject.device), subject.probe)
+        return StepResult(model_on(fresh, CPU), f"{count} batch norms")
 
     known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated}
     for step in job.config.recovery:
@@ -131,9 +131,9 @@ def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: 
             options.steps, options.rate, statistics=options.statistics, seed=seed, augment=augment
         )
         progress = partial(stages.report, "distill")
-        full, pupil = placed(subject.model, subject.device), placed(model, subject.device)
+        full, pupil = model_on(subject.model, subject.device), model_on(model, subject.device)
         found = distill(full, pupil, subject.probe, settings, progress)
-        return StepResult(placed(found.model, CPU), _learnt(found, settings.steps))
+        return StepResult(model_on(found.model, CPU), _learnt(found, settings.steps))
 
     return step
 

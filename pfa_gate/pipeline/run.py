@@ -15,8 +15,8 @@ from pfa_gate.errors import ConfigError
 from pfa_gate.graph import inputs_of
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.defaults import defaults_kept
-from pfa_gate.model.device import exactly, named
+from pfa_gate.model.defaults import defaults_restored
+from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.pipeline.backend import LOCAL, GateJob, MeasurementBackend
 from pfa_gate.pipeline.cut import cut_and_prove
 from pfa_gate.pipeline.findings import Cut, Findings, versions
@@ -97,7 +97,7 @@ def run_document(
     return run_with_backend(document, context, Stages(document, gate, wait.progress, wait.since), output, LOCAL)
 
 
-@defaults_kept()
+@defaults_restored()
 def run_with_backend(
     document: Document, context: Context, stages: Stages, output: Path | str | None, backend: MeasurementBackend
 ) -> Run:
@@ -108,10 +108,10 @@ def run_with_backend(
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     job = GateJob(config, subject, stages, backend)
-    with exactly(subject.device):
+    with exact_arithmetic(subject.device):
         findings = _examine(job)
     with stages.stage("judging", "budgets"):
-        record = _judge(document, subject, findings, replace(context, device=named(subject.device)))
+        record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))
     with stages.stage("writing"):
         record = _write(folder, record, findings, job)
     cut = findings.cut.compressed if findings.cut else None

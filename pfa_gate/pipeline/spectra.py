@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pfa_gate.analysis.covariance import Moments, accumulate, merge, merge_all, subset
 from pfa_gate.analysis.responses import Responses
-from pfa_gate.analysis.spectrum import Spectrum, pooled, spectrum, spectrum_of_shards
+from pfa_gate.analysis.spectrum import Spectrum, pooled, spectrum, spectrum_of_folds
 from pfa_gate.errors import InactiveModelError, PFAGateError
 from pfa_gate.graph import Group, Layer
 from pfa_gate.graph.group import Indices
@@ -103,7 +103,7 @@ def _layer_spectrum(layer: Layer, moments: Mapping[str, Shards]) -> Spectrum:
     shards = calls[0]
     for other in calls[1:]:
         shards = tuple(merge(one, two) for one, two in zip(shards, other, strict=True))
-    return spectrum_of_shards(shards)
+    return spectrum_of_folds(shards)
 
 
 def _group_spectrum(group: Group, moments: Mapping[str, Shards]) -> Spectrum:

@@ -10,8 +10,8 @@ from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.repository import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.defaults import defaults_kept
-from pfa_gate.model.device import exactly
+from pfa_gate.model.defaults import defaults_restored
+from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.run import Progress, only_gate
 from pfa_gate.pipeline.stages import Stages
@@ -37,7 +37,7 @@ class StudyObserver:
     trial: Callable[[Trial], object] = str
 
 
-@defaults_kept()
+@defaults_restored()
 def run(config_path: Path | str, gate: str | None, ask: StudyOptions, watch: StudyObserver = StudyObserver()) -> Study:
     """Run a study of one gate's model; nothing is written.
 
@@ -63,7 +63,7 @@ def run(config_path: Path | str, gate: str | None, ask: StudyOptions, watch: Stu
     stages = Stages(document, config.name, watch.progress)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
-    with exactly(subject.device):
+    with exact_arithmetic(subject.device):
         contexts = list(task_contexts(config, subject, ask.domains, stages))
         made = [tuple(plans(context, ask.strategies)) for context in contexts]
         done = list(_reported(_tried(document, contexts, series, made), series, stages, watch))

@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from pfa_gate import errors
 from pfa_gate.errors import PFAGateError, RankError
 from pfa_gate.torchrun import Seat
-from pfa_gate.torchrun.pulse import Pulse
+from pfa_gate.torchrun.pulse import Heartbeat
 
 _MEETING = timedelta(minutes=5)
 _AGAIN = "Run again; what that process printed says more."
@@ -52,7 +52,7 @@ class Ranks:
         self._store, self._group = store, group
         self._number = 0
         watched = range(1, seat.size) if seat.rank == 0 else [0]
-        self._pulse = Pulse(seat, store, watched, self._failed)
+        self._pulse = Heartbeat(seat, store, watched, self._failed)
         self._pulse.start()
 
     def tick(self) -> None:

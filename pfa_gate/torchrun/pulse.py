@@ -24,7 +24,7 @@ class Store(Protocol):
         """Whether all are there."""
 
 
-class Pulse:
+class Heartbeat:
     """Beats in the store, and watches the beats of others.
 
     A process is dead when its beat does not change for `seat.silence` seconds: work does not stop the beat. It is hung

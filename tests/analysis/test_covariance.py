@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfa_gate.analysis.covariance import (
+    JackknifeFolds,
     Moments,
-    Shards,
     accumulate,
     as_rows,
     covariance,
@@ -17,7 +17,7 @@ from pfa_gate.analysis.covariance import (
     subset,
     update,
 )
-from pfa_gate.analysis.covariance.on_device import FarShards
+from pfa_gate.analysis.covariance.on_device import DeviceFolds
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 
 
@@ -112,7 +112,7 @@ class TestShards:
     @pytest.mark.parametrize("size", [1, 7, 1000, 1024, 3000])
     def test_batch_size_does_not_change_a_bit(self, size):
         rows = responses(samples=2500)
-        whole, cut = Shards(7), Shards(7)
+        whole, cut = JackknifeFolds(7), JackknifeFolds(7)
         whole.add(rows)
         for start in range(0, len(rows), size):
             cut.add(rows[start : start + size])
@@ -123,14 +123,14 @@ class TestShards:
     @pytest.mark.parametrize("samples", [0, 3, 8, 1023, 1025, 2049])
     def test_sample_i_goes_to_shard_i_modulo_8(self, samples):
         rows = responses(samples=samples)
-        shards = Shards(7)
+        shards = JackknifeFolds(7)
         shards.add(rows)
         assert len(shards.moments()) == 8
         for number, shard in enumerate(shards.moments()):
             assert_same(shard, moments(rows[number::8]), 1e-12)
 
     def test_a_look_half_way_deals_no_sample_to_another_shard(self):
-        rows, shards = responses(samples=1500), Shards(7)
+        rows, shards = responses(samples=1500), JackknifeFolds(7)
         for part in np.split(rows, [3, 603, 1201]):
             shards.add(part)
             shards.moments()
@@ -138,7 +138,7 @@ class TestShards:
             assert_same(shard, moments(rows[number::8]), 1e-12)
 
     def test_what_was_read_half_way_stays_as_it_was(self):
-        rows, shards = responses(samples=1500), Shards(7)
+        rows, shards = responses(samples=1500), JackknifeFolds(7)
         shards.add(rows[:600])
         early = merge_all(shards.moments())
         held = shards.moments()
@@ -149,21 +149,21 @@ class TestShards:
 
     @pytest.mark.parametrize("filters", [1, 127, 128, 300])
     def test_each_scatter_is_symmetric_to_the_last_bit(self, filters):
-        shards = Shards(filters)
+        shards = JackknifeFolds(filters)
         shards.add(responses(samples=400, filters=filters, mean=10.0))
         for shard in shards.moments():
             np.testing.assert_array_equal(shard.scatter, shard.scatter.T)
             assert shard.scatter.flags.c_contiguous
 
     def test_rows_may_be_reused_by_the_caller(self):
-        rows, shards = responses(), Shards(7)
+        rows, shards = responses(), JackknifeFolds(7)
         shards.add(rows)
         rows[:] = 0
         assert merge_all(shards.moments()).scatter.any()
 
     def test_another_number_of_filters_is_refused(self):
         with pytest.raises(DataError, match="A batch has 6 filters; the batches before it had 7"):
-            Shards(7).add(responses(filters=6))
+            JackknifeFolds(7).add(responses(filters=6))
 
 
 class TestAccumulate:
@@ -227,13 +227,13 @@ class TestInput:
         with pytest.raises(NotFiniteError, match=r"2 of 7 filters .* in 2 of 300 samples: filter 1, 4\."):
             update(Moments.empty(7), rows)
         with pytest.raises(NotFiniteError, match="filter 1, 4"):
-            Shards(7).add(rows.astype(np.float32))
+            JackknifeFolds(7).add(rows.astype(np.float32))
 
     def test_what_is_finite_in_a_wider_dtype_alone_is_refused(self):
         huge = np.full((2, 1), np.finfo(np.float64).max, np.longdouble) * 2
         if not np.isfinite(huge).all():
             pytest.skip("longdouble is float64 on this platform")
-        for take in (as_rows, Shards(1).add):
+        for take in (as_rows, JackknifeFolds(1).add):
             with pytest.raises(NotFiniteError, match="1 of 1 filters"):
                 take(huge)
 
@@ -269,7 +269,7 @@ def test_different_filters_do_not_merge():
 @settings(max_examples=20, deadline=None)
 def test_sums_on_a_device_are_those_of_the_host(cuts: list[int], filters: int, seed: int) -> None:
     rows = torch.from_numpy(responses(2500, filters, mean=1e4, seed=seed))
-    here, there = Shards(filters), FarShards(filters, 8, torch.device("cpu"))
+    here, there = JackknifeFolds(filters), DeviceFolds(filters, 8, torch.device("cpu"))
     for batch in torch.tensor_split(rows, sorted(cuts)):
         here.add(batch)
         there.add(batch)
@@ -279,7 +279,7 @@ def test_sums_on_a_device_are_those_of_the_host(cuts: list[int], filters: int, s
 
 
 def test_what_is_wrong_with_responses_on_a_device() -> None:
-    there = FarShards(2, 8, torch.device("cpu"))
+    there = DeviceFolds(2, 8, torch.device("cpu"))
     with pytest.raises(DataError, match=r"A batch has 3 filters; the batches before it had 2"):
         there.add(torch.zeros(1, 3))
     with pytest.raises(DataError, match=r"these have shape \[1, 1, 2, 2\]"):

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfa_gate.analysis.covariance import (
-    Dealt,
+    JackknifeFolds,
     Matrix,
     Moments,
-    Shards,
+    PartialFolds,
     accumulate,
-    accumulate_dealt,
+    accumulate_parts,
     merge_by_sums,
-    merge_shards,
+    merge_parts,
 )
-from pfa_gate.analysis.covariance.on_device import FarShards
-from pfa_gate.analysis.spectrum import analyse, spectrum_of_shards
+from pfa_gate.analysis.covariance.on_device import DeviceFolds
+from pfa_gate.analysis.spectrum import analyse, spectrum_of_folds
 from pfa_gate.errors import DataError, NotFiniteError
 
 
@@ -44,13 +44,13 @@ def test_a_wide_layer_is_kept_in_one_shard_wherever_it_is_read(monkeypatch: pyte
     monkeypatch.setattr("pfa_gate.analysis.covariance.jackknife.WIDEST", 5)
     narrow, wide = rows_of(40, 5), rows_of(40, 6)
     whole = accumulate([{"narrow": narrow, "wide": wide}], {})
-    dealt = accumulate_dealt([({"narrow": narrow, "wide": wide}, {"narrow": 0, "wide": 0})], {})
+    dealt = accumulate_parts([({"narrow": narrow, "wide": wide}, {"narrow": 0, "wide": 0})], {})
     for found in (whole, dealt):
         assert [len(found[name]) for name in ("narrow", "wide")] == [8, 1]
     assert_same_shards(whole["wide"], dealt["wide"])
     assert analyse(narrow).kl_stderr is not None
     assert analyse(wide).kl_stderr is None
-    assert spectrum_of_shards(whole["wide"]).kl_ratio == pytest.approx(analyse(wide).kl_ratio, rel=1e-12)
+    assert spectrum_of_folds(whole["wide"]).kl_ratio == pytest.approx(analyse(wide).kl_ratio, rel=1e-12)
 
 
 @given(data=st.data(), batch=st.integers(1, 90), samples=st.integers(1, 400), machines=st.integers(1, 6))
@@ -66,15 +66,15 @@ def test_any_split_in_any_order_gives_the_shards_of_the_whole(
     for machine in sorted(set(owners)):
         mine = [start for start, owner in zip(starts, owners, strict=True) if owner == machine]
         stream = ((dict.fromkeys(("a", "sum"), rows[s : s + batch]), {"a": s, "sum": s}) for s in mine)
-        parts.append(accumulate_dealt(stream, {}, {"sum"}))
-    merged = merge_shards(data.draw(st.permutations(parts)))
+        parts.append(accumulate_parts(stream, {}, {"sum"}))
+    merged = merge_parts(data.draw(st.permutations(parts)))
     assert_same_shards(merged["a"], whole["a"])
     assert_same_shards(merged["sum"], whole["sum"])
 
 
 @pytest.mark.parametrize("batch", [1, 7, 128, 1000])
 def test_one_part_alone_is_the_whole_to_the_last_bit(batch: int) -> None:
-    rows, whole, dealt = rows_of(2500), Shards(5), Dealt(5)
+    rows, whole, dealt = rows_of(2500), JackknifeFolds(5), PartialFolds(5)
     whole.add(rows)
     for start in range(0, len(rows), batch):
         dealt.add(rows[start : start + batch], start)
@@ -84,18 +84,18 @@ def test_one_part_alone_is_the_whole_to_the_last_bit(batch: int) -> None:
 
 
 def test_parts_that_were_read_elsewhere_are_refused() -> None:
-    one = accumulate_dealt([({"a": [[1.0]]}, {"a": 0})], {})
+    one = accumulate_parts([({"a": [[1.0]]}, {"a": 0})], {})
     with pytest.raises(DataError, match="not read at the same places"):
-        merge_shards([one, accumulate_dealt([({"b": [[1.0]]}, {"b": 1})], {})])
+        merge_parts([one, accumulate_parts([({"b": [[1.0]]}, {"b": 1})], {})])
     with pytest.raises(DataError, match="hold 'a' in 8 and 1 shards"):
-        merge_shards([one, accumulate_dealt([({"a": [[1.0]]}, {"a": 1})], {}, {"a"})])
+        merge_parts([one, accumulate_parts([({"a": [[1.0]]}, {"a": 1})], {}, {"a"})])
     with pytest.raises(DataError, match="Responses of 2 filters cannot join those of 1"):
-        merge_shards([one, accumulate_dealt([({"a": [[1.0, 2.0]]}, {"a": 0})], {})])
+        merge_parts([one, accumulate_parts([({"a": [[1.0, 2.0]]}, {"a": 0})], {})])
 
 
 def test_an_error_names_the_layer() -> None:
     with pytest.raises(NotFiniteError) as caught:
-        accumulate_dealt([({"a": [[float("nan")]]}, {"a": 0})], {"a": "conv3"})
+        accumulate_parts([({"a": [[float("nan")]]}, {"a": 0})], {"a": "conv3"})
     assert caught.value.where == ("layer 'conv3'",)
 
 
@@ -109,7 +109,7 @@ def test_sums_over_all_ranks_give_the_shards_of_the_whole(batch: int, samples: i
     for rank in range(ranks):
         mine = list(range(0, samples, batch))[rank::ranks]
         stream = ((dict.fromkeys(("a", "sum"), rows[s : s + batch]), {"a": s, "sum": s}) for s in mine)
-        held.append(accumulate_dealt(stream, {}, {"sum"}))
+        held.append(accumulate_parts(stream, {}, {"sum"}))
     found = in_step([partial(merge_by_sums, each, {"a": (8, 5), "sum": (1, 5)}) for each in held])
     for merged in found:
         assert_same_shards(merged["a"], whole["a"])
@@ -145,7 +145,7 @@ def test_the_responses_of_one_sample_are_in_one_shard(each: int, other: int, bat
     samples = [1e3 + draw.standard_normal((m, 4)) for m in [each] * 37 + [other] * 21]
     batches = [samples[i : min(i + batch, stop)] for a, stop in ((0, 37), (37, 58)) for i in range(a, stop, batch)]
     starts = np.cumsum([0, *map(len, batches)]).tolist()
-    one, cut, far = Shards(4), Shards(4), FarShards(4, 8, torch.device("cpu"))
+    one, cut, far = JackknifeFolds(4), JackknifeFolds(4), DeviceFolds(4, 8, torch.device("cpu"))
     for part in (samples[:37], samples[37:]):
         one.add(np.stack(part))
     for part in batches:
@@ -156,17 +156,17 @@ def test_the_responses_of_one_sample_are_in_one_shard(each: int, other: int, bat
     assert_same_shards(far.moments(), wanted)
     assert all(np.array_equal(a.scatter, b.scatter) for a, b in zip(one.moments(), cut.moments(), strict=True))
     stream = [({"conv": np.stack(part)}, {"conv": start}) for part, start in zip(batches, starts, strict=False)]
-    dealt = merge_shards([accumulate_dealt([piece], {}) for piece in stream])
+    dealt = merge_parts([accumulate_parts([piece], {}) for piece in stream])
     assert_same_shards(dealt["conv"], wanted)
 
 
 def test_saying_everything_seven_times_makes_nothing_surer() -> None:
     """Copies of a sample's response change no value and no standard error of it."""
     rows = rows_of(200)
-    once, often = Shards(5), Shards(5)
+    once, often = JackknifeFolds(5), JackknifeFolds(5)
     once.add(rows)
     often.add(np.repeat(rows[:, None], 7, axis=1))
-    found, again = spectrum_of_shards(once.moments()), spectrum_of_shards(often.moments())
+    found, again = spectrum_of_folds(once.moments()), spectrum_of_folds(often.moments())
     assert again.samples == 7 * found.samples
     for name in ("kl_ratio", "kl_stderr", "peak_stderr", "mean_stderr"):
         assert getattr(again, name) == pytest.approx(getattr(found, name), rel=1e-9)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pfa_gate.analysis.covariance import Moments, Shards
-from pfa_gate.analysis.spectrum import Spectrum, analyse, spectrum, spectrum_of_shards
+from pfa_gate.analysis.covariance import JackknifeFolds, Moments
+from pfa_gate.analysis.spectrum import Spectrum, analyse, spectrum, spectrum_of_folds
 from pfa_gate.compress.select import removal_order
 from pfa_gate.errors import TooFewSamplesError
 from pfa_gate.recipe import Rule, keep_energy, keep_kl, recipe
@@ -79,10 +79,10 @@ class TestShared:
     @pytest.mark.parametrize("batch", [1, 7, 10_000])
     def test_counts(self, oracle, responses, layer, batch):
         rows, wanted = responses(layer), oracle["layers"][layer]
-        shards = Shards(rows.shape[1])
+        shards = JackknifeFolds(rows.shape[1])
         for start in range(0, len(rows), batch):
             shards.add(rows[start : start + batch])
-        got = spectrum_of_shards(shards.moments())
+        got = spectrum_of_folds(shards.moments())
         assert keep_kl(got) == wanted["kl"]["count"]
         # DNIKit sums bigmean_f32 in float32 (trap 1); the others agree far more closely, see below.
         assert got.kl == pytest.approx(wanted["kl"]["kl_divergence"], rel=2e-3)

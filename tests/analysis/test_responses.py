@@ -8,24 +8,24 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.analysis.responses import (
-    Drawn,
-    Pooled,
-    Reading,
+    PooledMaps,
+    ResponseReader,
+    SampledPositions,
     chosen_layers,
     hooked_layers,
     pooled,
     respond,
     respond_by_hooks,
-    settled,
+    with_unread_explained,
 )
 from pfa_gate.errors import DataError, LayerNotCalledError, LayerPatternError
 from pfa_gate.graph import Tap, trace
 from pfa_gate.model import batch_of
 
 
-@pytest.mark.parametrize("reading", [Pooled("max"), Pooled("mean"), Drawn(3, seed=5)])
+@pytest.mark.parametrize("reading", [PooledMaps("max"), PooledMaps("mean"), SampledPositions(3, seed=5)])
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "shared"])
-def test_responses_of_layers_equal_those_of_hooks(name: str, reading: Reading) -> None:
+def test_responses_of_layers_equal_those_of_hooks(name: str, reading: ResponseReader) -> None:
     model, example = network(name)
     batches = [torch.randn(size, *example.shape[1:]) for size in (5, 1, 3)]
     layers = coupling(name).layers
@@ -36,7 +36,7 @@ def test_responses_of_layers_equal_those_of_hooks(name: str, reading: Reading) -
             torch.testing.assert_close(graph[layer.taps[0].node], hooks[layer.name])
 
 
-def positions_by_hand(outputs: np.ndarray, axis: int, wanted: Drawn) -> np.ndarray:
+def positions_by_hand(outputs: np.ndarray, axis: int, wanted: SampledPositions) -> np.ndarray:
     """Sample by sample: as many different positions of its map as are wanted, or all."""
     found = []
     for number, output in enumerate(np.moveaxis(outputs, axis, -1)):
@@ -63,7 +63,7 @@ def test_drawn_positions_are_those_of_numpy_whatever_the_batch_size(name: str, s
     """Convolutions, tokens and sums alike."""
     _, example = network(name)
     data = torch.randn(13, *example.shape[1:], generator=torch.Generator().manual_seed(1))
-    found, wanted = coupling(name), Drawn(4, seed=9)
+    found, wanted = coupling(name), SampledPositions(4, seed=9)
     taps = {tap.node: tap.axis for part in (*found.layers, *found.free) for tap in part.taps}
     outputs: dict[str, Tensor] = {}
 
@@ -84,20 +84,20 @@ def test_drawn_positions_are_those_of_numpy_whatever_the_batch_size(name: str, s
 def test_every_position_is_drawn_as_often() -> None:
     """Of 7 positions 3 are drawn, all different; over 4,000 maps each comes about 1,714 times (sd 31)."""
     numbers = torch.arange(7.0).repeat(4000, 1, 1)
-    found = Drawn(3, seed=2)(numbers, 1, range(4000))[:, :, 0]
+    found = SampledPositions(3, seed=2)(numbers, 1, range(4000))[:, :, 0]
     assert all(len(set(each)) == 3 for each in found.tolist())
     assert np.abs(np.bincount(found.flatten().int()) - 4000 * 3 / 7).max() < 130
-    assert not torch.equal(found, Drawn(3, seed=3)(numbers, 1, range(4000))[:, :, 0])
+    assert not torch.equal(found, SampledPositions(3, seed=3)(numbers, 1, range(4000))[:, :, 0])
 
 
 def test_several_maps_of_one_sample_stay_together() -> None:
     """As windows and flattened tokens do: each is pooled, and positions are drawn from all of them."""
     maps, samples = torch.randn(6, 5, 3, 3), range(10, 12)
-    assert torch.equal(Pooled("max")(maps, 1, samples), maps.amax((2, 3)).reshape(2, 3, 5))
+    assert torch.equal(PooledMaps("max")(maps, 1, samples), maps.amax((2, 3)).reshape(2, 3, 5))
     of_each = maps.reshape(2, 3, 5, 9).transpose(1, 2).reshape(2, 5, 27)
-    assert torch.equal(Drawn(4)(maps, 1, samples), Drawn(4)(of_each, 1, samples))
-    assert Drawn(4)(maps, 1, range(4)).shape == (6, 4, 5)
-    assert Pooled("max")(maps, 1, range(4)).shape == (6, 5)
+    assert torch.equal(SampledPositions(4)(maps, 1, samples), SampledPositions(4)(of_each, 1, samples))
+    assert SampledPositions(4)(maps, 1, range(4)).shape == (6, 4, 5)
+    assert PooledMaps("max")(maps, 1, range(4)).shape == (6, 5)
 
 
 def test_a_sum_is_read_before_its_activation() -> None:
@@ -272,7 +272,7 @@ def read_by_hooks(model: nn.Module, batches: list[Tensor], exclude: list[str]) -
     for responses in respond_by_hooks(model, given, layers):
         for name, rows in responses.items():
             counts[name] = counts.get(name, 0) + len(rows)
-    found = settled(model, given, layers, set(counts))
+    found = with_unread_explained(model, given, layers, set(counts))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     return {layer.name: (counts.get(layer.name, 0), None if layer.taps else layer.frozen) for layer in found}
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.analysis.covariance import Moments, Shards, covariance, merge_all, update
-from pfa_gate.analysis.spectrum import Spectrum, analyse, pooled, spectrum, spectrum_of_shards
+from pfa_gate.analysis.covariance import JackknifeFolds, Moments, covariance, merge_all, update
+from pfa_gate.analysis.spectrum import Spectrum, analyse, pooled, spectrum, spectrum_of_folds
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 from pfa_gate.recipe import keep_energy, keep_kl
 
@@ -97,7 +97,7 @@ def test_one_scale_for_all_filters_does_not_matter(rows, scale):
 def test_splitting_and_merging_do_not_matter(rows, cut):
     empty = Moments.empty(rows.shape[1])
     parts = [update(empty, rows[:cut]), update(empty, rows[cut:])]
-    assert_same(spectrum_of_shards(parts), spectrum(update(empty, rows)))
+    assert_same(spectrum_of_folds(parts), spectrum(update(empty, rows)))
 
 
 def test_torch_and_numpy_agree():
@@ -222,14 +222,14 @@ class TestNoise:
     def test_no_standard_error_without_samples_to_spare(self):
         assert analyse(responses(samples=7)).kl_stderr is None
         assert analyse(responses(samples=8)).kl_stderr is not None
-        assert spectrum_of_shards([update(Moments.empty(6), responses())]).kl_stderr is None
+        assert spectrum_of_folds([update(Moments.empty(6), responses())]).kl_stderr is None
         one = [Moments.empty(6), update(Moments.empty(6), responses())]
-        assert spectrum_of_shards(one).kl_stderr is None
+        assert spectrum_of_folds(one).kl_stderr is None
 
     def test_shards_in_use(self):
-        shards = Shards(6)
+        shards = JackknifeFolds(6)
         shards.add(responses())
-        got = spectrum_of_shards(shards.moments())
+        got = spectrum_of_folds(shards.moments())
         assert_same(
             got,
             replace(

@@ -21,7 +21,7 @@ from surroundings import CONSOLE, Finding, described, keep
 
 from pfa_gate.config import load
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.device import exactly, placed
+from pfa_gate.model.device import exact_arithmetic, model_on
 from pfa_gate.pipeline.run import Run, run
 from pfa_gate.record import Record
 
@@ -116,9 +116,9 @@ def total(stages: dict[str, float]) -> float:
 def bare(config: Path) -> float:
     """Seconds of the full model over the probe, the batches moved as they come."""
     subject = load_subject(load(config), "net")
-    model = placed(subject.model, subject.device)
+    model = model_on(subject.model, subject.device)
     clock = WallClock()
-    with torch.inference_mode(), exactly(subject.device):
+    with torch.inference_mode(), exact_arithmetic(subject.device):
         for _ in range(2):  # the first pass warms up
             started = clock.now()
             for batch in subject.probe:

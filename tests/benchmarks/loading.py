@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pfa_gate.config import ModelConfig
-from pfa_gate.model.checkpoint import fill
+from pfa_gate.model.checkpoint import load_weights
 from pfa_gate.model.subject import build
 
 WIDTH = 2048
@@ -58,7 +58,7 @@ def measure(layers: int, loader: str, checkpoint: Path) -> None:
         }
     )
     model = build(config, checkpoint.parent, seed=0)
-    fill(model, checkpoint)
+    load_weights(model, checkpoint)
     with torch.no_grad():
         model(torch.zeros(1, WIDTH))
     print(_peak() - before, sum(each.nbytes for each in model.state_dict().values()))

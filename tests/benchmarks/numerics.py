@@ -13,7 +13,7 @@ import torch
 from rich.table import Table
 from surroundings import CONSOLE, Finding, described, keep
 
-from pfa_gate.analysis.covariance import Moments, Shards, covariance, merge_all, update
+from pfa_gate.analysis.covariance import JackknifeFolds, Moments, covariance, merge_all, update
 from pfa_gate.analysis.spectrum import Spectrum, spectrum
 from pfa_gate.compress.select import removal_order
 
@@ -58,7 +58,7 @@ def updated(rows: np.ndarray, batch: int) -> np.ndarray:
 
 
 def sharded(rows: np.ndarray, batch: int) -> np.ndarray:
-    shards = Shards(rows.shape[1])
+    shards = JackknifeFolds(rows.shape[1])
     for start in range(0, len(rows), batch):
         shards.add(rows[start : start + batch])
     return covariance(merge_all(shards.moments()))
@@ -92,7 +92,7 @@ def speed() -> Table:
             cells = (
                 seconds(lambda m=measured: removal_order(m), times),
                 seconds(lambda m=measured: eigvalsh(m), times) if whole else "",
-                seconds(lambda r=rows: Shards(r.shape[1]).add(np.tile(r, (4, 1))), times) if whole else "",
+                seconds(lambda r=rows: JackknifeFolds(r.shape[1]).add(np.tile(r, (4, 1))), times) if whole else "",
                 seconds(lambda m=moments: spectrum(m), times) if whole else "",
             )
             table.add_row(f"{filters:,}", name, *cells)

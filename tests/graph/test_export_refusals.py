@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pfa_gate.errors import TraceError
 from pfa_gate.graph import trace
-from pfa_gate.graph.export_errors import refused
+from pfa_gate.graph.export_errors import export_error
 
 RETURN = "Return a tensor, or a tuple or dict of tensors."
 
@@ -84,12 +84,12 @@ def test_a_cache_of_keys_and_values_is_switched_off() -> None:
 
 
 def test_a_long_text_ends_with_a_whole_sentence() -> None:
-    said = str(refused(RuntimeError(f"The first. {'A second of many words ' * 20}.\nAnd a line.")))
+    said = str(export_error(RuntimeError(f"The first. {'A second of many words ' * 20}.\nAnd a line.")))
     only = "Only models that torch.export(strict=False) accepts can be followed and compressed."
     assert said == f"The model cannot be exported: RuntimeError: The first.\n  {only}"
 
 
 def test_a_long_sentence_is_cut_between_words_and_shows_it() -> None:
-    fact = refused(RuntimeError("word " * 100)).fact
+    fact = export_error(RuntimeError("word " * 100)).fact
     assert fact.endswith("word ….")
     assert len(fact) < 360

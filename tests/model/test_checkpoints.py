@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from pfa_gate.errors import CheckpointError
-from pfa_gate.model.checkpoint import fill, read
+from pfa_gate.model.checkpoint import load_weights, read
 
 
 @pytest.fixture(autouse=True)
@@ -96,14 +96,14 @@ def inner_compiled(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_what_was_saved_is_filled_in(write: Callable[[nn.Module], Path]) -> None:
     trained, fresh = net(), net()
-    assert fill(fresh, write(trained)) == ""
+    assert load_weights(fresh, write(trained)) == ""
     for name, value in trained.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], value), name
 
 
 def test_a_model_that_has_the_prefix_itself_keeps_it() -> None:
     trained, fresh = nn.ModuleDict({"module": net()}), nn.ModuleDict({"module": net()})
-    fill(fresh, save(trained.state_dict(), "w.pt"))
+    load_weights(fresh, save(trained.state_dict(), "w.pt"))
     assert torch.equal(fresh["module"][0].weight, trained["module"][0].weight)
 
 
@@ -116,14 +116,14 @@ def test_tied_weights_are_stored_once() -> None:
     trained, fresh = tied(), tied()
     save_model(trained, "w.safetensors")
     assert len(read(Path("w.safetensors"))) == 3
-    fill(fresh, Path("w.safetensors"))
+    load_weights(fresh, Path("w.safetensors"))
     assert torch.equal(fresh[1].weight, trained[1].weight)
 
 
 @pytest.mark.parametrize("wrap", [inner_compiled, nn.DataParallel], ids=["compiled", "parallel"])
 def test_a_wrapped_model_takes_a_plain_file(wrap: Callable[[nn.Module], nn.Module]) -> None:
     trained, fresh = net(), net()
-    fill(wrap(fresh), save(trained.state_dict(), "w.pt"))
+    load_weights(wrap(fresh), save(trained.state_dict(), "w.pt"))
     assert torch.equal(fresh[0].weight, trained[0].weight)
 
 
@@ -134,13 +134,13 @@ def nested(**parts: nn.Module) -> Path:
 def test_where_several_fit_the_usual_one_is_taken_and_the_others_are_named() -> None:
     plain, averaged, fresh = net(), net(), net()
     path = nested(state_dict_ema=averaged, state_dict=plain)
-    assert fill(fresh, path) == "weights: 'state_dict' of w.pt, where 'state_dict_ema' would fit too"
+    assert load_weights(fresh, path) == "weights: 'state_dict' of w.pt, where 'state_dict_ema' would fit too"
     assert torch.equal(fresh[0].weight, plain[0].weight)
 
 
 def test_the_top_of_a_file_comes_before_what_is_nested_in_it() -> None:
     plain, averaged, fresh = net(), net(), net()
-    note = fill(fresh, save({**plain.state_dict(), "ema": averaged.state_dict()}, "w.pt"))
+    note = load_weights(fresh, save({**plain.state_dict(), "ema": averaged.state_dict()}, "w.pt"))
     assert note == "weights: the top of w.pt, where 'ema' would fit too"
     assert torch.equal(fresh[0].weight, plain[0].weight)
 
@@ -172,7 +172,7 @@ KEYS: dict[str, tuple[str, Callable[[nn.Module], Path]]] = {
 @pytest.mark.parametrize(("key", "write"), KEYS.values(), ids=KEYS)
 def test_a_key_chooses_among_the_weights_of_a_file(key: str, write: Callable[[nn.Module], Path]) -> None:
     chosen, fresh = net(), net()
-    assert fill(fresh, write(chosen), key) == ""
+    assert load_weights(fresh, write(chosen), key) == ""
     for name, value in chosen.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], value), name
 
@@ -228,7 +228,7 @@ def test_what_a_person_must_decide(key: str | None, write: Callable[[], Path], m
     fresh = net()
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
-        fill(fresh, write(), key)
+        load_weights(fresh, write(), key)
     assert str(caught.value) == message
     assert all(torch.equal(before[name], value) for name, value in fresh.state_dict().items())
 
@@ -237,7 +237,7 @@ def test_a_file_that_holds_itself_is_read() -> None:
     trained, fresh = net(), net()
     content: dict[str, Any] = {"net": trained.state_dict()}
     content["self"] = content
-    fill(fresh, save(content, "w.pt"))
+    load_weights(fresh, save(content, "w.pt"))
     assert torch.equal(fresh[0].weight, trained[0].weight)
 
 
@@ -364,7 +364,7 @@ def written(content: bytes, name: str) -> Path:
 @pytest.mark.parametrize(("write", "message"), UNFIT.values(), ids=UNFIT)
 def test_what_does_not_fit(write: Callable[[], Path], message: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        fill(net(), write())
+        load_weights(net(), write())
     size = Path("w.pt").stat().st_size if Path("w.pt").is_file() else 0
     assert str(caught.value) == message.replace("{size:,}", f"{size:,}")
 
@@ -373,7 +373,7 @@ def test_what_does_not_fit(write: Callable[[], Path], message: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 no archive"], ids=["empty", "text", "zip"])
 def test_a_damaged_file_is_named(name: str, content: bytes) -> None:
     with pytest.raises(CheckpointError, match=rf"{name} (cannot be read|is damaged)"):
-        fill(net(), written(content, name))
+        load_weights(net(), written(content, name))
 
 
 def sharded(model: nn.Module) -> Path:
@@ -392,7 +392,7 @@ def test_a_model_without_memory_takes_the_tensors_of_the_file(write: Callable[[n
     with torch.device("meta"):
         fresh = net().double()
     fresh[0].requires_grad_(requires_grad=False)
-    fill(fresh, write(trained))
+    load_weights(fresh, write(trained))
     for name, value in trained.state_dict().items():
         found = fresh.state_dict()[name]
         assert torch.equal(found, value.to(found.dtype)), name
@@ -407,7 +407,7 @@ def test_tied_weights_stay_tied_without_memory() -> None:
     trained = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     state = {name: value for name, value in trained.state_dict().items() if name != "1.weight"}
     save_file(state, "w.safetensors")
-    fill(fresh, Path("w.safetensors"))
+    load_weights(fresh, Path("w.safetensors"))
     assert fresh[1].weight is fresh[0].weight
     assert torch.equal(fresh[0].weight, trained[0].weight)
 
@@ -417,7 +417,7 @@ def test_a_mapped_file_is_read_and_never_written() -> None:
         fresh = net()
     path = WRITERS["safetensors"](net())
     before = path.read_bytes()
-    fill(fresh, path)
+    load_weights(fresh, path)
     with torch.no_grad():
         fresh[0].weight.zero_()
     assert path.read_bytes() == before
@@ -428,7 +428,7 @@ def test_what_a_file_cannot_give_a_model_without_memory() -> None:
         fresh = nn.Linear(3, 2)
         fresh.register_buffer("scale", torch.ones(2), persistent=False)
     with pytest.raises(CheckpointError) as caught:
-        fill(fresh, save(nn.Linear(3, 2).state_dict(), "w.pt"))
+        load_weights(fresh, save(nn.Linear(3, 2).state_dict(), "w.pt"))
     assert str(caught.value) == (
         "The model was built without memory for its tensors, and w.pt does not hold all of them: scale.\n"
         "  Let the factory compute them on the CPU, or build all of the model there (loader: copy)."
@@ -439,5 +439,5 @@ def test_a_model_that_does_not_fit_is_left_as_it_was() -> None:
     model = net()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CheckpointError):
-        fill(model, save({**net().state_dict(), "0.bias": torch.zeros(9)}, "w.pt"))
+        load_weights(model, save({**net().state_dict(), "0.bias": torch.zeros(9)}, "w.pt"))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

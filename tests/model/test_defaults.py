@@ -10,7 +10,7 @@ import torch
 import pfa_gate
 from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import ShardSpec, collect
-from pfa_gate.model.defaults import defaults_kept
+from pfa_gate.model.defaults import defaults_restored
 from pfa_gate.study import run as study
 from pfa_gate.study.options import StudyOptions
 
@@ -55,7 +55,7 @@ WORK: dict[str, Callable[[Path], Any]] = {
 
 @pytest.fixture
 def _as_before() -> Iterator[None]:
-    with defaults_kept():
+    with defaults_restored():
         yield
 
 
@@ -65,7 +65,7 @@ def test_each_is_set_back(read: Callable[[], Any], write: Callable[[Any], Any], 
     torch.set_num_threads(2)
     before = read()
     assert before != value
-    with defaults_kept():
+    with defaults_restored():
         write(value)
         assert read() == value
     assert read() == before
@@ -74,7 +74,7 @@ def test_each_is_set_back(read: Callable[[], Any], write: Callable[[Any], Any], 
 @pytest.mark.usefixtures("_as_before")
 def test_what_only_warned_warns_again() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with defaults_kept():
+    with defaults_restored():
         torch.use_deterministic_algorithms(True)
     assert torch.is_deterministic_algorithms_warn_only_enabled()
 

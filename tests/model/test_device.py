@@ -7,7 +7,16 @@ from torch import Tensor, nn
 from pfa_gate.errors import ConfigError
 from pfa_gate.graph import export_model
 from pfa_gate.model import batch_of
-from pfa_gate.model.device import CPU, ahead, device_of, exactly, homes, placed, spread, where
+from pfa_gate.model.device import (
+    CPU,
+    device_of,
+    devices_of,
+    exact_arithmetic,
+    input_device,
+    is_spread,
+    model_on,
+    prefetched,
+)
 
 META = torch.device("meta")
 
@@ -53,19 +62,19 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, word: str, 
 
 def test_a_copy_elsewhere_keeps_ties_and_leaves_the_model() -> None:
     model = Tied().eval()
-    copy = placed(model, META)
+    copy = model_on(model, META)
     assert {str(tensor.device) for tensor in copy.state_dict().values()} == {"meta"}
     assert copy.first.weight is copy.second.weight
-    assert where(model) == CPU
+    assert input_device(model) == CPU
     assert not copy.training
-    assert placed(model, CPU) is model
+    assert model_on(model, CPU) is model
 
 
 def test_a_program_runs_elsewhere_with_what_its_graph_makes() -> None:
     batch = batch_of(torch.ones(3, 4))
     program = export_model(Tied(), batch.args, {})
     there = program.on(META)
-    (moved,) = ahead([batch], META)
+    (moved,) = prefetched([batch], META)
     assert there.run(moved.args, {}).device == META
     assert torch.equal(program.run(batch.args, {}), program.on(CPU).run(batch.args, {}))
     assert program.on(CPU) is program
@@ -74,30 +83,30 @@ def test_a_program_runs_elsewhere_with_what_its_graph_makes() -> None:
 def test_a_model_that_is_a_graph_makes_its_tensors_where_it_is_taken() -> None:
     batch = batch_of(torch.ones(3, 4))
     graph = export_model(Tied(), batch.args, {}).exported.module()
-    there = placed(graph, META)
+    there = model_on(graph, META)
     assert there(batch.args[0].to(META)).device == META
     assert graph(*batch.args).device == CPU
 
 
 def test_labels_and_nested_inputs_move_too() -> None:
-    (moved,) = ahead([batch_of({"a": [torch.ones(2)], "b": "word", "labels": [1, 2]})], META)
+    (moved,) = prefetched([batch_of({"a": [torch.ones(2)], "b": "word", "labels": [1, 2]})], META)
     assert (moved.kwargs["a"][0].device, moved.kwargs["b"], moved.labels.device) == (META, "word", META)
 
 
 def test_a_device_map_of_several_places_is_a_spread_model_which_stays_where_it_lies() -> None:
     model = Tied()
     model.hf_device_map = {"first": 0, "second": "disk"}  # type: ignore[assignment]
-    assert (homes(model), spread(model)) == (["cpu", "cuda:0", "disk"], True)
-    assert placed(model, META) is model
+    assert (devices_of(model), is_spread(model)) == (["cpu", "cuda:0", "disk"], True)
+    assert model_on(model, META) is model
 
 
 def test_a_device_map_of_one_place_is_a_model_like_any_other() -> None:
     model = Tied()
     model.hf_device_map = {"": "cpu"}  # type: ignore[assignment]
-    assert (homes(model), spread(model)) == (["cpu"], False)
-    there = placed(model, META)
+    assert (devices_of(model), is_spread(model)) == (["cpu"], False)
+    there = model_on(model, META)
     assert {str(tensor.device) for tensor in there.state_dict().values()} == {"meta"}
-    assert where(model) == CPU
+    assert input_device(model) == CPU
 
 
 def test_a_spread_model_is_not_moved_on_demand() -> None:
@@ -125,10 +134,10 @@ def test_full_precision_is_asked_for_and_given_back() -> None:
     before = settings()
     torch.set_float32_matmul_precision("high")
     try:
-        with exactly(torch.device("cuda")):
+        with exact_arithmetic(torch.device("cuda")):
             assert settings() == ("highest", False, True, True)
         assert settings() == ("high", *before[1:])
-        with exactly(CPU):
+        with exact_arithmetic(CPU):
             assert settings() == ("high", *before[1:])
     finally:
         torch.set_float32_matmul_precision(str(before[0]))

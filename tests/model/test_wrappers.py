@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 import pfa_gate
 from pfa_gate.errors import FactoryError
 from pfa_gate.model import batch_of
-from pfa_gate.model.device import CPU, exactly
+from pfa_gate.model.device import CPU, exact_arithmetic
 from pfa_gate.model.forward import forward
 from pfa_gate.model.wrappers import unwrap_inside, unwrapped
 from pfa_gate.pipeline.check_model import CheckOptions, check
@@ -100,7 +100,7 @@ COMPILED: dict[str, Callable[[], nn.Module]] = {
 def test_nothing_is_compiled(make: Callable[[], nn.Module]) -> None:
     model = make()
     forward(model, batch_of(torch.zeros(2, 4)))
-    with exactly(CPU), torch.no_grad():
+    with exact_arithmetic(CPU), torch.no_grad():
         model(torch.zeros(2, 4))
     # After it, the user's own choice holds again.
     with pytest.raises(BaseException, match="it was compiled"), torch.no_grad():

@@ -14,7 +14,7 @@ import pfa_gate
 from pfa_gate import config
 from pfa_gate.errors import ConfigError, NotFiniteError
 from pfa_gate.model import batch_of, load
-from pfa_gate.model.device import ahead
+from pfa_gate.model.device import prefetched
 from pfa_gate.pipeline.check_model import CheckOptions, check
 from pfa_gate.record import Record
 
@@ -189,7 +189,7 @@ def test_nan_on_a_gpu_is_named() -> None:
 def test_batches_arrive_whole_however_the_device_is_busy() -> None:
     device, rows = torch.device("cuda", torch.cuda.current_device()), torch.randn(64, 4096, 32)
     busy = torch.randn(4096, 4096, device=device)
-    for number, batch in enumerate(ahead((batch_of(part) for part in rows), device)):
+    for number, batch in enumerate(prefetched((batch_of(part) for part in rows), device)):
         for _ in range(5):
             busy = busy @ busy * 1e-2
         assert torch.equal(batch.args[0].cpu(), rows[number])

@@ -9,7 +9,7 @@ from machines import assert_same, plain
 from torch import nn
 
 import pfa_gate
-from pfa_gate.analysis.responses import Drawn, hooked_layers, respond_by_hooks
+from pfa_gate.analysis.responses import SampledPositions, hooked_layers, respond_by_hooks
 from pfa_gate.errors import TooFewSamplesError
 from pfa_gate.pipeline.check_model import CheckOptions, check
 from pfa_gate.pipeline.spectra import responses, spectra
@@ -124,7 +124,7 @@ def test_spectrum_and_standard_error_are_those_of_numpy() -> None:
     model, images = nn.Conv2d(3, 6, 3).double(), torch.randn(50, 3, 7, 7, dtype=torch.float64)
     layers, seed, positions = hooked_layers(nn.Sequential(model)), 11, 9
     net = nn.Sequential(model)
-    stream = respond_by_hooks(net, images.split(13), layers, Drawn(positions, seed))
+    stream = respond_by_hooks(net, images.split(13), layers, SampledPositions(positions, seed))
     found = spectra((), layers, responses(layers, (), stream)).layers["0"]
     with torch.no_grad():
         maps = net(images).flatten(2).numpy()

@@ -16,7 +16,7 @@ from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo, St
 from pfa_gate.errors import DataError, PFAGateError, RankError
 from pfa_gate.torchrun import Seat
 from pfa_gate.torchrun.calls import DroppedError, Ranks, failure
-from pfa_gate.torchrun.pulse import Pulse
+from pfa_gate.torchrun.pulse import Heartbeat
 
 SIZE = 3
 
@@ -154,9 +154,9 @@ def test_rank_0_learns_why_another_ended(ranks: list[Ranks]) -> None:
         first.call("present")
 
 
-def failing(seat: Seat, shelf: Shelf, watched: list[int]) -> "tuple[Pulse, Future[tuple[str, bool]]]":
+def failing(seat: Seat, shelf: Shelf, watched: list[int]) -> "tuple[Heartbeat, Future[tuple[str, bool]]]":
     told: Future[tuple[str, bool]] = Future()
-    return Pulse(seat, shelf, watched, lambda sentence, mine: told.set_result((sentence, mine))), told
+    return Heartbeat(seat, shelf, watched, lambda sentence, mine: told.set_result((sentence, mine))), told
 
 
 def test_a_beat_that_stops_is_a_death_and_one_that_goes_on_is_none() -> None:

@@ -7,26 +7,26 @@ PYTEST_DONT_REWRITE
 """
 
 from pfa_gate.analysis.covariance.across_ranks import merge_by_sums
-from pfa_gate.analysis.covariance.folds import Dealt, accumulate_dealt, merge_shards
-from pfa_gate.analysis.covariance.jackknife import Shards, accumulate, shards_of
+from pfa_gate.analysis.covariance.folds import PartialFolds, accumulate_parts, merge_parts
+from pfa_gate.analysis.covariance.jackknife import JackknifeFolds, accumulate, folds_for
 from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all, subset, update
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 
 __all__ = [
-    "Dealt",
+    "JackknifeFolds",
     "Matrix",
     "Moments",
+    "PartialFolds",
     "Responses",
-    "Shards",
     "accumulate",
-    "accumulate_dealt",
+    "accumulate_parts",
     "as_rows",
     "covariance",
+    "folds_for",
     "merge",
     "merge_all",
     "merge_by_sums",
-    "merge_shards",
-    "shards_of",
+    "merge_parts",
     "subset",
     "update",
 ]

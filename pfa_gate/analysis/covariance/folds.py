@@ -5,14 +5,14 @@ PYTEST_DONT_REWRITE
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pfa_gate.analysis.covariance.jackknife import SHARDS, Shards, shards_of
+from pfa_gate.analysis.covariance.jackknife import FOLDS, JackknifeFolds, folds_for
 from pfa_gate.analysis.covariance.moments import Moments, merge
 from pfa_gate.analysis.covariance.rows import Responses, as_samples
 from pfa_gate.errors import DataError, PFAGateError
 
 
-class Dealt:
-    """As `Shards`, of a stream with gaps: each batch says which sample of the whole stream its first one is.
+class PartialFolds:
+    """As `JackknifeFolds`, of a stream with gaps: each batch says which sample of the whole stream its first one is.
 
     Sample i of the whole stream goes to shard i modulo 8, so parts of a stream add up to the shards of all of it.
 
@@ -21,14 +21,14 @@ class Dealt:
         shards: how many; 1 where no jackknife is wanted.
 
     Example:
-        >>> dealt = Dealt(1)
+        >>> dealt = PartialFolds(1)
         >>> dealt.add([[1.0], [2.0], [3.0]], start=14)
         >>> [shard.count for shard in dealt.moments()]
         [1, 0, 0, 0, 0, 0, 1, 1]
     """
 
-    def __init__(self, filters: int, shards: int = SHARDS) -> None:
-        self._each = tuple(Shards(filters, 1) for _ in range(shards))
+    def __init__(self, filters: int, shards: int = FOLDS) -> None:
+        self._each = tuple(JackknifeFolds(filters, 1) for _ in range(shards))
 
     def add(self, responses: Responses, start: int) -> None:
         """Take samples [n, C] or [n, m, C], the first of which is sample `start` of the whole stream.
@@ -46,7 +46,7 @@ class Dealt:
         return tuple(shard.moments()[0] for shard in self._each)
 
 
-def accumulate_dealt(
+def accumulate_parts(
     stream: Iterable[tuple[Mapping[str, Responses], Mapping[str, int]]],
     layers: Mapping[str, str],
     whole: Collection[str] = (),
@@ -64,23 +64,23 @@ def accumulate_dealt(
         DataError: responses that are no matrix, or of changing width.
 
     Example:
-        >>> [shard.count for shard in accumulate_dealt([({"conv": [[1.0]]}, {"conv": 2})], {})["conv"]]
+        >>> [shard.count for shard in accumulate_parts([({"conv": [[1.0]]}, {"conv": 2})], {})["conv"]]
         [0, 0, 1, 0, 0, 0, 0, 0]
     """
-    dealt: dict[str, Dealt] = {}
+    dealt: dict[str, PartialFolds] = {}
     for batch, starts in stream:
         for place, responses in batch.items():
             try:
                 samples = as_samples(responses)
                 if place not in dealt:
-                    dealt[place] = Dealt(samples.shape[2], shards_of(samples.shape[2], whole=place in whole))
+                    dealt[place] = PartialFolds(samples.shape[2], folds_for(samples.shape[2], whole=place in whole))
                 dealt[place].add(samples, starts[place])
             except PFAGateError as error:
                 raise error.at(f"layer '{layers.get(place, place)}'") from error.__cause__
     return {place: each.moments() for place, each in dealt.items()}
 
 
-def merge_shards(parts: Sequence[Mapping[str, tuple[Moments, ...]]]) -> dict[str, tuple[Moments, ...]]:
+def merge_parts(parts: Sequence[Mapping[str, tuple[Moments, ...]]]) -> dict[str, tuple[Moments, ...]]:
     """Put the parts of one stream together, shard by shard.
 
     Args:
@@ -90,8 +90,8 @@ def merge_shards(parts: Sequence[Mapping[str, tuple[Moments, ...]]]) -> dict[str
         DataError: the parts differ in their places, or in the shards or filters of one.
 
     Example:
-        >>> parts = [accumulate_dealt([({"conv": [[i]]}, {"conv": i})], {}) for i in range(8)]
-        >>> [shard.mean.tolist() for shard in merge_shards(parts)["conv"]][:3]
+        >>> parts = [accumulate_parts([({"conv": [[i]]}, {"conv": i})], {}) for i in range(8)]
+        >>> [shard.mean.tolist() for shard in merge_parts(parts)["conv"]][:3]
         [[0.0], [1.0], [2.0]]
     """
     first, *others = parts

@@ -11,16 +11,16 @@ import numpy.typing as npt
 from scipy.linalg.blas import dsyrk
 
 from pfa_gate.analysis.covariance.moments import Moments
-from pfa_gate.analysis.covariance.on_device import FarShards, far_tensor
+from pfa_gate.analysis.covariance.on_device import DeviceFolds, device_tensor
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_samples
 from pfa_gate.errors import DataError, PFAGateError
 
-SHARDS = 8
+FOLDS = 8
 WIDEST = 4096  # eight matrices of this many filters take a gigabyte
 _ROWS = 128
 
 
-def shards_of(filters: int, *, whole: bool = False) -> int:
+def folds_for(filters: int, *, whole: bool = False) -> int:
     """In how many shards moments are kept: 8, and 1 where no jackknife is wanted or 8 would take gigabytes.
 
     Args:
@@ -28,13 +28,13 @@ def shards_of(filters: int, *, whole: bool = False) -> int:
         whole: no jackknife is wanted.
 
     Example:
-        >>> shards_of(512), shards_of(512, whole=True), shards_of(8192)
+        >>> folds_for(512), folds_for(512, whole=True), folds_for(8192)
         (8, 1, 1)
     """
-    return 1 if whole or filters > WIDEST else SHARDS
+    return 1 if whole or filters > WIDEST else FOLDS
 
 
-class Shards:
+class JackknifeFolds:
     """Deals samples to 8 shards and keeps the moments of each, for a jackknife over shards.
 
     Sample i of the stream goes to shard i modulo 8, with all its responses: those of one sample are alike, and a
@@ -47,13 +47,13 @@ class Shards:
         shards: how many; 1 where no jackknife is wanted, at an eighth of the memory.
 
     Example:
-        >>> shards = Shards(2)
+        >>> shards = JackknifeFolds(2)
         >>> shards.add(np.ones((20, 2)))
         >>> [shard.count for shard in shards.moments()]
         [3, 3, 3, 3, 2, 2, 2, 2]
     """
 
-    def __init__(self, filters: int, shards: int = SHARDS) -> None:
+    def __init__(self, filters: int, shards: int = FOLDS) -> None:
         self._filters = filters
         self._sums = tuple(_Sum(filters) for _ in range(shards))
         self._waiting, self._next = 0, 0
@@ -67,7 +67,7 @@ class Shards:
             NotFiniteError: NaN or infinity; names the filters.
 
         Example:
-            >>> Shards(1).add([[True], [False]])
+            >>> JackknifeFolds(1).add([[True], [False]])
         """
         samples = as_samples(responses)  # of float64 once they are in the block
         if samples.shape[2] != self._filters:
@@ -89,7 +89,7 @@ class Shards:
         """Moments of each of the 8 shards so far; they stay as they are when more samples come.
 
         Example:
-            >>> len(Shards(1).moments())
+            >>> len(JackknifeFolds(1).moments())
             8
         """
         self._pass_on()
@@ -179,7 +179,7 @@ def accumulate(
         >>> accumulate([{"conv": [[1.0], [2.0]]}], {})["conv"][0].count
         1
     """
-    shards: dict[str, Shards | FarShards] = {}
+    shards: dict[str, JackknifeFolds | DeviceFolds] = {}
     for batch in stream:
         for place, responses in batch.items():
             try:
@@ -191,9 +191,9 @@ def accumulate(
     return {place: each.moments() for place, each in shards.items()}
 
 
-def _shards(responses: Responses, *, whole: bool) -> "Shards | FarShards":
-    far = far_tensor(responses)
+def _shards(responses: Responses, *, whole: bool) -> "JackknifeFolds | DeviceFolds":
+    far = device_tensor(responses)
     if far is not None and far.ndim in (2, 3):
-        return FarShards(far.shape[-1], shards_of(far.shape[-1], whole=whole), far.device)
+        return DeviceFolds(far.shape[-1], folds_for(far.shape[-1], whole=whole), far.device)
     filters = as_samples(responses).shape[2]
-    return Shards(filters, shards_of(filters, whole=whole))
+    return JackknifeFolds(filters, folds_for(filters, whole=whole))

@@ -16,17 +16,17 @@ from pfa_gate.errors import DataError
 Sums = tuple[int, Tensor, Tensor]
 
 
-def far_tensor(responses: Any) -> Tensor | None:
+def device_tensor(responses: Any) -> Tensor | None:
     """Responses that are a tensor on another device than the CPU; None if they are anything else.
 
     Example:
-        >>> far_tensor([[1.0]])
+        >>> device_tensor([[1.0]])
     """
     device = getattr(responses, "device", None)
     return responses if getattr(device, "type", "cpu") != "cpu" else None
 
 
-class FarShards:
+class DeviceFolds:
     """As `Shards`, of tensors on one device; what waits, the products and the sums stay there.
 
     Args:
@@ -35,7 +35,7 @@ class FarShards:
         device: of the responses.
 
     Example:
-        >>> far = FarShards(1, 2, torch.device("cpu"))
+        >>> far = DeviceFolds(1, 2, torch.device("cpu"))
         >>> far.add(torch.tensor([[1.0], [5.0], [3.0]]))
         >>> [(shard.count, shard.mean.tolist()) for shard in far.moments()]
         [(2, [2.0]), (1, [5.0])]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pfa_gate.errors import SurgeryError
-from pfa_gate.graph.group import ELSEWHERE, Coupling, Group, Indices
+from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
 
 AxisIndices = dict[str, dict[int, Indices]]
 
@@ -28,7 +28,7 @@ def plan(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> AxisIndices:
         group = _free_group(coupling, name)
         removed = _removed(group, filters)
         for part in group.slices:
-            lost = (part.filters != ELSEWHERE) & removed[part.filters]
+            lost = (part.filters != OTHER_GROUP) & removed[part.filters]
             place = (part.parameter, part.axis)
             gone[place] = gone.get(place, np.zeros(len(lost), bool)) | lost
     axis_indices: AxisIndices = {}

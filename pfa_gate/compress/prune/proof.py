@@ -14,7 +14,7 @@ from pfa_gate.compress.prune.reference import Forward, Silenced
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.program import halves
 from pfa_gate.model.copying import copied
-from pfa_gate.model.device import retell
+from pfa_gate.model.device import substitute_in_graphs
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -104,7 +104,7 @@ def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs
 
 def _wide(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The model in another precision; a graph that casts to the half precision of its own model no longer does."""
-    retell(model, dict.fromkeys(halves((*model.parameters(), *model.buffers())), dtype))
+    substitute_in_graphs(model, dict.fromkeys(halves((*model.parameters(), *model.buffers())), dtype))
     return model.to(dtype)
 
 

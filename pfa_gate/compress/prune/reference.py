@@ -21,7 +21,7 @@ from pfa_gate.compress.prune.remains import RemainingValues
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.copying import copied
-from pfa_gate.model.device import meant
+from pfa_gate.model.device import substituted
 
 Forward = Callable[..., Any]
 
@@ -113,7 +113,7 @@ def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) 
             constants[node] = _at(zeroed(value, cut[node]), dtype)
         else:
             operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
-            args, kwargs = meant(operands, program.instead)
+            args, kwargs = substituted(operands, program.instead)
             constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         values[node] = constants[node]
     return constants

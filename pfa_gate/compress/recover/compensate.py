@@ -16,7 +16,7 @@ from pfa_gate.compress.regress import matrix_of, weight_of
 from pfa_gate.compress.repair import Repair
 from pfa_gate.graph import Program, export_model, inputs_of
 from pfa_gate.model.copying import copied
-from pfa_gate.model.device import inputs_on, where
+from pfa_gate.model.device import input_device, inputs_on
 
 # A matrix of so many columns takes half a gigabyte, and a refit holds about eight at once.
 COLUMNS = 8192
@@ -55,7 +55,7 @@ def compensate(
         [('2', True)]
     """
     smaller = copied(smaller)
-    program = export_model(smaller, *inputs_on(inputs_of(next(iter(batches))), where(smaller)))
+    program = export_model(smaller, *inputs_on(inputs_of(next(iter(batches))), input_device(smaller)))
     found = pairs(full, program, axis_indices)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
     sound = [pair for pair in found if pair.small.layer not in faults]

@@ -16,7 +16,7 @@ from pfa_gate.compress.recover.resampling import Inputs, dealt, parted
 from pfa_gate.errors import DataError
 from pfa_gate.graph import inputs_of
 from pfa_gate.model.copying import copied
-from pfa_gate.model.device import inputs_on, where
+from pfa_gate.model.device import input_device, inputs_on
 
 ENOUGH = 16  # samples in a batch from which batch norms take statistics of their own
 Progress = Callable[[int, int], None]
@@ -104,7 +104,7 @@ def distill(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, course.steps))
     with torch.enable_grad():
         for done, inputs in enumerate(_lessons(batches, course), 1):
-            args, kwargs = inputs_on(inputs, where(pupil))
+            args, kwargs = inputs_on(inputs, input_device(pupil))
             for norm in norms:
                 norm.train(_samples((args, kwargs)) >= ENOUGH)
             optimiser.zero_grad()
@@ -129,7 +129,7 @@ def _gap(full: nn.Module, model: nn.Module, batches: Iterable[Any]) -> float | N
         for batch in batches:
             _, held = parted(inputs_of(batch))
             if held is not None:
-                args, kwargs = inputs_on(held, where(model))
+                args, kwargs = inputs_on(held, input_device(model))
                 error, size = apart(answer(model(*args, **kwargs)), answer(full(*args, **kwargs)))
                 errors.append(float(error))
                 sizes.append(float(size))

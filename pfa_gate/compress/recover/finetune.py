@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pfa_gate.errors import FactoryError
-from pfa_gate.model.batch import contract
+from pfa_gate.model.batch import batch_usage
 from pfa_gate.model.copying import copied
 from pfa_gate.model.user_frames import raised
 
@@ -41,7 +41,7 @@ def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed:
             training(trained, batches)
     except Exception as error:  # a user's training may raise anything
         fact = f"The finetune step raised {raised(error)}."
-        raise FactoryError(fact, remedy=contract(error, getattr(training, "__name__", "finetune"))) from error
+        raise FactoryError(fact, remedy=batch_usage(error, getattr(training, "__name__", "finetune"))) from error
     if {name: tensor.shape for name, tensor in trained.state_dict().items()} != shapes:
         raise FactoryError(
             "The finetune step changed the shapes of the model.", remedy="Train its weights and leave their sizes."

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.compress.prune import AxisIndices
-from pfa_gate.compress.regress import Call, Chain, calls
+from pfa_gate.compress.regress import Call, Epilogue, calls
 from pfa_gate.graph import Program
-from pfa_gate.graph.editing import above
-from pfa_gate.graph.epilogue import chain
+from pfa_gate.graph.editing import with_ancestors
+from pfa_gate.graph.epilogue import epilogue_of
 from pfa_gate.graph.program import shape_of
 
 
@@ -45,7 +45,7 @@ def pairs(full: Program, program: Program, axis_indices: AxisIndices) -> list[La
     found = []
     for call in calls(program):
         axes = axis_indices.get(call.weight, {})
-        reads = call.inputs in axes or not changed.isdisjoint(above([call.source]))
+        reads = call.inputs in axes or not changed.isdisjoint(with_ancestors([call.source]))
         if reads or axes:
             changed.add(call.node)
         if reads and call.weight in origins:
@@ -59,7 +59,7 @@ def stages(found: Sequence[LayerPair]) -> Iterator[list[LayerPair]]:
     """Pairs that can be solved in one pass, because none of them reads what another makes."""
     stage: list[LayerPair] = []
     for pair in found:
-        goals = above(pair.wanted[0])
+        goals = with_ancestors(pair.wanted[0])
         if any(other.small.node in goals for other in stage):
             yield stage
             stage = []
@@ -80,10 +80,10 @@ def _drift(full: Program, program: Program, pair: LayerPair, unsolved: Sequence[
     small, whole = _sum(program, pair.small), _sum(full, pair.whole)
     if small is None or whole is None:
         return None
-    goals = above([small])
+    goals = with_ancestors([small])
     return None if any(other.small.node in goals for other in unsolved) else (small, whole)
 
 
 def _sum(program: Program, call: Call) -> Node | None:
-    followed: Chain = chain(program, call)
+    followed: Epilogue = epilogue_of(program, call)
     return followed.added

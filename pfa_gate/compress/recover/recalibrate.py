@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pfa_gate.graph import inputs_of
 from pfa_gate.graph.program import operator_name
 from pfa_gate.model.copying import copied
-from pfa_gate.model.device import inputs_on, where
+from pfa_gate.model.device import input_device, inputs_on
 
 _TRAINING, _MOMENTUM = 5, 6  # places of the operator's arguments
 
@@ -42,7 +42,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, in
     with torch.no_grad():
         for number, batch in enumerate(batches if norms or operators else (), start=1):
             _set(operators, training=True, momentum=1 / number)  # the same mean, as an operator takes it
-            args, kwargs = inputs_on(inputs_of(batch), where(model))
+            args, kwargs = inputs_on(inputs_of(batch), input_device(model))
             model(*args, **kwargs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -15,7 +15,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.graph import Program
-from pfa_gate.model.device import meant
+from pfa_gate.model.device import substituted
 
 Values = dict[str, Any]
 
@@ -87,7 +87,7 @@ class StagedProgram:
             return self._held(self._sources[node][source], values)
 
         operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), held)
-        args, kwargs = meant(operands, self._program.instead)
+        args, kwargs = substituted(operands, self._program.instead)
         if _works_in_place(node):
             args = (args[0].clone(), *args[1:])
         return node.target(*args, **kwargs)  # type: ignore[operator]

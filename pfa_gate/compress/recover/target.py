@@ -9,10 +9,10 @@ from torch import Tensor
 from pfa_gate.compress.recover.layer_pairs import LayerPair
 from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.recover.staged_run import Values
-from pfa_gate.compress.regress import Chain, outputs
+from pfa_gate.compress.regress import Epilogue, outputs
 from pfa_gate.compress.regress.patches import patches
 from pfa_gate.graph import Program
-from pfa_gate.graph.epilogue import chain
+from pfa_gate.graph.epilogue import epilogue_of
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class LayerTarget:
     """
 
     pair: LayerPair
-    small: Chain
-    whole: Chain
+    small: Epilogue
+    whole: Epilogue
 
     def rows(self, values: Sequence[Values], positions: Tensor) -> Rows:
         """What the layer reads and should make at some positions.
@@ -68,7 +68,7 @@ class LayerTarget:
 
 def aim(program: Program, full: Program, pair: LayerPair) -> LayerTarget:
     """The aim of one layer; what follows it is read off both programs as they are now."""
-    whole = chain(full, pair.whole)
+    whole = epilogue_of(full, pair.whole)
     if pair.filters is not None:
         whole = replace(whole, scale=whole.scale[pair.filters], shift=whole.shift[pair.filters])
-    return LayerTarget(pair, chain(program, pair.small), whole)
+    return LayerTarget(pair, epilogue_of(program, pair.small), whole)

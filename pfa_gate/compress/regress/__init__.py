@@ -3,18 +3,18 @@
 from pfa_gate.compress.regress.normal_equations import FOLDS, Equations, Sums, errors, offset_of
 from pfa_gate.compress.regress.patches import draw, outputs, patches, places, spread
 from pfa_gate.graph.calls import Call, Geometry, calls, matrix_of, weight_of
-from pfa_gate.graph.epilogue import Chain, chain
+from pfa_gate.graph.epilogue import Epilogue, epilogue_of
 
 __all__ = [
     "FOLDS",
     "Call",
-    "Chain",
+    "Epilogue",
     "Equations",
     "Geometry",
     "Sums",
     "calls",
-    "chain",
     "draw",
+    "epilogue_of",
     "errors",
     "matrix_of",
     "offset_of",

@@ -18,8 +18,8 @@ from pfa_gate.compress.select.elimination import Elimination, GroupReader, elimi
 from pfa_gate.compress.select.evidence import Evidence, Orders
 from pfa_gate.compress.select.weights import l1
 from pfa_gate.graph import Group, Program, Slice, inputs_of
-from pfa_gate.graph.epilogue import chain
-from pfa_gate.graph.group import ELSEWHERE
+from pfa_gate.graph.epilogue import epilogue_of
+from pfa_gate.graph.group import OTHER_GROUP
 from pfa_gate.graph.program import shape_of
 from pfa_gate.model.device import inputs_on
 
@@ -163,9 +163,9 @@ def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dic
 def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> GroupReader:
     """The columns of each filter, all in one table: a filter has as many as any other."""
     weight = matrix_of(call, program.tensors[call.weight].double())
-    scale = chain(program, call).scale.reshape(call.groups, 1, -1)
+    scale = epilogue_of(program, call).scale.reshape(call.groups, 1, -1)
     taps = gram.shape[1] // len(part.filters)
-    order = np.argsort(part.filters, kind="stable")[int((part.filters == ELSEWHERE).sum()) :]
+    order = np.argsort(part.filters, kind="stable")[int((part.filters == OTHER_GROUP).sum()) :]
     channels = torch.from_numpy(order).reshape(int(part.filters.max()) + 1, -1)
     columns = (channels[:, :, None] + torch.arange(taps) * len(part.filters)).flatten(1)
     return GroupReader(gram, weight * scale, columns)

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.compress.select.evidence import Evidence, Orders
 from pfa_gate.errors import LabelsError
 from pfa_gate.graph import Tap, inputs_of
-from pfa_gate.graph.group import ELSEWHERE
+from pfa_gate.graph.group import OTHER_GROUP
 from pfa_gate.model.device import inputs_on
 
 
@@ -77,5 +77,5 @@ def _add(total: np.ndarray[Any, Any], value: Tensor, tap: Tap) -> None:
     over = [axis for axis in range(1, value.ndim) if axis != tap.axis]
     product = value.detach() * (torch.zeros_like(value) if value.grad is None else value.grad)
     each = (product.mean(over) if over else product).abs().sum(0).double().cpu().numpy()
-    inside = tap.filters != ELSEWHERE
+    inside = tap.filters != OTHER_GROUP
     np.add.at(total, tap.filters[inside], each[inside])

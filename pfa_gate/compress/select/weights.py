@@ -9,8 +9,8 @@ from torch import Tensor
 from pfa_gate.compress.regress import Call, calls
 from pfa_gate.compress.select.evidence import Evidence, Indices, Orders
 from pfa_gate.graph import Group, Program
-from pfa_gate.graph.epilogue import chain
-from pfa_gate.graph.group import ELSEWHERE
+from pfa_gate.graph.epilogue import epilogue_of
+from pfa_gate.graph.group import OTHER_GROUP
 
 Importance = Callable[[Tensor], Tensor]
 
@@ -50,7 +50,7 @@ def _by(evidence: Evidence, importance: Importance) -> Orders:
 
 
 def _scales(program: Program, call: Call) -> Tensor:
-    scale = chain(program, call).weight
+    scale = epilogue_of(program, call).weight
     return _rows(program, call).abs().sum(1) if scale is None else program.tensors[scale].double().abs()
 
 
@@ -65,9 +65,9 @@ def _shared(program: Program, group: Group, of: Callable[[Program, Call], Tensor
     total = torch.zeros(group.width, dtype=torch.float64)
     for call, filters in _makers(program, group):
         own = of(program, call)
-        mine = torch.from_numpy(np.flatnonzero(filters != ELSEWHERE))
+        mine = torch.from_numpy(np.flatnonzero(filters != OTHER_GROUP))
         values = own[mine] / own[mine].mean().clamp_min(torch.finfo(torch.float64).tiny)
-        total.index_add_(0, torch.from_numpy(filters[filters != ELSEWHERE]), values)
+        total.index_add_(0, torch.from_numpy(filters[filters != OTHER_GROUP]), values)
     return total
 
 

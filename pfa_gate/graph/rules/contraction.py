@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Contraction, Flow, NoRuleError, Whole, rule
+from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, UntrackedCall, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, varying
 from pfa_gate.graph.program import shape_of
 from pfa_gate.graph.rules.elementwise import meet_operand
@@ -27,7 +27,7 @@ def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
 
 
 @rule("conv1d conv2d conv3d")
-def convolution(flow: Flow, node: Node) -> Tensor:
+def convolution(flow: LabelFlow, node: Node) -> Tensor:
     """Weight [O, I / groups, k…] over axis 1 of the input."""
     source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
     groups: Any = argument(node, 6, "groups", 1)
@@ -40,7 +40,7 @@ def convolution(flow: Flow, node: Node) -> Tensor:
     return _channels(flow, rows, node)
 
 
-def _convolve(flow: Flow, source: Any, weight: Any, groups: int) -> Tensor:
+def _convolve(flow: LabelFlow, source: Any, weight: Any, groups: int) -> Tensor:
     channels = flow.along(source, 1)
     alias = flow.tensor(weight)
     if alias is None:
@@ -55,24 +55,24 @@ def _convolve(flow: Flow, source: Any, weight: Any, groups: int) -> Tensor:
     return flow.sets.canonical(rows)
 
 
-def _depthwise(flow: Flow, rows: Tensor, channels: Tensor, groups: int) -> None:
+def _depthwise(flow: LabelFlow, rows: Tensor, channels: Tensor, groups: int) -> None:
     """Input channel j makes the filters j m … j m + m - 1; they live and die with it."""
     flow.meet(rows.reshape(groups, -1), channels.reshape(groups, 1), _INPUT_FIXED)
 
 
-def _grouped(flow: Flow, rows: Tensor, columns: Tensor, channels: Tensor) -> None:
+def _grouped(flow: LabelFlow, rows: Tensor, columns: Tensor, channels: Tensor) -> None:
     """All groups keep the same places, so that the weight stays one block; channels [groups, I / groups]."""
     flow.meet(channels, columns.expand_as(channels), _INPUT_FIXED)
     rows = rows.reshape(len(channels), -1)
     flow.sets.join(rows, rows[:1].expand_as(rows))
 
 
-def _channels(flow: Flow, rows: Tensor, node: Node) -> Tensor:
+def _channels(flow: LabelFlow, rows: Tensor, node: Node) -> Tensor:
     return flow.sets.canonical(rows).reshape((1, -1) + (1,) * (len(shape_of(node)) - 2))
 
 
 @rule("conv_transpose1d conv_transpose2d conv_transpose3d")
-def transposed_convolution(flow: Flow, node: Node) -> Tensor:
+def transposed_convolution(flow: LabelFlow, node: Node) -> Tensor:
     """Weight [I, O / groups, k…]; with groups, all keep the same places."""
     source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
     groups: Any = argument(node, 6, "groups", 1)
@@ -94,18 +94,18 @@ def transposed_convolution(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("linear")
-def linear(flow: Flow, node: Node) -> Tensor:
+def linear(flow: LabelFlow, node: Node) -> Tensor:
     """Weight [O, I] over the last axis of the input."""
     return _multiplied(flow, node, (node.args[0], node.args[1], argument(node, 2, "bias")), (0, 1))
 
 
 @rule("addmm")
-def addmm(flow: Flow, node: Node) -> Tensor:
+def addmm(flow: LabelFlow, node: Node) -> Tensor:
     """Bias + input @ weight, weight [I, O]."""
     return _multiplied(flow, node, (node.args[1], node.args[2], node.args[0]), (1, 0))
 
 
-def _multiplied(flow: Flow, node: Node, operands: tuple[Any, Any, Any], axes: tuple[int, int]) -> Tensor:
+def _multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes: tuple[int, int]) -> Tensor:
     source, weight, bias = operands
     alias = flow.tensor(weight)
     if alias is None:
@@ -122,7 +122,7 @@ def _multiplied(flow: Flow, node: Node, operands: tuple[Any, Any, Any], axes: tu
     return flow.sets.canonical(rows).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))
 
 
-def _mixed_elsewhere(flow: Flow, node: Node, operands: tuple[Any, Any, Any], outputs: int) -> Tensor:
+def _mixed_elsewhere(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], outputs: int) -> Tensor:
     """Filters lie along another axis than the one multiplied (token mixing): they pass, the weight stays whole."""
     source, weight, bias = operands
     for held in (weight, bias):
@@ -131,12 +131,12 @@ def _mixed_elsewhere(flow: Flow, node: Node, operands: tuple[Any, Any, Any], out
     work = math.prod(shape_of(node)[:-1]) / shape_of(node)[passing] / flow.program.batch
     alias = flow.tensor(weight)
     assert alias is not None
-    flow.whole.append(Whole(node, alias.name, outputs, _MIXES))
+    flow.whole.append(UntrackedCall(node, alias.name, outputs, _MIXES))
     flow.contractions.append(Contraction(node, None, work=work, axes=_volume(flow, source, shape_of(node)[-1])))
     return flow.of(source).expand((*shape_of(node)[:-1], 1))
 
 
-def _volume(flow: Flow, source: Node, made: int) -> tuple[Tensor, ...]:
+def _volume(flow: LabelFlow, source: Node, made: int) -> tuple[Tensor, ...]:
     labels, shape = flow.of(source), shape_of(source)
     axis = varying(labels)[0]
     flow_axes = [labels.reshape(-1).expand(shape[axis])]
@@ -144,7 +144,7 @@ def _volume(flow: Flow, source: Node, made: int) -> tuple[Tensor, ...]:
 
 
 @rule("matmul", "bmm", "mm")
-def product(flow: Flow, node: Node) -> Tensor:
+def product(flow: LabelFlow, node: Node) -> Tensor:
     """[…, M, K] @ […, K, N]; a held matrix on the right is a linear layer."""
     left, right = node.args[0], node.args[1]
     assert isinstance(left, Node)
@@ -162,7 +162,7 @@ def product(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("baddbmm")
-def product_and_sum(flow: Flow, node: Node) -> Tensor:
+def product_and_sum(flow: LabelFlow, node: Node) -> Tensor:
     """Input + batch1 @ batch2."""
     added, left, right = node.args[0], node.args[1], node.args[2]
     assert isinstance(added, Node)
@@ -182,7 +182,7 @@ def _lead(labels: Tensor, axes: int) -> Tensor:
 
 
 def _note_product(
-    flow: Flow, node: Node, one: Tensor, other: Tensor, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    flow: LabelFlow, node: Node, one: Tensor, other: Tensor, shapes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
     """Multiply-adds are batch x M x K x N; each factor shrinks with the labels along it."""
     left, right = shapes
@@ -205,7 +205,7 @@ def _axis_labels(labels: Tensor, axis: int, size: int) -> Tensor:
     return torch.full((size,), UNTRACKED)
 
 
-def multiply(flow: Flow, one: Tensor, other: Tensor) -> Tensor:
+def multiply(flow: LabelFlow, one: Tensor, other: Tensor) -> Tensor:
     """Labels of one @ other: those of the inner axis end, those of outer axes pass.
 
     Where the inner axis loses an index, both operands must lose it; where heads lie along a batch axis, both
@@ -230,13 +230,13 @@ def _moving(labels: Tensor, axis: int) -> bool:
     return labels.shape[axis] > 1
 
 
-def _outer(flow: Flow, one: Tensor, other: Tensor, outer: tuple[bool, bool]) -> Tensor:
+def _outer(flow: LabelFlow, one: Tensor, other: Tensor, outer: tuple[bool, bool]) -> Tensor:
     passing, ending = (one, other) if outer[0] else (other, one)
     flow.pin(ending, "is multiplied with filters along another axis")
     return flow.sets.canonical(passing)
 
 
-def _share_heads(flow: Flow, one: Tensor, other: Tensor) -> None:
+def _share_heads(flow: LabelFlow, one: Tensor, other: Tensor) -> None:
     """Heads on a batch axis: a head of one is the head of the other."""
     if bool((one != UNTRACKED).any()) and bool((other != UNTRACKED).any()):
         flow.meet(one, other, "is multiplied with something that cannot be cut")
@@ -247,7 +247,7 @@ def _share_heads(flow: Flow, one: Tensor, other: Tensor) -> None:
 
 
 @rule("scaled_dot_product_attention")
-def attention(flow: Flow, node: Node) -> Tensor:
+def attention(flow: LabelFlow, node: Node) -> Tensor:
     """softmax(q kᵀ + mask) v; heads on a batch axis are shared, value channels pass through."""
     query, key, value = node.args[:3]
     assert isinstance(query, Node)
@@ -273,7 +273,7 @@ def _repeated(labels: Tensor, shape: tuple[int, ...], times: int) -> Tensor:
     ).repeat_interleave(times, -3)
 
 
-def _note_attention(flow: Flow, node: Node) -> None:
+def _note_attention(flow: LabelFlow, node: Node) -> None:
     query, key, value = (source for source in node.args[:3] if isinstance(source, Node))
     heads = [_axis_labels(flow.of(value), axis, size) for axis, size in enumerate(shape_of(value)[:-2])]
     lengths = [torch.zeros(shape_of(source)[-2], dtype=torch.int64) for source in (query, key)]
@@ -284,7 +284,7 @@ def _note_attention(flow: Flow, node: Node) -> None:
 
 
 @rule("embedding")
-def embedding(flow: Flow, node: Node) -> Tensor:
+def embedding(flow: LabelFlow, node: Node) -> Tensor:
     """Rows are looked up, columns are the filters."""
     alias = flow.tensor(node.args[0])
     if alias is None:

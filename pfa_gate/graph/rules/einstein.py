@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Contraction, Flow, NoRuleError, rule
+from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, rule
 from pfa_gate.graph.partition import UNTRACKED, varying
 from pfa_gate.graph.program import Alias, shape_of
 
@@ -24,7 +24,7 @@ class _Equation:
 
 
 @rule("einsum")
-def einsum(flow: Flow, node: Node) -> Tensor:
+def einsum(flow: LabelFlow, node: Node) -> Tensor:
     """Two activations, or an activation and a held matrix; anything else stays whole."""
     text, operands = node.args[0], node.args[1]
     assert isinstance(text, str)
@@ -57,7 +57,7 @@ def _parsed(text: str) -> _Equation:
     return _Equation(left, right, result)
 
 
-def _by_matrix(flow: Flow, node: Node, equation: _Equation, operands: tuple[Node, Node, Alias]) -> Tensor:
+def _by_matrix(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node, Alias]) -> Tensor:
     """Like a linear: one letter of the matrix is summed, the other is made."""
     source, weight, alias = operands
     summed = [letter for letter in equation.right if letter in equation.left and letter not in equation.result]
@@ -77,7 +77,7 @@ def _by_matrix(flow: Flow, node: Node, equation: _Equation, operands: tuple[Node
     return _placed(rows, equation.result.index(made[0]), len(equation.result))
 
 
-def _of_activations(flow: Flow, node: Node, equation: _Equation, operands: tuple[Node, Node]) -> Tensor:
+def _of_activations(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node]) -> Tensor:
     vectors = [
         _by_letter(flow, source, letters)
         for source, letters in zip(operands, (equation.left, equation.right), strict=True)
@@ -96,7 +96,7 @@ def _of_activations(flow: Flow, node: Node, equation: _Equation, operands: tuple
     return _placed(shared[passed[0]], equation.result.index(passed[0]), len(equation.result))
 
 
-def _by_letter(flow: Flow, source: Node, letters: str) -> dict[str, Tensor]:
+def _by_letter(flow: LabelFlow, source: Node, letters: str) -> dict[str, Tensor]:
     """The label of each index of the axis along which an operand's filters lie."""
     labels = flow.of(source)
     axes = varying(labels)
@@ -105,7 +105,7 @@ def _by_letter(flow: Flow, source: Node, letters: str) -> dict[str, Tensor]:
     return {letters[axis]: labels.reshape(-1) for axis in axes}
 
 
-def _settle_letter(flow: Flow, letter: str, equation: _Equation, vectors: list[dict[str, Tensor]]) -> None:
+def _settle_letter(flow: LabelFlow, letter: str, equation: _Equation, vectors: list[dict[str, Tensor]]) -> None:
     in_both = letter in equation.left and letter in equation.right
     here = [found[letter] for found in vectors if letter in found]
     if in_both and len(here) == 2:
@@ -116,7 +116,9 @@ def _settle_letter(flow: Flow, letter: str, equation: _Equation, vectors: list[d
         flow.pin(here[0], "is summed across channels")
 
 
-def _note(flow: Flow, node: Node, equation: _Equation, operands: tuple[Node, Node], shared: dict[str, Tensor]) -> None:
+def _note(
+    flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node], shared: dict[str, Tensor]
+) -> None:
     sizes = dict(zip(equation.left + equation.right, (*shape_of(operands[0]), *shape_of(operands[1])), strict=True))
     axes = tuple(shared.get(letter, torch.full((size,), UNTRACKED)) for letter, size in sizes.items())
     flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=axes))

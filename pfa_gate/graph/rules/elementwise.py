@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Flow, rule
+from pfa_gate.graph.labels import LabelFlow, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, narrowed, varying
 from pfa_gate.graph.program import is_tensor, operator_name, shape_of
 
@@ -21,7 +21,7 @@ from pfa_gate.graph.program import is_tensor, operator_name, shape_of
     "rand_like randn_like threshold hardshrink softshrink tanhshrink round isnan isinf isfinite nan_to_num softsign",
     "ceil trunc atan",
 )
-def same(flow: Flow, node: Node) -> Tensor:
+def same(flow: LabelFlow, node: Node) -> Tensor:
     """One tensor in, the same labels out."""
     tensors = [source for source in node.args if is_tensor(source)]
     if len(tensors) > 1:
@@ -34,7 +34,7 @@ def same(flow: Flow, node: Node) -> Tensor:
     "addcmul eq ne lt gt le ge __and__ __or__ logical_and logical_or bitwise_and bitwise_or remainder",
     "floor_divide masked_fill masked_fill_ atan2 fmod",
 )
-def meeting(flow: Flow, node: Node) -> Tensor:
+def meeting(flow: LabelFlow, node: Node) -> Tensor:
     """Several tensors of one broadcast shape: labels that stand at the same place become one."""
     shape = shape_of(node)
     sources = [source for source in node.all_input_nodes if is_tensor(source)]
@@ -62,7 +62,7 @@ def _alone(source: Node, sources: list[Node]) -> list[int]:
     ]
 
 
-def _adopted(flow: Flow, source: Node, labels: Tensor, alone: list[int]) -> Tensor:
+def _adopted(flow: LabelFlow, source: Node, labels: Tensor, alone: list[int]) -> Tensor:
     """A parameter takes the labels of what it meets; along an axis of its own it starts new ones."""
     alias, shape = flow.tensor(source), shape_of(source)
     assert alias is not None
@@ -75,7 +75,7 @@ def _adopted(flow: Flow, source: Node, labels: Tensor, alone: list[int]) -> Tens
     return labels
 
 
-def meet_operand(flow: Flow, labels: Tensor, operand: Node) -> None:
+def meet_operand(flow: LabelFlow, labels: Tensor, operand: Node) -> None:
     """What is added to a value of these labels [full shape], such as a mask or a bias: joined where it is as wide."""
     shape, small = shape_of(operand), narrowed(labels)
     if _not_yet_used(flow, operand):
@@ -89,7 +89,7 @@ def meet_operand(flow: Flow, labels: Tensor, operand: Node) -> None:
         flow.meet(small, own, "meets a value whose filters cannot be cut")
 
 
-def _is_padded_sum(flow: Flow, node: Node, sources: list[Node]) -> bool:
+def _is_padded_sum(flow: LabelFlow, node: Node, sources: list[Node]) -> bool:
     """With `residual: pad`, a sum is always as wide as it was: what is left of its operands is scattered into it."""
     if flow.residual != "pad" or operator_name(node) not in ("add", "add_") or len(sources) != 2:
         return False
@@ -99,7 +99,7 @@ def _is_padded_sum(flow: Flow, node: Node, sources: list[Node]) -> bool:
     return len(whole) == 2 and any(len(varying(flow.of(source))) == 1 for source in whole)
 
 
-def _joined(flow: Flow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:
+def _joined(flow: LabelFlow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:
     apart = {axis for labels in operands.values() for axis in varying(labels)}
     result = torch.zeros((1,) * len(shape), dtype=torch.int64)
     started = False
@@ -122,7 +122,7 @@ def _broadcasts(size: tuple[int, ...], shape: tuple[int, ...], apart: set[int]) 
     return any(size[axis] == 1 and shape[axis] > 1 for axis in apart)
 
 
-def _not_yet_used(flow: Flow, source: Node) -> bool:
+def _not_yet_used(flow: LabelFlow, source: Node) -> bool:
     alias = flow.tensor(source)
     if alias is None:
         return False
@@ -147,14 +147,14 @@ def _reduced(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     return labels
 
 
-def _note_sum(flow: Flow, node: Node, operands: dict[Node, Tensor], labels: Tensor) -> None:
+def _note_sum(flow: LabelFlow, node: Node, operands: dict[Node, Tensor], labels: Tensor) -> None:
     full_width = [source for source in operands if shape_of(source) == shape_of(node)]
     if len(full_width) > 1 and len(varying(labels)) == 1:
         flow.sums.append(node)
 
 
 @rule("type_as")
-def typed(flow: Flow, node: Node) -> Tensor:
+def typed(flow: LabelFlow, node: Node) -> Tensor:
     """The first tensor in the dtype of the second, of which nothing else is read."""
     source = node.args[0]
     assert isinstance(source, Node)
@@ -162,13 +162,13 @@ def typed(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("new_zeros new_ones new_full new_empty")
-def made(flow: Flow, node: Node) -> Tensor:
+def made(flow: LabelFlow, node: Node) -> Tensor:
     """A new tensor of a dtype and device: no filter is read."""
     return torch.full((1,) * len(shape_of(node)), UNTRACKED)
 
 
 @rule("prelu")
-def prelu(flow: Flow, node: Node) -> Tensor:
+def prelu(flow: LabelFlow, node: Node) -> Tensor:
     """A slope for each channel (axis 1), or one for all."""
     value, slope = node.args
     assert isinstance(value, Node)
@@ -179,7 +179,7 @@ def prelu(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("glu")
-def glu(flow: Flow, node: Node) -> Tensor:
+def glu(flow: LabelFlow, node: Node) -> Tensor:
     """The first half of an axis times the sigmoid of the second: filter j meets filter j + n / 2."""
     value = node.args[0]
     assert isinstance(value, Node)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Flow, Labels, NoRuleError, rule
+from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import concrete, is_tensor, operator_name, shape_of
 
@@ -23,7 +23,7 @@ _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops
     "channel_shuffle movedim swapaxes expand_as view_as unfold hsplit tile numpy_T mT repeat_interleave",
     "broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle",
 )
-def moved(flow: Flow, node: Node) -> Labels:
+def moved(flow: LabelFlow, node: Node) -> Labels:
     """The operator itself, applied to labels."""
     for source in node.all_input_nodes:
         flow.start(source)
@@ -38,7 +38,7 @@ def moved(flow: Flow, node: Node) -> Labels:
 _MADE = frozenset("new_zeros new_ones new_full new_empty zeros ones full empty".split())
 
 
-def _label_constants(flow: Flow, node: Node) -> None:
+def _label_constants(flow: LabelFlow, node: Node) -> None:
     """Constants put beside filters, as zeros before a causal convolution, go with those they stand beside."""
     sources: Any = node.args[0]
     given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
@@ -55,7 +55,7 @@ def _distinct_along_another(labels: Tensor, axis: int) -> bool:
     return len(axes) == 1 and axes[0] != axis
 
 
-def _operand(flow: Flow, source: Node) -> Any:
+def _operand(flow: LabelFlow, source: Node) -> Any:
     if is_tensor(source):
         return flow.full(source).contiguous()
     value = source.meta.get("val")
@@ -65,7 +65,7 @@ def _operand(flow: Flow, source: Node) -> Any:
 
 
 @rule("getitem")
-def item(flow: Flow, node: Node) -> Tensor | None:
+def item(flow: LabelFlow, node: Node) -> Tensor | None:
     """One of the several values of an operator."""
     source, index = node.args
     labels = flow.values.get(source)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def item(flow: Flow, node: Node) -> Tensor | None:
 
 
 @rule("pad", "constant_pad_nd")
-def padded(flow: Flow, node: Node) -> Tensor:
+def padded(flow: LabelFlow, node: Node) -> Tensor:
     """Padding in space keeps the labels; a padded channel axis gets fresh ones: zeros that can be left out."""
     source, amounts = node.args[0], node.args[1]
     assert isinstance(source, Node)
@@ -104,7 +104,7 @@ def _padding_mode(node: Node) -> tuple[Any, Any]:
     return mode, node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
 
 
-def _with_zeros(flow: Flow, labels: Tensor, axis: int, width: tuple[int, int]) -> Tensor:
+def _with_zeros(flow: LabelFlow, labels: Tensor, axis: int, width: tuple[int, int]) -> Tensor:
     def zeros(count: int) -> Tensor:
         shape = [count if place == axis else 1 for place in range(labels.ndim)]
         return flow.sets.fresh(count).reshape(shape)
@@ -128,7 +128,7 @@ def _spread(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     "upsample_linear1d upsample_trilinear3d _upsample_nearest_exact2d reflection_pad1d reflection_pad2d",
     "replication_pad1d replication_pad2d",
 )
-def spatial(flow: Flow, node: Node) -> Labels:
+def spatial(flow: LabelFlow, node: Node) -> Labels:
     """Pooling and resizing: filters stay where they are, space changes around them."""
     source = node.args[0]
     assert isinstance(source, Node)
@@ -147,7 +147,7 @@ def _like(labels: Tensor, part: Tensor) -> list[int]:
 
 
 @rule("index")
-def indexed(flow: Flow, node: Node) -> Tensor:
+def indexed(flow: LabelFlow, node: Node) -> Tensor:
     """Advanced indexing along axes without filters; the axis of the filters stays where its own rule puts it."""
     source, given = node.args[0], node.args[1]
     assert isinstance(source, Node)
@@ -163,7 +163,7 @@ def indexed(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("index_select")
-def index_selected(flow: Flow, node: Node) -> Tensor:
+def index_selected(flow: LabelFlow, node: Node) -> Tensor:
     """Rows chosen by index: free along other axes than that of the filters."""
     source, axis, index = node.args
     assert isinstance(source, Node)

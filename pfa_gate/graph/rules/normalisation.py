@@ -10,14 +10,14 @@ PYTEST_DONT_REWRITE
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Flow, NoRuleError, rule
+from pfa_gate.graph.labels import LabelFlow, NoRuleError, rule
 from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import operator_name, shape_of
 from pfa_gate.graph.rules.contraction import argument
 
 
 @rule("batch_norm instance_norm cudnn_batch_norm native_batch_norm")
-def by_channel(flow: Flow, node: Node) -> Tensor:
+def by_channel(flow: LabelFlow, node: Node) -> Tensor:
     """Each channel (axis 1) by its own statistics: weight, bias and running statistics follow the channels."""
     source = node.args[0]
     assert isinstance(source, Node)
@@ -28,7 +28,7 @@ def by_channel(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("layer_norm rms_norm")
-def across_last(flow: Flow, node: Node) -> Tensor:
+def across_last(flow: LabelFlow, node: Node) -> Tensor:
     """Statistics over the last axis: weight and bias follow it. Over several axes at once, all stays whole."""
     source, normalised = node.args[0], node.args[1]
     assert isinstance(source, Node)
@@ -49,7 +49,7 @@ def across_last(flow: Flow, node: Node) -> Tensor:
 
 
 @rule("group_norm")
-def across_groups(flow: Flow, node: Node) -> Tensor:
+def across_groups(flow: LabelFlow, node: Node) -> Tensor:
     """Statistics over groups of channels (axis 1): all groups keep the same places."""
     source, groups = node.args[0], node.args[1]
     assert isinstance(source, Node)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Flow, Labels, rule
+from pfa_gate.graph.labels import LabelFlow, Labels, rule
 from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import meeting
@@ -23,7 +23,7 @@ _ACROSS = "is reduced across channels"
     "mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std var_mean cumsum",
     "max min logsumexp argmax argmin prod any all median",
 )
-def reduced(flow: Flow, node: Node) -> Labels:
+def reduced(flow: LabelFlow, node: Node) -> Labels:
     """Reduce over axes without filters; filters along a reduced axis stay."""
     source = node.args[0]
     assert isinstance(source, Node)

@@ -13,7 +13,7 @@ _AGAIN = "Give the same data in the same order every time it is read; a generato
 
 
 @dataclass
-class Pass:
+class DataPass:
     """One reading of the data.
 
     Attributes:
@@ -25,20 +25,20 @@ class Pass:
     complete: bool = False
 
 
-def watched(batches: Batches) -> tuple[Batches, list[Pass]]:
+def with_passes(batches: Batches) -> tuple[Batches, list[DataPass]]:
     """The same data, and a list to which each reading of it adds itself.
 
     Example:
         >>> import torch
         >>> from pfa_gate.model import Sampling, batches_of
-        >>> data, passes = watched(batches_of(torch.zeros(5, 2), "zeros", Sampling(batch_size=2)))
+        >>> data, passes = with_passes(batches_of(torch.zeros(5, 2), "zeros", Sampling(batch_size=2)))
         >>> [batch.size for batch in data], [(each.seen.samples, each.complete) for each in passes]
         ([2, 2, 1], [(5, True)])
     """
-    passes: list[Pass] = []
+    passes: list[DataPass] = []
 
     def source() -> Iterator[Batch]:
-        here = Pass()
+        here = DataPass()
         passes.append(here)
         for batch in batches.source():
             here.seen.update(batch)
@@ -50,7 +50,7 @@ def watched(batches: Batches) -> tuple[Batches, list[Pass]]:
     return copy, passes
 
 
-def content(passes: Sequence[Pass], metric: str, batches: Batches) -> tuple[int, str]:
+def data_read(passes: Sequence[DataPass], metric: str, batches: Batches) -> tuple[int, str]:
     """How many samples a metric read, and their fingerprint; a reading that it broke off does not count beside others.
 
     Raises:

@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.model import Batch, Batches, Fingerprint, Metric
-from pfa_gate.model.batch import contract
-from pfa_gate.model.device import ahead, where
+from pfa_gate.model.batch import batch_usage
+from pfa_gate.model.device import input_device, prefetched
 from pfa_gate.model.evaluation.parts import FEWEST_SAMPLES, parts_of
-from pfa_gate.model.evaluation.readings import calls_of, content, require_samples, watched
+from pfa_gate.model.evaluation.readings import calls_of, data_read, require_samples, with_passes
 from pfa_gate.model.forward import forward
 from pfa_gate.model.user_frames import raised
 
@@ -116,7 +116,7 @@ def outcomes(
 
     hits: list[npt.NDArray[np.float64]] = []
     labels: list[npt.NDArray[np.int64]] = []
-    for number, batch in enumerate(ahead(read(), where(model))):
+    for number, batch in enumerate(prefetched(read(), input_device(model))):
         try:
             hits.append(_hits(model, batch, metric, start) if mine(number) else np.full(batch.size, np.nan))
         except PFAGateError as error:
@@ -141,15 +141,15 @@ def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callab
 
 def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
     """What the user's own metric gives, if it read the data and called the model for it."""
-    there, passes = watched(batches)
+    there, passes = with_passes(batches)
     with calls_of(model) as called:
         try:
-            value = _own_value(model, there.on(where(model)), metric)
+            value = _own_value(model, there.on(input_device(model)), metric)
         except MetricError:
             if any(each.complete for each in passes):
-                content(passes, _name(metric), batches)  # what it read may be the reason
+                data_read(passes, _name(metric), batches)  # what it read may be the reason
             raise
-    samples, data = content(passes, _name(metric), batches)
+    samples, data = data_read(passes, _name(metric), batches)
     if not called:
         raise MetricError(
             f"The metric '{_name(metric)}' gave {value:g} without a call of the model.",
@@ -170,7 +170,7 @@ def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
     except PFAGateError as error:
         raise MetricError(f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where) from error
     except Exception as error:
-        raise MetricError(f"The metric '{name}' raised {raised(error)}.", remedy=contract(error, name)) from error
+        raise MetricError(f"The metric '{name}' raised {raised(error)}.", remedy=batch_usage(error, name)) from error
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):

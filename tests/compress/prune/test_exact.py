@@ -13,7 +13,7 @@ from pfa_gate.compress.prune import compress, operate
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import Coupling, trace
 from pfa_gate.graph.cost import cost
-from pfa_gate.graph.labels import RULES, Flow, Residual
+from pfa_gate.graph.labels import RULES, LabelFlow, Residual
 from pfa_gate.model import batch_of
 
 
@@ -103,7 +103,7 @@ def test_flip_over_filters_is_followed() -> None:
 
 
 def test_a_planted_wrong_rule_is_caught_by_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    def as_elementwise(flow: Flow, node: Node) -> Tensor:
+    def as_elementwise(flow: LabelFlow, node: Node) -> Tensor:
         source = node.args[0]
         assert isinstance(source, Node)
         return flow.of(source)
