@@ -8,6 +8,7 @@ from documents import DOCS, anchors, blocks, links, named, pages, prose, read, r
 
 TESTED = {
     "bash": "test_commands.py",
+    "mermaid": "test_architecture.py",
     "python": "test_examples.py",
     "text": "test_examples.py",
     "toml": "test_examples.py",
