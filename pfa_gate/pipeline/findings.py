@@ -21,6 +21,7 @@ from pfa_gate.pipeline.measure import Measured
 from pfa_gate.pipeline.plan import CutPlan
 from pfa_gate.pipeline.scores import scores_record
 from pfa_gate.record import (
+    COMPRESSED_MODEL,
     CompressedRecord,
     Exact,
     LayerRecord,
@@ -178,7 +179,7 @@ class Findings:
         if self._scores is not None and self._scores.chance and not any(drops):
             yield Unmeasured("drop of the score", self._scores.chance)
         if self.cut is None:
-            yield Unmeasured("compressed model", self.reason)
+            yield Unmeasured(COMPRESSED_MODEL, self.reason)
             return
         for found in self.cut.scores or ():
             if found.whole:

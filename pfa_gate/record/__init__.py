@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size, layer_values
 from pfa_gate.compress.repair import Repair
 from pfa_gate.record.parts import (
+    COMPRESSED_MODEL,
     SCHEMA,
     Compared,
     CompressedRecord,
@@ -23,6 +24,7 @@ from pfa_gate.record.scores import Scores
 from pfa_gate.record.writing import dumps, finite, to_dict
 
 __all__ = [
+    "COMPRESSED_MODEL",
     "SCHEMA",
     "Compared",
     "CompressedRecord",

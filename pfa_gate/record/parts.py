@@ -15,6 +15,7 @@ from pfa_gate.record.scores import Scores
 SCHEMA = "pfa_gate.record/1"
 # Of a key that records of this schema have not always had: reading one without it is no fault.
 LATER = {"later": True}
+COMPRESSED_MODEL = "compressed model"
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Something that was not measured, and why."""
+    """Something that was not measured, and why.
+
+    Attributes:
+        what: its name; `COMPRESSED_MODEL` where no model was compressed.
+        reason: why it was not.
+    """
 
     what: str
     reason: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import listed, percent, plural
-from pfa_gate.record import LayerRecord, Record
+from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
 from pfa_gate.redundancy import most_within_kl
 
 _WORST = 3
@@ -79,7 +79,7 @@ def _group(layer: LayerRecord) -> str:
 def _whole(record: Record, layer: LayerRecord) -> str | None:
     """Why no recipe cuts a layer, empty where the record does not say; None where one can."""
     if record.recipe is None:
-        return next((gap.reason for gap in record.unmeasured if gap.what == "compressed model"), "").rstrip(".")
+        return next((gap.reason for gap in record.unmeasured if gap.what == COMPRESSED_MODEL), "").rstrip(".")
     if layer.group is None:
         return ""
     reason = record.recipe.reasons.get(layer.group)
