@@ -64,11 +64,16 @@ def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> li
 
 
 def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Mapping[Node, Alias]) -> bool:
-    random = "rand" in str(node.target) or "dropout" in str(node.target)
     if operator_name(node) == "embedding":
         return False  # a table stays a table, whatever rows of it the example looks up
     known = all(source in fixed or source in held for source in node.all_input_nodes)
-    return known and not random and node.meta.get("val") is not None
+    return known and not _draws(node) and node.meta.get("val") is not None
+
+
+def _draws(node: Node) -> bool:
+    """Whether an operator takes numbers from a generator; attention does for its dropout, of which there is none."""
+    drawing = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    return drawing and operator_name(node) != "scaled_dot_product_attention"
 
 
 def writes(node: Node) -> bool:
