@@ -87,6 +87,7 @@ class Normed(nn.Module):
 
     def __init__(self, affine: bool) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.conv, self.head = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1)
         self.gamma = nn.Parameter(torch.tensor([0.5, -2.0, 0.1, 1.0])) if affine else None
         self.register_buffer("centre", torch.tensor([4.0, 3.0, 2.0, 1.0]))
