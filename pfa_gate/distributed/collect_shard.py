@@ -1,13 +1,17 @@
-"""One shard of the probe: the model runs on every n-th batch, and the moments are kept for a merge."""
+"""One shard of the probe: the model runs on every n-th batch; fingerprints say what was measured, for a merge."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+from torch import nn
 
 from pfa_gate.analysis.covariance import Moments, accumulate_parts, folds_for
 from pfa_gate.analysis.responses import Responses
 from pfa_gate.artifacts.moments import ShardMoments
-from pfa_gate.config import Document
-from pfa_gate.distributed.precomputed import config_fingerprint, model_fingerprint
+from pfa_gate.config import Document, GateConfig
 from pfa_gate.errors import ConfigError, DataError
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
@@ -20,6 +24,9 @@ from pfa_gate.pipeline.measure import choose_layers, trace
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
 from pfa_gate.record.progress import Progress
+
+MEASURING = ("pfa-gate", "torch")
+"""The packages whose versions decide what is measured."""
 
 
 @dataclass(frozen=True)
@@ -157,3 +164,36 @@ def _responses(
                 first = before + number * each
                 yield responses, {place: first * len(rows) // each for place, rows in responses.items()}
         before += samples
+
+
+def model_fingerprint(model: nn.Module, program: Program | None) -> str:
+    """SHA-256 of a model's tensors, and of its exported operators, or of its modules where it has no program."""
+    modules = "\n".join(f"{name} {type(module).__qualname__}" for name, module in model.named_modules())
+    digest = hashlib.sha256((modules if program is None else program.exported.graph_module.code).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        if tensor.is_meta:  # it is fetched when it is needed
+            continue
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def config_fingerprint(config: GateConfig) -> str:
+    """SHA-256 of what a gate's measuring depends on; limits, recovery and the rest may change after it."""
+    parts = [section.model_dump_json() for section in (config.model, config.probe, config.layers)]
+    return hashlib.sha256("\n".join([*parts, config.recipe.residual]).encode()).hexdigest()
+
+
+def identity(probe_pass: ProbePass) -> dict[str, object]:
+    """All in which processes must agree that measure one thing together, as plain data."""
+    probe = probe_pass.subject.probe
+    return {
+        "config": config_fingerprint(probe_pass.config),
+        "model": model_fingerprint(probe_pass.subject.model, probe_pass.program),
+        "probe": [probe.samples, probe.sha256],
+        "device": probe_pass.subject.device.type,
+        "versions": [version(name) for name in MEASURING],
+    }

@@ -1,19 +1,59 @@
 """The shards of a probe put together, and the gate judged on them as one process would have judged it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pfa_gate.analysis.covariance import merge_parts
 from pfa_gate.artifacts.moments import ShardMoments, read_moments
 from pfa_gate.config import load
-from pfa_gate.distributed.precomputed import MEASURING, PrecomputedBackend, config_fingerprint
+from pfa_gate.distributed.collect_shard import MEASURING, config_fingerprint, model_fingerprint
 from pfa_gate.errors import ArtifactError
+from pfa_gate.model import Batch
+from pfa_gate.pipeline.backend import LocalBackend, ProbePass
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.run import Run, run_with_backend
+from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.pipeline.stages import Stages
+from pfa_gate.record import Probe
 from pfa_gate.record.baseline_source import absolute, context_of, sought
 
 _AGAIN = "Collect all shards again, with one config and one checkout."
+
+
+@dataclass(frozen=True)
+class PrecomputedBackend(LocalBackend):
+    """What other processes have measured; it stands in for the pass over the probe.
+
+    Attributes:
+        model: fingerprint of the model.
+        probe: the samples.
+        collected: node -> moments of its shards.
+    """
+
+    model: str
+    probe: Probe
+    collected: Mapping[str, Shards]
+
+    def moments(self, probe_pass: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
+        """The moments, if they are those of this model on this probe.
+
+        Raises:
+            ArtifactError: they are not.
+        """
+        if model_fingerprint(probe_pass.subject.model, probe_pass.program) != self.model:
+            raise ArtifactError(
+                "The shards were measured on another model: its weights or its operators differ from this one's.",
+                remedy="Collect and merge with the same checkpoint and the same code.",
+            )
+        here = Probe(probe_pass.subject.probe.samples, probe_pass.subject.probe.sha256)
+        if here != self.probe:
+            raise ArtifactError(
+                f"The shards were measured on another probe: {self.probe.samples:,} samples, sha256 "
+                f"{self.probe.sha256[:12]}; here it has {here.samples:,}, sha256 {here.sha256[:12]}.",
+                remedy="Collect and merge with the same data.",
+            )
+        return self.collected
 
 
 def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, baseline: str = "") -> Run:

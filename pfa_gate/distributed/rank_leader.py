@@ -13,8 +13,7 @@ from torch import nn
 from pfa_gate.analysis.covariance import merge_by_sums
 from pfa_gate.budget import Context
 from pfa_gate.config import Document
-from pfa_gate.distributed.collect_shard import ProbeShard, measure_part
-from pfa_gate.distributed.precomputed import identity
+from pfa_gate.distributed.collect_shard import ProbeShard, identity, measure_part
 from pfa_gate.errors import RankError
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import model_on

@@ -1,4 +1,4 @@
-"""A model that a test holds in its hands, judged layer by layer: no config, no compression, no files."""
+"""A model that a test has at hand, judged layer by layer: no config, no compression, no files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +18,7 @@ from pfa_gate.model.device import device_label, exact_arithmetic, input_device
 from pfa_gate.model.wrappers import unwrapped
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.measure import Measured, listed
-from pfa_gate.pipeline.sample_counts import SampleSupply
-from pfa_gate.pipeline.spectra import read_layers, responses, spectra
+from pfa_gate.pipeline.spectra import SampleSupply, read_layers, responses, spectra
 from pfa_gate.pipeline.trace import trace_model
 from pfa_gate.record import Probe, Record, Size
 

@@ -11,8 +11,7 @@ from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
 from pfa_gate.model.device import model_on
 from pfa_gate.pipeline.backend import GateJob, ProbePass
-from pfa_gate.pipeline.sample_counts import SampleSupply
-from pfa_gate.pipeline.spectra import Spectra, read_layers, spectra
+from pfa_gate.pipeline.spectra import SampleSupply, Spectra, read_layers, spectra
 from pfa_gate.pipeline.trace import ModelGraph, Traced, trace_model
 
 

@@ -65,6 +65,28 @@ def run(
 
     Raises:
         PFAGateError: what could not be measured, with its place in the config. Nothing is written then.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> code = '''
+        ... import torch
+        ... def build():
+        ...     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        ... def probe():
+        ...     return torch.randn(64, 4)
+        ... '''
+        >>> config = '''
+        ... gates:
+        ...   tiny:
+        ...     model: {factory: net.py:build}
+        ...     probe: {data: net.py:probe}
+        ...     budgets: {model: {parameters: 100}}
+        ... '''
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "net.py").write_text(code), Path(folder, "pfa.yaml").write_text(f"version: 1{config}")
+        ...     record = run(Path(folder, "pfa.yaml")).record
+        >>> record.model.parameters, [(budget.id, budget.outcome) for budget in record.budgets]
+        (58, [('exact', 'kept'), ('model.parameters', 'kept')])
     """
     wait = Wait(progress)
     document = load(config_path)
@@ -91,7 +113,7 @@ def run_document(
         gate: the gate's name.
         context: the baseline to compare with, and the day on which waivers are judged.
         output: folder for the results; `.pfa` beside the config unless given.
-        wait: since when somebody waits, and who is told how far it is; from now on, and nobody, unless given.
+        wait: since when the run is waited for, and what is called with its progress; now, and nothing, unless given.
     """
     wait = wait or Wait()
     return run_with_backend(document, context, Stages(document, gate, wait.progress, wait.since), output, LOCAL)

@@ -1,9 +1,10 @@
 """The study: the score against size for every method, beside uniform and random recipes at equal parameters."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.evaluation import EvaluationConfig
@@ -16,17 +17,20 @@ from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.run import Progress, only_gate
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Size
-from pfa_gate.record.study import Study, StudyPlan, Trial
-from pfa_gate.study.context import TaskContext, task_contexts
+from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial
+from pfa_gate.study.context import TaskContext, stderr_of, task_contexts
 from pfa_gate.study.options import StudyOptions
 from pfa_gate.study.recipes import TOLERANCE
-from pfa_gate.study.rows import ORDER, rows_of
 from pfa_gate.study.trials import TrialSeries, plans, trials
+
+ORDER = "task and strategy as asked for, then score, best first"
+
+_Key = tuple[str, str, Counts, str, str]
 
 
 @dataclass(frozen=True)
 class StudyObserver:
-    """Who looks on.
+    """What is called while a study runs.
 
     Attributes:
         progress: called as (stage, done, total) before the trials and for each of them; None for nobody.
@@ -47,7 +51,7 @@ def run(config_path: Path | str, gate: str | None, ask: StudyOptions, watch: Stu
         config_path: a pfa.yaml; its recipe, selection and recovery are replaced by those asked for.
         gate: which of its gates; may be None when there is one.
         ask: what to compare.
-        watch: who is told while it runs.
+        watch: what is called while it runs.
 
     Raises:
         PFAGateError: the model could not be measured at all; an error in one trial is a row with its reason.
@@ -122,4 +126,65 @@ def _study(
         seconds=0.0,
         direction="lower" if evaluation.lower else "higher",
         unit="share" if evaluation.share else "plain",
+    )
+
+
+def rows_of(trials: Sequence[Trial], samples: Mapping[str, int], lower: bool = False) -> tuple[Row, ...]:
+    """The rows of a study, in the order that `ORDER` tells.
+
+    Args:
+        trials: in the order in which they ran.
+        samples: task -> samples of its evaluation.
+        lower: whether a lower score is better.
+    """
+    alike: dict[_Key, list[Trial]] = {}
+    for trial in trials:
+        key = trial.task, trial.strategy, trial.counts, trial.selection, trial.recovery
+        alike.setdefault(key, []).append(trial)
+    rows = [row for group in alike.values() for row in _rows(group, samples[group[0].task], lower)]
+    first = {(row.task, row.strategy): place for place, row in reversed(list(enumerate(rows)))}
+    return tuple(sorted(rows, key=lambda row: (first[row.task, row.strategy], *_rank(row.accuracy, lower))))
+
+
+def _rank(score: float | None, lower: bool) -> tuple[bool, float]:
+    """Best first, what was not scored last."""
+    return score is None, (score or 0.0) if lower else -(score or 0.0)
+
+
+def _rows(trials: Sequence[Trial], samples: int, lower: bool) -> Iterator[Row]:
+    counts = trials[0].counts
+    if counts != "random":
+        yield _row(trials, trials, counts, samples)
+        return
+    yield _row(trials, trials, "random mean", samples)
+    done = [trial for trial in trials if trial.accuracy is not None]
+    if done:
+        best = min(done, key=lambda trial: (*_rank(trial.accuracy, lower), trial.draw))
+        yield _row(trials, [best], "random best", samples)
+
+
+def _row(trials: Sequence[Trial], shown: Sequence[Trial], kind: Kind, samples: int) -> Row:
+    """A row for some of the trials, or for all."""
+    first = trials[0]
+    done = [trial for trial in shown if trial.size is not None and trial.accuracy is not None]
+    scores = [trial.accuracy for trial in done if trial.accuracy is not None]
+    sizes = [trial.size for trial in done if trial.size is not None]
+    accuracy = fmean(scores) if scores else None
+    known = accuracy is not None and all(trial.stderr is not None for trial in done)
+    failed = [trial.reason for trial in trials if trial.reason is not None]
+    return Row(
+        task=first.task,
+        strategy=first.strategy,
+        kind=kind,
+        selection=first.selection,
+        recovery=first.recovery,
+        trials=len([trial for trial in trials if trial.reason is None]),
+        failed=len(failed),
+        parameters=fmean(size.parameters for size in sizes) if sizes else None,
+        macs=fmean(size.macs for size in sizes) if sizes else None,
+        accuracy=accuracy,
+        stderr=stderr_of(accuracy, samples) if accuracy is not None and known else None,
+        spread=stdev(scores) if len(scores) > 1 else None,
+        seconds=fmean(trial.seconds for trial in done) if done else None,
+        reason=failed[0] if failed else None,
     )

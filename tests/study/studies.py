@@ -2,7 +2,7 @@
 
 from pfa_gate.record import Size
 from pfa_gate.record.study import Study, StudyPlan, Task, Trial
-from pfa_gate.study.rows import ORDER, rows_of
+from pfa_gate.study.run import ORDER, rows_of
 
 FULL = Size(100_000, 400_000, 2_000_000)
 SAMPLES = {"all": 400, "0,3,5": 120}

@@ -10,7 +10,7 @@ from pfa_gate.errors import ArtifactError
 from pfa_gate.record.study import dumps_study, loads_study
 from pfa_gate.report.study.markdown import markdown
 from pfa_gate.report.study.terminal import terminal
-from pfa_gate.study.rows import rows_of
+from pfa_gate.study.run import rows_of
 
 
 def test_there_and_back_again():
