@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.compress.prune.remains import RemainingValues
+from pfa_gate.compress.prune.plan import RemainingValues
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.program import concrete, operator_name, shape_of
 

@@ -1,14 +1,18 @@
-"""Which indices of which parameter stay: the whole cut, written down before anything is touched."""
+"""The whole cut, before anything is changed: which indices of each parameter and of each value of the graph stay."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.fx import Node
 
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
+from pfa_gate.graph.partition import varying
+from pfa_gate.graph.program import concrete
 
 AxisIndices = dict[str, dict[int, Indices]]
 
@@ -64,3 +68,39 @@ def _removed(group: Group, filters: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     removed = np.ones(group.width, bool)
     removed[chosen] = False
     return removed
+
+
+class RemainingValues:
+    """What is left of every value of the graph once some labels are gone."""
+
+    def __init__(self, coupling: Coupling, keep: Mapping[str, Any]) -> None:
+        self._labels = coupling.labels
+        self._gone = removed_labels(coupling, keep)
+
+    def of(self, node: Node, part: int | None = None) -> tuple[int, Tensor] | None:
+        """(axis, bool [size]: which of its indices stay) for a value that loses any, else None.
+
+        Raises:
+            SurgeryError: nothing at all is left of the value.
+        """
+        labels: Any = self._labels.get(node.name)
+        if isinstance(labels, list):
+            labels = labels[part or 0]
+        if labels is None:
+            return None
+        gone = torch.isin(labels, self._gone)
+        if not bool(gone.any()):
+            return None
+        axes = varying(labels)
+        if len(axes) != 1 or bool(gone.all()):
+            raise SurgeryError(f"Nothing is left of the value '{node.name}'.")
+        return axes[0], ~gone.reshape(-1)
+
+    def shape(self, node: Node, part: int | None = None) -> list[int]:
+        """The value's new shape; the batch is that of the example."""
+        value = node.meta["val"] if part is None else node.meta["val"][part]
+        sizes = [concrete(size) for size in value.shape]
+        left = self.of(node, part)
+        if left is not None:
+            sizes[left[0]] = int(left[1].sum())
+        return sizes

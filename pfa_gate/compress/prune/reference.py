@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.compress.prune.cut import silence, zeroed
-from pfa_gate.compress.prune.plan import AxisIndices
-from pfa_gate.compress.prune.remains import RemainingValues
+from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.copying import copied

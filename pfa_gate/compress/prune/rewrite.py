@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.arguments import rewrite_node, stored
-from pfa_gate.compress.prune.plan import AxisIndices
-from pfa_gate.compress.prune.remains import RemainingValues
+from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.constants import origin, writes
 from pfa_gate.graph.editing import drop_dead, drop_unread, unlifted
