@@ -1,40 +1,19 @@
-"""Which filters of each group stay: those that say least of what the others say.
-
-PYTEST_DONT_REWRITE
-"""
+"""Selection by correlation: the filters that are least correlated with each other stay (paper 3.2.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from pfa_gate.analysis.covariance import Matrix
 from pfa_gate.analysis.spectrum import Spectrum
+from pfa_gate.compress.select.selection import Indices, Selection
 from pfa_gate.errors import ConfigError
 from pfa_gate.recipe import Recipe
-
-Indices: TypeAlias = npt.NDArray[np.int64]
 
 # Wide enough for rounding (copies of a filter stay tied after thousands of subtractions), and far
 # too narrow for two filters of ordinary data.
 _TIE = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """Which filters each group keeps.
-
-    Args:
-        indices: group name -> int64 [keep], ascending indices into the group's filters.
-
-    Example:
-        >>> Selection({"stem": np.array([0, 2])}).indices["stem"].tolist()
-        [0, 2]
-    """
-
-    indices: dict[str, Indices]
 
 
 def select(recipe: Recipe, spectra: Mapping[str, Spectrum]) -> Selection:

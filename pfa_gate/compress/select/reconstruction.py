@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 from pfa_gate.compress.regress import Call, Equations, calls, draw, matrix_of, places, spread
 from pfa_gate.compress.regress.patches import patches
 from pfa_gate.compress.select.elimination import Elimination, GroupReader, eliminate
-from pfa_gate.compress.select.evidence import Evidence, Orders
-from pfa_gate.compress.select.weights import l1
+from pfa_gate.compress.select.importance import l1
+from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.graph import Group, Program, Slice, inputs_of
 from pfa_gate.graph.epilogue import epilogue_of
 from pfa_gate.graph.group import OTHER_GROUP

@@ -3,11 +3,9 @@
 import pluggy
 
 from pfa_gate.compress.select.correlation import removal_order
-from pfa_gate.compress.select.evidence import Criterion, Evidence, Orders
-from pfa_gate.compress.select.random_order import chance
+from pfa_gate.compress.select.importance import batchnorm, geometric_median, l1, random_order, taylor
 from pfa_gate.compress.select.reconstruction import reconstruction
-from pfa_gate.compress.select.taylor import taylor
-from pfa_gate.compress.select.weights import batchnorm, geometric_median, l1
+from pfa_gate.compress.select.selection import Criterion, Evidence, Orders
 from pfa_gate.errors import ConfigError
 from pfa_gate.hooks import Hooks, hookimpl, installed
 
@@ -26,7 +24,7 @@ SELECTIONS: dict[str, Criterion] = {
     "geometric_median": geometric_median,
     "batchnorm": batchnorm,
     "taylor": taylor,
-    "random": chance,
+    "random": random_order,
 }
 
 

@@ -1,4 +1,4 @@
-"""What a selection may look at: the model as a program, its groups, their spectra, and the probe."""
+"""What a selection looks at, and what it gives: an order in which filters go, and the indices that stay."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,3 +45,32 @@ class Evidence:
 # For every group all its filters in the order in which they are removed, int64 [C].
 Orders: TypeAlias = Mapping[str, Indices]
 Criterion: TypeAlias = Callable[[Evidence], Orders]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Which filters each group keeps.
+
+    Args:
+        indices: group name -> int64 [keep], ascending indices into the group's filters.
+
+    Example:
+        >>> Selection({"stem": np.array([0, 2])}).indices["stem"].tolist()
+        [0, 2]
+    """
+
+    indices: dict[str, Indices]
+
+
+def keep_last(orders: Orders, counts: dict[str, int]) -> Selection:
+    """The selection that removal orders and counts make.
+
+    Args:
+        orders: group name -> removal order, int64 [C], for at least the groups of `counts`.
+        counts: group name -> how many filters stay.
+
+    Example:
+        >>> keep_last({"stem": np.array([2, 0, 1])}, {"stem": 2}).indices["stem"].tolist()
+        [0, 1]
+    """
+    return Selection({name: np.sort(orders[name][len(orders[name]) - count :]) for name, count in counts.items()})
