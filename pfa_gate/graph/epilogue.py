@@ -41,7 +41,7 @@ def epilogue_of(program: Program, call: Call) -> Epilogue:
 
     Example:
         >>> from pfa_gate.graph import export_model
-        >>> from pfa_gate.compress.regress import calls
+        >>> from pfa_gate.graph.calls import calls
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.ReLU()).eval()
         >>> program = export_model(net, (torch.zeros(2, 1, 4, 4),), {})
         >>> followed = epilogue_of(program, calls(program)[0])

@@ -1,4 +1,4 @@
-"""Where the values of many batches wait between two legs: in memory while they are few, on disk beyond."""
+"""A store for the values of many batches between two stages: in memory up to a limit, on disk beyond it."""
 
 import shutil
 import tempfile
@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.files import unfinished_folder
 
-MEMORY = 128 * 2**20  # bytes that may wait in memory, however many batches there are
+MEMORY = 128 * 2**20  # bytes that may be held in memory, however many batches there are
 
 
 @dataclass(frozen=True)
-class _Place:
-    """The file a tensor lies in, how its bytes are to be read, and where it is to lie."""
+class _TensorFile:
+    """The file of a tensor, how its bytes are read, and the device it belongs on."""
 
     path: Path
     dtype: torch.dtype
@@ -31,12 +31,12 @@ class ActivationStore:
     """Values by batch, the latest of each.
 
     Args:
-        memory: bytes that may wait in memory; what is beyond goes to a temporary folder.
+        memory: bytes that may be held in memory; more goes to a temporary folder.
 
     Example:
-        >>> with ActivationStore(memory=0) as spool:
-        ...     spool.put(0, {"relu": torch.ones(2)})
-        ...     spool.get(0)
+        >>> with ActivationStore(memory=0) as store:
+        ...     store.put(0, {"relu": torch.ones(2)})
+        ...     store.get(0)
         {'relu': tensor([1., 1.])}
     """
 
@@ -45,7 +45,7 @@ class ActivationStore:
         self._held: dict[int, Any] = {}
         self._sizes: dict[int, int] = {}
         self._filed: dict[int, tuple[list[Any], pytree.TreeSpec]] = {}
-        self._lent: list[tuple[Tensor, _Place]] = []
+        self._mapped: list[tuple[Tensor, _TensorFile]] = []
         self._folder: Path | None = None
         self._names = count()
 
@@ -56,7 +56,7 @@ class ActivationStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.clear()
-        self._lent.clear()
+        self._mapped.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -67,52 +67,54 @@ class ActivationStore:
         values = pytree.tree_map(_compact, values)
         leaves, spec = pytree.tree_flatten(values)
         size = sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
-        before = self._places(batch)
+        before = self._files(batch)
         if sum(self._sizes.values()) + size <= self._memory:
             self._held[batch], self._sizes[batch] = pytree.tree_map(self._owned, values), size
             self._filed.pop(batch, None)
         else:
-            self._filed[batch] = [self._placed(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
-        for place in before - self._places(batch):
-            place.path.unlink()
+            self._filed[batch] = [self._written(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
+        for file in before - self._files(batch):
+            file.path.unlink()
 
     def get(self, batch: int) -> Any:
         """The latest values of a batch; to be read, not to be written into."""
         if batch in self._held:
             return self._held[batch]
         leaves, spec = self._filed[batch]
-        self._lent = [(_mapped(leaf), leaf) for leaf in leaves if isinstance(leaf, _Place)]
-        tensors = (tensor for tensor, _ in self._lent)
-        return pytree.tree_unflatten([next(tensors) if isinstance(leaf, _Place) else leaf for leaf in leaves], spec)
+        self._mapped = [(_read(leaf), leaf) for leaf in leaves if isinstance(leaf, _TensorFile)]
+        tensors = (tensor for tensor, _ in self._mapped)
+        return pytree.tree_unflatten(
+            [next(tensors) if isinstance(leaf, _TensorFile) else leaf for leaf in leaves], spec
+        )
 
-    def _places(self, batch: int) -> set[_Place]:
+    def _files(self, batch: int) -> set[_TensorFile]:
         leaves, _ = self._filed.get(batch, ([], None))
-        return {leaf for leaf in leaves if isinstance(leaf, _Place)}
+        return {leaf for leaf in leaves if isinstance(leaf, _TensorFile)}
 
     def _owned(self, leaf: Any) -> Any:
-        """A tensor that does not lie in a file that goes."""
-        lent = any(leaf is tensor for tensor, _ in self._lent)
-        return leaf.clone() if lent else leaf
+        """A tensor that is independent of a file that will be removed."""
+        mapped = any(leaf is tensor for tensor, _ in self._mapped)
+        return leaf.clone() if mapped else leaf
 
-    def _placed(self, tensor: Tensor) -> _Place:
-        """The file of a tensor: the one it came from, where it was not computed anew."""
-        for lent, place in self._lent:
-            if lent is tensor:
-                return place
+    def _written(self, tensor: Tensor) -> _TensorFile:
+        """The file of a tensor: the one it was read from, unless it was computed since."""
+        for mapped, file in self._mapped:
+            if mapped is tensor:
+                return file
         if self._folder is None:
             self._folder = unfinished_folder("pfa_gate", Path(tempfile.gettempdir()))
-        place = _Place(self._folder / str(next(self._names)), tensor.dtype, tuple(tensor.shape), tensor.device)
-        tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(place.path)
-        return place
+        file = _TensorFile(self._folder / str(next(self._names)), tensor.dtype, tuple(tensor.shape), tensor.device)
+        tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(file.path)
+        return file
 
 
-def _mapped(place: _Place) -> Tensor:
-    """A tensor that lies in its file: a page that nobody asks for is not read."""
-    empty = torch.empty(place.shape, dtype=place.dtype, device=place.device)
+def _read(file: _TensorFile) -> Tensor:
+    """A tensor mapped to its file: pages that are not used are not read."""
+    empty = torch.empty(file.shape, dtype=file.dtype, device=file.device)
     if not empty.numel():
         return empty
-    held = torch.from_file(str(place.path), shared=False, size=empty.numel(), dtype=place.dtype)
-    return held.reshape(place.shape).to(place.device)
+    held = torch.from_file(str(file.path), shared=False, size=empty.numel(), dtype=file.dtype)
+    return held.reshape(file.shape).to(file.device)
 
 
 def _compact(leaf: Any) -> Any:

@@ -1,11 +1,9 @@
-"""What a rectifier hides need not be met: a refit that counts errors only where they are seen behind it.
+"""A refit behind a rectifier: what the rectifier hides need not be met, so errors count only behind it.
 
-Where the full model's value is negative, any negative value is as good. Each round takes as target what is seen
-where it is positive, and elsewhere the present value or zero, whichever is less; this majorises the error behind
-the rectifier, so that no round makes it worse on the rows it is solved on. One round, and as large a step beyond it,
-are judged on a held-out fold; a round from the better of them, on all rows, is what is taken.
-
-PYTEST_DONT_REWRITE
+Where the target behind the rectifier is zero, any negative output is as good. Each round takes as target the value
+behind the rectifier where that is positive, and elsewhere the smaller of the present output and zero. This majorises
+the error behind the rectifier, so no round increases it on the rows that are solved. One round, and twice its step, are
+judged on a held-out fold; the better of them is followed by a round on all rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,7 @@ from torch import Tensor
 from pfa_gate.compress.recover.refit import Fit, LinearLayer, about, factored, solve
 from pfa_gate.compress.regress import FOLDS, Equations, Sums, offset_of
 
-MOST = 2**26  # numbers kept of one layer's rows; a layer with more keeps its linear refit
+MOST = 2**26  # numbers held for one layer's rows; a layer with more stays with its linear refit
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Rows:
 
     Attributes:
         read: [G, n, D], what the layer reads.
-        target: [G, n, O], what it should make.
+        target: [G, n, O], what it should output.
         rest: [G, n, O], what is added to its scaled output before the rectifier.
     """
 
@@ -35,40 +33,40 @@ class Rows:
     rest: Tensor
 
     def split(self, counts: Sequence[int]) -> Iterator["Rows"]:
-        """So many rows each, one after another."""
+        """The rows in parts of these lengths, in order."""
         parts = (torch.split(each, list(counts), 1) for each in (self.read, self.target, self.rest))
         return (Rows(*part) for part in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True)
 class RectifiedRows:
-    """Rows as they are met behind the rectifier, float32.
+    """Rows with their target behind the rectifier, float32.
 
     Attributes:
         read: [G, n, D], about the centre of the equations.
-        seen: [G, n, O], what should come of it, everything added; minus infinity where nothing should.
+        target: [G, n, O], the sum before the rectifier, where it is positive; else minus infinity.
         rest: [G, n, O], what is added to the layer's scaled output.
     """
 
     read: Tensor
-    seen: Tensor
+    target: Tensor
     rest: Tensor
 
 
 @dataclass
 class RowSample:
-    """Rows kept while they are few enough, those of the first fold apart.
+    """Rows held while they are few enough, those of the first fold apart.
 
     Attributes:
         scale: float64 [G, O], what the layer's output is multiplied by.
         equations: of the same rows.
-        held, learnt: rows of the first fold, and of the others.
+        held_out, solved: rows of the first fold, and of the others.
     """
 
     scale: Tensor
     equations: Equations
-    held: list[RectifiedRows] = field(default_factory=list)
-    learnt: list[RectifiedRows] = field(default_factory=list)
+    held_out: list[RectifiedRows] = field(default_factory=list)
+    solved: list[RectifiedRows] = field(default_factory=list)
     numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -76,14 +74,14 @@ class RowSample:
         self.scale = torch.where(size > 1e-6 * size.max(), self.scale, size.max().clamp_min(1e-12))
 
     def add(self, rows: Rows, held: bool) -> None:
-        """Keep these too, read about the centre of the equations, or none at all once there are too many."""
+        """Hold these too, read about the centre of the equations; once there are too many, hold none."""
         self.numbers += rows.read.numel() + 2 * rows.target.numel()
         if self.numbers > MOST:
-            self.held, self.learnt = [], []
+            self.held_out, self.solved = [], []
             return
-        made = (self.scale[:, None].to(rows.target.dtype) * rows.target).add_(rows.rest).float()
-        seen = made.masked_fill_(made <= 0, -torch.inf)
-        (self.held if held else self.learnt).append(RectifiedRows(rows.read.float(), seen, rows.rest.float()))
+        output = (self.scale[:, None].to(rows.target.dtype) * rows.target).add_(rows.rest).float()
+        target = output.masked_fill_(output <= 0, -torch.inf)
+        (self.held_out if held else self.solved).append(RectifiedRows(rows.read.float(), target, rows.rest.float()))
 
 
 def rectify(sample: RowSample, layer: LinearLayer, fit: Fit) -> Fit:
@@ -99,25 +97,27 @@ def rectify(sample: RowSample, layer: LinearLayer, fit: Fit) -> Fit:
         rectifier on the first fold, solved on the others; from a round that wins, one more is taken on all rows.
         `before` and `after` are shares of the variance of the target behind the rectifier.
     """
-    if fit.ridge is None or not sample.held:
+    if fit.ridge is None or not sample.held_out:
         return fit
     equations = sample.equations
-    honest = _Rounds.of(sample.learnt, sample, about(equations.part(range(1, FOLDS)), layer.centred), layer, fit)
-    if honest is None:
+    others = _Rounds.of(sample.solved, sample, about(equations.part(range(1, FOLDS)), layer.centred), layer, fit.ridge)
+    if others is None:
         return fit
-    trials = honest.trials()
+    trials = others.trials()
     spread = _spread(sample)
-    nothing = _seen_error(sample, layer.weights, layer.offset) / spread
-    scores = [_seen_error(sample, *trial) / spread for trial in trials]
+    unchanged = _rectified_error(sample, layer.weights, layer.offset) / spread
+    scores = [_rectified_error(sample, *trial) / spread for trial in trials]
     best = min(range(len(scores)), key=scores.__getitem__)
-    if not scores[best] < nothing:
-        return Fit(layer.weights, layer.offset, None, nothing, nothing, fit.rows)
+    if not scores[best] < unchanged:
+        return Fit(layer.weights, layer.offset, None, unchanged, unchanged, fit.rows)
     if best == 0:
-        return replace(fit, before=nothing, after=scores[0])
-    whole = _Rounds.of((*sample.held, *sample.learnt), sample, about(equations.total(), layer.centred), layer, fit)
+        return replace(fit, before=unchanged, after=scores[0])
+    whole = _Rounds.of(
+        (*sample.held_out, *sample.solved), sample, about(equations.total(), layer.centred), layer, fit.ridge
+    )
     if whole is None:
         return fit
-    return Fit(*whole.round(*trials[best]), fit.ridge, nothing, scores[best], fit.rows)
+    return Fit(*whole.round(*trials[best]), fit.ridge, unchanged, scores[best], fit.rows)
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,10 @@ class _Rounds:
 
     @classmethod
     def of(
-        cls, rows: Sequence[RectifiedRows], sample: RowSample, sums: Sums, layer: LinearLayer, fit: Fit
+        cls, rows: Sequence[RectifiedRows], sample: RowSample, sums: Sums, layer: LinearLayer, ridge: float
     ) -> "_Rounds | None":
         """None where the gram matrix is not definite."""
-        assert fit.ridge is not None
-        factor = factored(sums.gram, fit.ridge)
+        factor = factored(sums.gram, ridge)
         return None if factor is None else cls(rows, sample, sums, layer, factor)
 
     def trials(self) -> list[tuple[Tensor, Tensor]]:
@@ -150,8 +149,8 @@ class _Rounds:
         """The rows solved with the targets that weights and offset give."""
         cross, made = torch.zeros_like(self.sums.cross), torch.zeros_like(self.sums.made)
         for rows in self.rows:
-            now = _now(self.sample, rows, weights, offset).clamp_max_(0)
-            target = torch.maximum(rows.seen, now).sub_(rows.rest)
+            present = _before_rectifier(self.sample, rows, weights, offset).clamp_max_(0)
+            target = torch.maximum(rows.target, present).sub_(rows.rest)
             cross += rows.read.transpose(1, 2) @ target
             made += target.sum(1, dtype=torch.float64)
         cross, made = cross / self.sample.scale[:, None], made / self.sample.scale
@@ -161,20 +160,20 @@ class _Rounds:
         return weights, offset_of(sums, weights)
 
 
-def _now(sample: RowSample, rows: RectifiedRows, weights: Tensor, offset: Tensor) -> Tensor:
-    """What comes before the rectifier, everything added, float32 [G, n, O]."""
+def _before_rectifier(sample: RowSample, rows: RectifiedRows, weights: Tensor, offset: Tensor) -> Tensor:
+    """The sum that the rectifier reads, float32 [G, n, O]."""
     scale = sample.scale[:, None]
     constant = (sample.equations.centre @ weights + offset[:, None]) * scale
     return torch.baddbmm(rows.rest, rows.read, (weights * scale).float()).add_(constant.float())
 
 
-def _seen_error(sample: RowSample, weights: Tensor, offset: Tensor) -> float:
+def _rectified_error(sample: RowSample, weights: Tensor, offset: Tensor) -> float:
     """Squared error behind the rectifier on the first fold."""
-    errors = (_now(sample, rows, weights, offset).relu_() - rows.seen.relu() for rows in sample.held)
+    errors = (_before_rectifier(sample, rows, weights, offset).relu_() - rows.target.relu() for rows in sample.held_out)
     return sum(float(error.square().sum(dtype=torch.float64)) for error in errors)
 
 
 def _spread(sample: RowSample) -> float:
     """Sum of squares about the mean of the target behind the rectifier, on the first fold."""
-    values = torch.cat([rows.seen for rows in sample.held], 1).relu().double()
+    values = torch.cat([rows.target for rows in sample.held_out], 1).relu().double()
     return float((values - values.mean(1, keepdim=True)).square().sum()) or 1.0

@@ -1,4 +1,4 @@
-"""The closed form: a layer's weights solved anew, its ridge chosen on folds that the solution has not seen."""
+"""Refit in closed form: a layer's weights solved anew, the ridge chosen by cross-validation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -69,17 +69,17 @@ def refit(equations: Equations, layer: LinearLayer, near: float | None = None) -
     """
     whole = about(equations.total(), layer.centred)
     scale = float((layer.importance * whole.square).sum()) or 1.0
-    nothing = _weighed(whole, layer.weights, layer.offset, layer) / scale
+    unchanged = _weighed(whole, layer.weights, layer.offset, layer) / scale
     ridge, error = lowest(lambda ridges: _held_out(equations, layer, ridges), near or _FIRST)
     after, factor = error / scale, factored(whole.gram, ridge)
     if factor is None:
-        return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count)
+        return Fit(layer.weights, layer.offset, None, unchanged, unchanged, whole.count)
     weights = solve(whole, layer.weights, factor)
     offset = offset_of(whole, weights)
     gap = 1 - _weighed(whole, weights, offset, layer) / error if error > 0 else 0.0
-    if not after < nothing:
-        return Fit(layer.weights, layer.offset, None, nothing, nothing, whole.count, gap)
-    return Fit(weights, offset, ridge, nothing, after, whole.count, gap)
+    if not after < unchanged:
+        return Fit(layer.weights, layer.offset, None, unchanged, unchanged, whole.count, gap)
+    return Fit(weights, offset, ridge, unchanged, after, whole.count, gap)
 
 
 def factored(gram: Tensor, ridge: float) -> Tensor | None:

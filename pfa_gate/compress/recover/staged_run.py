@@ -1,11 +1,12 @@
-"""A program run in legs: from what is there already to what is wanted next, on one batch after another.
+"""Two programs run side by side in stages, from the values that one stage needs to those of the next.
 
-Every node is computed once, values are dropped as soon as nothing needs them, and operators that work in
-place are run on a copy, so that a value may be kept between legs.
+Every node is computed once for each batch that is asked for. Values are dropped as soon as nothing needs them, and
+operators that work in place are run on a copy, so that a value may wait between stages.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,10 +15,119 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.graph import Program
-from pfa_gate.model.device import substituted
+from pfa_gate.compress.prune import Inputs
+from pfa_gate.compress.recover.activation_store import ActivationStore
+from pfa_gate.compress.recover.layer_pairs import LayerPair, Values, stages
+from pfa_gate.compress.regress import spread
+from pfa_gate.graph import Program, inputs_of
+from pfa_gate.model.device import inputs_on, substituted
 
-Values = dict[str, Any]
+
+class PairedRun:
+    """The compressed and the full program, stage after stage.
+
+    A stage that needs few samples runs only some of the batches so far; the others catch up when a later stage needs
+    them, through layers that are solved by then, and so never wait on the way.
+
+    Args:
+        programs: of the compressed and of the full model.
+        found: the layers to solve, in forward order.
+        batches: of inputs, the same at each reading.
+        store: where values wait between stages.
+    """
+
+    def __init__(
+        self,
+        programs: tuple[Program, Program],
+        found: Sequence[LayerPair],
+        batches: Iterable[Any],
+        store: ActivationStore,
+    ) -> None:
+        self.programs = programs
+        self._batches = batches
+        self._store = store
+        self._stages = list(stages(found))
+        goals = [[pair.wanted for pair in stage] for stage in self._stages]
+        self._staged = tuple(
+            StagedProgram(program, [[node for wanted in stage for node in wanted[side]] for stage in goals])
+            for side, program in enumerate(programs)
+        )
+        self._stage = -1
+        self._sizes = [_samples(part) for part in self._inputs()] if self._stages else []
+        self._order = spread(len(self._sizes))
+        self._reached = [-1] * len(self._sizes)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return sum(self._sizes)
+
+    def stages(self) -> Iterator[list[LayerPair]]:
+        """The layers that are solved together, stage by stage."""
+        for number, stage in enumerate(self._stages):
+            self._stage = number
+            yield stage
+
+    def values(self, samples: int) -> Iterator[tuple[int, tuple[Values, ...]]]:
+        """What both programs hold at this stage, batch by batch, for batches that have so many samples together.
+
+        Batches that have not come this far are run on; nothing is computed twice.
+        """
+        chosen = self._chosen(samples)
+        started = self._first_values(chosen)
+        for batch in chosen:
+            held = next(started) if self._reached[batch] < 0 else self._store.get(batch)
+            if self._reached[batch] < self._stage:
+                held = self._run(held, self._reached[batch] + 1)
+                self._store.put(batch, held)
+                self._reached[batch] = self._stage
+            yield batch, held
+
+    def available(self, samples: int) -> int:
+        """How many samples the batches hold that `values` gives for so many."""
+        return sum(self._sizes[batch] for batch in self._chosen(samples))
+
+    def _chosen(self, samples: int) -> list[int]:
+        """Batches from all over the probe; those for more samples are these and others."""
+        totals = list(accumulate(self._sizes[batch] for batch in self._order))
+        needed = next((count for count, total in enumerate(totals, 1) if total >= samples), len(totals))
+        return sorted(self._order[:needed])
+
+    def _run(self, held: tuple[Values, ...], first: int) -> tuple[Values, ...]:
+        for stage in range(first, self._stage + 1):
+            held = tuple(one.run(one.stages[stage], values) for one, values in zip(self._staged, held, strict=True))
+        return held
+
+    def _first_values(self, chosen: Sequence[int]) -> Iterator[tuple[Values, ...]]:
+        """The first values of those batches that have not been started, in their order; read when they are needed."""
+        waiting = {batch for batch in chosen if self._reached[batch] < 0}
+        for batch, inputs in enumerate(self._inputs() if waiting else ()):
+            if batch in waiting:
+                args, kwargs = inputs_on(inputs, self.programs[0].device)
+                yield tuple(one.start(args, kwargs) for one in self._staged)
+
+    def _inputs(self) -> Iterator[Inputs]:
+        """The batches, or their parts of the one size that a program with a fixed batch takes."""
+        fixed = next((program.batch for program in self.programs if not program.dynamic), None)
+        for batch in self._batches:
+            inputs = inputs_of(batch)
+            size = _samples(inputs)
+            if fixed is None or size == fixed:
+                yield inputs
+            else:
+                yield from (_part(inputs, start, fixed) for start in range(0, size - fixed + 1, fixed))
+
+
+def _samples(inputs: Inputs) -> int:
+    return next(len(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim)
+
+
+def _part(inputs: Inputs, start: int, size: int) -> Inputs:
+    def taken(leaf: Any) -> Any:
+        return leaf[start : start + size] if isinstance(leaf, Tensor) and leaf.ndim else leaf
+
+    args, kwargs = pytree.tree_map(taken, inputs)
+    return args, kwargs
 
 
 @dataclass(frozen=True)
@@ -30,20 +140,20 @@ class Stage:
 
 
 class StagedProgram:
-    """The legs of one program.
+    """One program, cut into stages.
 
     Args:
         program: an exported model.
-        wanted: for each leg the nodes whose values it must end with.
+        wanted: for each stage the nodes whose values it must end with.
 
     Example:
         >>> from pfa_gate.graph import export_model
         >>> program = export_model(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), (torch.ones(2, 2),), {})
         >>> linear, relu, _ = program.nodes
-        >>> stream = StagedProgram(program, [[linear], [relu]])
-        >>> values = stream.start((torch.ones(4, 2),), {})
-        >>> for leg in stream.legs:
-        ...     values = stream.run(leg, values)
+        >>> staged = StagedProgram(program, [[linear], [relu]])
+        >>> values = staged.start((torch.ones(4, 2),), {})
+        >>> for stage in staged.stages:
+        ...     values = staged.run(stage, values)
         >>> list(values), values["relu"].shape
         (['relu'], torch.Size([4, 3]))
     """
@@ -52,27 +162,27 @@ class StagedProgram:
         self._program = program
         self._order = list(program.exported.graph.nodes)
         self._sources = _sources(self._order)
-        self.legs = tuple(self._legs([list(nodes) for nodes in wanted]))
+        self.stages = tuple(self._cut([list(nodes) for nodes in wanted]))
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Values:
-        """The values before the first leg: the inputs by name."""
+        """The values before the first stage: the inputs by name."""
         spec = self._program.exported.call_spec.in_spec
         ordered = reorder_kwargs(dict(kwargs), spec) if spec is not None else dict(kwargs)
         flat = pytree.tree_leaves((args, ordered), is_leaf=lambda leaf: leaf is None)
         inputs = [n for n in self._order if n.op == "placeholder" and n not in self._program.aliases]
         return {node.name: value for node, value in zip(inputs, flat, strict=True)}
 
-    def run(self, leg: Stage, values: Values) -> Values:
-        """Compute one leg on one batch; gives the values alive at its end."""
-        values = dict(values)
+    def run(self, stage: Stage, values: Values) -> Values:
+        """Compute one stage on one batch; gives the values alive at its end."""
+        held = dict(values)
         with torch.no_grad():
-            for node, drops in zip(leg.nodes, leg.drops, strict=True):
-                values[node.name] = self._compute(node, values)
+            for node, drops in zip(stage.nodes, stage.drops, strict=True):
+                held[node.name] = self._compute(node, held)
                 for name in drops:
-                    del values[name]
-        return {name: value for name, value in values.items() if name in leg.alive}
+                    del held[name]
+        return {name: value for name, value in held.items() if name in stage.alive}
 
-    def above(self, node: Node) -> frozenset[Node]:
+    def with_ancestors(self, node: Node) -> frozenset[Node]:
         """All nodes that a node depends on, itself among them."""
         seen, waiting = set[Node](), [node]
         while waiting:
@@ -101,14 +211,14 @@ class StagedProgram:
             return self._program.tensors[self._program.aliases[node].name]
         return values[node.name]
 
-    def _legs(self, wanted: list[list[Node]]) -> Iterable[Stage]:
-        needed = frozenset[Node]().union(*(self.above(node) for nodes in wanted for node in nodes))
+    def _cut(self, wanted: list[list[Node]]) -> Iterable[Stage]:
+        needed = frozenset[Node]().union(*(self.with_ancestors(node) for nodes in wanted for node in nodes))
         readers = {node: [user for user in needed if node in self._sources[user].values()] for node in needed}
         done = {node for node in self._order if self._given(node)}
-        for place, nodes in enumerate(wanted):
-            goals = frozenset[Node]().union(*(self.above(node) for node in nodes))
+        for index, nodes in enumerate(wanted):
+            goals = frozenset[Node]().union(*(self.with_ancestors(node) for node in nodes))
             steps = [node for node in self._order if node in goals and node not in done]
-            later = {node for others in wanted[place:] for node in others}
+            later = {node for others in wanted[index:] for node in others}
             drops = []
             for step in steps:
                 done.add(step)

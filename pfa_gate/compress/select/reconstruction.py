@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.compress.regress import Call, Equations, calls, draw, matrix_of, places, spread
-from pfa_gate.compress.regress.patches import patches
+from pfa_gate.compress.regress import Equations, draw, patches, position_count, spread
 from pfa_gate.compress.select.elimination import Elimination, GroupReader, eliminate
 from pfa_gate.compress.select.importance import l1
 from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.graph import Group, Program, Slice, inputs_of
+from pfa_gate.graph.calls import Call, calls, matrix_of
 from pfa_gate.graph.epilogue import epilogue_of
 from pfa_gate.graph.group import OTHER_GROUP
 from pfa_gate.graph.program import shape_of
@@ -105,7 +105,7 @@ class _Wish:
     def draw(self, shape: tuple[int, ...], seed: int) -> Tensor:
         """Positions in an output of this shape, enough over all samples for the columns."""
         count = math.ceil(ROWS * self.columns / self.samples)
-        return draw(shape[0], places(self.call, shape), count, seed)
+        return draw(shape[0], position_count(self.call, shape), count, seed)
 
 
 def _columns(program: Program, call: Call) -> int:
@@ -114,7 +114,7 @@ def _columns(program: Program, call: Call) -> int:
 
 def _needed(program: Program, call: Call) -> int:
     """Samples that hold enough patches for the columns of a call."""
-    return max(FEWEST, math.ceil(SCARCE * _columns(program, call) / places(call, shape_of(call.node))))
+    return max(FEWEST, math.ceil(SCARCE * _columns(program, call) / position_count(call, shape_of(call.node))))
 
 
 def _chosen(batches: Iterable[Any], samples: int) -> tuple[set[int], int]:

@@ -16,12 +16,11 @@ from torch import nn
 from pfa_gate.compress.prune import compress, narrow
 from pfa_gate.compress.prune.plan import plan
 from pfa_gate.compress.recover.activation_store import ActivationStore
-from pfa_gate.compress.recover.compensate import compensate
-from pfa_gate.compress.recover.sampling import FEWEST
+from pfa_gate.compress.recover.compensate import FEWEST, compensate
 from pfa_gate.compress.recover.staged_run import StagedProgram
-from pfa_gate.compress.regress import FOLDS, Equations, calls, matrix_of, outputs, places, weight_of
-from pfa_gate.compress.regress.patches import patches
+from pfa_gate.compress.regress import FOLDS, Equations, outputs, patches, position_count
 from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph.calls import calls, matrix_of, weight_of
 
 MENDED = [(name, "project") for name in (*NETWORKS, *CONNECTED) if name != "shared"]
 PADDED = [(name, "pad") for name in ("residual", "padded_shortcut", "attention")]  # those that have a sum
@@ -133,7 +132,7 @@ def test_patches_times_the_weight_are_the_layer(name):
     assert found
     for call in found:
         made = values[call.node.name]
-        positions = torch.arange(places(call, tuple(made.shape))).expand(len(made), -1)
+        positions = torch.arange(position_count(call, tuple(made.shape))).expand(len(made), -1)
         rows = patches(call, values[call.source.name], tuple(made.shape), positions)
         weight = program.tensors[call.weight]
         product = (rows @ matrix_of(call, weight)).transpose(0, 1).reshape(len(positions.flatten()), -1)
@@ -154,10 +153,10 @@ def test_a_stream_computes_each_node_once_and_drops_what_is_done(monkeypatch):
         return compute(self, node, values)
 
     monkeypatch.setattr(StagedProgram, "_compute", counted)
-    stream = StagedProgram(program, [[nodes[2]], [nodes[5], nodes[6]], [nodes[-1]]])
-    values = stream.start((example,), {})
-    for leg in stream.legs:
-        values = stream.run(leg, values)
+    staged = StagedProgram(program, [[nodes[2]], [nodes[5], nodes[6]], [nodes[-1]]])
+    values = staged.start((example,), {})
+    for stage in staged.stages:
+        values = staged.run(stage, values)
     assert set(counts.values()) == {1}
     torch.testing.assert_close(values[nodes[-1].name], model(example))
     assert list(values) == [nodes[-1].name]
@@ -183,10 +182,10 @@ def test_operators_in_place_do_not_reach_kept_values():
     model, probe = InPlace().eval(), torch.randn(256, 3, 6, 6)
     program = export_model(model, (probe[:2],), {})
     nodes = [node for node in program.nodes if node.op == "call_function"]
-    stream = StagedProgram(program, [[node] for node in nodes])
-    values = stream.start((probe,), {})
-    for leg in stream.legs:
-        values = stream.run(leg, values)
+    staged = StagedProgram(program, [[node] for node in nodes])
+    values = staged.start((probe,), {})
+    for stage in staged.stages:
+        values = staged.run(stage, values)
     torch.testing.assert_close(values[nodes[-1].name], model(probe))
     kept = plan(trace_program(program), {"conv1": np.arange(5)})
     mended, _ = compensate(program, narrow(model, kept), kept, [probe])
@@ -216,25 +215,25 @@ def test_no_more_samples_are_run_than_the_layers_need_and_they_come_from_all_ove
 def test_the_spool_gives_the_same_from_memory_and_from_disk():
     values = {"conv": torch.randn(4, 3)[:, :2], "size": 7, "pair": [torch.ones(2), torch.zeros(1)]}
     for memory in (0, 2**20):
-        with ActivationStore(memory) as spool:
-            spool.put(0, {"conv": torch.zeros(1)})
-            spool.put(0, values)
-            got = spool.get(0)
+        with ActivationStore(memory) as store:
+            store.put(0, {"conv": torch.zeros(1)})
+            store.put(0, values)
+            got = store.get(0)
             assert torch.equal(got["conv"], values["conv"])
             assert got["size"] == 7
 
 
 def test_the_spool_writes_a_tensor_once_and_drops_what_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with ActivationStore(memory=0) as spool:
-        spool.put(0, {"sum": torch.ones(2), "conv": torch.zeros(3)})
+    with ActivationStore(memory=0) as store:
+        store.put(0, {"sum": torch.ones(2), "conv": torch.zeros(3)})
         (folder,) = tmp_path.iterdir()
         first = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        spool.put(0, {"sum": spool.get(0)["sum"], "relu": torch.full((4,), 5.0)})
+        store.put(0, {"sum": store.get(0)["sum"], "relu": torch.full((4,), 5.0)})
         second = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         assert len(first) == len(second) == 2
         assert len(first.items() & second.items()) == 1
-        assert {name: value.tolist() for name, value in spool.get(0).items()} == {"sum": [1] * 2, "relu": [5] * 4}
+        assert {name: value.tolist() for name, value in store.get(0).items()} == {"sum": [1] * 2, "relu": [5] * 4}
     assert list(tmp_path.iterdir()) == []
 
 
