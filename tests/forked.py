@@ -1,9 +1,9 @@
 """Python that has imported what most runs import: each command is a fork of one process, and starts in a hundredth.
 
 `Interpreter(modules).path` stands for `sys.executable` in front of `-m` or `-c`, in xdist's workers too: a small client
-hands its arguments, folder, environment and open files to the server, which forks, and ends as the fork ends. What a
-test says of a fresh interpreter (what is imported when, what the environment sets before torch is loaded, hash seeds,
-signals from outside) needs `sys.executable` itself.
+hands its arguments, folder, environment and open files to the server, which forks, passes signals on, and ends as the
+fork ends. What a test says of a fresh interpreter (what is imported when, what the environment sets before torch is
+loaded, hash seeds) needs `sys.executable` itself.
 """
 
 import array
@@ -43,7 +43,7 @@ torch.export._trace onnxscript pfa_gate.pipeline.run pfa_gate.pipeline.check_mod
 """What a gate imports when it measures."""
 
 CLIENT = """
-import _socket, marshal, os, sys
+import _signal, _socket, marshal, os, sys
 address, python, *arguments = sys.argv[1:]
 if arguments[:1] == ["-u"]:  # what is written to a pipe is buffered nowhere that matters to xdist, which asks for it
     del arguments[0]
@@ -55,8 +55,11 @@ server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 server.connect(address)
 server.sendmsg([b"f"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
 server.sendall(len(request).to_bytes(8, "big") + request)
+for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+    _signal.signal(number, lambda number, _: server.send(bytes([number])))
 status = int(server.recv(16))
 if status < 0:
+    _signal.signal(-status, _signal.SIG_DFL) if -status not in (_signal.SIGKILL, _signal.SIGSTOP) else None
     os.kill(os.getpid(), -status)
 os._exit(status)
 """
@@ -135,8 +138,8 @@ def _supervised(connection: socket.socket) -> Request:
         return request
     for file in (*files, 0):
         os.close(file)
-    if woken not in select.select([connection, woken], [], [])[0]:
-        os.kill(child, signal.SIGKILL)
+    while woken not in select.select([connection, woken], [], [])[0]:
+        os.kill(child, int.from_bytes(connection.recv(1), "big") or signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(BrokenPipeError):
         connection.send(str(status).encode())

@@ -66,6 +66,15 @@ def test_what_is_killed_from_outside_does_not_go_on(light_python: str, tmp_path:
     assert client.returncode == -9
 
 
+def test_a_signal_from_outside_is_passed_on(light_python: str, tmp_path: Path) -> None:
+    code = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(9)); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([light_python, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        client.terminate()
+    assert client.returncode == 9
+
+
 def test_each_starts_from_the_same_state(light_python: str, tmp_path: Path) -> None:
     code = "import json, sys; known = hasattr(json, 'mine'); json.mine = 1; sys.exit(known)"
     assert [ran(light_python, "-c", code, folder=tmp_path).returncode for _ in range(2)] == [0, 0]

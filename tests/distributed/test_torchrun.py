@@ -7,9 +7,8 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -105,6 +104,9 @@ def test_that_leaves_a_trace(capfd):
 """
 
 
+Torchrun = Callable[..., "subprocess.Popen[str]"]
+
+
 def write(folder: Path, *gates: str) -> None:
     """A project of these gates."""
     (folder / "net.py").write_text(PROJECT + MORE_CODE)
@@ -112,21 +114,26 @@ def write(folder: Path, *gates: str) -> None:
     (folder / "pfa.yaml").write_text("version: 1\ngates:" + "".join(gates))
 
 
-def torchrun(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    """`torchrun` of two ranks that take one thread each."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "pytest", "--pfa", "-p", "no:hypothesispytest", *arguments]
+@pytest.fixture
+def torchrun(torch_python: str) -> Torchrun:
+    """Start `torchrun` of two ranks that take one thread each; all three are forks of a process with torch."""
+    command = [torch_python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "pytest", "--pfa", "-p", "no:hypothesispytest"]
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PFA_GATE_RANK"))}
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "100"}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=plain | threads | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+
+    def start(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=folder,
+            env=plain | threads | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
 
 
 def ended(run: "subprocess.Popen[str]") -> str:
@@ -152,7 +159,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_records_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_records_are_those_of_one_process(
+    torchrun: Torchrun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several gates in one run, one of which only rank 0 can read; the user's test runs once, on rank 0."""
     write(tmp_path, *GATES.values(), SMALL_GATE)
     (tmp_path / "test_own.py").write_text(TESTS)
@@ -195,7 +204,7 @@ def small(tmp_path: Path) -> Path:
         ("0", "ctypes.CDLL(None)._exit(0)", "Rank 0 has given no sign of life for 5 s. Rank 1 ends without a verdict."),
     ],
 )
-def test_a_rank_that_is_gone_ends_all(who: str, does: str, words: str, small: Path) -> None:
+def test_a_rank_that_is_gone_ends_all(torchrun: Torchrun, who: str, does: str, words: str, small: Path) -> None:
     begun = time.monotonic()
     bound = "PFA_GATE_RANK_STALL" if "progress" in words else "PFA_GATE_RANK_SILENCE"
     run = torchrun(small, **{"WHO": who, "DOES": does, bound: "5"})

@@ -69,7 +69,7 @@ def text_block(page: str, title: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def followed(tmp_path_factory: pytest.TempPathFactory, torch_python: str) -> Path:
     """A folder in which all examples have been followed, with what they printed."""
     folder = tmp_path_factory.mktemp("followed")
     ignored = shutil.ignore_patterns(".pfa", "__*__")
@@ -84,7 +84,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "first.yaml").write_text(config, "utf-8")
     plain = {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(folder)}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | plain
-    command = [sys.executable, "-c", FOLLOW]
+    command = [torch_python, "-c", FOLLOW]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     outputs = "".join(each.read_text("utf-8") for each in folder.glob("*.txt"))
     assert done.returncode == 0, done.stdout + done.stderr + outputs

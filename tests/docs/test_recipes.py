@@ -4,7 +4,6 @@ import os
 import re
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,14 @@ Outcome = tuple[str, dict[str, list[Record]]]
 
 
 @pytest.fixture(scope="module")
-def recipes(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def recipes(tmp_path_factory: pytest.TempPathFactory, torch_python: str) -> Outcome:
     """What `pytest --pfa` prints of all recipes together, and the records of each section."""
     folder = tmp_path_factory.mktemp("recipes")
     for path in written(folder):
         if path.suffix == ".py" and "__main__" in path.read_text("utf-8"):
             trained(path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", "-o", "addopts="]
+    command = [torch_python, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", "-o", "addopts="]
     done = subprocess.run(
         command, cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
