@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pfa_gate.config import load
-from pfa_gate.config.first import InitRequest, trial_config
-from pfa_gate.config.resolved import resolved
+from pfa_gate.config.document import resolved
+from pfa_gate.config.init_request import InitRequest, trial_config
 from pfa_gate.config.schema import text
 from pfa_gate.errors import ConfigError, PFAGateError
 from pfa_gate.report.formatting import shows_unicode

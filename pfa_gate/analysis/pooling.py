@@ -1,13 +1,16 @@
-"""From the output of a layer to its responses: each map pooled to one, or some of its positions drawn."""
+"""From the output of a layer to its responses: samples first, each map pooled or read at drawn positions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol
+from math import prod
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from pfa_gate.config.sections import ProbeConfig
 
@@ -100,7 +103,7 @@ def reader_of(probe: ProbeConfig) -> ResponseReader:
 
     Example:
         >>> reader_of(ProbeConfig(data="net:probe")), reader_of(ProbeConfig(data="net:probe", positions=8, seed=3))
-        (Pooled(pooling='max'), Drawn(positions=8, seed=3))
+        (PooledMaps(pooling='max'), SampledPositions(positions=8, seed=3))
     """
     return PooledMaps(probe.pooling) if probe.positions is None else SampledPositions(probe.positions, probe.seed)
 
@@ -133,3 +136,71 @@ def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
         return output.amax(over)
     # A mean of half precision would be rounded to it again.
     return output.mean(over, dtype=torch.promote_types(output.dtype, torch.float32))
+
+
+_ATEN = torch.ops.aten
+_RESHAPES = (
+    _ATEN.view.default,
+    _ATEN.reshape.default,
+    _ATEN._unsafe_view.default,
+    _ATEN.flatten.using_ints,
+)
+
+
+def samples_of(args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: int) -> int:
+    """How many samples a call has: the length of its first tensor."""
+    leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim]
+    return leaves[0].shape[0] if leaves else otherwise
+
+
+def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Tensor, int]:
+    """A value with its samples in front, as torch's own attention has it not, and where its filters are then.
+
+    Args:
+        node: of the graph; its recorded shape tells which axis grows with the batch.
+        value: what it gave.
+        axis: that of the filters.
+        samples: of the batch.
+    """
+    place = _growing(node.meta["val"].shape)
+    if place is None:
+        return value, axis
+    if place > 0:
+        return value.movedim(place, 0), axis + (axis < place)
+    before = _before_the_batch(node)
+    if before > 1 and len(value) % (before * samples) == 0:
+        value = value.reshape(before, samples, -1, *value.shape[1:]).movedim(1, 0).flatten(0, 2)
+    return value, axis
+
+
+def _growing(shape: Sequence[object]) -> int | None:
+    """The one axis that grows with the batch; None if it is not known."""
+    found = [place for place, size in enumerate(shape) if not isinstance(size, int)]
+    return found[0] if len(found) == 1 else None
+
+
+def _before_the_batch(node: Node) -> int:
+    """Where axes were flattened into the first one: how many rows each sample has before the next axis is the batch.
+
+    1 if the samples lie one after the other, or it cannot be known.
+    """
+    here, wanted = node, str(node.meta["val"].shape[0])
+    while not wanted.isidentifier():  # the batch alone is a symbol; flattened with six tokens it is 6*s0
+        source = next((each for each in here.all_input_nodes if _grows(each)), None)
+        if source is None:
+            return 1
+        shape = source.meta["val"].shape
+        if str(shape[0]) != wanted:
+            place = _growing(shape)
+            if here.target not in _RESHAPES or place is None:
+                return 1
+            if place > 0:
+                return prod(shape[:place])
+            wanted = str(shape[0])
+        here = source
+    return 1
+
+
+def _grows(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape)

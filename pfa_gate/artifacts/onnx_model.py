@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.artifacts.program import ExportFailedError, check, quiet, reason_of
 from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.graph import Program
-from pfa_gate.graph.constants import writes
+from pfa_gate.graph.editing import writes
 from pfa_gate.graph.program import operator_name
 
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")

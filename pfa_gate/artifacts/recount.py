@@ -13,7 +13,7 @@ from pfa_gate.compress.prune.rewrite import constant_name
 from pfa_gate.errors import ArtifactError
 from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
-from pfa_gate.model.stored import Stored, storage_key
+from pfa_gate.graph.cost import Stored, storage_key
 from pfa_gate.record import CompressedRecord
 
 

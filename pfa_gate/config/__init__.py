@@ -5,13 +5,11 @@ Paths in a config start at its own folder and stay in its project; `loading` res
 PYTEST_DONT_REWRITE
 """
 
-from pfa_gate.config.allow import Waiver
-from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets
+from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets, Waiver
 from pfa_gate.config.complaints import Place
-from pfa_gate.config.document import Document, load
+from pfa_gate.config.document import Document, load, resolved
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.quantity import Limit
-from pfa_gate.config.resolved import resolved
 from pfa_gate.config.schema import schema
 from pfa_gate.config.sections import (
     GateConfig,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, SIZES
+from pfa_gate.config.evaluation import scoring
 from pfa_gate.config.project import Project, outside
 from pfa_gate.config.reader import Keys
-from pfa_gate.config.scoring import scoring
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
 _NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')

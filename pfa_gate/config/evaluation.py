@@ -1,14 +1,16 @@
-"""The section of the evaluation as a type; what it and the budgets ask of each other is in `scoring`.
+"""The section `evaluation` as a type, and what it and budgets on scores ask of each other: direction, unit, chance."""
 
-PYTEST_DONT_REWRITE
-"""
-
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from pfa_gate.config.metrics import SHARES, Direction
-from pfa_gate.config.section import Data, Metric, StrictSection
+from pfa_gate.config.budgets import DROPS
+from pfa_gate.config.complaints import RefusalError
+from pfa_gate.config.field_types import Data, Metric, StrictSection
+from pfa_gate.config.metrics import SHARES, Direction, likely_direction
+from pfa_gate.config.quantity import DROP, SCORE, Kind, Limit, parse
+from pfa_gate.config.reader import Keys
 
 _DIRECTION: Any = {
     "if": {"properties": {"metric": {"enum": [*SHARES]}}},
@@ -45,3 +47,139 @@ class EvaluationConfig(StrictSection):
     def share(self) -> bool:
         """Whether the score is a share, whose changes are told in percentage points."""
         return self.metric in SHARES
+
+
+Fault = tuple[Keys, str, str]
+
+_SIDE = {"higher": "min", "lower": "max"}
+
+
+def scoring(gate: object, at: Keys) -> Iterator[Fault]:
+    """Find what is wrong with how a gate is scored, and with what it asks of scores.
+
+    Args:
+        gate: as plain data, of any shape.
+        at: its own path in the config.
+
+    Returns:
+        For each fault its path, what is wrong there, and the remedy.
+
+    Example:
+        >>> [fault[1] for fault in scoring({"evaluation": {"data": "net:test", "metric": "net:loss"}}, ())]
+        ["evaluation.metric 'net:loss' needs a direction: which way is better"]
+    """
+    evaluation = _at(gate, "evaluation")
+    if isinstance(evaluation, dict):
+        yield from _direction(evaluation, (*at, "evaluation"))
+    for area, key, kind in (("model", "score", SCORE), ("compressed", "score", SCORE), *_drops()):
+        limit = _at(gate, "budgets", area, key)
+        if limit is None:
+            continue
+        keys = (*at, "budgets", area, key)
+        if evaluation is None:
+            message = f"budgets.{area}.{key} needs an evaluation"
+            yield keys, message, "Add the section evaluation with its data, or remove this budget."
+        elif isinstance(evaluation, dict) and (parsed := _parsed(limit, kind)) is not None:
+            yield from _limit(parsed, evaluation, keys)
+    yield from _one_drop(_at(gate, "budgets", "compressed"), (*at, "budgets", "compressed"))
+
+
+def _drops() -> Iterator[tuple[str, str, Kind]]:
+    return (("compressed", key, DROP) for key in DROPS)
+
+
+def _at(data: object, *keys: str) -> Any:
+    for key in keys:
+        if not isinstance(data, dict):
+            return None
+        data = data.get(key)
+    return data
+
+
+def _parsed(raw: object, kind: Kind) -> Limit | None:
+    try:
+        return parse(raw, kind)
+    except RefusalError:
+        return None  # complained about where its type is checked
+
+
+def _direction(evaluation: dict[str, Any], at: Keys) -> Iterator[Fault]:
+    metric = _metric(evaluation)
+    if metric in SHARES and evaluation.get("direction") == "lower":
+        message = f"evaluation.direction is lower, and of {metric} more is better"
+        yield (*at, "direction"), message, "Remove the direction, or name a metric of which less is better."
+    if metric is None or metric in SHARES:
+        return
+    if "direction" not in evaluation:
+        yield (*at, "metric"), f"evaluation.metric {metric!r} needs a direction: which way is better", _likely(metric)
+    if "allow_chance" in evaluation:
+        message = f"evaluation.allow_chance is not read for {metric!r}, of which chance is not known"
+        yield (*at, "allow_chance"), message, f"Remove it; it belongs to {' and '.join(SHARES)}."
+
+
+def _metric(evaluation: dict[str, Any]) -> str | None:
+    """The metric; None where it is none, which is complained about where its type is checked."""
+    metric = evaluation.get("metric", "accuracy")
+    return metric if isinstance(metric, str) and (metric in SHARES or ":" in metric) else None
+
+
+def _likely(metric: str) -> str:
+    likely = likely_direction(metric)
+    if likely is None:
+        return "Add direction: higher, or direction: lower if a lower value is better."
+    other = "higher" if likely == "lower" else "lower"
+    return f"Add direction: {likely}, as its name suggests; or direction: {other} if a {other} value is better."
+
+
+def _limit(limit: Limit, evaluation: dict[str, Any], keys: Keys) -> Iterator[Fault]:
+    metric, name = _metric(evaluation), ".".join(map(str, keys[-3:]))
+    if metric is None:
+        return
+    if keys[-1] == "score":
+        yield from _side(limit, evaluation.get("direction", "higher" if metric in SHARES else None), keys)
+    if metric in SHARES:
+        yield from _share(limit, name, (*keys, limit.side) if limit.side else keys)
+    elif keys[-1] == "accuracy_drop":
+        remedy = f"Write score_drop: {_plain(limit)}, in the metric's own unit."
+        yield keys, f"{name} is of {' and '.join(SHARES)}, and the metric is {metric!r}", remedy
+    elif (found := _in_shares(limit)) is not None:
+        message = f"{name} is in {found}, and {metric!r} gives plain numbers"
+        yield (*keys, limit.side) if limit.side else keys, message, "Write a number in the metric's own unit, say 0.01."
+
+
+def _plain(limit: Limit) -> str:
+    return limit.text if limit.unit == "absolute" and limit.text else "0.01"
+
+
+def _in_shares(limit: Limit) -> str | None:
+    """The unit of shares in which a limit is written, or the increase that it allows."""
+    written = [part.unit for part in (limit, limit.increase) if part is not None]
+    return next(
+        ({"pp": "percentage points", "percent": "percent"}[unit] for unit in written if unit != "absolute"), None
+    )
+
+
+def _side(limit: Limit, direction: object, keys: Keys) -> Iterator[Fault]:
+    side = _SIDE.get(direction) if isinstance(direction, str) else None
+    if side is not None and limit.side != side:
+        wrong = {"min": "from below", "max": "from above"}[limit.side]
+        message = f"{'.'.join(map(str, keys[-3:]))} is held {wrong}, and a {direction} score is better"
+        yield (*keys, limit.side), message, f"Write {{{side}: {limit.text}}}."
+
+
+def _share(limit: Limit, name: str, keys: Keys) -> Iterator[Fault]:
+    if limit.unit != "absolute" or not limit.text:
+        return
+    example = "0.5 pp" if not limit.side else "99%"
+    unit = "percentage points" if not limit.side else "percent"
+    remedy = f"A plain number is a share from 0 to 1; for {unit} write for example {example}."
+    if limit.value > 1:
+        yield keys, f"{name} must be at most 1, not {limit.text}", remedy
+    elif limit.value < 0:
+        yield keys, f"{name} must be at least 0, not {limit.text}", remedy
+
+
+def _one_drop(compressed: object, at: Keys) -> Iterator[Fault]:
+    if all(_at(compressed, key) is not None for key in DROPS):
+        message = "budgets.compressed has both accuracy_drop and score_drop, which are one budget"
+        yield (*at, "score_drop"), message, "Remove one of the two."

@@ -1,13 +1,15 @@
-"""Where the user's modules are looked for.
-
-PYTEST_DONT_REWRITE
-"""
+"""The files around a config: where modules are imported from, which files a checkpoint is, how a file is named."""
 
 import importlib
+import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pfa_gate.config.complaints import shortened
+from pfa_gate.errors import CheckpointError
 
 
 def package_base(folder: Path) -> Path:
@@ -58,3 +60,123 @@ def importable(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+
+
+_MARK = ".git"
+
+
+def repository_of(folder: Path) -> Path | None:
+    """Find the root of the repository that holds a folder; that of the outer one where it is a submodule.
+
+    Args:
+        folder: absolute; a file does as well, and neither need exist.
+
+    Example:
+        >>> repository_of(Path("/no/such/folder")) is None
+        True
+    """
+    found = None
+    for place in (folder, *folder.parents):
+        mark = place / _MARK
+        if mark.exists():
+            found = place
+            if not _of_submodule(mark):
+                break
+    return found
+
+
+def _of_submodule(mark: Path) -> bool:
+    """Whether what marks a repository leads into the git folder of another, as that of a submodule does."""
+    if not mark.is_file():
+        return False
+    try:
+        way = mark.read_text(encoding="utf-8", errors="replace")[:4096]
+    except OSError:
+        return False
+    return way.startswith("gitdir:") and f"/{_MARK}/modules/" in way.replace("\\", "/")
+
+
+def from_root(path: Path) -> str:
+    """Name a file or folder from the root of its repository, with forward slashes.
+
+    In a workflow that root is the checkout's, as it is for annotations. What lies in no repository is named from the
+    current folder, and what lies not below that either by its whole path.
+
+    Args:
+        path: may be relative to the current folder.
+
+    Example:
+        >>> from_root(Path("/no/such/folder/pfa.yaml"))
+        '/no/such/folder/pfa.yaml'
+    """
+    plain = Path(os.path.abspath(path))
+    # A link may lead to the file from a place that no repository holds.
+    real = Path(os.path.realpath(plain.parent)) / plain.name
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    for place in (plain, real):
+        for root in (Path(workspace) if workspace else None, repository_of(place)):
+            if root is not None and place.is_relative_to(root):
+                return place.relative_to(root).as_posix()
+    for root in (Path.cwd(), Path(os.path.realpath(Path.cwd()))):
+        for place in (plain, real):
+            if place.is_relative_to(root):
+                return place.relative_to(root).as_posix()
+    return plain.as_posix()
+
+
+_LONGEST = 255  # bytes of a file's name, of most systems
+INDEX = ".safetensors.index.json"
+
+
+def weight_files(checkpoint: Path) -> tuple[Path, ...]:
+    """The files that hold the tensors, sorted.
+
+    Raises:
+        CheckpointError: an index that cannot be read, or that names other files than .safetensors beside it; a file
+            of it is a link out of the folder.
+
+    Example:
+        >>> weight_files(Path("net.safetensors"))
+        (PosixPath('net.safetensors'),)
+    """
+    if not checkpoint.name.endswith(INDEX):
+        return (checkpoint,)
+    try:
+        names = sorted({str(name) for name in json.loads(checkpoint.read_text("utf-8"))["weight_map"].values()})
+    # A text nested too deep is no index either.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{checkpoint.name} is not an index of weights: it has no weight_map.") from error
+    strange = [name for name in names if not _is_plain(name)]
+    if strange:
+        raise CheckpointError(
+            f"{checkpoint.name} names {shortened(strange[0])!r}, which is no .safetensors file beside it.",
+            remedy="Keep the index and its files in one folder.",
+        )
+    files = tuple(checkpoint.with_name(name) for name in names)
+    folder = Path(os.path.realpath(checkpoint.parent))
+    away = [file.name for file in files if not Path(os.path.realpath(file)).is_relative_to(folder)]
+    if away:
+        raise CheckpointError(
+            f"{checkpoint.name} names {away[0]!r}, which is a link to a file elsewhere.",
+            remedy="Copy the file itself into the folder of the index.",
+        )
+    return files
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file of tensors in the same folder, on every system."""
+    plain = name.isprintable() and Path(name).name == name and "\\" not in name
+    return plain and name.endswith(".safetensors") and len(name.encode()) <= _LONGEST
+
+
+def every_file(checkpoint: Path) -> tuple[Path, ...]:
+    """All files that a checkpoint depends on: those that hold the tensors, and the index; itself where that is broken.
+
+    Example:
+        >>> every_file(Path("nowhere.safetensors.index.json"))
+        (PosixPath('nowhere.safetensors.index.json'),)
+    """
+    try:
+        return tuple(dict.fromkeys((checkpoint, *weight_files(checkpoint))))
+    except CheckpointError:
+        return (checkpoint,)  # the gate itself will say so

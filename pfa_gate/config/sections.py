@@ -8,13 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from pfa_gate.config.allow import Waivers
-from pfa_gate.config.budgets import BudgetsConfig, Declared, declared
+from pfa_gate.config.budgets import BudgetsConfig, Declared, Waivers, declared
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.evaluation import EvaluationConfig
-from pfa_gate.config.metrics import SHARES
-from pfa_gate.config.project import UNSEEN
-from pfa_gate.config.section import (
+from pfa_gate.config.field_types import (
     BytesTarget,
     Data,
     Device,
@@ -27,6 +24,8 @@ from pfa_gate.config.section import (
     StrictSection,
     Text,
 )
+from pfa_gate.config.metrics import SHARES
+from pfa_gate.config.project import UNSEEN
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""

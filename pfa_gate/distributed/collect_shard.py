@@ -16,8 +16,8 @@ from pfa_gate.errors import ConfigError, DataError
 from pfa_gate.graph import Program
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.defaults import defaults_restored
 from pfa_gate.model.device import exact_arithmetic
+from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.backend import GateJob, ProbePass
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.measure import choose_layers, trace

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pfa_gate.config.repository import from_root
+from pfa_gate.config.paths import from_root
 from pfa_gate.errors import CommentError, NotAllowedError
 from pfa_gate.github.merge import merge
 from pfa_gate.github.post import Pace, Policy, Update, post

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.graph.constants import origin, writes
-from pfa_gate.graph.editing import drop_dead, drop_unread, register, unlifted, with_ancestors
+from pfa_gate.graph.editing import drop_dead, drop_unread, origin, register, unlifted, with_ancestors, writes
 from pfa_gate.graph.program import Program, is_tensor, operator_name
 
 _PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "embedding")

@@ -1,8 +1,9 @@
-"""From a model to a program: exported once, on a model that is only borrowed, with its constants folded."""
+"""From a model to a program: exported once, with its constants folded; or the reason why it cannot be exported."""
 
 import gc
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -16,10 +17,10 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.errors import TraceError
 from pfa_gate.graph.computed_weights import computed_weights, store_weights, unpacked_weights
-from pfa_gate.graph.constants import fold
-from pfa_gate.graph.export_errors import export_error, fails_always
+from pfa_gate.graph.editing import fold
 from pfa_gate.graph.program import Alias, Program, held_names, operator_name, sizes_of
 from pfa_gate.model.device import devices_of, is_spread
+from pfa_gate.model.user_frames import origin
 
 
 @contextmanager
@@ -182,3 +183,68 @@ def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         name: first.setdefault((tensor.data_ptr() or name, tensor.shape, tensor.stride()), name)
         for name, tensor in tensors.items()
     }
+
+
+_ONLY = "Only models that torch.export(strict=False) accepts can be followed and compressed."
+_OUTPUT = re.compile(r"Found <class '(?:[^']*\.)?([^'.]+)'> in output")
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "UserError")
+_LONGEST = 300
+
+
+def export_error(cause: Exception) -> TraceError:
+    """Say why an export failed, and what helps.
+
+    Args:
+        cause: what the exporter raised, or the model while it was exported.
+
+    Example:
+        >>> print(export_error(RuntimeError("Found <class 'net.Output'> in output, which is not a known type. If …")))
+        The model returns an object of type Output, which torch.export does not take.
+          Return a tensor, or a tuple or dict of tensors.
+    """
+    returned = _OUTPUT.search(str(cause))
+    if returned is not None:
+        return _returned(returned[1])
+    place = origin(cause)
+    where = f" ({place})" if place else ""
+    if type(cause).__name__ in _DATA_DEPENDENT and "data-dependent" in str(cause):
+        return TraceError(
+            f"The model cannot be exported: which operators it runs depends on the values of its inputs{where}.",
+            remedy="Choose with torch.where instead of a branch, so that each input runs through the same operators.",
+        )
+    return TraceError(f"The model cannot be exported: {type(cause).__name__}: {_opening(cause)}{where}.", remedy=_ONLY)
+
+
+def fails_always(cause: Exception) -> bool:
+    """Whether another way of exporting would fail alike, as with an output of an unknown type.
+
+    Example:
+        >>> fails_always(RuntimeError("Found <class 'net.Output'> in output"))
+        True
+    """
+    return _OUTPUT.search(str(cause)) is not None
+
+
+def _returned(kind: str) -> TraceError:
+    if kind.endswith("Cache"):
+        return TraceError(
+            f"The model returns a cache of keys and values ({kind}), which torch.export does not take.",
+            remedy="Have the factory switch it off: model.config.use_cache = False.",
+        )
+    return TraceError(
+        f"The model returns an object of type {kind}, which torch.export does not take.",
+        remedy="Return a tensor, or a tuple or dict of tensors.",
+    )
+
+
+def _opening(cause: Exception) -> str:
+    """As many whole sentences of the first line as are short enough; where the first is too long, its first words."""
+    line = next((line.strip() for line in str(cause).splitlines() if line.strip()), "")
+    first, *more = re.split(r"(?<=[.!?]) +", line)
+    for sentence in more:
+        if len(first) + len(sentence) >= _LONGEST:
+            break
+        first += f" {sentence}"
+    if len(first) > _LONGEST:
+        first = f"{first[:_LONGEST].rpartition(' ')[0]} …"
+    return first.rstrip(".") or "without a message"

@@ -1,10 +1,15 @@
-"""One pass of labels through a program: each operator by its rule, or pinned where it has none."""
+"""From a model to its groups: labels pass through the exported program, each operator by its rule or pinned."""
 
 import math
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Node
 
+import pfa_gate.graph.rules  # noqa: F401  registers every operator's rule
+from pfa_gate.graph.build_groups import coupling_of
+from pfa_gate.graph.export import export_model
+from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.labels import RULES, Contraction, LabelFlow, Labels, NoRuleError, Residual, UntrackedCall
 from pfa_gate.graph.partition import UNTRACKED
 from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of
@@ -146,3 +151,40 @@ def _pin_inputs(flow: LabelFlow, node: Node, reason: str) -> None:
     for source in node.all_input_nodes:
         if is_tensor(source) or source in flow.values:
             flow.pin_value(source, reason)
+
+
+def trace(model: nn.Module, example: Any, residual: Residual = "project") -> Coupling:
+    """Follow the filters of `model` through its forward pass; the model is left as it was.
+
+    Args:
+        model: any module that torch.export accepts; traced in eval mode.
+        example: a batch of inputs: a tensor, a tuple of positional inputs, or a mapping of keyword inputs.
+        residual: at a sum, `project` cuts all that feed it alike (paper, App. C.3); `pad` lets each be cut freely
+            and scatters what is left of it back to full width (App. C.2).
+
+    Raises:
+        TraceError: the model cannot be exported.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> [(group.name, group.width, group.frozen) for group in trace(net, torch.zeros(2, 4)).groups]
+        [('0', 8, None), ('2', 2, "it feeds the model's output")]
+    """
+    return trace_program(export_model(model, *inputs_of(example)), residual)
+
+
+def trace_program(program: Program, residual: Residual = "project") -> Coupling:
+    """The coupling of a model that is exported already."""
+    return coupling_of(propagate_labels(program, residual))
+
+
+def inputs_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword inputs of an example batch."""
+    if isinstance(example, Tensor):
+        return (example,), {}
+    if isinstance(example, dict):
+        return (), dict(example)
+    if hasattr(example, "args") and hasattr(example, "kwargs"):
+        return tuple(example.args), dict(example.kwargs)
+    return tuple(example), {}

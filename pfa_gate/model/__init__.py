@@ -3,8 +3,8 @@
 from pfa_gate.model.batch import Batch, batch_of
 from pfa_gate.model.batches import Batches, Fingerprint
 from pfa_gate.model.data import Sampling, batches_of
-from pfa_gate.model.forward import forward
 from pfa_gate.model.subject import Metric, Subject, load
+from pfa_gate.model.torch_module import forward
 
 __all__ = [
     "Batch",

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.model.batch import Batch, joined
 from pfa_gate.model.device import CPU, prefetched
-from pfa_gate.model.seeds import Randomness
+from pfa_gate.model.global_state import Randomness
 from pfa_gate.model.user_frames import about_devices, raised
 
 

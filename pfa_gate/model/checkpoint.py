@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import safe_globals
 
-from pfa_gate.config.weights import INDEX, weight_files
+from pfa_gate.config.paths import INDEX, weight_files
 from pfa_gate.errors import CheckpointError
 from pfa_gate.model.checkpoint_keys import (
     COUNT,

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from pfa_gate.errors import DataError
 from pfa_gate.model.batch import Batch, batch_of
 from pfa_gate.model.batches import Batches, data_errors
-from pfa_gate.model.files import MOST_BYTES, SUFFIXES, read_file
+from pfa_gate.model.data_files import MOST_BYTES, SUFFIXES, read_file
+from pfa_gate.model.global_state import Randomness
 from pfa_gate.model.import_callable import resolve
-from pfa_gate.model.seeds import Randomness
 
 Source = Callable[[], Iterator[Batch]]
 

@@ -12,8 +12,7 @@ from torch.fx import GraphModule
 
 from pfa_gate.errors import ConfigError
 from pfa_gate.model.batch import Batch
-from pfa_gate.model.copying import deep_copy
-from pfa_gate.model.wrappers import uncompiled
+from pfa_gate.model.torch_module import deep_copy, uncompiled
 
 CPU = torch.device("cpu")
 

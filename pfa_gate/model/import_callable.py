@@ -1,11 +1,13 @@
-"""From `module:callable` or `path/to/file.py:callable` to the object it names."""
+"""From `module:callable` or `path/to/file.py:callable` to the object it names, or what is missing."""
 
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -14,10 +16,9 @@ from typing import Any
 
 import pluggy
 
-from pfa_gate.config.paths import importable, package_base
+from pfa_gate.config.paths import importable, package_base, search_path
 from pfa_gate.errors import FactoryError, PFAGateError
 from pfa_gate.hooks import installed
-from pfa_gate.model.missing_modules import import_failed, listed, nearest, no_module
 from pfa_gate.model.user_frames import about_devices, raised, shown
 
 
@@ -243,3 +244,74 @@ def _attribute(owner: Any, name: str, module: str) -> Any:
         own = [other for other in public if callable(getattr(owner, other, None))]
         remedy = nearest(name, own) or listed(own)
         raise FactoryError(f"'{module}' has no '{name}'.", remedy=remedy) from error
+
+
+def no_module(name: str, meant: str, folder: Path) -> FactoryError:
+    """Say that a module is not there.
+
+    Args:
+        name: the part of the wanted name that is missing.
+        meant: the whole of it.
+        folder: of pfa.yaml.
+
+    Example:
+        >>> print(no_module("zqx", "zqx.net", Path("/")))
+        There is no module 'zqx'.
+          Searched ..., then sys.path.
+    """
+    found = _one_folder_down(name, meant, folder)
+    if found is not None:
+        return FactoryError(
+            f"There is no module '{name}'; {shown(found)} is there, in a folder that Python does not search.",
+            remedy="Install the project (python -m pip install -e .), or name the file: "
+            f"{Path(os.path.relpath(found, folder.resolve())).as_posix()}:callable.",
+        )
+    searched = ", ".join(str(path) for path in search_path(folder))
+    parent, _, last = name.rpartition(".")
+    siblings = [file.stem for path in search_path(folder) for file in (path / parent.replace(".", "/")).glob("*.py")]
+    return FactoryError(
+        f"There is no module '{name}'.",
+        remedy=nearest(last, sorted(set(siblings))) or f"Searched {searched}, then sys.path.",
+    )
+
+
+def _one_folder_down(name: str, meant: str, folder: Path) -> Path | None:
+    """The file of a module that lies in `src`, or in another folder of the project."""
+    for root in search_path(folder):
+        for top in sorted([*root.glob(f"*/{name}"), *root.glob(f"*/{name}.py")]) if "." not in name else ():
+            whole = top.parent / meant.replace(".", "/")
+            for file in (whole.with_suffix(".py"), whole / "__init__.py"):
+                if file.is_file():
+                    return file
+    return None
+
+
+def import_failed(name: str, error: BaseException) -> FactoryError:
+    """Say what an import raised."""
+    return FactoryError(
+        f"Importing '{name}' raised {raised(error)}.",
+        remedy="Try the import by itself in the environment that runs pytest.",
+    )
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Ask whether the most similar name is meant; nothing where none is similar.
+
+    Example:
+        >>> nearest("sqtr", ["sin", "sqrt"]), nearest("zzz", ["sin", "sqrt"])
+        ("Did you mean 'sqrt'?", '')
+    """
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean '{near[0]}'?" if near else ""
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    """Say what a module has.
+
+    Example:
+        >>> listed(["build", "probe"])
+        'It has build, probe.'
+    """
+    if not names:
+        return "It defines nothing that can be called."
+    return f"It has {', '.join(names[:most])}{', …' if len(names) > most else ''}."

@@ -15,12 +15,11 @@ from pfa_gate.model.batch import Batch
 from pfa_gate.model.batches import Batches
 from pfa_gate.model.checkpoint import load_weights
 from pfa_gate.model.data import Sampling, open_data
+from pfa_gate.model.data_files import MOST_BYTES
 from pfa_gate.model.device import CPU, device_of, input_device, is_spread
-from pfa_gate.model.files import MOST_BYTES
-from pfa_gate.model.forward import forward
+from pfa_gate.model.global_state import Randomness
 from pfa_gate.model.import_callable import UserCallable, resolve_or_ask_plugins
-from pfa_gate.model.seeds import Randomness
-from pfa_gate.model.wrappers import unwrap_inside, unwrapped
+from pfa_gate.model.torch_module import forward, unwrap_inside, unwrapped
 
 Metric = str | Callable[[nn.Module, Batches], float]
 

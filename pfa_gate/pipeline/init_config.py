@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pfa_gate.budget import Context
 from pfa_gate.config import load
-from pfa_gate.config.first import InitRequest, config_without_budgets, of_arguments, trial_config
+from pfa_gate.config.init_request import InitRequest, config_without_budgets, of_arguments, trial_config
 from pfa_gate.errors import ConfigError
 from pfa_gate.pipeline.run import run_document
 from pfa_gate.record import LayerRecord, Record

@@ -10,13 +10,13 @@ from pfa_gate import artifacts
 from pfa_gate.budget import Context, judge
 from pfa_gate.compress.prune import with_kept
 from pfa_gate.config import Document, load
-from pfa_gate.config.repository import from_root
+from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.graph import inputs_of
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.defaults import defaults_restored
 from pfa_gate.model.device import device_label, exact_arithmetic
+from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.backend import LOCAL, GateJob, MeasurementBackend
 from pfa_gate.pipeline.cut import cut_and_prove
 from pfa_gate.pipeline.findings import Cut, Findings, versions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pfa_gate.config.repository import from_root
+from pfa_gate.config.paths import from_root
 from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.text import printable

@@ -91,7 +91,7 @@ class Manifests:
         return list(dict.fromkeys(config.parent / ".pfa" for config in self.plan.configs))
 
     def _seen_from(self, place: Path, left_out: Budgets) -> "Manifest":
-        from pfa_gate.config.repository import from_root  # noqa: PLC0415  pydantic and yaml come with it
+        from pfa_gate.config.paths import from_root  # noqa: PLC0415  pydantic and yaml come with it
         from pfa_gate.record.manifest import DeclaredGate, Manifest, Unlisted  # noqa: PLC0415
 
         def declared(each: PlannedGate) -> DeclaredGate:

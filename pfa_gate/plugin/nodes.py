@@ -139,7 +139,7 @@ class BudgetItem(pytest.Item):
 
     def _verdict(self) -> GateVerdict:
         from pfa_gate.cache.fingerprint import code, fingerprint  # noqa: PLC0415  a run without a gate needs no metadata
-        from pfa_gate.config.repository import from_root  # noqa: PLC0415
+        from pfa_gate.config.paths import from_root  # noqa: PLC0415
         from pfa_gate.record.baseline_source import measured, sought  # noqa: PLC0415
         from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
 

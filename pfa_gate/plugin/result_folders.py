@@ -70,7 +70,7 @@ class ResultFolders:
 
 def _place(config: Path) -> Path:
     """A config's place in its repository; a name of its own where it is not called as all are."""
-    from pfa_gate.config.repository import from_root  # noqa: PLC0415  pydantic and yaml come with it
+    from pfa_gate.config.paths import from_root  # noqa: PLC0415  pydantic and yaml come with it
 
     folder = Path(from_root(config.parent))
     below = folder.relative_to(folder.anchor)

@@ -45,7 +45,7 @@ def _below(root: Path, folder: Path) -> Path | None:
     """The repository of a folder, where one may be below the rootdir."""
     if not any((place / ".git").exists() for place in (folder, *folder.parents) if root in place.parents):
         return None
-    from pfa_gate.config.repository import repository_of  # noqa: PLC0415  pydantic and yaml come with it
+    from pfa_gate.config.paths import repository_of  # noqa: PLC0415  pydantic and yaml come with it
 
     return repository_of(folder)
 

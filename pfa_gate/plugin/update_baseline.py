@@ -14,7 +14,7 @@ import pytest
 
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
-from pfa_gate.config.repository import from_root
+from pfa_gate.config.paths import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.plugin.run_plan import RunPlan

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfa_gate.config.repository import repository_of
+from pfa_gate.config.paths import repository_of
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.git import ask
 

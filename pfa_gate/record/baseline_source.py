@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfa_gate.budget import Baseline, Context
-from pfa_gate.config.repository import from_root
-from pfa_gate.config.weights import every_file
+from pfa_gate.config.paths import every_file, from_root
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.baseline import base, entries
 from pfa_gate.record.baseline_history import NAME, BaselineHistory, in_tree, past_of

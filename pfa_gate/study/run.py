@@ -8,11 +8,11 @@ from statistics import fmean, stdev
 
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.evaluation import EvaluationConfig
-from pfa_gate.config.repository import from_root
+from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.defaults import defaults_restored
 from pfa_gate.model.device import exact_arithmetic
+from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.run import Progress, only_gate
 from pfa_gate.pipeline.stages import Stages

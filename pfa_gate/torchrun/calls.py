@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from pfa_gate import errors
 from pfa_gate.errors import PFAGateError, RankError
 from pfa_gate.torchrun import Seat
-from pfa_gate.torchrun.pulse import Heartbeat
+from pfa_gate.torchrun.seat import Heartbeat
 
 _MEETING = timedelta(minutes=5)
 _AGAIN = "Run again; what that process printed says more."

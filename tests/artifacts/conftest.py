@@ -10,7 +10,7 @@ from torch import nn
 
 from pfa_gate import artifacts
 from pfa_gate.compress.prune import PrunedModel, compress
-from pfa_gate.model.stored import stored
+from pfa_gate.graph.cost import stored
 from pfa_gate.record import CompressedRecord, Exact, Probe, RecipeRecord, Record, Size
 
 

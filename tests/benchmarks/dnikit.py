@@ -37,13 +37,13 @@ Case = tuple[str, int]  # dtype, batch
 Runs = list[dict[str, dict[Case, dict[str, Any]]]]  # in each turn, side -> case -> seconds of each stage
 
 OURS = """
-from pfa_gate.analysis.covariance import Shards, merge_all
+from pfa_gate.analysis.covariance import JackknifeFolds, merge_all
 from pfa_gate.recipe import keep_kl
 from pfa_gate.compress.select import choose
 from pfa_gate.analysis.spectrum import spectrum, spectrum_of_shards
 
 def covariance(rows):
-    shards = Shards(rows.shape[1])
+    shards = JackknifeFolds(rows.shape[1])
     for start in range(0, len(rows), BATCH):
         shards.add(rows[start : start + BATCH])
     return shards.moments()

@@ -13,7 +13,7 @@ from test_good_configs import FULL
 from pfa_gate.config import load
 from pfa_gate.config.complaints import config_error, source_lines
 from pfa_gate.config.reader import Keys, read
-from pfa_gate.config.validation import validate
+from pfa_gate.config.schema import validate
 from pfa_gate.errors import ConfigError
 
 PATHS = sorted(read(FULL).marks, key=str)

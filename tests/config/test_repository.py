@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.config.repository import from_root, repository_of
+from pfa_gate.config.paths import from_root, repository_of
 
 
 @pytest.fixture(autouse=True)

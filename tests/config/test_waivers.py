@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.config import load
-from pfa_gate.config.resolved import resolved
+from pfa_gate.config.document import resolved
 from pfa_gate.errors import ConfigError
 
 GATE = """\

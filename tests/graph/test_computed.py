@@ -10,8 +10,8 @@ from torch.nn import functional
 from pfa_gate.analysis.responses import chosen_layers
 from pfa_gate.compress.prune import PrunedModel, compress, operate
 from pfa_gate.graph import Coupling, trace
+from pfa_gate.graph.cost import stored
 from pfa_gate.model import Batch
-from pfa_gate.model.stored import stored
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 

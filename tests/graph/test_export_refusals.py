@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pfa_gate.errors import TraceError
 from pfa_gate.graph import trace
-from pfa_gate.graph.export_errors import export_error
+from pfa_gate.graph.export import export_error
 
 RETURN = "Return a tensor, or a tuple or dict of tensors."
 

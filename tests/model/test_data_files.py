@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from pfa_gate.errors import DataError
 from pfa_gate.model import Sampling
 from pfa_gate.model.data import open_data
-from pfa_gate.model.files import read_file
+from pfa_gate.model.data_files import read_file
 
 IMAGES = np.arange(30, dtype=np.float32).reshape(5, 2, 3)
 LABELS = np.arange(5)

@@ -10,7 +10,7 @@ import torch
 import pfa_gate
 from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import ShardSpec, collect
-from pfa_gate.model.defaults import defaults_restored
+from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.study import run as study
 from pfa_gate.study.options import StudyOptions
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfa_gate.model.seeds import Randomness
+from pfa_gate.model.global_state import Randomness
 
 DRAWS = {"python": random.random, "numpy": np.random.rand, "torch": lambda: torch.rand(()).item()}
 

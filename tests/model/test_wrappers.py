@@ -12,8 +12,7 @@ import pfa_gate
 from pfa_gate.errors import FactoryError
 from pfa_gate.model import batch_of
 from pfa_gate.model.device import CPU, exact_arithmetic
-from pfa_gate.model.forward import forward
-from pfa_gate.model.wrappers import unwrap_inside, unwrapped
+from pfa_gate.model.torch_module import forward, unwrap_inside, unwrapped
 from pfa_gate.pipeline.check_model import CheckOptions, check
 
 PLAIN = ["0.weight", "0.bias", "2.weight", "2.bias"]

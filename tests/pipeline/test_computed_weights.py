@@ -11,9 +11,8 @@ from safetensors import safe_open
 from torch import nn
 
 import pfa_gate
-from pfa_gate.graph.cost import cost
+from pfa_gate.graph.cost import cost, stored
 from pfa_gate.model import Batch
-from pfa_gate.model.stored import stored
 from pfa_gate.pipeline.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")

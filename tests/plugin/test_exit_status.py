@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from projects import config, gate
 
-from pfa_gate.config.repository import from_root
+from pfa_gate.config.paths import from_root
 from pfa_gate.plugin.choice import Choice, share_left_out
 from pfa_gate.plugin.exit_guard import JUDGED
 from pfa_gate.plugin.exit_status import ExitStatus, Gap, gaps

@@ -16,7 +16,7 @@ from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo, St
 from pfa_gate.errors import DataError, PFAGateError, RankError
 from pfa_gate.torchrun import Seat
 from pfa_gate.torchrun.calls import DroppedError, Ranks, failure
-from pfa_gate.torchrun.pulse import Heartbeat
+from pfa_gate.torchrun.seat import Heartbeat
 
 SIZE = 3
 

@@ -18,7 +18,7 @@ from written import WRITTEN, Written
 from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.compress.prune import PrunedModel, compress, floating
 from pfa_gate.graph import Coupling, inputs_of, trace
-from pfa_gate.model.stored import stored
+from pfa_gate.graph.cost import stored
 
 ZOO: dict[str, Written | Family] = {**WRITTEN, **FAMILIES}
 

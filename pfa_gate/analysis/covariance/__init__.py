@@ -6,10 +6,15 @@ large mean never swallows a small spread. Nothing here grows with the number of 
 PYTEST_DONT_REWRITE
 """
 
-from pfa_gate.analysis.covariance.across_ranks import merge_by_sums
-from pfa_gate.analysis.covariance.folds import PartialFolds, accumulate_parts, merge_parts
-from pfa_gate.analysis.covariance.jackknife import JackknifeFolds, accumulate, folds_for
-from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all, subset, update
+from pfa_gate.analysis.covariance.jackknife import (
+    JackknifeFolds,
+    PartialFolds,
+    accumulate,
+    accumulate_parts,
+    folds_for,
+    merge_parts,
+)
+from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all, merge_by_sums, subset, update
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 
 __all__ = [

@@ -23,7 +23,7 @@ from pfa_gate.compress.prune.proof import Inputs, Proof, compare
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling, Group, Indices, Layer
 from pfa_gate.graph.program import operator_name
-from pfa_gate.model.copying import copied
+from pfa_gate.model.torch_module import copied
 
 _BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SPREAD = 1e-6  # a value counts as constant when it moves by less than this share of its size

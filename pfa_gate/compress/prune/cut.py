@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from pfa_gate.compress.prune.plan import AxisIndices
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Indices
-from pfa_gate.model.copying import deep_copy, with_own_memory
+from pfa_gate.model.torch_module import deep_copy, with_own_memory
 
 Shapes = Mapping[str, torch.Size]
 Counts = dict[str, Any]

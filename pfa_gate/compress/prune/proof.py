@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from pfa_gate.compress.prune.reference import Forward, Silenced
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.program import halves
-from pfa_gate.model.copying import copied
 from pfa_gate.model.device import substitute_in_graphs
+from pfa_gate.model.torch_module import copied
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 

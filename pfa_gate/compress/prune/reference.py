@@ -19,8 +19,8 @@ from pfa_gate.compress.prune.cut import silence, zeroed
 from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
-from pfa_gate.model.copying import copied
 from pfa_gate.model.device import substituted
+from pfa_gate.model.torch_module import copied
 
 Forward = Callable[..., Any]
 

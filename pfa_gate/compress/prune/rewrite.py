@@ -14,8 +14,7 @@ from torch.fx import GraphModule, Node
 from pfa_gate.compress.prune.arguments import rewrite_node, stored
 from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues
 from pfa_gate.graph.computed_weights import sources_of
-from pfa_gate.graph.constants import origin, writes
-from pfa_gate.graph.editing import drop_dead, drop_unread, unlifted
+from pfa_gate.graph.editing import drop_dead, drop_unread, origin, unlifted, writes
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import shape_of
 

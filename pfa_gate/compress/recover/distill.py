@@ -15,8 +15,8 @@ from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.compress.recover.resampling import Inputs, dealt, parted
 from pfa_gate.errors import DataError
 from pfa_gate.graph import inputs_of
-from pfa_gate.model.copying import copied
 from pfa_gate.model.device import input_device, inputs_on
+from pfa_gate.model.torch_module import copied
 
 ENOUGH = 16  # samples in a batch from which batch norms take statistics of their own
 Progress = Callable[[int, int], None]

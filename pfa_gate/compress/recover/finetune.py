@@ -8,7 +8,7 @@ from torch import nn
 
 from pfa_gate.errors import FactoryError
 from pfa_gate.model.batch import batch_usage
-from pfa_gate.model.copying import copied
+from pfa_gate.model.torch_module import copied
 from pfa_gate.model.user_frames import raised
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]

@@ -12,9 +12,8 @@ from pfa_gate.compress.prune import AxisIndices
 from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.regress import outputs, patches
 from pfa_gate.graph import Program
-from pfa_gate.graph.calls import Call, calls
+from pfa_gate.graph.calls import Call, Epilogue, calls, epilogue_of
 from pfa_gate.graph.editing import with_ancestors
-from pfa_gate.graph.epilogue import Epilogue, epilogue_of
 from pfa_gate.graph.program import shape_of
 
 Values = Mapping[str, Any]  # values of a program's nodes on one batch, by node name

@@ -17,8 +17,7 @@ from torch.utils import _pytree as pytree
 from pfa_gate.compress.select.selection import Evidence, Indices, Orders
 from pfa_gate.errors import LabelsError
 from pfa_gate.graph import Group, Program, Tap, inputs_of
-from pfa_gate.graph.calls import Call, calls
-from pfa_gate.graph.epilogue import epilogue_of
+from pfa_gate.graph.calls import Call, calls, epilogue_of
 from pfa_gate.graph.group import OTHER_GROUP
 from pfa_gate.model.device import inputs_on
 

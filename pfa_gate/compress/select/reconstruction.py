@@ -17,8 +17,7 @@ from pfa_gate.compress.select.elimination import Elimination, GroupReader, elimi
 from pfa_gate.compress.select.importance import l1
 from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.graph import Group, Program, Slice, inputs_of
-from pfa_gate.graph.calls import Call, calls, matrix_of
-from pfa_gate.graph.epilogue import epilogue_of
+from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
 from pfa_gate.graph.group import OTHER_GROUP
 from pfa_gate.graph.program import shape_of
 from pfa_gate.model.device import inputs_on

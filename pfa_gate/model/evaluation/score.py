@@ -16,9 +16,8 @@ from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateErr
 from pfa_gate.model import Batch, Batches, Fingerprint, Metric
 from pfa_gate.model.batch import batch_usage
 from pfa_gate.model.device import input_device, prefetched
-from pfa_gate.model.evaluation.parts import FEWEST_SAMPLES, parts_of
-from pfa_gate.model.evaluation.readings import calls_of, data_read, require_samples, with_passes
-from pfa_gate.model.forward import forward
+from pfa_gate.model.evaluation.passes import FEWEST_SAMPLES, calls_of, data_read, parts_of, require_samples, with_passes
+from pfa_gate.model.torch_module import forward
 from pfa_gate.model.user_frames import raised
 
 HITS = {"accuracy": 1, "top5": 5}

@@ -16,7 +16,7 @@ from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.graph import export_model
 from pfa_gate.graph.editing import unlifted
 from pfa_gate.model import Batch
-from pfa_gate.model.copying import copied
+from pfa_gate.model.torch_module import copied
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 from pfa_gate.errors import DataError
 from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.evaluation import Score, drop_interval
-from pfa_gate.model.evaluation.parts import parts_of
+from pfa_gate.model.evaluation.passes import parts_of
 from pfa_gate.model.evaluation.score import score
 
 RNG = np.random.default_rng(3)
