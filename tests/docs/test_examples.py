@@ -1,5 +1,6 @@
 """The examples of README and docs are true: they are followed in one process, in a folder with the example alone."""
 
+import inspect
 import math
 import os
 import re
@@ -136,6 +137,15 @@ def test_sessions_and_tests_of_the_pages_are_true(followed: Path) -> None:
 @pytest.mark.parametrize("name", pfa_gate.__all__)
 def test_every_public_name_is_explained(name: str) -> None:
     assert re.search(rf"`{name}[`(]", read("python-api.md"))
+
+
+@pytest.mark.parametrize("name", ["run", "load", "analyse", "keep_kl", "keep_energy", "choose", "trace", "operate"])
+def test_the_arguments_of_a_public_function_are_told(name: str) -> None:
+    told = re.search(rf"`{name}`\]\([^)]*\)`\((.*)\)`", read("python-api.md"))
+    parameters = inspect.signature(getattr(pfa_gate, name)).parameters.values()
+    plain = [each.replace(annotation=each.empty) for each in parameters]
+    assert told
+    assert f"({told[1]})" == str(inspect.Signature(plain))
 
 
 def executed(block: Block) -> dict[str, Any]:
