@@ -321,3 +321,12 @@ def test_a_filter_is_constant_up_to_a_millionth_of_its_own_mean(deviation: float
     """Design 5: sd_j <= 1e-6 * max(|mean_j|, max_k sd_k); the other filter has a deviation of 1."""
     found = spectrum(Moments(5, np.array([0.0, mean]), np.diag([1.0, deviation**2]) * 4))
     assert found.inactive.tolist() == [False, constant]
+
+
+def test_a_linear_layer_has_at_most_as_many_independent_filters_as_inputs() -> None:
+    """As docs/limits.md tells: however wide it is, `energy` keeps no more of them."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = analyse(torch.nn.Linear(8, 64)(torch.randn(500, 8)))
+    assert keep_energy(found, 0.9999) <= 8
+    assert found.kl_ratio > 0.5
