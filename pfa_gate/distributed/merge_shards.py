@@ -16,7 +16,7 @@ from pfa_gate.pipeline.run import Run, run_with_backend
 from pfa_gate.pipeline.spectra import Shards
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
-from pfa_gate.record.baseline_source import absolute, context_of, sought
+from pfa_gate.record.baseline_source import absolute, context_of, find_with_history
 
 _AGAIN = "Collect all shards again, with one config and one checkout."
 
@@ -81,7 +81,7 @@ def merge(config: Path, files: Sequence[Path], *, output: Path | None = None, ba
         )
     _require_versions(first.versions)
     precomputed = PrecomputedBackend(first.model, first.probe, merge_parts([part.moments for part in parts]))
-    found = sought(document.path.absolute(), absolute(baseline, Path.cwd()), gate)
+    found = find_with_history(document.path.absolute(), absolute(baseline, Path.cwd()), gate)
     context = context_of(document, gate.name, found, updating=False)
     return run_with_backend(document, context, Stages(document, gate.name), output, precomputed)
 

@@ -28,8 +28,8 @@ from pfa_gate.pipeline.scores import score_both, score_model
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
-from pfa_gate.record.baseline import compared
-from pfa_gate.record.baseline_source import absolute, context_of, sought
+from pfa_gate.record.baseline import comparison
+from pfa_gate.record.baseline_source import absolute, context_of, find_with_history
 from pfa_gate.record.progress import Progress, Wait
 from pfa_gate.report.ownership import require_folder
 
@@ -93,7 +93,7 @@ def run(
     name = only_gate(document) if gate is None else gate
     context = Context(today=date.today())
     if baseline is not None:
-        found = sought(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
+        found = find_with_history(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
         context = context_of(document, name, found, updating=False)
     return run_document(document, name, context, output=output, wait=wait)
 
@@ -178,7 +178,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         scores=findings.scores_record(),
         budgets=with_remedy_size(verdict, findings),
         unmeasured=tuple(findings.unmeasured()),
-        baseline=compared(context.base, measurements.layers, subject.probe.sha256, context.device),
+        baseline=comparison(context.base, measurements.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,
         run=context.run,

@@ -140,7 +140,7 @@ class BudgetItem(pytest.Item):
     def _verdict(self) -> GateVerdict:
         from pfa_gate.cache.fingerprint import code, fingerprint  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.config.paths import from_root  # noqa: PLC0415
-        from pfa_gate.record.baseline_source import measured, sought  # noqa: PLC0415
+        from pfa_gate.record.baseline_source import find_with_history, subject_and_config  # noqa: PLC0415
         from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
 
         since = time.perf_counter()
@@ -148,11 +148,11 @@ class BudgetItem(pytest.Item):
         assert isinstance(file, ConfigFile)
         folder = (self._gate.output or self.path.parent / ".pfa") / name
         require_folder(folder)
-        found = sought(self.path, plan.baseline, file.document.gate(name))
+        found = find_with_history(self.path, plan.baseline, file.document.gate(name))
         called = {"called": from_root(self.path), "source": found.source}
         called["output"] = str(self._gate.output or "")
-        facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.past)}
-        before = measured(file.document, name) if plan.updating else {}
+        facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.history)}
+        before = subject_and_config(file.document, name) if plan.updating else {}
         verdict = measured_or_cached(
             plan.cache,
             lambda: fingerprint(file.document, name, facts),
@@ -160,7 +160,7 @@ class BudgetItem(pytest.Item):
             lambda: self._analysis(file.document, found, since),
             watch(name) if (watch := self.config.stash.get(PROGRESS, None)) else None,
         )
-        if plan.updating and measured(file.document, name) == before:
+        if plan.updating and subject_and_config(file.document, name) == before:
             verdict = replace(verdict, subject=before)
         if verdict.since:
             from pfa_gate.report.restore import restore  # noqa: PLC0415  a listing restores nothing

@@ -145,13 +145,13 @@ def _baseline(config: pytest.Config, configs: Iterable[Path]) -> str:
     asked = str(option or ini)
     if not asked:
         return ""
-    from pfa_gate.record.baseline_source import absolute, find  # noqa: PLC0415  most runs ask for none
+    from pfa_gate.record.baseline_source import absolute, find_baseline  # noqa: PLC0415  most runs ask for none
 
     ini_folder = config.inipath.parent if config.inipath else config.rootpath
     asked = absolute(asked, config.invocation_params.dir if option else ini_folder)
     for path in configs:
         try:
-            find(path, asked)
+            find_baseline(path, asked)
         except ArtifactError as error:
             raise pytest.UsageError(printable(f"--pfa-baseline: {error}")) from error
     return asked

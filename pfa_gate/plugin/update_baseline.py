@@ -20,12 +20,11 @@ from pfa_gate.files import replacing_file, sweep
 from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import Result, results
 from pfa_gate.record import Record, from_dict
-from pfa_gate.record.baseline import Stamp, entry, text, whole
-from pfa_gate.record.baseline_history import NAME, past_of
-from pfa_gate.record.baseline_source import find, subject
-from pfa_gate.record.git import ask
-from pfa_gate.record.lost_baseline import Old, name_in, previous, ratchets, refers_back
-from pfa_gate.record.ratchet import Ratchets, held
+from pfa_gate.record.baseline import Stamp, baseline_entry, baseline_text, valid_entries
+from pfa_gate.record.baseline_history import NAME, ask_git, history_of
+from pfa_gate.record.baseline_source import find_baseline, subject
+from pfa_gate.record.lost_baseline import PreviousBaseline, name_in_baseline, previous_baseline
+from pfa_gate.record.ratchet import Ratchets, ratcheted, ratchets, refers_back
 from pfa_gate.report.ownership import require_baseline
 from pfa_gate.report.text import printable
 
@@ -86,7 +85,7 @@ def _updated(config: Path, root: Path, plan: RunPlan) -> Iterator[Message]:
     for name, gate in document.gates.items():
         today = subject(gate, config.parent)
         # A name of another gate's past is nobody's past where no limit refers to it.
-        then = name_in(old.gates, name, document, today, old.source) if refers_back(gate) else name
+        then = name_in_baseline(old.gates, name, document, today, old.source) if refers_back(gate) else name
         before = old.entry(then or name)
         plain, fault = _fresh(gate, found.get(name), before, document)
         if fault is not None:
@@ -99,15 +98,17 @@ def _updated(config: Path, root: Path, plan: RunPlan) -> Iterator[Message]:
         yield Message(f"{from_root(config.parent / NAME)}: written with {plural(written, 'gate')}; commit it.")
 
 
-def _old(document: Document) -> Old:
+def _old(document: Document) -> PreviousBaseline:
     """What the update starts from; a file that cannot be read is lost to nobody where no limit refers to it."""
-    found = find(document.path, "")
+    found = find_baseline(document.path, "")
     if any(refers_back(gate) for gate in document.gates.values()):
-        return previous(found.content, found.source, past_of(document.path.parent / NAME))
+        return previous_baseline(found.content, found.source, history_of(document.path.parent / NAME))
     try:
-        return Old(whole(found.content, found.source) if found.content is not None else {}, found.source)
+        return PreviousBaseline(
+            valid_entries(found.content, found.source) if found.content is not None else {}, found.source
+        )
     except PFAGateError:
-        return Old({}, found.source)
+        return PreviousBaseline({}, found.source)
 
 
 def _fresh(
@@ -125,12 +126,14 @@ def _fresh(
         return None, Message(f"{left}: {why}. Run again.", refused=True)
     # Of what was measured, and not of what is there by now.
     subject_then = {key: value for key, value in found.subject.items() if key != "config"}
-    plain = entry(record, Stamp(str(date.today()), ask(folder, "rev-parse", "HEAD").text or "", subject_then))
+    plain = baseline_entry(
+        record, Stamp(str(date.today()), ask_git(folder, "rev-parse", "HEAD").text or "", subject_then)
+    )
     if before is None:
         return plain, None
     renamed = record.baseline.renamed if record.baseline is not None else {}
     rules = Ratchets(renamed, lambda budget, layer: ratchets(gate, budget, layer))
-    plain, above = held(plain, before, rules)
+    plain, above = ratcheted(plain, before, rules)
     if above:
         verb = "ratchets, and is" if len(above) == 1 else "ratchet, and are"
         return None, Message(f"{left}: {listed(above, 5)} {verb} above the old baseline.", refused=True)
@@ -153,6 +156,6 @@ def _unjudged(record: Record) -> str:
 def _write(path: Path, gates: Mapping[str, Any]) -> None:
     require_baseline(path)
     with replacing_file(path) as fresh:
-        fresh.write_text(text(gates), encoding="utf-8", newline="\n")
+        fresh.write_text(baseline_text(gates), encoding="utf-8", newline="\n")
         fresh.chmod(0o644)
     sweep(path.parent)

@@ -1,27 +1,24 @@
-"""The record of a run: plain, versioned data that every report, cache and baseline is made from.
-
-PYTEST_DONT_REWRITE
-"""
+"""The record of a run: plain, versioned data that every report, cache and baseline is made from."""
 
 from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size, layer_values
 from pfa_gate.compress.repair import Repair
-from pfa_gate.record.parts import (
+from pfa_gate.record.gate_record import (
     COMPRESSED_MODEL,
     SCHEMA,
     Compared,
     CompressedRecord,
-    Correlations,
     Exact,
-    LayerRecord,
     Probe,
     RecipeRecord,
     Record,
     Unmeasured,
+    dumps,
+    from_dict,
+    loads,
+    to_dict,
 )
-from pfa_gate.record.reading import from_dict, loads
-from pfa_gate.record.recovery import RecoveryStep
-from pfa_gate.record.scores import Scores
-from pfa_gate.record.writing import dumps, finite, to_dict
+from pfa_gate.record.measured import Correlations, LayerRecord, RecoveryStep, Scores
+from pfa_gate.record.plain_data import finite
 
 __all__ = [
     "COMPRESSED_MODEL",

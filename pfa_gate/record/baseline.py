@@ -7,8 +7,8 @@ from typing import Any
 
 from pfa_gate.budget import Baseline, BaselineLayer, LayerMeasure, Measurements, Size, layer_values, observed_values
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.parts import Compared, Record
-from pfa_gate.record.reading import LARGEST_WHOLE
+from pfa_gate.record.gate_record import Compared, Record
+from pfa_gate.record.plain_data import LARGEST_WHOLE, RepeatedKeyError, unique_keys
 
 SCHEMA = "pfa_gate.baseline/1"
 _DECIMALS = 6
@@ -26,13 +26,13 @@ class Stamp:
     subject: Mapping[str, Any]
 
 
-def entry(record: Record, stamp: Stamp) -> dict[str, Any]:
+def baseline_entry(record: Record, stamp: Stamp) -> dict[str, Any]:
     """What a baseline holds of one gate.
 
     Example:
         >>> from pfa_gate.record import Probe
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
-        >>> entry(record, Stamp("2026-11-20", "", {}))["budgets"]
+        >>> baseline_entry(record, Stamp("2026-11-20", "", {}))["budgets"]
         {'model.parameters': 9, 'model.bytes': 36, 'model.macs': 81}
     """
     layers = {
@@ -51,17 +51,17 @@ def entry(record: Record, stamp: Stamp) -> dict[str, Any]:
     return {"written": stamp.written, "commit": stamp.commit, "subject": subject, "layers": layers, "budgets": values}
 
 
-def text(gates: Mapping[str, Mapping[str, Any]]) -> str:
+def baseline_text(gates: Mapping[str, Mapping[str, Any]]) -> str:
     r"""A whole baseline as JSON, keys sorted, one value a line.
 
     Example:
-        >>> text({})
+        >>> baseline_text({})
         '{\n  "gates": {},\n  "schema": "pfa_gate.baseline/1"\n}\n'
     """
     return json.dumps({"schema": SCHEMA, "gates": gates}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def entries(content: str, source: str) -> dict[str, Any]:
+def baseline_entries(content: str, source: str) -> dict[str, Any]:
     """The gates of a baseline.
 
     Args:
@@ -72,15 +72,17 @@ def entries(content: str, source: str) -> dict[str, Any]:
         ArtifactError: it is none, or of another version.
 
     Example:
-        >>> entries("{", "pfa.baseline.json")
+        >>> baseline_entries("{", "pfa.baseline.json")
         Traceback (most recent call last):
             ...
         pfa_gate.errors.ArtifactError: The baseline pfa.baseline.json cannot be read: it is not JSON.
           Restore it, or write it anew: pytest --pfa --pfa-update-baseline.
     """
     try:
-        plain = json.loads(content, object_pairs_hook=_once, parse_constant=_finite)
-    except _RefusedError as error:
+        plain = json.loads(content, object_pairs_hook=unique_keys, parse_constant=_finite)
+    except RepeatedKeyError as error:
+        raise unreadable(source, f"it {error}") from error
+    except _NotFiniteError as error:
         raise unreadable(source, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise unreadable(source, _why(content)) from error
@@ -89,7 +91,7 @@ def entries(content: str, source: str) -> dict[str, Any]:
     return dict(plain["gates"])
 
 
-def whole(content: str, source: str) -> dict[str, Any]:
+def valid_entries(content: str, source: str) -> dict[str, Any]:
     """The gates of a baseline, each of them one that can be compared with.
 
     Args:
@@ -97,13 +99,13 @@ def whole(content: str, source: str) -> dict[str, Any]:
         source: how people know it.
 
     Raises:
-        ArtifactError: it is none, or an entry is not what `entry` writes.
+        ArtifactError: it is none, or an entry is not what `baseline_entry` writes.
 
     Example:
-        >>> whole(text({}), "pfa.baseline.json")
+        >>> valid_entries(baseline_text({}), "pfa.baseline.json")
         {}
     """
-    gates = entries(content, source)
+    gates = baseline_entries(content, source)
     for gate in gates:
         base(gates, gate, source, {})
     return gates
@@ -119,7 +121,7 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
         subject: model and probe of today.
 
     Raises:
-        ArtifactError: the entry is not what `entry` writes.
+        ArtifactError: the entry is not what `baseline_entry` writes.
     """
     if gate not in gates:
         return None
@@ -147,7 +149,9 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
     )
 
 
-def compared(base: Baseline | None, layers: Sequence[LayerMeasure], probe: str, device: str = "cpu") -> Compared | None:
+def comparison(
+    base: Baseline | None, layers: Sequence[LayerMeasure], probe: str, device: str = "cpu"
+) -> Compared | None:
     """What a report says of the baseline.
 
     Args:
@@ -202,21 +206,12 @@ def _brief(value: object) -> str:
     return f"{value!r:.40}"
 
 
-class _RefusedError(ValueError):
-    """What Python reads as JSON, and a baseline cannot hold."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _RefusedError(f"it has the key {_brief(key)} twice")
-        found[key] = value
-    return found
+class _NotFiniteError(ValueError):
+    """Python reads NaN and infinities as JSON, and a baseline cannot hold them."""
 
 
 def _finite(name: str) -> float:
-    raise _RefusedError(f"it holds {name}, and only finite numbers can be compared")
+    raise _NotFiniteError(f"it holds {name}, and only finite numbers can be compared")
 
 
 def _why(content: str) -> str:

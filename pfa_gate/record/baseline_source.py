@@ -1,7 +1,4 @@
-"""Where a baseline comes from: the file beside the config, another file, or a revision in git.
-
-PYTEST_DONT_REWRITE
-"""
+"""Where a baseline comes from: the file beside the config, another file, or a revision in git."""
 
 import errno
 import hashlib
@@ -16,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 from pfa_gate.budget import Baseline, Context
 from pfa_gate.config.paths import every_file, from_root
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.baseline import base, entries
-from pfa_gate.record.baseline_history import NAME, BaselineHistory, in_tree, past_of
-from pfa_gate.record.git import Answer, ask
-from pfa_gate.record.lost_baseline import known_of, name_in, previous, refers_back, refuse_gone, refuse_lost
+from pfa_gate.record.baseline import base, baseline_entries
+from pfa_gate.record.baseline_history import NAME, BaselineHistory, GitAnswer, ask_git, history_of, in_tree
+from pfa_gate.record.lost_baseline import (
+    name_in_baseline,
+    previous_baseline,
+    readable_versions,
+    refuse_missing_file,
+    refuse_missing_gate,
+)
+from pfa_gate.record.ratchet import refers_back
 
 if TYPE_CHECKING:
     from pfa_gate.config import Document, GateConfig
@@ -37,12 +40,12 @@ class BaselineText:
     Attributes:
         content: its text; None where there is none yet.
         source: its path from the repository's root, or the revision in git.
-        past: what git knows of the file; asked where a limit of the gate refers to it.
+        history: what git knows of the file; asked where a limit of the gate refers to it.
     """
 
     content: str | None
     source: str
-    past: BaselineHistory = field(default_factory=BaselineHistory)
+    history: BaselineHistory = field(default_factory=BaselineHistory)
 
 
 def absolute(asked: str, folder: Path) -> str:
@@ -55,7 +58,7 @@ def absolute(asked: str, folder: Path) -> str:
     return asked if asked in ("", NONE) or asked.startswith(GIT) else os.path.abspath(folder / asked)
 
 
-def find(config: Path, asked: str) -> BaselineText:
+def find_baseline(config: Path, asked: str) -> BaselineText:
     """Read the baseline of a config.
 
     Args:
@@ -100,21 +103,21 @@ def _without_waiting(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def sought(config: Path, asked: str, gate: "GateConfig") -> BaselineText:
+def find_with_history(config: Path, asked: str, gate: "GateConfig") -> BaselineText:
     """Read the baseline of a gate, with what git knows of the file where a limit refers to it.
 
     Args:
         config: path of the config; absolute.
-        asked: as for `find`.
+        asked: as for `find_baseline`.
         gate: whose limits are to be judged.
 
     Raises:
         ArtifactError: it cannot be read.
     """
-    found = find(config, asked)
+    baseline = find_baseline(config, asked)
     if asked == NONE or asked.startswith(GIT) or not refers_back(gate):
-        return found
-    return replace(found, past=past_of(Path(asked) if asked else config.parent / NAME))
+        return baseline
+    return replace(baseline, history=history_of(Path(asked) if asked else config.parent / NAME))
 
 
 def _from_git(folder: Path, reference: str) -> BaselineText:
@@ -122,20 +125,20 @@ def _from_git(folder: Path, reference: str) -> BaselineText:
     if not reference or reference.startswith("-") or not reference.isprintable():
         shown = "".join(letter if letter.isprintable() else "?" for letter in reference)
         raise ArtifactError(f"'{GIT}{shown}' names no revision.", remedy="Write for example git:origin/main.")
-    answer = ask(folder, "merge-base", "HEAD", f"{reference}^{{commit}}")
+    answer = ask_git(folder, "merge-base", "HEAD", f"{reference}^{{commit}}")
     if not answer.text:
         raise _no_base(folder, reference, answer)
     source = f"{from_root(folder / NAME)} at {answer.text[:10]}, the merge base with {reference}"
     return BaselineText(in_tree(folder / NAME, answer.text), source)
 
 
-def _no_base(folder: Path, reference: str, answer: Answer) -> ArtifactError:
-    inside = ask(folder, "rev-parse", "--git-dir")
+def _no_base(folder: Path, reference: str, answer: GitAnswer) -> ArtifactError:
+    inside = ask_git(folder, "rev-parse", "--git-dir")
     if inside.text is None:
         fact = f"git gives no baseline at {folder.as_posix()}: {inside.words}."
         remedy = "Run in a checkout that git reads, or name a file: --pfa-baseline=PATH."
         return ArtifactError(fact, remedy=remedy)
-    shallow = ask(folder, "rev-parse", "--is-shallow-repository").text == "true"
+    shallow = ask_git(folder, "rev-parse", "--is-shallow-repository").text == "true"
     words = f": {answer.words}" if answer.own else ""
     branch = reference.removeprefix("origin/")
     fetch = "git fetch --unshallow origin, or fetch-depth: 0 in CI" if shallow else f"git fetch origin {branch}"
@@ -143,7 +146,7 @@ def _no_base(folder: Path, reference: str, answer: Answer) -> ArtifactError:
     return ArtifactError(fact, remedy=f"Fetch it first, with its history: {fetch}.")
 
 
-def context_of(document: "Document", gate: str, found: BaselineText, updating: bool) -> Context:
+def context_of(document: "Document", gate: str, baseline: BaselineText, updating: bool) -> Context:
     """What a gate's verdict depends on beside limits and measurements: its baseline, and today.
 
     Raises:
@@ -154,31 +157,33 @@ def context_of(document: "Document", gate: str, found: BaselineText, updating: b
     today = subject(config, document.path.parent)
     if refers_back(config):
         base_of = _accepted if updating else _compared
-        return Context(base_of(document, gate, found, today), date.today(), updating)
-    if found.content is None or updating:
+        return Context(base_of(document, gate, baseline, today), date.today(), updating)
+    if baseline.content is None or updating:
         return Context(None, date.today(), updating)
-    return Context(base(entries(found.content, found.source), gate, found.source, today), date.today(), updating)
+    return Context(
+        base(baseline_entries(baseline.content, baseline.source), gate, baseline.source, today), date.today(), updating
+    )
 
 
-def _compared(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
+def _compared(document: "Document", gate: str, baseline: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
     """The baseline that the limits of a gate refer to; None where there never was one."""
-    if found.content is None:
-        refuse_gone(found.source, found.past, gate, today)
+    if baseline.content is None:
+        refuse_missing_file(baseline.source, baseline.history, gate, today)
         return None
-    gates = entries(found.content, found.source)
-    name = name_in(gates, gate, document, today, found.source)
+    gates = baseline_entries(baseline.content, baseline.source)
+    name = name_in_baseline(gates, gate, document, today, baseline.source)
     if name is None:
-        refuse_lost(found.source, found.past, gate)
+        refuse_missing_gate(baseline.source, baseline.history, gate)
         return None
-    known = known_of((*found.past.versions, *found.past.began), found.source)
+    known = readable_versions((*baseline.history.versions, *baseline.history.branch_point), baseline.source)
     earlier = (base(each, name, source, today) for source, each in known)
-    return _of(gates, (gate, name), found.source, today, tuple(each for each in earlier if each is not None))
+    return _of(gates, (gate, name), baseline.source, today, tuple(each for each in earlier if each is not None))
 
 
-def _accepted(document: "Document", gate: str, found: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
+def _accepted(document: "Document", gate: str, baseline: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
     """What an update must not exceed: the file, or else what git knows of it, the tighter of two sides."""
-    old = previous(found.content, found.source, found.past)
-    name = name_in(old.gates, gate, document, today, found.source) or gate
+    old = previous_baseline(baseline.content, baseline.source, baseline.history)
+    name = name_in_baseline(old.gates, gate, document, today, baseline.source) or gate
     entry = old.entry(name)
     return None if entry is None else _of({name: entry}, (gate, name), old.source, today)
 
@@ -213,7 +218,7 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
     }
 
 
-def measured(document: "Document", gate: str) -> dict[str, Any]:
+def subject_and_config(document: "Document", gate: str) -> dict[str, Any]:
     """What a record made now is a record of: the gate's subject, and the text of the config."""
     config, folder = document.gate(gate), document.path.parent
     return {**subject(config, folder), "config": hashlib.sha256(document.content).hexdigest()}

@@ -1,15 +1,11 @@
-"""What a run set out to judge, written beside its results: a record counts only for the run that wrote it.
-
-PYTEST_DONT_REWRITE
-"""
+"""What a run set out to judge, written beside its results: a record counts only for the run that wrote it."""
 
 import json
 import re
 from dataclasses import dataclass
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.reading import read_as
-from pfa_gate.record.writing import plain, text_of
+from pfa_gate.record.plain_data import plain, read_as, text_of
 
 MANIFEST = "pfa_gate.run.json"
 """Its file's name, in the folder that holds the folders of the gates."""

@@ -1,7 +1,4 @@
-"""How far a gate is: who is told, and since when somebody waits.
-
-PYTEST_DONT_REWRITE
-"""
+"""How far a gate is: who is told, and since when somebody waits."""
 
 import time
 from collections.abc import Callable

@@ -1,15 +1,56 @@
-"""Two states of a baseline into one that lifts nobody's ratchet.
+"""Ratchets: which limits refer to a baseline, and how two states of it become one that lifts no ratchet."""
 
-PYTEST_DONT_REWRITE
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pfa_gate.budget.baseline_limits import ACROSS_DEVICES, ROUNDING
+from pfa_gate.budget.rules import rule_for
+from pfa_gate.config import GateConfig, Limit
 
 _NO_VALUES = ("kind", "filters")
+
+
+def refers_back(gate: GateConfig) -> bool:
+    """Whether a limit of a gate refers to a baseline.
+
+    Example:
+        >>> plain = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
+        >>> plain["budgets"] = {"layers": [{"match": "*", "kl": {"ratchet": True}}]}
+        >>> refers_back(GateConfig.model_validate(plain))
+        True
+    """
+    return any(limit.relative for limit in _limits(gate.budgets))
+
+
+def ratchets(gate: GateConfig, budget: str, layer: str) -> bool:
+    """Whether the limit that holds for a budget, of a layer or of the whole, ratchets.
+
+    Example:
+        >>> plain = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
+        >>> plain["budgets"] = {"layers": [{"match": "*", "kl": {"ratchet": True}}, {"match": "head", "kl": 0.7}]}
+        >>> gate = GateConfig.model_validate(plain)
+        >>> ratchets(gate, "layers.kl", "stem"), ratchets(gate, "layers.kl", "head")
+        (True, False)
+    """
+    area, _, key = budget.partition(".")
+    if layer:
+        limit = getattr(rule_for(gate.budgets.layers, layer, key), key, None)
+    else:
+        limit = getattr(getattr(gate.budgets, area, None), key, None)
+    return isinstance(limit, Limit) and limit.ratchet
+
+
+def _limits(value: object) -> Iterator[Limit]:
+    """Every limit in a section, however deep."""
+    if isinstance(value, Limit):
+        yield value
+        return
+    parts: Sequence[object] = (
+        value if isinstance(value, list | tuple) else list(getattr(value, "__dict__", {}).values())
+    )
+    for part in parts:
+        yield from _limits(part)
 
 
 @dataclass(frozen=True)
@@ -25,7 +66,7 @@ class Ratchets:
     holds: Callable[[str, str], bool]
 
 
-def tighter(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def tightest(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One baseline of several, each value the lowest that any of them has: no side's ratchet is lifted.
 
     Args:
@@ -33,7 +74,7 @@ def tighter(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Example:
         >>> one = {"written": "", "commit": "", "subject": {}, "layers": {}, "budgets": {"model.macs": 9}}
-        >>> tighter([{"a": one}, {"a": one | {"budgets": {"model.macs": 8}}}])["a"]["budgets"]
+        >>> tightest([{"a": one}, {"a": one | {"budgets": {"model.macs": 8}}}])["a"]["budgets"]
         {'model.macs': 8}
     """
     found: dict[str, Any] = {}
@@ -71,11 +112,13 @@ def filled(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, "layers": layers, "budgets": {**other["budgets"], **one["budgets"]}}
 
 
-def held(fresh: Mapping[str, Any], old: Mapping[str, Any], rules: Ratchets) -> tuple[dict[str, Any], tuple[str, ...]]:
+def ratcheted(
+    fresh: Mapping[str, Any], old: Mapping[str, Any], rules: Ratchets
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What an update may write of a gate: a ratcheting value never rises, by rounding no more than otherwise.
 
     Args:
-        fresh: what `entry` gives today.
+        fresh: what `baseline_entry` gives today.
         old: the entry so far.
         rules: which values ratchet.
 
@@ -84,16 +127,16 @@ def held(fresh: Mapping[str, Any], old: Mapping[str, Any], rules: Ratchets) -> t
 
     Example:
         >>> old = {"layers": {}, "budgets": {"model.macs": 8}, "subject": {}}
-        >>> held(old | {"budgets": {"model.macs": 9}}, old, Ratchets({}, lambda budget, layer: True))[1]
+        >>> ratcheted(old | {"budgets": {"model.macs": 9}}, old, Ratchets({}, lambda budget, layer: True))[1]
         ('model.macs',)
     """
-    room = ROUNDING if _device(fresh) == _device(old) else ACROSS_DEVICES
+    tolerance = ROUNDING if _device(fresh) == _device(old) else ACROSS_DEVICES
     above: list[str] = []
 
     def hold(budget: str, layer: str, now: float, then: float | None) -> float:
         if then is None or not rules.holds(budget, layer) or now <= then:
             return now
-        if now > then + room:
+        if now > then + tolerance:
             above.append(f"{budget} of {layer}" if layer else budget)
         return then
 

@@ -12,10 +12,8 @@ from typing import Any, Literal
 from pfa_gate.budget import Size
 from pfa_gate.config.metrics import Direction
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.parts import LATER
-from pfa_gate.record.reading import read_as
-from pfa_gate.record.scores import is_share
-from pfa_gate.record.writing import plain, text_of
+from pfa_gate.record.measured import is_share
+from pfa_gate.record.plain_data import LATER, plain, read_as, text_of
 
 STUDY_SCHEMA = "pfa_gate.study/1"
 REMEDY = "Run `pfa-gate study` again to write a fresh one."

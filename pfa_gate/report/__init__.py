@@ -1,4 +1,1 @@
-"""Reports: a record as text for people. Nothing here measures or judges.
-
-PYTEST_DONT_REWRITE
-"""
+"""Reports: a record as text for people. Nothing here measures or judges."""

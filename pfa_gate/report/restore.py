@@ -1,7 +1,4 @@
-"""What lies in a gate's folder beside the model: written again from the record, without measuring anything.
-
-PYTEST_DONT_REWRITE
-"""
+"""What lies in a gate's folder beside the model: written again from the record, without measuring anything."""
 
 import json
 import warnings

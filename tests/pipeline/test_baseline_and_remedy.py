@@ -11,7 +11,7 @@ import torch
 import pfa_gate
 from pfa_gate.config import load
 from pfa_gate.record import Record
-from pfa_gate.record.baseline import Stamp, entry, text
+from pfa_gate.record.baseline import Stamp, baseline_entry, baseline_text
 from pfa_gate.record.baseline_source import subject
 from pfa_gate.redundancy import most_within_kl
 
@@ -49,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def baseline(record: Record) -> Path:
     config = load("pfa.yaml").gate("small")
     stamp = Stamp("2026-11-01", "", subject(config, Path.cwd()))
-    Path("before.json").write_text(text({"small": entry(record, stamp)}))
+    Path("before.json").write_text(baseline_text({"small": baseline_entry(record, stamp)}))
     return Path("before.json")
 
 

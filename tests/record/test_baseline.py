@@ -13,8 +13,8 @@ import records
 from pfa_gate.budget import Baseline, BaselineLayer, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError, LayerPatternError
-from pfa_gate.record.baseline import Stamp, base, compared, entries, entry, text
-from pfa_gate.record.baseline_source import find
+from pfa_gate.record.baseline import Stamp, base, baseline_entries, baseline_entry, baseline_text, comparison
+from pfa_gate.record.baseline_source import find_baseline
 
 TODAY = date(2026, 11, 20)
 SUBJECT = {"factory": "net:build", "arguments": {}, "data": "net:probe", "pooling": "max", "samples": 64}
@@ -72,11 +72,11 @@ def test_another_device_is_given_its_roundings(observed: float, outcome: str) ->
 
 def test_a_baseline_knows_its_device_and_old_ones_are_of_the_cpu() -> None:
     record = dataclasses.replace(records.kept(), device="cuda:0")
-    written = entry(record, Stamp("2026-11-12", "", {}))
-    again = base(entries(text({"digits": written}), "b"), "digits", "b", {})
+    written = baseline_entry(record, Stamp("2026-11-12", "", {}))
+    again = base(baseline_entries(baseline_text({"digits": written}), "b"), "digits", "b", {})
     assert again is not None
     assert again.device == "cuda:0"
-    told = compared(again, [], record.probe.sha256, "cpu")
+    told = comparison(again, [], record.probe.sha256, "cpu")
     assert told is not None
     assert told.changed == ("the device (cuda:0 then, cpu now)",)
     del written["subject"]["device"]
@@ -153,7 +153,9 @@ def test_a_fall_in_plain_numbers_against_its_earlier_self(limit: Any, before: fl
 
 
 def test_a_drop_of_another_evaluation_is_none_to_compare_with() -> None:
-    plain = entry(records.broken(), Stamp("2026-11-12", "", {"evaluation": ["net:test", "accuracy", "higher"]}))
+    plain = baseline_entry(
+        records.broken(), Stamp("2026-11-12", "", {"evaluation": ["net:test", "accuracy", "higher"]})
+    )
     assert [name for name in plain["budgets"] if "drop" in name] == ["compressed.accuracy_drop"]
     same = base({"digits": plain}, "digits", "b", plain["subject"])
     other = base({"digits": plain}, "digits", "b", {**plain["subject"], "evaluation": ["net:test", "top5", "higher"]})
@@ -243,15 +245,15 @@ def test_new_gone_and_renamed_layers() -> None:
     context = against(conv1=0.4, conv2=0.3, head=0.2)
     assert context.base is not None
     today = layers(head=0.2, **{"body.conv1": 0.45, "body.conv2": 0.35})
-    told = compared(context.base, today, "ab")
+    told = comparison(context.base, today, "ab")
     assert told is not None
     assert (told.new, told.gone, told.renamed) == ((), (), {"body.conv1": "conv1", "body.conv2": "conv2"})
     kept = of_layers({"max_increase": 0.06}, context, head=0.2, **{"body.conv1": 0.45, "body.conv2": 0.35})
     assert kept.outcome == "kept"
-    told = compared(context.base, layers(conv1=0.4, extra=0.3, more=0.9), "ab")
+    told = comparison(context.base, layers(conv1=0.4, extra=0.3, more=0.9), "ab")
     assert told is not None
     assert (told.new, told.gone, told.renamed) == ((), (), {"extra": "conv2", "more": "head"})
-    told = compared(context.base, layers(conv1=0.4, extra=0.3, more=0.9, most=0.8), "ab")
+    told = comparison(context.base, layers(conv1=0.4, extra=0.3, more=0.9, most=0.8), "ab")
     assert told is not None
     assert (told.new, told.gone, told.renamed) == (("more", "most"), ("head",), {"extra": "conv2"})
 
@@ -266,12 +268,12 @@ def test_a_new_layer_needs_a_limit_of_its_own() -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     record = records.kept()
-    plain = entry(record, Stamp("2026-11-12", "abc", {**SUBJECT, "weights": "w"}))
-    written = text({"digits": plain})
-    assert written == text(json.loads(written)["gates"])
+    plain = baseline_entry(record, Stamp("2026-11-12", "abc", {**SUBJECT, "weights": "w"}))
+    written = baseline_text({"digits": plain})
+    assert written == baseline_text(json.loads(written)["gates"])
     assert len(written) < 12_000
     assert "eigenvalues" not in written
-    found = base(entries(written, "b"), "digits", "b", {**SUBJECT, "weights": "w"})
+    found = base(baseline_entries(written, "b"), "digits", "b", {**SUBJECT, "weights": "w"})
     assert found is not None
     assert (found.refusal, found.changed) == ("", ())
     assert found.value("model.parameters") == record.model.parameters
@@ -296,7 +298,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_differs_is_said_or_refused(change: dict[str, Any], refusal: str, changed: tuple[str, ...]) -> None:
-    plain = entry(records.kept(), Stamp("2026-11-12", "abc", {**SUBJECT, "weights": "w"}))
+    plain = baseline_entry(records.kept(), Stamp("2026-11-12", "abc", {**SUBJECT, "weights": "w"}))
     found = base({"digits": plain}, "digits", "b", {**SUBJECT, "weights": "w", **change})
     assert found is not None
     assert (found.refusal, found.changed) == (refusal, changed)
@@ -307,7 +309,7 @@ def test_what_differs_is_said_or_refused(change: dict[str, Any], refusal: str, c
 )
 def test_a_torn_baseline_is_refused(content: str) -> None:
     with pytest.raises(ArtifactError, match="The baseline b cannot be read"):
-        entries(content, "b")
+        baseline_entries(content, "b")
 
 
 @pytest.mark.parametrize("damage", [None, [], {"layers": {}}, {"layers": {"a": 1}}])
@@ -391,27 +393,27 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_git_gives_the_merge_base_and_not_the_tip(repository: Path) -> None:
-    found = find(repository / "pfa.yaml", "git:main")
+    found = find_baseline(repository / "pfa.yaml", "git:main")
     assert found.content == "one"
     assert "the merge base with main" in found.source
-    assert find(repository / "pfa.yaml", "").content == "mine"
+    assert find_baseline(repository / "pfa.yaml", "").content == "mine"
 
 
 def test_a_merge_base_without_the_file_is_a_first_run(repository: Path) -> None:
     (repository / "deep").mkdir()
-    assert find(repository / "deep" / "pfa.yaml", "git:main").content is None
+    assert find_baseline(repository / "deep" / "pfa.yaml", "git:main").content is None
 
 
 @pytest.mark.parametrize("reference", ["no-such-branch", "", "--help", "HEAD~99"])
 def test_a_revision_that_git_does_not_know(repository: Path, reference: str) -> None:
     with pytest.raises(ArtifactError):
-        find(repository / "pfa.yaml", f"git:{reference}")
+        find_baseline(repository / "pfa.yaml", f"git:{reference}")
 
 
 def test_files_that_are_there_or_not(tmp_path: Path) -> None:
-    assert find(tmp_path / "pfa.yaml", "").content is None
+    assert find_baseline(tmp_path / "pfa.yaml", "").content is None
     with pytest.raises(ArtifactError, match="There is no baseline"):
-        find(tmp_path / "pfa.yaml", str(tmp_path / "other.json"))
+        find_baseline(tmp_path / "pfa.yaml", str(tmp_path / "other.json"))
     (tmp_path / "pfa.baseline.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ArtifactError, match="it is not UTF-8"):
-        find(tmp_path / "pfa.yaml", "")
+        find_baseline(tmp_path / "pfa.yaml", "")

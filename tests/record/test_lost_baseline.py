@@ -18,8 +18,8 @@ from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import Result, analyse_once
 from pfa_gate.plugin.update_baseline import Message, _updated
 from pfa_gate.record import LayerRecord, Probe, Record, Size, to_dict
-from pfa_gate.record.baseline import Stamp, entry, text
-from pfa_gate.record.baseline_source import context_of, measured, sought, subject
+from pfa_gate.record.baseline import Stamp, baseline_entry, baseline_text
+from pfa_gate.record.baseline_source import context_of, find_with_history, subject, subject_and_config
 
 GATE = """\
   {name}:
@@ -61,7 +61,7 @@ class Project:
         """The text of a baseline with these values."""
         document = load(self.folder / "pfa.yaml", self.folder)
         stamp = Stamp("2026-11-12", "", subject(next(iter(document.gates.values())), self.folder))
-        return text({gate: entry(record(gate, kl, parameters), stamp)})
+        return baseline_text({gate: baseline_entry(record(gate, kl, parameters), stamp)})
 
     def commit(self, message: str = "more") -> None:
         git(self.folder, "add", "--all")
@@ -70,7 +70,7 @@ class Project:
     def base(self, gate: str = "digits", asked: str = "", updating: bool = False) -> Baseline | None:
         """What the gate's limits are held to."""
         document = load(self.folder / "pfa.yaml", self.folder)
-        found = sought(document.path, asked, document.gate(gate))
+        found = find_with_history(document.path, asked, document.gate(gate))
         return context_of(document, gate, found, updating).base
 
     def refused(self, **more: Any) -> str:
@@ -84,7 +84,7 @@ class Project:
         document = load(config, self.folder)
         shared = self.shared / str(len(list(self.shared.glob("*"))))  # of this run alone
         for each in records:
-            of = measured(document, each.gate) if each.gate in document.gates else {}
+            of = subject_and_config(document, each.gate) if each.gate in document.gates else {}
             result = Result(str(config), each.gate, to_dict(each), subject=of)
             analyse_once(shared, config, each.gate, lambda result=result: result)
         return list(_updated(config, self.folder, RunPlan((config,), shared)))

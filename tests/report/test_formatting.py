@@ -125,7 +125,7 @@ def test_a_clean_text_holds_no_control_or_format_character(text):
     assert not any(unicodedata.category(sign)[0] == "C" for sign in clean(text))
 
 
-@pytest.mark.parametrize("room", ["budget", "record", "report.view"])
+@pytest.mark.parametrize("room", ["budget", "record", "report.formatting"])
 def test_only_the_terminal_needs_rich(room: str) -> None:
     code = f"import sys, pfa_gate.{room}; print('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,4 +1,1 @@
-"""Records on disk after a run: found again, and their reports written again. Nothing here measures.
-
-PYTEST_DONT_REWRITE
-"""
+"""Records on disk after a run: found again, and their reports written again. Nothing here measures."""

@@ -1,7 +1,4 @@
-"""Finding records in files and folders; what is no record is named and left out.
-
-PYTEST_DONT_REWRITE
-"""
+"""Finding records in files and folders; what is no record is named and left out."""
 
 import stat
 from collections.abc import Iterator, Sequence

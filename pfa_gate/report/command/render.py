@@ -1,7 +1,4 @@
-"""`pfa-gate report`: records rendered again, and drawn over time.
-
-PYTEST_DONT_REWRITE
-"""
+"""`pfa-gate report`: records rendered again, and drawn over time."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,8 +1,6 @@
 """`pfa-gate verify`: whether a run judged and kept every budget it declared, from what it left on disk alone.
 
 A process can be made to end with 0 by code that it runs; what it wrote before says what it had found by then.
-
-PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""The report as one HTML page: no request, no foreign script, readable with scripts off.
-
-PYTEST_DONT_REWRITE
-"""
+"""The report as one HTML page: no request, no foreign script, readable with scripts off."""
 
 import base64
 import functools

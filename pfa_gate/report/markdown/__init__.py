@@ -1,7 +1,4 @@
-"""The report as Markdown: a comment on a pull request, and the summary of a job.
-
-PYTEST_DONT_REWRITE
-"""
+"""The report as Markdown: a comment on a pull request, and the summary of a job."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,4 @@
-"""A study as text for people: on a terminal, as Markdown, and as a plot.
-
-PYTEST_DONT_REWRITE
-"""
+"""A study as text for people: on a terminal, as Markdown, and as a plot."""
 
 from pfa_gate.report.study.markdown import markdown
 from pfa_gate.report.study.svg import svg

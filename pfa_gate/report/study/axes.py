@@ -1,7 +1,4 @@
-"""The axis of a plot: its ends, its ticks, and how they are written.
-
-PYTEST_DONT_REWRITE
-"""
+"""The axis of a plot: its ends, its ticks, and how they are written."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""A study as Markdown.
-
-PYTEST_DONT_REWRITE
-"""
+"""A study as Markdown."""
 
 from collections.abc import Iterator
 

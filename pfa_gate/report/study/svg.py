@@ -1,7 +1,4 @@
-"""A study as a plot: score against parameters and against MACs, one static SVG that needs nothing else.
-
-PYTEST_DONT_REWRITE
-"""
+"""A study as a plot: score against parameters and against MACs, one static SVG that needs nothing else."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""A study on a terminal: one table for each strategy, the best first.
-
-PYTEST_DONT_REWRITE
-"""
+"""A study on a terminal: one table for each strategy, the best first."""
 
 from collections.abc import Iterator, Sequence
 

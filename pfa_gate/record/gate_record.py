@@ -4,17 +4,18 @@ Sizes are counts, bytes of the stored weights and MACs of one sample; times are 
 unless the name says ratio. A number that could not be measured is None, and `unmeasured` says why.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from pfa_gate.budget import Finding, LayerMeasure, Size
-from pfa_gate.record.recovery import RecoveryStep
-from pfa_gate.record.scores import Scores
+from pfa_gate.budget import Finding, Size
+from pfa_gate.errors import ArtifactError
+from pfa_gate.record.measured import LayerRecord, RecoveryStep, Scores
+from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
 
 SCHEMA = "pfa_gate.record/1"
-# Of a key that records of this schema have not always had: reading one without it is no fault.
-LATER = {"later": True}
+_REMEDY = "Run `pytest --pfa` again to write a fresh record."
 COMPRESSED_MODEL = "compressed model"
 
 
@@ -31,93 +32,6 @@ class Probe:
     samples: int
     sha256: str
     positions: int | None = field(default=None, metadata=LATER)
-
-
-@dataclass(frozen=True)
-class Correlations:
-    """|Pearson| between the filters of a layer, coarse: a picture for people, no numbers to judge by.
-
-    Attributes:
-        side: rows and columns of the picture.
-        order: the filters in clustered order, one for each row; empty where a row is the mean of several filters.
-        cells: the upper triangle row by row, diagonal included: one of sixteen signs a cell, `0` is 0 and `f` is 1.
-    """
-
-    side: int
-    order: tuple[int, ...]
-    cells: str
-
-
-@dataclass(frozen=True)
-class LayerRecord:
-    """One layer: what was measured, and how many of its filters stay.
-
-    Attributes:
-        name: the module's dotted name.
-        kind: the module's class.
-        filters: number of filters C.
-        group: the coupled group its filters live or die with; None where it has none.
-        calls: how often one forward pass calls the layer.
-        samples: responses it was measured on.
-        kl: KL divergence of its spectrum from the uniform one, nats.
-        kl_ratio: the same over ln C, in [0, 1].
-        kl_ratio_standardised: kl_ratio with all filters at unit variance, to tell scale from correlation.
-        kl_stderr: jackknife standard error of kl_ratio, on the same scale.
-        peak_stderr: jackknife standard error of peak_correlation.
-        mean_stderr: jackknife standard error of mean_correlation.
-        correlations: a coarse picture of them; None where there is none.
-        kl_bias: expected upward bias of kl from few samples, nats.
-        peak_correlation: largest |Pearson| between two active filters.
-        mean_correlation: mean |Pearson| between active filters.
-        inactive: number of filters that never change.
-        eigenvalues: of the covariance, descending, their sum 1 (all 0 where nothing moves).
-        keep: filters the recipe keeps; None where the layer is not cut.
-        kept: which filters stay, sorted; None where the layer is not cut.
-        skipped: why no verdict is due on the layer; None for all others.
-    """
-
-    name: str
-    kind: str
-    filters: int
-    group: str | None = None
-    calls: int = 1
-    samples: int = 0
-    kl: float | None = None
-    kl_ratio: float | None = None
-    kl_ratio_standardised: float | None = None
-    kl_stderr: float | None = None
-    kl_bias: float | None = None
-    peak_correlation: float | None = None
-    mean_correlation: float | None = None
-    inactive: int | None = None
-    eigenvalues: tuple[float, ...] = ()
-    keep: int | None = None
-    kept: tuple[int, ...] | None = None
-    skipped: str | None = None
-    peak_stderr: float | None = None
-    mean_stderr: float | None = None
-    correlations: Correlations | None = field(default=None, metadata=LATER)
-
-    def measure(self) -> LayerMeasure:
-        """What budgets are judged on.
-
-        Example:
-            >>> LayerRecord("stem", "Conv2d", 16, kl_ratio=0.2, inactive=0).measure().kl_ratio
-            0.2
-        """
-        return LayerMeasure(
-            name=self.name,
-            filters=self.filters,
-            kl_ratio=self.kl_ratio,
-            kl_stderr=self.kl_stderr,
-            kl_bias=self.kl_bias,
-            peak_correlation=self.peak_correlation,
-            mean_correlation=self.mean_correlation,
-            inactive=self.inactive,
-            skipped=self.skipped,
-            peak_stderr=self.peak_stderr,
-            mean_stderr=self.mean_stderr,
-        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +55,7 @@ class RecipeRecord:
 
 @dataclass(frozen=True)
 class Exact:
-    """The surgery's proof: largest error relative to the output's scale, and whether it passed."""
+    """The proof of the cut: largest error relative to the output's scale, and whether it passed."""
 
     max_error: float | None
     passed: bool
@@ -156,7 +70,7 @@ class CompressedRecord:
         bytes: bytes of the stored weights.
         macs: MACs of one sample.
         latency: its time over that of the full model; None where it was not measured.
-        exact: the surgery's proof.
+        exact: the proof of the cut.
         put_back: groups left whole because their own proof failed.
         recovery: the cut and each recovery step after it; empty without recovery.
         form: module where the model's own class runs at the new widths; else graph, its exported program.
@@ -216,13 +130,13 @@ class Unmeasured:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything one run of a gate found; reports are made from this alone.
+    """Everything that one run of a gate measured; reports are made from this alone.
 
     Attributes:
         gate: the gate's name.
         config: path of its pfa.yaml, with forward slashes, relative where possible.
         versions: version of each package that took part.
-        seconds: time of each stage, in the order they ran; together all that was waited for, imports and writing too.
+        seconds: time of each stage, in the order they ran; together the whole wait, imports and writing too.
         model: size of the full model.
         probe: the data it was measured on.
         layers: every layer in model order, skipped ones included.
@@ -260,3 +174,81 @@ class Record:
     device: str = field(default="cpu", metadata=LATER)
     weights: str = field(default="", metadata=LATER)
     run: str = field(default="", metadata=LATER)
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """The record as dicts, lists, strings and numbers, keys in the order of the dataclasses, schema first.
+
+    Raises:
+        ArtifactError: a number is NaN or infinite; it should be None, with its reason in `unmeasured`.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
+        >>> to_dict(record)["model"]
+        {'parameters': 9, 'bytes': 36, 'macs': 81}
+    """
+    return {"schema": SCHEMA, **plain(record)}
+
+
+def dumps(record: Record) -> str:
+    r"""The record as JSON text: two spaces, lists of plain values on one line, a line break at the end.
+
+    Raises:
+        ArtifactError: a number is NaN or infinite.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Record, Size
+        >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
+        >>> dumps(record)[:35]
+        '{\n  "schema": "pfa_gate.record/1",\n'
+    """
+    return text_of(to_dict(record))
+
+
+def loads(text: str) -> Record:
+    """Read a record from JSON text.
+
+    Raises:
+        ArtifactError: it is not JSON, or not a record of this schema.
+
+    Example:
+        >>> loads("{}")
+        Traceback (most recent call last):
+            ...
+        pfa_gate.errors.ArtifactError: This is not a pfa_gate record: it has no schema.
+          Run `pytest --pfa` again to write a fresh record.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=unique_keys)
+    except RepeatedKeyError as error:
+        raise ArtifactError(f"The record {error}.", remedy=_REMEDY) from error
+    # A number of thousands of digits is a ValueError as well.
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"The record is not JSON: {error}.", remedy=_REMEDY) from error
+    return from_dict(data)
+
+
+def from_dict(data: object) -> Record:
+    """Read a record from plain data, as `to_dict` gives it.
+
+    Raises:
+        ArtifactError: unknown schema, a key missing or unknown, or a value of the wrong type.
+
+    Example:
+        >>> from_dict({"schema": "a"})
+        Traceback (most recent call last):
+            ...
+        pfa_gate.errors.ArtifactError: The record has the schema 'a'; this version reads 'pfa_gate.record/1'.
+          Read it with the version of pfa_gate that wrote it, or run `pytest --pfa` again.
+    """
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema is None:
+        raise ArtifactError("This is not a pfa_gate record: it has no schema.", remedy=_REMEDY)
+    if schema != SCHEMA:
+        raise ArtifactError(
+            f"The record has the schema {schema!r:.80}; this version reads '{SCHEMA}'.",
+            remedy="Read it with the version of pfa_gate that wrote it, or run `pytest --pfa` again.",
+        )
+    record: Record = read_as(Record, data, "The record", _REMEDY)
+    return record
