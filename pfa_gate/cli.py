@@ -210,14 +210,14 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> None:
-    from pfa_gate.report.command.render import ReportOptions, Screen, again  # noqa: PLC0415  no other command renders
+    from pfa_gate.report.command import ReportOptions, Screen, write_reports  # noqa: PLC0415  no other command renders
 
     order = ReportOptions(
         tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base
     )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size().columns
-    shown = again(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose))
+    shown = write_reports(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose))
     print(printable(shown, styled=True), end="")
 
 
@@ -273,10 +273,10 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from pfa_gate.report.command.verify import verify  # noqa: PLC0415  no other command reads manifests
+    from pfa_gate.report.verify import verify  # noqa: PLC0415  no other command reads manifests
 
     found = verify(chosen.folders)
-    for sentence in found.told:
+    for sentence in found.sentences:
         print(printable(sentence))
     for fault in found.faults:
         print(printable(f"ERROR: {fault}"), file=sys.stderr)

@@ -23,8 +23,8 @@ from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling, Program
 from pfa_gate.graph.export import without_garbage_collection
 from pfa_gate.record import Record, Unmeasured, dumps
-from pfa_gate.report import files as reports
-from pfa_gate.report.ownership import FILES, ONNX, PROGRAM, RECIPE, RECORD, WEIGHTS
+from pfa_gate.report.files import report_text
+from pfa_gate.report.ownership import FILES, ONNX, PROGRAM, RECIPE, RECORD, REPORTS, WEIGHTS
 
 __all__ = ["load", "write"]
 
@@ -60,7 +60,7 @@ def write(
             files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
             (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
             record = replace(record, unmeasured=(*record.unmeasured, *gaps))
-        made = (RECORD, *reports.KEYS)
+        made = (RECORD, *REPORTS)
         names = [name for name in FILES if name in made or (fresh / name).exists()]
         record = replace(record, files={FILES[name]: shown(folder / name) for name in names})
         # Made twice: the first time takes nearly all of it, imports and templates, and so is in the time that is told.
@@ -73,7 +73,7 @@ def write(
 
 
 def _reports(record: Record) -> dict[str, str]:
-    return {name: reports.text(record, name) for name in reports.KEYS}
+    return {name: report_text(record, name) for name in REPORTS}
 
 
 def _write_programs(fresh: Path, compressed: PrunedModel, inputs: Inputs, recount: Recount) -> list[Unmeasured]:

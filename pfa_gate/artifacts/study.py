@@ -9,8 +9,8 @@ from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
 from pfa_gate.record.study import Study, dumps_study
 from pfa_gate.report.ownership import require_study
-from pfa_gate.report.study.markdown import markdown
 from pfa_gate.report.study.svg import svg
+from pfa_gate.report.study.tables import markdown
 
 
 def write_study(folder: Path, study: Study) -> tuple[str, ...]:

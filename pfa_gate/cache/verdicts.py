@@ -19,7 +19,7 @@ from pfa_gate.cache.lock import held, holder_of
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file, sweep
 from pfa_gate.record.progress import Progress
-from pfa_gate.report import files as reports
+from pfa_gate.report.ownership import REPORTS
 
 if TYPE_CHECKING:
     from pfa_gate.cache.fingerprint import GateFingerprint
@@ -185,7 +185,7 @@ def model_files(record: dict[str, Any]) -> dict[str, list[int | str]]:
         >>> model_files({"files": {"record": "no/such/record.json"}})
         {}
     """
-    written = {"record", *reports.KEYS.values()}
+    written = {"record", *REPORTS.values()}
     names = [name for key, name in record["files"].items() if key not in written]
     return {name: [*_state(Path(name)), _sha256(Path(name))] for name in names}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pfa_gate.github.section import CommentSection, is_ours, sections_of, to_markdown, unix_line_ends
 from pfa_gate.report.markdown import MARKER
-from pfa_gate.report.markdown.escape import units
+from pfa_gate.report.markdown.markup import units
 
 # GitHub refuses 65,536 characters; the rest is room for what it may count differently.
 LIMIT = 65_000

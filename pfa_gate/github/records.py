@@ -14,7 +14,7 @@ from pfa_gate.errors import CommentError, PFAGateError
 from pfa_gate.github.section import CommentSection
 from pfa_gate.record import Record, loads
 from pfa_gate.report.markdown import section, verdict_line
-from pfa_gate.report.markdown.escape import code
+from pfa_gate.report.markdown.markup import code
 
 LARGEST = 16 * 1024 * 1024
 MOST = 200

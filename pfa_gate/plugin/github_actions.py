@@ -18,7 +18,7 @@ from pfa_gate.report.text import printable
 
 if TYPE_CHECKING:
     from pfa_gate.record import Record
-    from pfa_gate.report.annotations import Failed
+    from pfa_gate.report.ci import Failed
 
 # The runner drops a summary above one mebibyte whole, what others have written in this step included.
 _LARGEST = 2**20
@@ -55,7 +55,7 @@ class GitHubActions:
         if self.unwritten:
             terminalreporter.write_line(printable(self.unwritten))
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            from pfa_gate.report.annotations import annotations  # noqa: PLC0415  for runs in a workflow alone
+            from pfa_gate.report.ci import annotations  # noqa: PLC0415  for runs in a workflow alone
 
             for line in annotations(*_found(self.plan)):
                 terminalreporter.write_line(line)  # a command, and meant as one
@@ -63,7 +63,7 @@ class GitHubActions:
 
 def _found(plan: RunPlan) -> "tuple[list[Record], list[Failed]]":
     from pfa_gate.record import from_dict  # noqa: PLC0415
-    from pfa_gate.report.annotations import Failed  # noqa: PLC0415
+    from pfa_gate.report.ci import Failed  # noqa: PLC0415
 
     found = sorted(results(plan.shared), key=lambda each: (each.config, each.gate))
     named = [(from_root(Path(each.config)), each) for each in found]

@@ -163,7 +163,7 @@ class BudgetItem(pytest.Item):
         if plan.updating and subject_and_config(file.document, name) == before:
             verdict = replace(verdict, subject=before)
         if verdict.since:
-            from pfa_gate.report.restore import restore  # noqa: PLC0415  a listing restores nothing
+            from pfa_gate.report.files import restore  # noqa: PLC0415  a listing restores nothing
 
             # Judged again today: it speaks for this run.
             verdict = replace(verdict, record={**verdict.record, "run": plan.run})
@@ -181,7 +181,7 @@ class BudgetItem(pytest.Item):
 
     def _report(self, finding: "Finding", record: "Record") -> None:
         """Hand the verdict to JUnit and to other plugins."""
-        from pfa_gate.report.scalars import scalars  # noqa: PLC0415  only a verdict needs it
+        from pfa_gate.report.ci import scalars  # noqa: PLC0415  only a verdict needs it
 
         self.user_properties += scalars(record, finding).items()
 

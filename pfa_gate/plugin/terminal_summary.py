@@ -32,8 +32,11 @@ def write_reports(reporter: pytest.TerminalReporter, config: pytest.Config, plan
         return
     from pfa_gate.record import from_dict  # noqa: PLC0415
     from pfa_gate.report.formatting import shows_unicode  # noqa: PLC0415
-    from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
-    from pfa_gate.report.terminal.links import follows_links, linked  # noqa: PLC0415
+    from pfa_gate.report.terminal import (  # noqa: PLC0415
+        follows_links,
+        linked,
+        render,
+    )
 
     reporter.write_sep("=", "pfa_gate")
     writer = config.get_terminal_writer()

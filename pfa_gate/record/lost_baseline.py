@@ -113,8 +113,8 @@ def _refuse_unknown(fact: str, history: BaselineHistory) -> None:
     why = history.why_unknown or ("this clone is shallow" if history.shallow else "")
     if why:
         remedy = "Run pytest --pfa --pfa-update-baseline once and commit the file; or let git tell"
-        history = "fetch-depth: 0 in CI, git fetch --unshallow elsewhere"
-        raise ArtifactError(f"{fact}, and whether it had cannot be known: {why}.", remedy=f"{remedy} ({history}).")
+        fetch = "fetch-depth: 0 in CI, git fetch --unshallow elsewhere"
+        raise ArtifactError(f"{fact}, and whether it had cannot be known: {why}.", remedy=f"{remedy} ({fetch}).")
 
 
 def name_in_baseline(

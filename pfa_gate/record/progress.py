@@ -1,11 +1,11 @@
-"""How far a gate is: who is told, and since when somebody waits."""
+"""How far a gate is: who hears of it, and since when somebody waits."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Progress = Callable[[str, int, int], None]
-"""Is told (stage, done, total) while a gate runs."""
+"""Called with (stage, done, total) while a gate runs."""
 
 WAITED = "waited"
 """The stage that ends a wait for another process, after which there may be no other."""
@@ -16,7 +16,7 @@ class Wait:
     """A wait for a gate, which the seconds of its record add up to.
 
     Attributes:
-        progress: told how far the gate is; None to stay silent.
+        progress: called with how far the gate is; None to stay silent.
         since: `time.perf_counter()` of when it began.
     """
 

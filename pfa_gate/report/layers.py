@@ -1,11 +1,15 @@
-"""Layers as a report shows them: which break or graze a limit, which are shown, in what order."""
+"""Layers as a report shows them: which break a limit, in what order, and their spectra with the cuts of each rule."""
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from pfa_gate.budget import LayerFinding
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
+from pfa_gate.redundancy import kept_by_energy, kept_by_kl
 from pfa_gate.report.baseline import signed, step
 
 KEYS = ("kl", "peak_correlation", "mean_correlation", "inactive")
@@ -108,3 +112,68 @@ def limits(rows: Sequence[LayerRow]) -> dict[str, str]:
 
 def _range(low: float, high: float) -> str:
     return trimmed(low, 3) if low == high else f"{trimmed(low, 3)}-{trimmed(high, 3)}"
+
+
+def sparkline(eigenvalues: Sequence[float], width: int, blocks: str) -> str:
+    """Bars of the square roots of the eigenvalues (standard deviations), the largest full height.
+
+    Eigenvalues fall over decades; their roots show the tail that the recipe cuts. Neighbours share a bar
+    (their mean) where there are more of them than columns; exact zeros leave a gap.
+
+    Args:
+        eigenvalues: descending, any unit.
+        width: most columns.
+        blocks: signs of rising height.
+
+    Example:
+        >>> sparkline([0.64, 0.16, 0.04, 0.0], 8, "▁▂▃▄▅▆▇█")
+        '█▄▂ '
+    """
+    columns = min(width, len(eigenvalues))
+    means = [_mean(eigenvalues, column, columns) for column in range(columns)]
+    top = max(means, default=0.0) or 1.0
+    return "".join(_block(math.sqrt(max(mean, 0.0) / top), blocks) for mean in means)
+
+
+def kept_columns(filters: int, keep: int, width: int) -> int:
+    """How many columns of a sparkline stand for filters that stay.
+
+    Example:
+        >>> kept_columns(filters=64, keep=16, width=8), kept_columns(filters=64, keep=1, width=8)
+        (2, 1)
+    """
+    columns = min(width, filters)
+    return max(1, round(columns * keep / max(1, filters))) if keep else 0
+
+
+def _mean(values: Sequence[float], column: int, columns: int) -> float:
+    first, last = column * len(values) // columns, (column + 1) * len(values) // columns
+    return min(sum(values[first:last]), sys.float_info.max) / (last - first)
+
+
+def _block(height: float, blocks: str) -> str:
+    return " " if height <= 0 else blocks[min(len(blocks), math.ceil(height * len(blocks))) - 1]
+
+
+def kl_cut(layer: LayerRecord) -> int | None:
+    """Filters that the strategy `kl` would keep of a layer by itself; None where it was not measured.
+
+    Example:
+        >>> kl_cut(LayerRecord("stem", "Conv2d", 16, kl_ratio=0.5, inactive=0))
+        8
+    """
+    if layer.kl_ratio is None:
+        return None
+    return kept_by_kl(layer.filters, layer.filters - (layer.inactive or 0), min(1.0, max(0.0, layer.kl_ratio)))
+
+
+def energy_cut(layer: LayerRecord, energy: float | None) -> int | None:
+    """Filters that carry a share of a layer's energy; None where it was not measured, or without a share.
+
+    Example:
+        >>> energy_cut(LayerRecord("stem", "Conv2d", 3, inactive=0, eigenvalues=(0.6, 0.3, 0.1)), 0.9)
+        2
+    """
+    if energy is None or not layer.eigenvalues:
+        return None
+    return kept_by_energy(list(accumulate(layer.eigenvalues)), layer.filters - (layer.inactive or 0), energy)

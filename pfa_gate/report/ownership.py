@@ -10,13 +10,16 @@ from typing import Any
 
 from pfa_gate.budget.wording import listed
 from pfa_gate.errors import ArtifactError
-from pfa_gate.report import files as reports
+
+HTML, MARKDOWN, BADGE_FILE = "report.html", "report.md", "badge.json"
+REPORTS: Mapping[str, str] = {HTML: "html", MARKDOWN: "markdown", BADGE_FILE: "badge"}
+"""The reports beside record.json, with their keys in `Record.files`, in the order in which reports list them."""
 
 RECORD, RECIPE, WEIGHTS, PROGRAM, ONNX = (
     "record.json", "recipe.yaml", "weights.safetensors", "model.pt2", "model.onnx",
 )  # fmt: skip
 FILES: Mapping[str, str] = {
-    RECORD: "record", **reports.KEYS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx",
+    RECORD: "record", **REPORTS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx",
 }  # fmt: skip
 """What a gate's folder may hold, with the keys in `Record.files`."""
 

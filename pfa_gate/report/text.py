@@ -98,7 +98,7 @@ def distinct(names: Iterable[str], room: int, dots: str = "…", width: Width = 
 
     Args:
         names: all that a reader could mix up, whether they are shown or not.
-        room: cells; at least 8, or many names cannot be told apart.
+        room: cells; at least 8, or many names cannot be distinguished.
         dots: what stands for a part that is left out.
         width: of a text, in cells.
 

@@ -14,7 +14,7 @@ from pfa_gate.config import load
 from pfa_gate.pipeline.run import OUTPUT, only_gate
 from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.ownership import require_study
-from pfa_gate.report.study.terminal import terminal
+from pfa_gate.report.study.tables import terminal
 from pfa_gate.report.text import printable
 from pfa_gate.study.options import StudyOptions
 from pfa_gate.study.run import StudyObserver, run

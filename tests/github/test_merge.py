@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pfa_gate.github.merge import LIMIT, compose, merge, newest_sections, say_the_same
 from pfa_gate.github.section import OUTCOMES, CommentSection, is_ours, sections_of, to_markdown
 from pfa_gate.report.markdown import MARKER
-from pfa_gate.report.markdown.escape import units
+from pfa_gate.report.markdown.markup import units
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 LONG = st.builds(lambda line, count: "\n".join([line] * count), st.text("ab😀|<>`-", max_size=70), st.integers(0, 60))

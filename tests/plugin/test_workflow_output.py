@@ -8,7 +8,7 @@ import records
 from projects import Pfa, config, gate, runs
 
 from pfa_gate.plugin.github_actions import _added
-from pfa_gate.report.annotations import Failed
+from pfa_gate.report.ci import Failed
 
 
 @pytest.fixture

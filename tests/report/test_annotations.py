@@ -7,7 +7,7 @@ import pytest
 import records
 from examples import HOSTILE, named
 
-from pfa_gate.report.annotations import Failed, annotations
+from pfa_gate.report.ci import Failed, annotations
 
 COMMAND = re.compile(r"::error (?P<properties>[^:]*)::(?P<message>.*)")
 

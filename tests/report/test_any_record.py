@@ -14,14 +14,12 @@ from test_record import anything
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record, from_dict, to_dict
-from pfa_gate.report.annotations import Failed, annotations
-from pfa_gate.report.files import KEYS, text
+from pfa_gate.report.ci import Failed, annotations, scalars
+from pfa_gate.report.files import DatedRecord, report_text
 from pfa_gate.report.formatting import headline
-from pfa_gate.report.history import RecordFile, gates
-from pfa_gate.report.history.page import page
-from pfa_gate.report.history.terminal import words
+from pfa_gate.report.history import gates, history_page, history_text
 from pfa_gate.report.markdown import MARKER
-from pfa_gate.report.scalars import scalars
+from pfa_gate.report.ownership import REPORTS
 from pfa_gate.report.terminal import render
 
 
@@ -44,15 +42,15 @@ def test_any_record_can_be_reported(record: Record) -> None:
         assert found["pfa_outcome"] == finding.outcome
         assert {type(value) for value in found.values()} <= {str, int, float}, "all that crosses to another process"
     past = gates(
-        [RecordFile("a.json", "2026-11-20T08:30:00Z", record), RecordFile("b.json", "2026-11-21T08:30:00Z", record)]
+        [DatedRecord("a.json", "2026-11-20T08:30:00Z", record), DatedRecord("b.json", "2026-11-21T08:30:00Z", record)]
     )
-    assert "2 runs" in words(past)
-    assert complete(page(past))
+    assert "2 runs" in history_text(past)
+    assert complete(history_page(past))
 
 
 def whole(record: Record, outcome: str, counted: str) -> None:
     """Each file is whole and says the verdict."""
-    files = {name: text(record, name) for name in KEYS}
+    files = {name: report_text(record, name) for name in REPORTS}
     assert complete(files["report.html"])
     assert f"{outcome.capitalize()}</strong> <span>{counted}</span>" in files["report.html"]
     lines = files["report.md"].splitlines()
@@ -115,7 +113,7 @@ def test_the_largest_numbers_of_all_fields_at_once_can_be_reported(count: int, s
     for way in list(leaves(plain)):
         put(plain, way, count if type(held(plain, way)) is int else share)
     record = from_dict(plain)
-    for name in KEYS:
-        assert text(record, name)
+    for name in REPORTS:
+        assert report_text(record, name)
     assert render(record, width=60, colour=True, unicode=True, verbosity=2)
     assert annotations([record])

@@ -6,7 +6,7 @@ import pytest
 import records
 from examples import HOSTILE, named
 
-from pfa_gate.report.badge import badge
+from pfa_gate.report.ci import badge
 
 
 @pytest.mark.parametrize(

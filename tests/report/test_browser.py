@@ -12,8 +12,8 @@ import records
 from browsers import chromium, missing
 from examples import changed, named, pictured
 
-from pfa_gate.report.history import RecordFile, gates
-from pfa_gate.report.history.page import page
+from pfa_gate.report.files import DatedRecord
+from pfa_gate.report.history import gates, history_page
 from pfa_gate.report.html import render
 
 PACKAGES = ("playwright-core@1.65.1", "axe-core@4.14.1")
@@ -56,8 +56,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "not_judged": render(records.not_judged()),
         "deep": render(pictured(records.deep(60))),
         "hostile": render(hostile),
-        "history": page(
-            gates([RecordFile(f"{day}.json", day, each()) for day, each in PAST.items()]), ["a.json: no record."]
+        "history": history_page(
+            gates([DatedRecord(f"{day}.json", day, each()) for day, each in PAST.items()]), ["a.json: no record."]
         ),
     }
     for name, text in pages.items():

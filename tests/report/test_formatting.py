@@ -13,9 +13,8 @@ from rich.cells import cell_len
 
 from pfa_gate.record import Scores
 from pfa_gate.report.formatting import UNICODE, footprint, headline
-from pfa_gate.report.layers import chosen, layer_rows, limits
-from pfa_gate.report.sparkline import cut, sparkline
-from pfa_gate.report.terminal.grid import shorten, wrapped
+from pfa_gate.report.layers import chosen, kept_columns, layer_rows, limits, sparkline
+from pfa_gate.report.terminal.layout import shorten, wrapped
 from pfa_gate.report.text import clean
 
 
@@ -96,9 +95,9 @@ def test_sparklines_of_nothing():
 @given(st.integers(1, 500), st.integers(1, 40), st.data())
 def test_the_cut_grows_with_the_filters_kept(filters, width, data):
     keep = data.draw(st.integers(1, filters))
-    assert 1 <= cut(filters, keep, width) <= min(width, filters)
-    assert cut(filters, filters, width) == min(width, filters)
-    assert cut(filters, 0, width) == 0
+    assert 1 <= kept_columns(filters, keep, width) <= min(width, filters)
+    assert kept_columns(filters, filters, width) == min(width, filters)
+    assert kept_columns(filters, 0, width) == 0
 
 
 @given(st.text(), st.integers(0, 30))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pfa_gate.record import Record
+from pfa_gate.report.layers import sparkline
 from pfa_gate.report.markdown import MARKER, comment, section, verdict_line
-from pfa_gate.report.markdown.escape import code, prose, units
-from pfa_gate.report.sparkline import sparkline
+from pfa_gate.report.markdown.markup import code, prose, units
 
 OURS = re.compile(r"</?(?:details|summary|sub)>|<!-- pfa_gate:comment -->|\s")
 READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])

@@ -19,10 +19,10 @@ from pfa_gate import keep_energy, keep_kl
 from pfa_gate.analysis.covariance import Moments
 from pfa_gate.analysis.spectrum import spectrum as spectrum_of
 from pfa_gate.record import Correlations, Record, RecoveryStep, Scores
-from pfa_gate.report.cuts import energy_cut, kl_cut
 from pfa_gate.report.html import render
-from pfa_gate.report.html.heat import picture
-from pfa_gate.report.html.sizes import steps
+from pfa_gate.report.html.pictures import picture
+from pfa_gate.report.html.report import steps
+from pfa_gate.report.layers import energy_cut, kl_cut
 
 EXAMPLES = {"kept": records.kept, "not_judged": records.not_judged, "changed": changed}
 VOID = {"meta", "img", "link", "input", "br", "wbr"}

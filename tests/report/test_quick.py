@@ -9,12 +9,13 @@ from pathlib import Path
 RENDER = """
 import json, sys, time
 import examples
-from pfa_gate.report.files import KEYS, text
+from pfa_gate.report.files import report_text
+from pfa_gate.report.ownership import REPORTS
 from pfa_gate.report.terminal import render
 
 record = examples.pictured(examples.many(200))
 start = time.process_time()
-texts = {name: text(record, name) for name in KEYS}
+texts = {name: report_text(record, name) for name in REPORTS}
 texts["terminal"] = render(record, width=100, colour=True, unicode=True, verbosity=2)
 seconds = time.process_time() - start
 heavy = sorted({"torch", "numpy", "scipy", "pfa_gate.pipeline.run"} & set(sys.modules))

@@ -11,11 +11,10 @@ import records
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, PfaWarning
 from pfa_gate.record import Record, dumps, to_dict
-from pfa_gate.report.badge import badge
-from pfa_gate.report.command.find_records import MOST_TOGETHER, below, one
+from pfa_gate.report.ci import badge
+from pfa_gate.report.files import MOST_TOGETHER, find_record, find_records, restore
 from pfa_gate.report.html import render
 from pfa_gate.report.markdown import comment
-from pfa_gate.report.restore import restore
 
 
 def put(path: Path, record: Record) -> Path:
@@ -108,9 +107,9 @@ def test_history_draws_what_it_can_and_names_the_rest(folder: Path, capsys: pyte
 def test_a_record_without_a_time_has_that_of_its_file(folder: Path) -> None:
     path = folder / ".pfa/digits/record.json"
     os.utime(path, (1_700_000_000, 1_700_000_000))
-    assert one(path).when == "2023-11-14T22:13:20Z"
+    assert find_record(path).written == "2023-11-14T22:13:20Z"
     put(path, dataclasses.replace(records.kept(), written="2026-11-20T08:30:00Z"))
-    assert one(path).when == "2026-11-20T08:30:00Z"
+    assert find_record(path).written == "2026-11-20T08:30:00Z"
 
 
 def test_a_file_too_large_for_a_record_is_not_read(folder: Path) -> None:
@@ -118,8 +117,8 @@ def test_a_file_too_large_for_a_record_is_not_read(folder: Path) -> None:
     with path.open("wb") as file:
         file.truncate(65 * 2**20)
     with pytest.raises(ArtifactError, match="too large"):
-        one(path)
-    assert below([path]).refused == (f"{path} is too large for a record.",)
+        find_record(path)
+    assert find_records([path]).refused == (f"{path} is too large for a record.",)
 
 
 @pytest.mark.parametrize("arguments", [["past"], ["--history", "past"]])
@@ -140,7 +139,7 @@ def test_more_than_can_be_read_at_once_is_refused(
 def test_what_never_ends_is_no_record(folder: Path) -> None:
     os.mkfifo(folder / "pipe.json")
     for path in (Path("/dev/zero"), folder / "pipe.json"):
-        assert below([path]).refused == (f"{path} cannot be read: it is not a regular file.",)
+        assert find_records([path]).refused == (f"{path} cannot be read: it is not a regular file.",)
 
 
 def test_missing_reports_are_restored_and_others_left_alone(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import records
 from examples import changed
 
-from pfa_gate.report.scalars import scalars
+from pfa_gate.report.ci import scalars
 
 
 def found(record):

@@ -4,18 +4,18 @@ import dataclasses
 
 import records
 
-from pfa_gate.record.baseline import Stamp, base, compared, entry
+from pfa_gate.record.baseline import Stamp, base, baseline_entry, comparison
 from pfa_gate.report.baseline import before, signed, step
-from pfa_gate.report.scalars import scalars
+from pfa_gate.report.ci import scalars
 
 SUBJECT = {"factory": "net:build"}
 
 
 def judged_against(today, yesterday):
     """Today's record, compared with what yesterday's run would have written."""
-    gates = {today.gate: entry(yesterday, Stamp("2026-11-19", "abc", SUBJECT))}
+    gates = {today.gate: baseline_entry(yesterday, Stamp("2026-11-19", "abc", SUBJECT))}
     found = base(gates, today.gate, "pfa.baseline.json", SUBJECT)
-    against = compared(found, [layer.measure() for layer in today.layers], today.probe.sha256)
+    against = comparison(found, [layer.measure() for layer in today.layers], today.probe.sha256)
     return dataclasses.replace(today, baseline=against)
 
 

@@ -21,8 +21,7 @@ from pfa_gate import keep_energy, keep_kl
 from pfa_gate.analysis.covariance import Moments
 from pfa_gate.analysis.spectrum import spectrum as spectrum_of
 from pfa_gate.record import Compared, Record, Unmeasured
-from pfa_gate.report.terminal import render
-from pfa_gate.report.terminal.links import linked
+from pfa_gate.report.terminal import linked, render
 
 EXAMPLES = {
     "kept": records.kept,

@@ -11,7 +11,7 @@ from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record, dumps
 from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, Unlisted, write_manifest
-from pfa_gate.report.command.verify import Verified, verify
+from pfa_gate.report.verify import Verified, verify
 
 RUN, BEGUN = "5e1f", "2026-11-20T08:30:00Z"
 GOOD = replace(kept(), run=RUN)
@@ -92,7 +92,9 @@ def test_what_the_command_line_left_out_is_named_and_passes(tmp_path: Path) -> N
     folder = left(tmp_path / "out", replace(WHOLE, gates=(entry,)), BAD)
     found = verify([folder])
     assert found.faults == ()
-    assert found.told[1].startswith(f"{BAD.config}::{BAD.gate}: left out by the command line of the run: {away[0]}")
+    assert found.sentences[1].startswith(
+        f"{BAD.config}::{BAD.gate}: left out by the command line of the run: {away[0]}"
+    )
 
 
 def test_each_folder_of_a_run_speaks_for_all_of_it(tmp_path: Path) -> None:

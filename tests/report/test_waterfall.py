@@ -18,8 +18,7 @@ from pfa_gate.record import (
 )
 from pfa_gate.report.html import render as page
 from pfa_gate.report.markdown import section
-from pfa_gate.report.recovery import repair_rows, repair_summary, worst_repairs
-from pfa_gate.report.rounds import round_rows, rounds_sentence
+from pfa_gate.report.steps import repair_rows, repair_summary, round_rows, rounds_sentence, worst_repairs
 from pfa_gate.report.terminal import render
 
 STEPS = (

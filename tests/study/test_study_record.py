@@ -8,8 +8,7 @@ import studies
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.study import dumps_study, loads_study
-from pfa_gate.report.study.markdown import markdown
-from pfa_gate.report.study.terminal import terminal
+from pfa_gate.report.study.tables import markdown, terminal
 from pfa_gate.study.run import rows_of
 
 

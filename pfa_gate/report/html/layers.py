@@ -7,8 +7,7 @@ from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
 from pfa_gate.report.baseline import signed, step
 from pfa_gate.report.formatting import ratio
-from pfa_gate.report.html.heat import picture
-from pfa_gate.report.html.spectra import Drawing, drawing
+from pfa_gate.report.html.pictures import Drawing, drawing, picture
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows
 
 

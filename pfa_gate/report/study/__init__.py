@@ -1,7 +1,6 @@
 """A study as text for people: on a terminal, as Markdown, and as a plot."""
 
-from pfa_gate.report.study.markdown import markdown
 from pfa_gate.report.study.svg import svg
-from pfa_gate.report.study.terminal import terminal
+from pfa_gate.report.study.tables import markdown, terminal
 
 __all__ = ["markdown", "svg", "terminal"]

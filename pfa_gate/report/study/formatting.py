@@ -67,8 +67,8 @@ def task_words(task: Task, share: bool) -> str:
     """
     name = "whole task" if task.name == "all" else f"classes {task.name}"
     within = f" ± {error(task.stderr, share)}" if task.stderr is not None else ""
-    told = score(task.accuracy, share)
-    return f"{name}: the full model has {told}{within} on {task.evaluation:,} samples; probe of {task.probe:,}"
+    full = score(task.accuracy, share)
+    return f"{name}: the full model has {full}{within} on {task.evaluation:,} samples; probe of {task.probe:,}"
 
 
 def plan_words(plan: StudyPlan, study: Study) -> tuple[str, str, str]:
@@ -91,24 +91,24 @@ def plan_words(plan: StudyPlan, study: Study) -> tuple[str, str, str]:
 def headline(study: Study) -> str:
     """How much was tried, and how much of it failed."""
     failed = len(study.failed)
-    told = plural(len(study.trials), "trial")
-    return f"{told}, {failed:,} failed" if failed else f"{told}, none failed"
+    trials = plural(len(study.trials), "trial")
+    return f"{trials}, {failed:,} failed" if failed else f"{trials}, none failed"
 
 
 def notes(study: Study) -> tuple[str, ...]:
     """How to read the table."""
     within = f"within {study.tolerance:.0%}"
-    told = [
+    sentences = [
         f"Rows of one strategy have the same number of parameters {within}, sorted by {study.order}.",
         "± is one standard error over the evaluation's samples; spread is the standard deviation over draws or seeds.",
     ]
     if study.direction == "lower":
-        told.append(f"Of {metric_name(study.metric)} lower is better.")
+        sentences.append(f"Of {metric_name(study.metric)} lower is better.")
     if any(row.kind == "random best" for row in study.rows):
-        told.append(
+        sentences.append(
             "The best random recipe is picked on the evaluation itself, so it is an upper bound, not a method: "
             f"its counts are drawn with seed {study.seed}."
         )
     if len(study.tasks) > 1:
-        told.append("A domain has fewer probe samples than the whole task; answers are taken among all classes.")
-    return tuple(told)
+        sentences.append("A domain has fewer probe samples than the whole task; answers are taken among all classes.")
+    return tuple(sentences)

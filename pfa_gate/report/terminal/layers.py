@@ -1,19 +1,27 @@
-"""The table of layers."""
+"""The table of layers, and with -vv the spectrum of each across the terminal, with the cut of each rule."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from pfa_gate.budget.wording import plural
-from pfa_gate.record import Record
+from pfa_gate.budget.wording import plural, trimmed
+from pfa_gate.record import LayerRecord, Record
 from pfa_gate.report.baseline import signed, step
 from pfa_gate.report.formatting import ratio
-from pfa_gate.report.layers import KEYS, LayerRow, chosen, layer_rows, limits
-from pfa_gate.report.sparkline import cut, sparkline
-from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
-from pfa_gate.report.terminal.look import QUIET, SPECTRUM, STYLES, Look
+from pfa_gate.report.layers import (
+    KEYS,
+    LayerRow,
+    chosen,
+    energy_cut,
+    kept_columns,
+    kl_cut,
+    layer_rows,
+    limits,
+    sparkline,
+)
+from pfa_gate.report.terminal.layout import GAP, QUIET, SPECTRUM, STYLES, Look, lay_out, shorten, widths
 from pfa_gate.report.text import clean, distinct
 
 _TITLES = {
@@ -98,7 +106,7 @@ def _changes(record: Record, row: LayerRow) -> dict[str, str]:
 def _fitting(
     shown: Sequence[LayerRow], changes: Sequence[dict[str, str]], rows: Sequence[LayerRow], look: Look
 ) -> tuple[_Plan, list[list[Text]]]:
-    """The richest table that leaves the names room, and its cells with the names cut to that room."""
+    """The richest table that leaves the names room, and its cells with the names kept_columns to that room."""
     for plan in _PLANS_SINCE if any(changes) else _PLANS:
         body = [_cells(row, plan, look) for row in shown]
         cells = _with_changes([_head(plan), *body, *_limit_row(rows, plan, look)], changes, plan)
@@ -110,8 +118,8 @@ def _fitting(
             break
     short = distinct((clean(row.layer.name) for row in rows), max(1, room), look.glyphs.dots, cell_len)
     for line in cells:
-        told = line[name].plain
-        line[name] = Text(short.get(told) or shorten(told, max(1, room), look.glyphs.dots), line[name].style)
+        whole = line[name].plain
+        line[name] = Text(short.get(whole) or shorten(whole, max(1, room), look.glyphs.dots), line[name].style)
     return plan, cells
 
 
@@ -145,8 +153,8 @@ def _hidden(rows: Sequence[LayerRow], shown: Sequence[LayerRow], look: Look) -> 
     if not left:
         return []
     skipped = sum(row.layer.skipped is not None for row in rows) - sum(row.layer.skipped is not None for row in shown)
-    told = [(left - skipped, "within all limits and of lower KL ratio"), (skipped, "not judged")]
-    kinds = ", ".join(f"{count:,} {words}" for count, words in told if count)
+    kinds_left = [(left - skipped, "within all limits and of lower KL ratio"), (skipped, "not judged")]
+    kinds = ", ".join(f"{count:,} {words}" for count, words in kinds_left if count)
     return look.sentence(f"-v shows {plural(left, 'more layer')}: {kinds}.", 0, QUIET)
 
 
@@ -199,7 +207,7 @@ def _error_width(look: Look) -> int:
 def _spectrum(row: LayerRow, plan: _Plan, look: Look) -> Text:
     layer = row.layer
     bars = sparkline(layer.eigenvalues, plan.spectrum, look.glyphs.blocks)
-    stay = len(bars) if layer.keep is None else cut(layer.filters, layer.keep, plan.spectrum)
+    stay = len(bars) if layer.keep is None else kept_columns(layer.filters, layer.keep, plan.spectrum)
     return Text.assemble((bars[:stay], SPECTRUM), (bars[stay:], QUIET))
 
 
@@ -227,9 +235,55 @@ def _legend(shown: Sequence[LayerRow], plan: _Plan, look: Look) -> list[Text]:
         (any(row.unknown for row in shown), f"{glyphs.unknown} could not be measured"),
         (any(row.layer.skipped for row in shown), f"{glyphs.skipped} not judged"),
     ]
-    marks = ", ".join(text for told, text in parts if told)
+    marks = ", ".join(text for present, text in parts if present)
     standardised = "std. KL: with all filters at equal variance; " if "standardised" in plan.columns else ""
     spectrum = "; spectrum: square roots of its eigenvalues" if plan.spectrum else ""
     since = "; signed: change since the baseline" if plan.changes else ""
     columns = f"{standardised}r: |Pearson| of two filters{spectrum}{since}"
     return look.sentence(f"{columns}; {marks}" if marks else columns, 0, QUIET)
+
+
+_INDENT = 3
+_WIDEST_SPECTRUM = 96
+
+
+def spectra_section(record: Record, look: Look) -> list[Text]:
+    """Name, counts, bars and marks of each layer that was measured; none below -vv."""
+    measured = [layer for layer in record.layers if layer.eigenvalues and layer.skipped is None]
+    if look.verbosity < 2 or not measured:
+        return []
+    energy = record.recipe.energy if record.recipe is not None else None
+    room = min(look.width - _INDENT, _WIDEST_SPECTRUM) - max(len(_facts(layer)) for layer in measured) - 2
+    names = distinct((clean(layer.name) for layer in record.layers), max(8, room), look.glyphs.dots, cell_len)
+    lines = [line for layer in measured for line in _spectrum_lines(layer, names[clean(layer.name)], energy, look)]
+    share = f"; e: {trimmed(100 * energy, 2)}% of the energy" if energy is not None else ""
+    legend = look.sentence(f"Square roots of the eigenvalues. Cuts: k: by KL{share}; *: both", 0, QUIET)
+    return [*look.heading("Spectra"), *lines, *legend]
+
+
+def _facts(layer: LayerRecord) -> str:
+    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
+    standardised = layer.kl_ratio_standardised
+    return f"{kept}, KL {ratio(layer.kl_ratio)}" + ("" if standardised is None else f", std. {ratio(standardised)}")
+
+
+def _spectrum_lines(layer: LayerRecord, name: str, energy: float | None, look: Look) -> Iterator[Text]:
+    width = min(_WIDEST_SPECTRUM, look.width - _INDENT)
+    columns = min(width, len(layer.eigenvalues))
+    stay = columns if layer.keep is None else kept_columns(layer.filters, layer.keep, width)
+    yield Text.assemble(" " * _INDENT, name, "  ", (_facts(layer), QUIET))
+    bars = sparkline(layer.eigenvalues, width, look.glyphs.blocks)
+    line = Text.assemble(" " * _INDENT, (bars[:stay], SPECTRUM), (bars[stay:], QUIET))
+    line.rstrip()
+    yield line
+    yield Text(" " * _INDENT + _cut_marks(layer, energy, columns), QUIET)
+
+
+def _cut_marks(layer: LayerRecord, energy: float | None, columns: int) -> str:
+    """One sign below the last bar that each rule would keep; `*` where both end at one."""
+    signs = [" "] * columns
+    for sign, count in (("k", kl_cut(layer)), ("e", energy_cut(layer, energy))):
+        if count is not None:
+            place = min(columns, max(1, round(columns * count / max(1, layer.filters)))) - 1
+            signs[place] = sign if signs[place] == " " else "*"
+    return "".join(signs).rstrip()

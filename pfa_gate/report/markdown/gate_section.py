@@ -1,4 +1,4 @@
-"""The parts of a gate's section: verdict, sizes, broken budgets, broken and changed layers, the rest folded."""
+"""The section of one gate: verdict, sizes, broken budgets, broken and changed layers, the rest folded."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ from pfa_gate.budget import Finding, Outcome
 from pfa_gate.budget.wording import listed
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
-from pfa_gate.report.baseline import baseline_sentences, before
-from pfa_gate.report.formatting import SEVERITY, again, delivery, footprint, headline, looked_at
-from pfa_gate.report.markdown.escape import Escaped, code, joined, prose
-from pfa_gate.report.markdown.layers import changed_layers, every_layer
-from pfa_gate.report.markdown.tables import Detail, folded, table
-from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, repaired
-from pfa_gate.report.rounds import rounds_sentence
+from pfa_gate.report.baseline import baseline_sentences, before, signed, step
+from pfa_gate.report.formatting import SEVERITY, UNICODE, again, delivery, footprint, headline, looked_at, ratio
+from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
+from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
+from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, repaired, rounds_sentence
+from pfa_gate.report.text import clean, distinct
 
 FULL = Detail()
 _SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔"}
@@ -80,8 +79,8 @@ def _explained(record: Record, detail: Detail) -> str:
     lines = []
     for finding in findings[: detail.rows]:
         lines.append(f"- {code(finding.id)}: {prose(finding.sentence)}")
-        told = (*advice(record, finding), *finding.notes) if detail.advice else ()
-        lines += [f"  - {prose(sentence)}" for sentence in told]
+        remedies = (*advice(record, finding), *finding.notes) if detail.advice else ()
+        lines += [f"  - {prose(sentence)}" for sentence in remedies]
     return "\n".join(lines)
 
 
@@ -103,9 +102,11 @@ def _recovery(record: Record) -> str:
 
 def _repairs(record: Record, detail: Detail) -> Iterator[str]:
     """For each step with layers a line on all of them, and those left alone by their reason."""
-    for step in repaired(record):
-        yield f"{code(step.step)}: {prose(repair_summary(step))}."
-        lines = [f"- left alone, {prose(reason)}: {_names(names, detail)}" for reason, names in left_alone(step)]
+    for repaired_step in repaired(record):
+        yield f"{code(repaired_step.step)}: {prose(repair_summary(repaired_step))}."
+        lines = [
+            f"- left alone, {prose(reason)}: {_names(names, detail)}" for reason, names in left_alone(repaired_step)
+        ]
         most = len(lines) if detail.rows is None else detail.rows
         more = [f"- and {len(lines) - most:,} more reasons"] if len(lines) > most else []
         yield "\n".join([*lines[:most], *more])
@@ -116,10 +117,10 @@ def _names(names: Sequence[str], detail: Detail) -> str:
 
 
 def _list(title: str, sentences: Iterable[str], detail: Detail) -> str:
-    told = [f"- {prose(sentence)}" for sentence in sentences]
-    most = len(told) if detail.rows is None else max(1, detail.rows)
-    more = [f"- and {len(told) - most:,} more"] if len(told) > most else []
-    return "\n".join([f"**{title}**", "", *told[:most], *more]) if told else ""
+    items = [f"- {prose(sentence)}" for sentence in sentences]
+    most = len(items) if detail.rows is None else max(1, detail.rows)
+    more = [f"- and {len(items) - most:,} more"] if len(items) > most else []
+    return "\n".join([f"**{title}**", "", *items[:most], *more]) if items else ""
 
 
 def _footer(record: Record) -> str:
@@ -135,3 +136,65 @@ def _footer(record: Record) -> str:
         *map(prose, delivery(record)),
     )
     return f"<sub>{joined(facts, ' · ')}</sub>"
+
+
+_SPECTRUM = 8
+_COLUMNS = ["", "layer", "kept", "KL ratio", "peak r", "mean r", "inactive", "spectrum"]
+_ALIGN = "clrrrrrl"
+
+
+def changed_layers(record: Record, detail: Detail) -> str:
+    """A table of the layers that fail, could not be measured, or differ from the baseline."""
+    rows = layer_rows(record)
+    worth = [row for row in rows if row.broken or row.unknown or changed(record, row)]
+    return _layer_table(record, sorted(worth, key=lambda row: not row.broken), rows, detail)
+
+
+def every_layer(record: Record, detail: Detail) -> str:
+    """A table of all layers in model order."""
+    rows = layer_rows(record)
+    return _layer_table(record, rows, rows, detail)
+
+
+def _layer_table(record: Record, listed_rows: Sequence[LayerRow], rows: Sequence[LayerRow], detail: Detail) -> str:
+    if not listed_rows:
+        return ""
+    words = limits(rows)
+    names = distinct((clean(row.layer.name) for row in rows), LONGEST_NAME)
+    text = table(
+        _COLUMNS, _ALIGN, [_layer_cells(record, row, names[clean(row.layer.name)]) for row in listed_rows], detail.rows
+    )
+    bounds = ", ".join(f"{name} {words[key]}" for key, name in zip(KEYS, _COLUMNS[3:7], strict=True) if key in words)
+    return f"{text}\n\n<sub>Limits: {prose(bounds)}.</sub>" if bounds else text
+
+
+def _layer_cells(record: Record, row: LayerRow, short: str) -> list[Escaped]:
+    layer = row.layer
+    name = code(short)
+    if layer.skipped is not None:
+        return [prose("–"), name, prose(str(layer.filters)), prose(layer.skipped, 120), *map(prose, [""] * 4)]
+    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep}/{layer.filters}"
+    error = "" if layer.kl_stderr is None else f" ±{layer.kl_stderr:.3f}"
+    values = {
+        "kl": ratio(layer.kl_ratio) + error,
+        "peak_correlation": ratio(layer.peak_correlation),
+        "mean_correlation": ratio(layer.mean_correlation),
+        "inactive": "" if layer.inactive is None else str(layer.inactive),
+    }
+    cells = [_layer_value(record, row, key, text) for key, text in values.items()]
+    bars = sparkline(layer.eigenvalues, _SPECTRUM, UNICODE.blocks).replace(" ", "\u2007")
+    return [_layer_mark(row), name, prose(kept), *cells, Escaped(bars)]
+
+
+def _layer_mark(row: LayerRow) -> Escaped:
+    noise = "~" if row.noisy else ""
+    if row.broken:
+        return Escaped(f"❌{noise}")
+    return Escaped("❔" if row.unknown else noise)
+
+
+def _layer_value(record: Record, row: LayerRow, key: str, text: str) -> Escaped:
+    moved = signed(step(record, row.layer, key), key)
+    value = prose(text or "?")
+    value = Escaped(f"**{value}**") if key in row.broken else value
+    return Escaped(f"{value} ({prose(moved)})") if moved else value

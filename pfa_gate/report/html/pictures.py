@@ -1,17 +1,20 @@
-"""A spectrum as SVG: bars for the eigenvalues, lines for the cuts, an outline for the base."""
+"""Pictures of a layer: its spectrum as SVG with the cut of each rule, its correlations as a small PNG."""
 
+import base64
 import math
+import struct
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pfa_gate.record import LayerRecord
-from pfa_gate.report.cuts import energy_cut, kl_cut
+from pfa_gate.record import Correlations, LayerRecord
+from pfa_gate.report.layers import energy_cut, kl_cut
 
 WIDTH, HEIGHT = 240, 72
 # More bars than this are no wider than a line; neighbours share one.
-_MOST = 64
+_MOST_BARS = 64
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def drawing(layer: LayerRecord, energy: float | None, base: LayerRecord | None =
 
 
 def _heights(eigenvalues: Sequence[float], top: float) -> list[float]:
-    columns = min(_MOST, len(eigenvalues))
+    columns = min(_MOST_BARS, len(eigenvalues))
     starts = [column * len(eigenvalues) // columns for column in range(columns + 1)]
     means = (min(sum(eigenvalues[a:b]), sys.float_info.max) / (b - a) for a, b in pairwise(starts))
     return [HEIGHT * min(1.0, math.sqrt(max(mean, 0.0) / top)) for mean in means]
@@ -98,3 +101,61 @@ def _cut(keep: int | None, filters: int) -> CutLine | None:
 
 def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
+
+
+_LEVELS = 16
+_BLUE = (59, 130, 246)
+_MOST_CELLS = 128
+
+
+def picture(correlations: Correlations | None) -> str:
+    """The heat map as a data URI; empty where there is none, or where its cells are not what they should be.
+
+    Example:
+        >>> picture(Correlations(2, (0, 1), "f0f"))[:22]
+        'data:image/png;base64,'
+        >>> picture(Correlations(2, (0, 1), "f0")), picture(None)
+        ('', '')
+    """
+    if correlations is None or not _sound(correlations):
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(_png(_square(correlations))).decode('ascii')}"
+
+
+def _sound(correlations: Correlations) -> bool:
+    side, cells = correlations.side, correlations.cells
+    return 0 < side <= _MOST_CELLS and len(cells) == side * (side + 1) // 2 and set(cells) <= set("0123456789abcdef")
+
+
+def _square(correlations: Correlations) -> list[list[int]]:
+    side = correlations.side
+    levels = iter(correlations.cells)
+    square = [[0] * side for _ in range(side)]
+    for row in range(side):
+        for column in range(row, side):
+            square[row][column] = square[column][row] = int(next(levels), _LEVELS)
+    return square
+
+
+def _png(square: list[list[int]]) -> bytes:
+    """Four bits a pixel, and a palette of one hue from clear to full."""
+    lines = b"".join(b"\0" + _packed(row) for row in square)
+    alphas = bytes(round(255 * level / (_LEVELS - 1)) for level in range(_LEVELS))
+    head = struct.pack(">IIBBBBB", len(square), len(square), 4, 3, 0, 0, 0)
+    chunks = (
+        (b"IHDR", head),
+        (b"PLTE", bytes(_BLUE) * _LEVELS),
+        (b"tRNS", alphas),
+        (b"IDAT", zlib.compress(lines, 9)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _packed(row: list[int]) -> bytes:
+    even = [*row, 0] if len(row) % 2 else row
+    return bytes(even[index] * _LEVELS + even[index + 1] for index in range(0, len(even), 2))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

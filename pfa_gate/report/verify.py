@@ -11,7 +11,7 @@ from pfa_gate.budget.wording import listed, plural
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record
 from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, read_manifest
-from pfa_gate.report.command.find_records import one
+from pfa_gate.report.files import find_record
 
 _MOST_BYTES = 16 * 2**20
 
@@ -21,16 +21,16 @@ class Verified:
     """What was found.
 
     Attributes:
-        told: a sentence on each run, and on each gate of which a run left something out.
+        sentences: a sentence on each run, and on each gate of which a run left something out.
         faults: why the runs do not pass; empty where they do.
     """
 
-    told: tuple[str, ...]
+    sentences: tuple[str, ...]
     faults: tuple[str, ...]
 
 
 def verify(folders: Sequence[Path]) -> Verified:
-    """Look whether the last run in each folder judged and kept all budgets but those it was told to leave out.
+    """Look whether the last run in each folder judged and kept all budgets but those that it was to leave out.
 
     Args:
         folders: that of `--pfa-output`, or the `.pfa` beside a config.
@@ -45,15 +45,15 @@ def verify(folders: Sequence[Path]) -> Verified:
         pfa_gate.errors.ArtifactError: no/such/folder holds no pfa_gate.run.json: no run says what it judged.
           Run `pytest --pfa` first, and name the folder of its results.
     """
-    told: list[str] = []
+    sentences: list[str] = []
     faults: list[str] = []
     for folder in folders:
         manifest = _manifest(folder)
         found = list(_faults(folder, manifest))
         faults += found
-        told += _told(folder, manifest, kept=not found)
+        sentences += _sentences(folder, manifest, kept=not found)
     # Each folder of a run over several configs bears the manifest of the whole run.
-    return Verified(tuple(dict.fromkeys(told)), tuple(dict.fromkeys(faults)))
+    return Verified(tuple(dict.fromkeys(sentences)), tuple(dict.fromkeys(faults)))
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -92,7 +92,7 @@ def _faults_of(folder: Path, run: str, gate: DeclaredGate) -> Iterator[str]:
     if not wanted:
         return
     try:
-        record = one(folder / gate.record).record
+        record = find_record(folder / gate.record).record
     except ArtifactError as error:
         yield f"not judged in this run: {error.fact}"
         return
@@ -111,7 +111,7 @@ def _is_of(record: Record, run: str, gate: DeclaredGate) -> bool:
     return (record.run, record.gate, record.config) == (run, gate.gate, gate.config)
 
 
-def _told(folder: Path, manifest: Manifest, *, kept: bool) -> Iterator[str]:
+def _sentences(folder: Path, manifest: Manifest, *, kept: bool) -> Iterator[str]:
     if kept:
         gates = [wanted for gate in manifest.gates if (wanted := _wanted(gate))]
         counts = f"{plural(sum(map(len, gates)), 'budget')} of {plural(len(gates), 'gate')}"

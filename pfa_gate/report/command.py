@@ -1,4 +1,4 @@
-"""`pfa-gate report`: records rendered again, and drawn over time."""
+"""`pfa-gate report`: records rendered once more, and drawn over time."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record
-from pfa_gate.report.command.find_records import FoundRecords, below, one
+from pfa_gate.report.files import FoundRecords, find_record, find_records, replace_text
 from pfa_gate.report.ownership import BADGE, COMMENT, PAGE, require_file
-from pfa_gate.report.restore import replace_text
 
 
 @dataclass(frozen=True)
@@ -17,15 +16,15 @@ class ReportOptions:
     """What is to be rendered, and where to.
 
     Attributes:
-        places: records, or folders that hold some.
-        history: folder of the records of past runs; None to render `places`.
+        paths: records, or folders that hold some.
+        history: folder of the records of past runs; None to render `paths`.
         html: file for the page; None for none.
         markdown: file for the comment; None for none.
         badge: file for the badge; None for none.
         base: record whose spectra are drawn over those of the page.
     """
 
-    places: tuple[Path, ...]
+    paths: tuple[Path, ...]
     history: Path | None = None
     html: Path | None = None
     markdown: Path | None = None
@@ -43,66 +42,65 @@ class Screen:
     verbosity: int
 
 
-def again(order: ReportOptions, screen: Screen) -> str:
+def write_reports(options: ReportOptions, screen: Screen) -> str:
     """Write the files that were asked for; give what is to be printed.
 
     Raises:
         ArtifactError: there is no record, a file cannot be written, or two records would go into one page.
     """
-    if order.history is not None:
-        return _history(order.history, order.html, screen)
-    shelf = below(order.places)
-    if not shelf.runs:
-        places = ", ".join(place.as_posix() for place in order.places)
-        refused = " ".join(shelf.refused)
+    if options.history is not None:
+        return _history(options.history, options.html, screen)
+    found = find_records(options.paths)
+    if not found.runs:
+        paths = ", ".join(path.as_posix() for path in options.paths)
+        refused = " ".join(found.refused)
         remedy = "Run `pytest --pfa`, or name a record.json."
-        raise ArtifactError(refused or f"There is no record below {places}.", remedy=remedy)
-    told = list(_written(order, [run.record for run in shelf.runs]))
-    return "\n".join(told or [*_printed(shelf, screen)]) + "\n"
+        raise ArtifactError(refused or f"There is no record below {paths}.", remedy=remedy)
+    written = list(_write_files(options, [run.record for run in found.runs]))
+    return "\n".join(written or [*_printed(found, screen)]) + "\n"
 
 
-def _written(order: ReportOptions, records: list[Record]) -> Iterator[str]:
-    if order.html is not None:
+def _write_files(options: ReportOptions, records: list[Record]) -> Iterator[str]:
+    if options.html is not None:
         from pfa_gate.report.html import render  # noqa: PLC0415  jinja2 is needed for a page alone
 
-        base = one(order.base).record if order.base is not None else None
-        yield _write(order.html, PAGE, render(_only(records, "--html"), base))
-    if order.markdown is not None:
+        base = find_record(options.base).record if options.base is not None else None
+        yield _write(options.html, PAGE, render(_only(records, "--html"), base))
+    if options.markdown is not None:
         from pfa_gate.report.markdown import comment  # noqa: PLC0415
 
-        yield _write(order.markdown, COMMENT, comment(records))
-    if order.badge is not None:
-        from pfa_gate.report.badge import badge  # noqa: PLC0415
+        yield _write(options.markdown, COMMENT, comment(records))
+    if options.badge is not None:
+        from pfa_gate.report.ci import badge  # noqa: PLC0415
 
-        yield _write(order.badge, BADGE, badge(_only(records, "--badge")))
+        yield _write(options.badge, BADGE, badge(_only(records, "--badge")))
 
 
-def _printed(shelf: FoundRecords, screen: Screen) -> Iterator[str]:
+def _printed(found: FoundRecords, screen: Screen) -> Iterator[str]:
     from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
 
     show: Callable[[Record], str] = lambda record: render(  # noqa: E731
         record, width=screen.width, colour=screen.colour, unicode=screen.unicode, verbosity=screen.verbosity
     )
-    yield from (show(run.record) for run in shelf.runs)
-    yield from (f"Left out: {sentence}" for sentence in shelf.refused)
+    yield from (show(run.record) for run in found.runs)
+    yield from (f"Left out: {sentence}" for sentence in found.refused)
 
 
 def _history(folder: Path, html: Path | None, screen: Screen) -> str:
-    from pfa_gate.report.history import gates  # noqa: PLC0415
-    from pfa_gate.report.history.page import page  # noqa: PLC0415
-    from pfa_gate.report.history.terminal import words  # noqa: PLC0415
+    from pfa_gate.report.history import gates, history_page, history_text  # noqa: PLC0415  jinja2 and rich
 
     if not folder.is_dir():
-        raise ArtifactError(f"There is no folder {folder.as_posix()}.", remedy="Name one that holds past records.")
-    shelf = below([folder], "*.json")
-    if not shelf.runs:
-        refused = f" {' '.join(shelf.refused[:3])}" if shelf.refused else ""
+        fact = f"There is no folder {folder.as_posix()}."
+        raise ArtifactError(fact, remedy="Name one that holds past records.")
+    found = find_records([folder], "*.json")
+    if not found.runs:
+        refused = f" {' '.join(found.refused[:3])}" if found.refused else ""
         fact = f"There is no record below {folder.as_posix()}.{refused}"
         raise ArtifactError(fact, remedy="Keep the record.json of each run there, under a name of its own.")
-    pasts = gates(shelf.runs)
+    histories = gates(found.runs)
     if html is not None:
-        return _write(html, PAGE, page(pasts, shelf.refused)) + "\n"
-    return words(pasts, shelf.refused, width=max(40, screen.width), unicode=screen.unicode)
+        return _write(html, PAGE, history_page(histories, found.refused)) + "\n"
+    return history_text(histories, found.refused, width=max(40, screen.width), unicode=screen.unicode)
 
 
 def _only(records: list[Record], option: str) -> Record:

@@ -1,4 +1,4 @@
-"""A study on a terminal: one table for each strategy, the best first."""
+"""A study as tables: on a terminal, the best first, and as Markdown, every row."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +7,7 @@ from rich.text import Text
 
 from pfa_gate.record.study import Row, Study
 from pfa_gate.report.formatting import ASCII, UNICODE, score, share
+from pfa_gate.report.markdown.markup import Escaped, code, prose, table
 from pfa_gate.report.study.formatting import (
     StudySection,
     counts,
@@ -19,8 +20,7 @@ from pfa_gate.report.study.formatting import (
     task_words,
 )
 from pfa_gate.report.terminal import printed
-from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
-from pfa_gate.report.terminal.look import HEADING, QUIET, STYLES, Look
+from pfa_gate.report.terminal.layout import GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths
 from pfa_gate.report.text import clean, distinct
 
 _LEAST_WIDTH = 60
@@ -111,3 +111,51 @@ def _fit(cells: Sequence[list[Text]], look: Look) -> None:
     methods = distinct((line[_METHOD].plain for line in cells), room, look.glyphs.dots, cell_len)
     for line in cells:
         line[_METHOD] = Text(methods[line[_METHOD].plain], line[_METHOD].style)
+
+
+_COLUMNS = ("counts", "selection, recovery", "score", "±", "spread", "parameters", "MACs", "s", "failed")
+
+
+def markdown(study: Study) -> str:
+    """The study as Markdown, every row told; no foreign name in it is markup."""
+    return "\n\n".join(_parts(study)) + "\n"
+
+
+def _parts(study: Study) -> Iterator[str]:
+    yield f"# Study of {code(study.gate)}"
+    yield f"{code(study.config)}, {prose(headline(study))}, {study.seconds:,.0f} s."
+    yield "\n".join(f"- {prose(task_words(task, study.share))}" for task in study.tasks)
+    rows = [[code(plan.strategy), code(plan.task), *map(prose, plan_words(plan, study))] for plan in study.plans]
+    yield table(("strategy", "task", "filters", "parameters", "MACs"), "llrrr", rows, None)
+    failed = [f"- {code(plan.strategy)}: {prose(plan.reason)}" for plan in study.plans if plan.reason is not None]
+    if failed:
+        yield "\n".join(failed)
+    for section in sections(study):
+        yield from _markdown_section(section, study)
+    yield "\n".join(f"- {prose(note)}" for note in notes(study))
+
+
+def _markdown_section(section: StudySection, study: Study) -> Iterator[str]:
+    task = "" if len(study.tasks) == 1 else f", classes {code(section.task.name)}"
+    yield f"## {code(section.plan.strategy)}{task}"
+    yield table(_COLUMNS, "llrrrrrrr", [_markdown_cells(row, study) for row in section.rows], None)
+    reasons = [
+        f"- {prose(counts(row))}, {code(method(row))}: {prose(row.reason)}"
+        for row in section.rows
+        if row.reason is not None
+    ]
+    if reasons:
+        yield "\n".join(reasons)
+
+
+def _markdown_cells(row: Row, study: Study) -> list[Escaped]:
+    numbers = (
+        score(row.accuracy, study.share),
+        error(row.stderr, study.share),
+        error(row.spread, study.share),
+        share(row.parameters, study.model.parameters),
+        share(row.macs, study.model.macs),
+        "" if row.seconds is None else f"{row.seconds:.1f}",
+        str(row.failed) if row.failed else "",
+    )
+    return [prose(counts(row)), code(method(row)), *map(prose, numbers)]

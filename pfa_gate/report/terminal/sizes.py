@@ -1,4 +1,4 @@
-"""From the full model over the cut to the model that is delivered: what each recovery step bought."""
+"""Sizes and scores before and after: the footprint, the rounds of the recipe, and what each step recovered."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,36 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.record import Record, RecoveryStep, Scores
-from pfa_gate.report.recovery import left_alone, recovery_rows, repair_summary, worst_repairs
-from pfa_gate.report.terminal.grid import GAP, lay_out, shorten, widths
-from pfa_gate.report.terminal.look import QUIET, Look
+from pfa_gate.report.formatting import footprint
+from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, round_rows, rounds_sentence, worst_repairs
+from pfa_gate.report.terminal.layout import GAP, QUIET, Look, lay_out, shorten, widths
 from pfa_gate.report.text import clean, distinct
 
 _WORST = 5
 BAR = 20  # cells of a bar that is as good as the best score in the table
+
+
+def footprint_section(record: Record, look: Look) -> list[Text]:
+    """Parameters, bytes, MACs, score and latency, and with -v the filters after each round of the recipe."""
+    rows = footprint(record)
+    cells = [[Text(title, QUIET) for title in ("", "full", "compressed", "of full", "")]]
+    for row in rows:
+        texts = (Text(text) for text in (row.full, row.compressed, row.change))
+        cells.append([Text(shorten(clean(row.name), 12, look.glyphs.dots)), *texts, Text(row.remark, QUIET)])
+    if record.compressed is None and record.scores is None:
+        cells = [line[:2] for line in cells]
+    if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
+        cells = [line[:4] for line in cells]
+    if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
+        cells = [[line[0], *line[2:]] for line in cells]
+    return [*look.heading("Footprint"), *lay_out(cells, "lrrrl"[: len(cells[0])]), *_rounds(record, look)]
+
+
+def _rounds(record: Record, look: Look) -> list[Text]:
+    lines = look.sentence(rounds_sentence(record), 0, QUIET) if look.verbosity > 0 else []
+    for row in round_rows(record) if look.verbosity > 1 else ():
+        lines += look.sentence(f"{row.group}: {', '.join(row.kept)} of {row.filters or '?'}", 3, QUIET)
+    return lines
 
 
 def recovery_section(record: Record, look: Look) -> list[Text]:
@@ -23,8 +46,8 @@ def recovery_section(record: Record, look: Look) -> list[Text]:
     steps = record.compressed.recovery if record.compressed is not None else ()
     if not steps:
         return []
-    told = [line for step in steps for line in _details(step, look)] if look.verbosity > 0 else []
-    return [*look.heading("Recovery"), *_table(list(_rows(record, look)), look), *told]
+    details = [line for step in steps for line in _details(step, look)] if look.verbosity > 0 else []
+    return [*look.heading("Recovery"), *_table(list(_rows(record, look)), look), *details]
 
 
 def _table(cells: list[list[Text]], look: Look) -> list[Text]:
@@ -54,8 +77,8 @@ def _details(step: RecoveryStep, look: Look) -> Iterator[Text]:
         room = max(GAP, look.width - sum(widths(cells)[1:]) - GAP * (len(titles) - 1))
         layers = distinct((clean(each.layer) for each in step.repairs), max(1, room - 3), look.glyphs.dots, cell_len)
         for line in cells:
-            told = line[0].plain
-            short = f"   {layers[told[3:]]}" if told[3:] in layers else shorten(told, room, look.glyphs.dots)
+            name = line[0].plain
+            short = f"   {layers[name[3:]]}" if name[3:] in layers else shorten(name, room, look.glyphs.dots)
             line[0] = Text(short, line[0].style)
         yield from lay_out(cells, "lrrrr")
 

@@ -1,11 +1,14 @@
-"""Text in columns, by rich: no cell is ever wrapped, names too long lose their middle."""
+"""How a terminal report is laid out: its width, signs and styles, and text in columns in which no cell is wrapped."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from pfa_gate.report.text import fitting_start
+from pfa_gate.budget import Outcome
+from pfa_gate.report.formatting import Glyphs
+from pfa_gate.report.text import clean, fitting_start
 from pfa_gate.report.text import shorten as shorten_to
 
 GAP = 2
@@ -84,3 +87,41 @@ def _pieces(word: str, room: int) -> Iterator[str]:
         yield piece
         word = word[len(piece) :]
     yield word
+
+
+STYLES: dict[Outcome, str] = {"kept": "green", "broken": "bold red", "not judged": "yellow"}
+BADGES: dict[Outcome, str] = {
+    "kept": "bold black on green",
+    "broken": "bold white on red",
+    "not judged": "bold black on yellow",
+}
+HEADING = "bold"
+QUIET = "dim"
+SPECTRUM = "cyan"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a section has to know about the terminal.
+
+    Attributes:
+        width: terminal cells in a line.
+        glyphs: the signs to use.
+        verbosity: as `pytest -v` counts it; -1 for `-q`.
+    """
+
+    width: int
+    glyphs: Glyphs
+    verbosity: int
+
+    def heading(self, title: str, aside: str = "") -> list[Text]:
+        """A blank line and a section's title, with a remark if it fits."""
+        line = Text(title, HEADING)
+        if aside and len(title) + 2 + len(aside) <= self.width:
+            line = Text.assemble(line, "  ", (aside, QUIET))
+        return [Text(), line]
+
+    def sentence(self, text: str, indent: int, style: str = "") -> list[Text]:
+        """A sentence in lines that fit."""
+        lines = wrapped(clean(text), self.width, indent, self.glyphs.dots)
+        return [Text(line, style) for line in lines]

@@ -1,1 +1,0 @@
-"""Records on disk after a run: found again, and their reports written again. Nothing here measures."""
