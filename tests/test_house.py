@@ -178,7 +178,7 @@ def test_pytest_leaves_our_assertions_as_they_are(tmp_path: Path) -> None:
     """It rewrites those of every plugin it finds, which a hot loop feels: a module that has some must refuse."""
     trees = {path: ast.parse(path.read_text()) for path in SOURCES}
     having = [path for path, tree in trees.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))]
-    assert len(having) > 20
+    assert having
     assert [named(path) for path in having if "PYTEST_DONT_REWRITE" not in (ast.get_docstring(trees[path]) or "")] == []
     (tmp_path / "test_marks.py").write_text(
         "import pytest\npytest.register_assert_rewrite('pfa_gate')\n"

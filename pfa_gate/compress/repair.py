@@ -1,7 +1,4 @@
-"""What compensation did to one layer, as plain data without torch: records and reports hold it too.
-
-PYTEST_DONT_REWRITE
-"""
+"""What compensation did to one layer, as plain data without torch: records and reports hold it too."""
 
 from dataclasses import dataclass
 

@@ -4,8 +4,7 @@ Nothing here chooses a filter.
 """
 
 from pfa_gate.compress.prune.constant import FoldedModel, fold_constants, removed_and_inactive
-from pfa_gate.compress.prune.cut import narrow
-from pfa_gate.compress.prune.plan import AxisIndices, plan
+from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
 from pfa_gate.compress.prune.proof import Inputs, Proof, floating, prove
 from pfa_gate.compress.prune.prune_model import Form, PrunedModel, compress, operate, with_kept
 
@@ -16,12 +15,12 @@ __all__ = [
     "Inputs",
     "Proof",
     "PrunedModel",
+    "axis_indices_of",
     "compress",
     "floating",
     "fold_constants",
     "narrow",
     "operate",
-    "plan",
     "prove",
     "removed_and_inactive",
     "with_kept",

@@ -1,7 +1,4 @@
-"""Operators whose arguments hold shapes: how each of them follows what is left of its values.
-
-PYTEST_DONT_REWRITE
-"""
+"""Operators whose arguments hold shapes: how each of them follows what is left of its values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.compress.prune.plan import RemainingValues
+from pfa_gate.compress.prune.remaining import RemainingValues, operand
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.program import concrete, operator_name, shape_of
 
@@ -18,9 +15,10 @@ aten = torch.ops.aten
 
 
 def stored(node: Node, name: str, tensor: Tensor) -> Node:
-    """A tensor of the plan itself, kept in the graph's module without being one of its weights."""
+    """A tensor that belongs to the graph's module without being one of its weights."""
     module = node.graph.owning_module
-    assert module is not None
+    if module is None:
+        raise SurgeryError(f"The graph of '{node.name}' belongs to no module.")
     module.register_buffer(name, tensor, persistent=False)
     return node.graph.get_attr(name)
 
@@ -28,11 +26,11 @@ def stored(node: Node, name: str, tensor: Tensor) -> Node:
 Rewrite = Callable[[Node, Node, RemainingValues], None]
 
 
-def rewrite_node(node: Node, source: Node, remains: RemainingValues) -> None:
+def rewrite_node(node: Node, source: Node, remaining: RemainingValues) -> None:
     """Change the arguments of one operator of the copy (`node`) after what is left in the full program (`source`)."""
     change = _REWRITES.get(operator_name(node))
     if change is not None:
-        change(node, source, remains)
+        change(node, source, remaining)
 
 
 def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> list[Any]:
@@ -53,19 +51,19 @@ def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> li
     return result
 
 
-def _view(node: Node, source: Node, remains: RemainingValues) -> None:
-    if remains.of(source) is None and all(remains.of(each) is None for each in source.all_input_nodes):
+def _view(node: Node, source: Node, remaining: RemainingValues) -> None:
+    if remaining.of(source) is None and all(remaining.of(each) is None for each in source.all_input_nodes):
         return
     given: Any = node.args[1]
-    new = remains.shape(source)
+    new = remaining.shape(source)
     node.update_arg(1, _resized(given, new, source.meta["val"].shape))
     if operator_name(node) in ("view", "_unsafe_view"):
         node.target = aten.reshape.default
 
 
-def _expand(node: Node, source: Node, remains: RemainingValues) -> None:
+def _expand(node: Node, source: Node, remaining: RemainingValues) -> None:
     given: Any = node.args[1]
-    new, old = remains.shape(source), shape_of(source)
+    new, old = remaining.shape(source), shape_of(source)
     node.update_arg(
         1,
         [
@@ -77,46 +75,43 @@ def _expand(node: Node, source: Node, remains: RemainingValues) -> None:
     )
 
 
-def _made(node: Node, source: Node, remains: RemainingValues) -> None:
+def _made(node: Node, source: Node, remaining: RemainingValues) -> None:
     """A constant that is made beside filters is as wide as what is left of them."""
-    if remains.of(source) is None:
+    if remaining.of(source) is None:
         return
     place = 1 if operator_name(source).startswith("new_") else 0
     given: Any = node.args[place]
-    new = remains.shape(source)
+    new = remaining.shape(source)
     sizes = [size if isinstance(argument, int) else argument for argument, size in zip(given, new, strict=True)]
     node.update_arg(place, sizes)
 
 
-def _unflatten(node: Node, source: Node, remains: RemainingValues) -> None:
+def _unflatten(node: Node, source: Node, remaining: RemainingValues) -> None:
     axis: Any = node.args[1]
     sizes: Any = node.args[2]
-    parent = source.args[0]
-    assert isinstance(parent, Node)
+    parent = operand(source)
     axis %= len(shape_of(parent))
-    new, old = remains.shape(source), source.meta["val"].shape
+    new, old = remaining.shape(source), source.meta["val"].shape
     window = slice(axis, axis + len(sizes))
     node.update_arg(2, _resized(sizes, new[window], old[window]))
 
 
-def _split(node: Node, source: Node, remains: RemainingValues) -> None:
+def _split(node: Node, source: Node, remaining: RemainingValues) -> None:
     axis: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-    parent = source.args[0]
-    assert isinstance(parent, Node)
-    left = remains.of(parent)
+    parent = operand(source)
+    left = remaining.of(parent)
     if left is None or left[0] != axis % len(shape_of(parent)):
         return
     count = len(source.meta["val"])
-    sizes = [remains.shape(source, part)[left[0]] for part in range(count)]
+    sizes = [remaining.shape(source, part)[left[0]] for part in range(count)]
     node.target = aten.split_with_sizes.default
     node.args, node.kwargs = (node.args[0], sizes, left[0]), {}
 
 
-def _slice(node: Node, source: Node, remains: RemainingValues) -> None:
+def _slice(node: Node, source: Node, remaining: RemainingValues) -> None:
     """A slice, roll or selection along the axis that lost indices becomes the same selection among those left."""
-    parent = source.args[0]
-    assert isinstance(parent, Node)
-    left = remains.of(parent)
+    parent = operand(source)
+    left = remaining.of(parent)
     if left is None:
         return
     axis, stays = left
@@ -126,7 +121,7 @@ def _slice(node: Node, source: Node, remains: RemainingValues) -> None:
         return
     args = torch.fx.node.map_arg(source.args[1:], _hint)
     moved: Any = source.target(places.expand(_full(shape_of(parent), axis, shape)), *args, **source.kwargs)  # type: ignore[operator]
-    after = remains.of(source)
+    after = remaining.of(source)
     line = moved.movedim(axis, 0).reshape(moved.shape[axis], -1)[:, 0]
     line = line if after is None else line[after[1]]
     rank = stays.cumsum(0) - 1
@@ -156,8 +151,8 @@ def _index_select(node: Node, axis: int, index: Tensor) -> None:
     node.args, node.kwargs = (node.args[0], axis, index_node), {}
 
 
-def _pad(node: Node, source: Node, remains: RemainingValues) -> None:
-    left = remains.of(source)
+def _pad(node: Node, source: Node, remaining: RemainingValues) -> None:
+    left = remaining.of(source)
     if left is None:
         return
     axis, stays = left
@@ -171,26 +166,24 @@ def _pad(node: Node, source: Node, remains: RemainingValues) -> None:
     node.update_arg(1, amounts)
 
 
-def _convolution(node: Node, source: Node, remains: RemainingValues) -> None:
-    parent = source.args[0]
-    assert isinstance(parent, Node)
+def _convolution(node: Node, source: Node, remaining: RemainingValues) -> None:
+    parent = operand(source)
     groups: Any = source.args[6] if len(source.args) > 6 else source.kwargs.get("groups", 1)
     channels = shape_of(parent)[1]
     if groups == channels and groups > 1:
-        node.update_arg(6, remains.shape(parent)[1])
+        node.update_arg(6, remaining.shape(parent)[1])
 
 
-def _normalised_shape(node: Node, source: Node, remains: RemainingValues) -> None:
+def _normalised_shape(node: Node, source: Node, remaining: RemainingValues) -> None:
     shape: Any = source.args[1]
-    node.update_arg(1, remains.shape(source)[-len(shape) :])
+    node.update_arg(1, remaining.shape(source)[-len(shape) :])
 
 
-def _attention(node: Node, source: Node, remains: RemainingValues) -> None:
+def _attention(node: Node, source: Node, remaining: RemainingValues) -> None:
     """The scale of the full model stays: it belongs to the function, not to the width."""
-    query = source.args[0]
-    assert isinstance(query, Node)
+    query = operand(source)
     scale = source.args[6] if len(source.args) > 6 else source.kwargs.get("scale")
-    if scale is None and remains.of(query) is not None:
+    if scale is None and remaining.of(query) is not None:
         node.kwargs = {**node.kwargs, "scale": shape_of(query)[-1] ** -0.5}
 
 

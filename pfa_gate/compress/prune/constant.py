@@ -3,8 +3,6 @@
 A filter whose response never changes still reaches its reader, as the shift of a batch norm through an activation,
 say. Where a reader takes no zero padding, that is one number for each of its outputs. The model with these numbers in
 its biases and the filters silenced equals the untouched model, and this is proved before the filters are cut.
-
-PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.compress.prune.cut import silence
-from pfa_gate.compress.prune.plan import plan
+from pfa_gate.compress.prune.cut import axis_indices_of, silence
 from pfa_gate.compress.prune.proof import Inputs, Proof, compare
+from pfa_gate.compress.prune.remaining import operand
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling, Group, Indices, Layer
 from pfa_gate.graph.program import operator_name
@@ -90,7 +88,7 @@ def _proved(
     if any(not len(left) for left in keep.values()):
         return None
     try:
-        proof = compare(silence(copied(shifted), plan(coupling, keep)), model, inputs)
+        proof = compare(silence(copied(shifted), axis_indices_of(coupling, keep)), model, inputs)
     except SurgeryError:
         return None
     return FoldedModel(shifted, filters, proof) if proof.passed else None
@@ -115,10 +113,7 @@ def _inputs_of_readers(coupling: Coupling, inputs: Inputs) -> dict[str, Tensor]:
 
 
 def _read(call: Node) -> Node:
-    place = 1 if operator_name(call) == "addmm" else 0
-    source = call.args[place]
-    assert isinstance(source, Node)
-    return source
+    return operand(call, 1 if operator_name(call) == "addmm" else 0)
 
 
 def _shifts(

@@ -1,4 +1,4 @@
-"""Cutting a copy of a model in place: its parameters and buffers, and the counts that modules keep of them.
+"""Which indices of each parameter stay, and a copy of the model cut to them, with the counts that modules keep.
 
 What an attribute means is known for torch's own classes alone: the num_features of timm's transformers is the width of
 their output. So a count is changed only where it agreed with the tensors before the cut. A forward that needs another
@@ -8,20 +8,75 @@ count changed does not run at the new widths, or is not proved; then the exporte
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from pfa_gate.compress.prune.plan import AxisIndices
 from pfa_gate.errors import SurgeryError
-from pfa_gate.graph.group import Indices
+from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
 from pfa_gate.model.torch_module import deep_copy, with_own_memory
 
+AxisIndices = dict[str, dict[int, Indices]]  # for each parameter and axis, the indices that stay
 Shapes = Mapping[str, torch.Size]
 Counts = dict[str, Any]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def axis_indices_of(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> AxisIndices:
+    """Indices that stay, for each axis of each parameter that loses any.
+
+    Args:
+        coupling: the model's coupling.
+        keep: for each group to cut, the filters that stay; groups not named stay whole.
+
+    Raises:
+        SurgeryError: an unknown or frozen group, no filter left, or an index out of range or named twice.
+    """
+    gone: dict[tuple[str, int], npt.NDArray[np.bool_]] = {}
+    for name, filters in keep.items():
+        group = _free_group(coupling, name)
+        removed = _removed(group, filters)
+        for part in group.slices:
+            lost = (part.filters != OTHER_GROUP) & removed[part.filters]
+            place = (part.parameter, part.axis)
+            gone[place] = gone.get(place, np.zeros(len(lost), bool)) | lost
+    axis_indices: AxisIndices = {}
+    for (parameter, axis), lost in gone.items():
+        if lost.any():
+            axis_indices.setdefault(parameter, {})[axis] = np.flatnonzero(~lost)
+    return axis_indices
+
+
+def removed_labels(coupling: Coupling, keep: Mapping[str, npt.ArrayLike]) -> Tensor:
+    """Labels of all filters that go, int64 [n]."""
+    gone = [group.labels[_removed(group, keep[name])] for name in keep for group in [_free_group(coupling, name)]]
+    return torch.from_numpy(np.concatenate(gone)) if gone else torch.zeros(0, dtype=torch.int64)
+
+
+def _free_group(coupling: Coupling, name: str) -> Group:
+    try:
+        group = coupling.group(name)
+    except KeyError:
+        names = ", ".join(each.name for each in coupling.free)
+        raise SurgeryError(f"There is no group '{name}'.", remedy=f"Free groups: {names}.") from None
+    if group.frozen is not None:
+        raise SurgeryError(f"Group '{name}' cannot be cut: {group.frozen}.", remedy="Leave it out of the selection.")
+    return group
+
+
+def _removed(group: Group, filters: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    chosen = np.asarray(filters)
+    if chosen.ndim != 1 or not len(chosen) or not np.issubdtype(chosen.dtype, np.integer):
+        raise SurgeryError(f"Group '{group.name}' needs a non-empty list of filter indices.")
+    if chosen.min() < 0 or chosen.max() >= group.width or len(np.unique(chosen)) != len(chosen):
+        raise SurgeryError(f"Group '{group.name}' has filters 0 to {group.width - 1}, each to be named once.")
+    removed = np.ones(group.width, bool)
+    removed[chosen] = False
+    return removed
 
 
 def narrow(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pfa_gate.compress.prune.cut import narrow
-from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues, plan
+from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
 from pfa_gate.compress.prune.proof import TOLERANCE, Inputs, Proof, difference, prove
 from pfa_gate.compress.prune.reference import Silenced
+from pfa_gate.compress.prune.remaining import RemainingValues
 from pfa_gate.compress.prune.rewrite import rewrite
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
@@ -122,7 +122,7 @@ class _Trial:
 
     def _attempt(self, names: tuple[str, ...]) -> "PrunedModel | str":
         keep = {name: self.keep[name] for name in names}
-        axis_indices = plan(self.coupling, keep)
+        axis_indices = axis_indices_of(self.coupling, keep)
         stored = self.coupling.program.stored
         silenced = Silenced(stored or self.model, self.coupling, axis_indices, RemainingValues(self.coupling, keep))
         in_place: PrunedModel | str = "it computes its weights"
@@ -130,7 +130,7 @@ class _Trial:
             in_place = self._proved("module", lambda: narrow(self.model, axis_indices).eval(), silenced)
         if isinstance(in_place, PrunedModel):
             return in_place
-        by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remains, axis_indices), silenced)
+        by_graph = self._proved("graph", lambda: rewrite(self.coupling, silenced.remaining, axis_indices), silenced)
         return by_graph if isinstance(by_graph, PrunedModel) else f"{by_graph} (in its own class: {in_place})"
 
     def _proved(self, form: Form, build: Callable[[], nn.Module], silenced: Silenced) -> "PrunedModel | str":

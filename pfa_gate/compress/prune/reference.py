@@ -3,8 +3,6 @@
 Where all that is cut are the model's own parameters, this is the model itself with zeros in them, so that the proof
 shares nothing with the graph. Where a normalisation across channels or a folded constant is cut, it is the exported
 program, silenced, with that normalisation taken over the channels that are left: its own definition.
-
-PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Callable
@@ -15,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pfa_gate.compress.prune.cut import silence, zeroed
-from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues
+from pfa_gate.compress.prune.cut import AxisIndices, silence, zeroed
+from pfa_gate.compress.prune.remaining import RemainingValues, operand
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.device import substituted
@@ -32,7 +30,7 @@ class Silenced:
     model: nn.Module
     coupling: Coupling
     axis_indices: AxisIndices
-    remains: RemainingValues
+    remaining: RemainingValues
 
     @property
     def by_graph(self) -> bool:
@@ -51,9 +49,7 @@ class Silenced:
         nodes = {node.name: node for node in self.coupling.program.exported.graph.nodes}
         found: dict[Node, Forward] = {}
         for name in self.coupling.normalised:
-            source = nodes[name].args[0]
-            assert isinstance(source, Node)
-            left = self.remains.of(source)
+            left = self.remaining.of(operand(nodes[name]))
             if left is not None:
                 found[nodes[name]] = _on_what_is_left(nodes[name], *left)
         return found

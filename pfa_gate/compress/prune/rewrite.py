@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.arguments import rewrite_node, stored
-from pfa_gate.compress.prune.plan import AxisIndices, RemainingValues
+from pfa_gate.compress.prune.cut import AxisIndices
+from pfa_gate.compress.prune.remaining import RemainingValues
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.editing import drop_dead, drop_unread, origin, unlifted, writes
 from pfa_gate.graph.group import Coupling
@@ -21,12 +22,12 @@ from pfa_gate.graph.program import shape_of
 aten = torch.ops.aten
 
 
-def rewrite(coupling: Coupling, remains: RemainingValues, axis_indices: AxisIndices) -> GraphModule:
+def rewrite(coupling: Coupling, remaining: RemainingValues, axis_indices: AxisIndices) -> GraphModule:
     """The exported program with the planned parameters cut and every shape constant that depends on them changed.
 
     Args:
         coupling: with the program and the labels of its values.
-        remains: what is left of every value.
+        remaining: what is left of every value.
         axis_indices: what is left of every parameter.
 
     Raises:
@@ -39,9 +40,9 @@ def rewrite(coupling: Coupling, remains: RemainingValues, axis_indices: AxisIndi
     sources = {node.name: node for node in program.exported.graph.nodes}
     for node in list(graph.nodes):
         if node.op == "call_function":
-            rewrite_node(node, sources[node.name], remains)
+            rewrite_node(node, sources[node.name], remaining)
             if node.name in coupling.scattered:
-                _scatter_operands(node, sources[node.name], remains)
+                _scatter_operands(node, sources[node.name], remaining)
     _bake_constants(smaller, coupling, axis_indices)
     drop_dead(smaller, {node.name for node in program.constants})
     graph.eliminate_dead_code()
@@ -115,10 +116,10 @@ def _register_constant(module: GraphModule, name: str, value: Tensor, sources: S
         module.register_buffer(name, value, persistent=bool(sources))
 
 
-def _scatter_operands(node: Node, source: Node, remains: RemainingValues) -> None:
+def _scatter_operands(node: Node, source: Node, remaining: RemainingValues) -> None:
     """Each operand back to full width: one channel of zeros behind it, read wherever a filter is gone."""
     for operand, place in zip(node.all_input_nodes, source.all_input_nodes, strict=True):
-        left = remains.of(place)
+        left = remaining.of(place)
         if left is None:
             continue
         axis, stays = left

@@ -57,10 +57,10 @@ def compensate(
 
     Example:
         >>> from pfa_gate.graph import trace_program
-        >>> from pfa_gate.compress.prune import narrow, plan
+        >>> from pfa_gate.compress.prune import narrow, axis_indices_of
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
         >>> full = export_model(net, (torch.zeros(2, 4),), {})
-        >>> axis_indices = plan(trace_program(full), {"0": [0, 1, 2, 3, 4]})
+        >>> axis_indices = axis_indices_of(trace_program(full), {"0": [0, 1, 2, 3, 4]})
         >>> model, repairs = compensate(full, narrow(net, axis_indices), axis_indices, [torch.randn(256, 4)])
         >>> [(each.layer, each.after < each.before) for each in repairs]
         [('2', True)]

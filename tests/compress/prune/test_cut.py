@@ -7,7 +7,7 @@ from networks import coupling, network
 from torch import nn
 
 from pfa_gate.compress.prune import operate
-from pfa_gate.compress.prune.plan import plan
+from pfa_gate.compress.prune.cut import axis_indices_of
 from pfa_gate.errors import SurgeryError
 
 
@@ -25,13 +25,13 @@ from pfa_gate.errors import SurgeryError
 )
 def test_bad_plans(keep: dict[str, list[float]], message: str) -> None:
     with pytest.raises(SurgeryError) as caught:
-        plan(coupling("residual"), keep)
+        axis_indices_of(coupling("residual"), keep)
     assert caught.value.fact == message
 
 
 def test_the_order_of_indices_does_not_matter() -> None:
     found = coupling("residual")
-    one, other = plan(found, {"conv1": [5, 0, 3]}), plan(found, {"conv1": [0, 3, 5]})
+    one, other = axis_indices_of(found, {"conv1": [5, 0, 3]}), axis_indices_of(found, {"conv1": [0, 3, 5]})
     assert all(np.array_equal(one[name][axis], other[name][axis]) for name in one for axis in one[name])
 
 

@@ -14,7 +14,7 @@ from networks import CONNECTED, NETWORKS, network
 from torch import nn
 
 from pfa_gate.compress.prune import compress, narrow
-from pfa_gate.compress.prune.plan import plan
+from pfa_gate.compress.prune.cut import axis_indices_of
 from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.compensate import FEWEST, compensate
 from pfa_gate.compress.recover.staged_run import StagedProgram
@@ -86,7 +86,7 @@ def test_neither_model_is_changed_and_the_result_is_the_same_again(name):
 def test_a_linear_reader_equals_least_squares():
     model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 3)).double().eval()
     program = export_model(model, (torch.zeros(2, 6).double(),), {})
-    kept = plan(trace_program(program), {"0": np.arange(7)})
+    kept = axis_indices_of(trace_program(program), {"0": np.arange(7)})
     probe = torch.randn(4000, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mended, (repair,) = compensate(program, narrow(model, kept), kept, [probe])
     with torch.no_grad():
@@ -187,7 +187,7 @@ def test_operators_in_place_do_not_reach_kept_values():
     for stage in staged.stages:
         values = staged.run(stage, values)
     torch.testing.assert_close(values[nodes[-1].name], model(probe))
-    kept = plan(trace_program(program), {"conv1": np.arange(5)})
+    kept = axis_indices_of(trace_program(program), {"conv1": np.arange(5)})
     mended, _ = compensate(program, narrow(model, kept), kept, [probe])
     fresh = torch.randn(64, 3, 6, 6)
     assert distance(model, mended, fresh) < distance(model, narrow(model, kept), fresh)
@@ -197,7 +197,7 @@ def test_no_more_samples_are_run_than_the_layers_need_and_they_come_from_all_ove
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 3)).eval()
     program = export_model(model, (torch.zeros(2, 6),), {})
-    kept = plan(trace_program(program), {"0": np.arange(7)})
+    kept = axis_indices_of(trace_program(program), {"0": np.arange(7)})
     batches = [torch.randn(64, 6) for _ in range(64)]
     numbers = {batch.data_ptr(): number for number, batch in enumerate(batches)}
     begun, start = [], StagedProgram.start
@@ -243,7 +243,7 @@ def test_it_is_no_worse_for_a_probe_in_batches_of_one_sample():
     net = nn.Sequential(*layers, nn.Linear(6 * 36, 4)).eval()
     images = torch.randn(320, 3, 6, 6)
     full = export_model(net, (images[:2],), {})
-    kept = plan(trace_program(full), {"0": [0, 1, 2, 3, 4]})
+    kept = axis_indices_of(trace_program(full), {"0": [0, 1, 2, 3, 4]})
     gaps = []
     for size in (1, 64):
         mended, repairs = compensate(full, narrow(net, kept), kept, images.split(size))
