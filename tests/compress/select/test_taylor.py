@@ -48,8 +48,8 @@ class Named(nn.Module):
     def __init__(self, key: str = "logits") -> None:
         super().__init__()
         self.key = key
-        self.first, self.aside = nn.Linear(4, 12), nn.Linear(4, 12)
-        self.head, self.other = nn.Linear(12, 3), nn.Linear(12, 5)
+        self.first, self.aside = nn.Linear(4, 12), nn.Linear(4, 40)
+        self.head, self.other = nn.Linear(12, 3), nn.Linear(40, 5)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         scores, other = self.head(self.first(x).relu()), self.other(self.aside(x).relu())
@@ -63,16 +63,50 @@ def conv() -> nn.Module:
     )  # fmt: skip
 
 
+class Gated(nn.Module):
+    """Filters that two layers make, one at every position and the other once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate, self.head = nn.Conv2d(2, 12, 3), nn.Conv2d(2, 12, 1), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.first(x) * self.gate(x.mean((2, 3), keepdim=True)).sigmoid()).relu().mean((2, 3)))
+
+
+class Counted(Sum):
+    """The first of what it gives is no tensor."""
+
+    def forward(self, x: Tensor) -> tuple[int, Tensor]:
+        return 7, super().forward(x)
+
+
+class Switched(Sum):
+    """One of whose inputs is no tensor."""
+
+    def forward(self, x: Tensor, twice: bool) -> Tensor:
+        return super().forward(2 * x if twice else x)
+
+
+def frozen() -> nn.Module:
+    """Nothing is trained, and a rectifier writes into the very values that are looked at."""
+    return nn.Sequential(nn.Linear(4, 12), nn.ReLU(inplace=True), nn.Linear(12, 3)).requires_grad_(False)
+
+
 def evidence(model: nn.Module, batches: Sequence[Any], names: Sequence[str]) -> Evidence:
-    inputs = batches[0].args[0] if isinstance(batches[0], Batch) else batches[0]
-    program = export_model(model, (inputs[:2],), {})
+    inputs = batches[0].args if isinstance(batches[0], Batch) else (batches[0],)
+    program = export_model(model, (inputs[0][:2], *inputs[1:]), {})
     groups = [group for group in trace_program(program).groups if group.name in names]
     assert [group.name for group in groups] == list(names)
     return Evidence(program, groups, {}, batches)
 
 
-def expected(model: nn.Module, read: nn.Module, x: Tensor, axis: int) -> list[int]:
-    """|mean over positions of response x gradient of the cross-entropy|, summed over samples; least first."""
+def expected(model: nn.Module, read: nn.Module | list[nn.Module], x: Tensor, axis: int) -> list[int]:
+    """|mean over positions of response x gradient of the cross-entropy|, summed over samples and over the layers read.
+
+    Returns:
+        The filters, least first.
+    """
     held: list[Tensor] = []
 
     def hold(module: nn.Module, args: object, made: Tensor) -> Tensor:
@@ -80,23 +114,26 @@ def expected(model: nn.Module, read: nn.Module, x: Tensor, axis: int) -> list[in
         held.append(made)
         return made.clone()  # a rectifier in place writes into this one
 
-    hook = read.register_forward_hook(hold)
+    hooks = [each.register_forward_hook(hold) for each in (read if isinstance(read, list) else [read])]
     made = model(x)
     scores = made["logits"] if isinstance(made, dict) else made
     functional.cross_entropy(scores, LABELS[: len(x)], reduction="sum").backward()
-    hook.remove()
-    product = (held[0] * held[0].grad).movedim(axis, 1).flatten(2) if held[0].ndim > 2 else held[0] * held[0].grad
-    mean = product.mean(2) if product.ndim > 2 else product
-    return mean.abs().sum(0).detach().numpy().argsort(kind="stable").tolist()
+    for hook in hooks:
+        hook.remove()
+    products = [(each * each.grad).movedim(axis, 1).reshape(*each.movedim(axis, 1).shape[:2], -1) for each in held]
+    total = sum(product.mean(2).abs().sum(0) for product in products)
+    return total.detach().numpy().argsort(kind="stable").tolist()
 
 
 REALS = torch.randn(24, 4, generator=torch.Generator().manual_seed(1))
 MAPS = torch.randn(24, 2, 6, 6, generator=torch.Generator().manual_seed(1))
 WORDS = torch.randint(9, (24, 7), generator=torch.Generator().manual_seed(1))
-CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], nn.Module], Tensor, str, int]] = {
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Any], Tensor, str, int]] = {
     "a convolution": (conv, lambda model: model[0], MAPS, "0", 1),
     "a sum": (Sum, lambda model: model.sum, REALS, "first", 1),
     "tokens": (Tokens, lambda model: model.first, WORDS, "first", 2),
+    "a gate": (Gated, lambda model: [model.first, model.gate], MAPS, "first", 1),
+    "frozen": (frozen, lambda model: model[0], REALS, "0", 1),
     "a mapping": (Named, lambda model: model.first, REALS, "first", 1),
 }
 
@@ -112,11 +149,31 @@ def test_importance_is_that_of_autograd_on_the_module(name: str, sizes: tuple[in
     assert found.dtype == np.int64
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_may_be_integers_of_any_kind(dtype: torch.dtype) -> None:
+    model = conditioned(Sum())
+    found = SELECTIONS["taylor"](evidence(model, [Batch((REALS,), {}, LABELS.to(dtype))], ["first"]))["first"]
+    assert found.tolist() == expected(model, model.sum, REALS, 1)
+
+
+def test_an_input_may_be_no_tensor() -> None:
+    model, twin = conditioned(Switched()), conditioned(Sum())
+    found = SELECTIONS["taylor"](evidence(model, [Batch((REALS, True), {}, LABELS)], ["first"]))["first"]
+    assert found.tolist() == expected(twin, twin.sum, 2 * REALS, 1)
+    assert not REALS.requires_grad, "the batch is left as it was"
+
+
 def test_filters_that_the_scores_do_not_read_are_worth_nothing() -> None:
     model = conditioned(Named())
     found = SELECTIONS["taylor"](evidence(model, [Batch((REALS,), {}, LABELS)], ["first", "aside"]))
-    assert found["aside"].tolist() == list(range(12))
+    assert found["aside"].tolist() == list(range(40))
     assert found["first"].tolist() == expected(model, model.first, REALS, 1)
+
+
+def test_what_is_given_beside_the_scores_may_be_no_tensor() -> None:
+    model, twin = conditioned(Counted()), conditioned(Sum())
+    found = SELECTIONS["taylor"](evidence(model, [Batch((REALS,), {}, LABELS)], ["first"]))["first"]
+    assert found.tolist() == expected(twin, twin.sum, REALS, 1)
 
 
 def test_without_logits_the_first_output_is_the_scores() -> None:
