@@ -1,24 +1,21 @@
-"""Limits against measurements: one finding per declared budget.
+"""Limits against measurements: one finding for each declared budget.
 
-Pure and light. What could not be measured is never kept.
-
-PYTEST_DONT_REWRITE
+What could not be measured is never kept. Neither torch nor NumPy is imported.
 """
 
-import math
-from dataclasses import replace
-
-from pfa_gate.budget.baseline_limits import Baseline, BaselineLayer, BaselineLimit, Context
-from pfa_gate.budget.finding import Finding, Judgement, LayerFinding, Outcome, not_judged
-from pfa_gate.budget.layers import judge_layers
-from pfa_gate.budget.measurements import Exactness, LayerMeasure, Measurements, Scored, Size
-from pfa_gate.budget.rules import PlaceOf, check_patterns
-from pfa_gate.budget.scores import judge_drop, judge_score
-from pfa_gate.budget.sizes import judge_compressed, judge_exact, judge_latency, judge_model
-from pfa_gate.budget.units import in_declared_units, in_plain_units, layer_values, observed_values
-from pfa_gate.budget.waivers import check_waivers, waived
-from pfa_gate.config import GateConfig, Limit
-from pfa_gate.config.budgets import DROPS, SIZES
+from pfa_gate.budget.baseline_limits import Baseline, BaselineLayer, Context
+from pfa_gate.budget.finding import Finding, LayerFinding, Outcome
+from pfa_gate.budget.judge import judge
+from pfa_gate.budget.measurements import (
+    Exactness,
+    LayerMeasure,
+    Measurements,
+    Scored,
+    Size,
+    layer_values,
+    observed_values,
+)
+from pfa_gate.budget.rules import PlaceOf
 
 __all__ = [
     "Baseline",
@@ -37,96 +34,3 @@ __all__ = [
     "layer_values",
     "observed_values",
 ]
-
-
-def judge(
-    config: GateConfig,
-    measurements: Measurements,
-    place_of: PlaceOf,
-    context: Context = Context(),  # noqa: B008  frozen
-) -> tuple[Finding, ...]:
-    """Judge every budget the gate declares, in the order of `config.budgets_declared()`.
-
-    Args:
-        config: the gate.
-        measurements: what was measured; a percentage is of `measurements.full`.
-        place_of: place in pfa.yaml of a path of keys.
-        context: the baseline, and the day on which waivers are judged.
-
-    Raises:
-        LayerPatternError: a layer rule or a waiver matches no layer.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from pfa_gate.config import Place
-        >>> gate = {"name": "digits", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
-        >>> gate["budgets"] = {"model": {"parameters": 100}}
-        >>> measurements = Measurements((), full=Size(81, 324, 900), compressed_reason="No group is free.")
-        >>> place_of = lambda keys: Place(Path("pfa.yaml"), 7, 1)
-        >>> [f.outcome for f in judge(GateConfig.model_validate(gate), measurements, place_of)]
-        ['not judged', 'kept']
-    """
-    names = [layer.name for layer in measurements.layers]
-    check_patterns(config, names, place_of)
-    check_waivers(config, names, place_of)
-    if context.base is not None:
-        context = replace(context, base=context.base.matched(measurements.layers))
-    return tuple(
-        _allowed(config, measurements, declared.name, context).named(declared.name, place_of(declared.keys).line)
-        for declared in config.budgets_declared()
-    )
-
-
-def _allowed(config: GateConfig, measurements: Measurements, name: str, context: Context) -> Judgement:
-    waivers = [each for each in config.allow if each.budget == name]
-    return waived(_judgement(config, measurements, name, context), waivers, context.today)
-
-
-def _judgement(config: GateConfig, measurements: Measurements, name: str, context: Context) -> Judgement:
-    if name == "exact":
-        return judge_exact(measurements.exact, measurements.compressed_reason)
-    area, _, key = name.partition(".")
-    if area == "layers":
-        waivers = [each for each in config.allow if each.budget == name]
-        return judge_layers(config.budgets.layers, measurements.layers, key, context, waivers)
-    limit: Limit = getattr(getattr(config.budgets, area), key)
-    asked, plain = _asked(limit, name, measurements, context)
-    if asked is not None and asked.limit is None:
-        return not_judged(limit.words(), asked.refused)
-    found = _size(plain, measurements, area, key)
-    if area == "compressed" and key in SIZES:
-        found = replace(found, target=_target(limit, asked, plain))
-    if asked is None:
-        return found
-    origin = f" That is {asked.origin}." if asked.origin else ""
-    notes = (asked.refused,) if asked.refused else ()
-    return replace(found, limit=limit.words(), sentence=found.sentence + origin, notes=(*found.notes, *notes))
-
-
-def _target(limit: Limit, asked: BaselineLimit | None, plain: Limit) -> str:
-    """What a recipe must reach: a baseline's size in full, as one for the rounded size could miss it."""
-    return str(math.floor(plain.value)) if asked is not None and asked.origin else limit.text
-
-
-def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judgement:
-    if key == "score":
-        return judge_score(limit, measurements, area)
-    if area == "model":
-        return judge_model(limit, measurements.full, key)
-    if key in DROPS:
-        return judge_drop(limit, measurements)
-    if key == "latency":
-        return judge_latency(limit, measurements)
-    return judge_compressed(limit, measurements, key)
-
-
-def _asked(limit: Limit, name: str, measurements: Measurements, context: Context) -> tuple[BaselineLimit | None, Limit]:
-    """What the baseline makes of a limit, and the limit to judge by; None where it has no say."""
-    observed = observed_values(measurements).get(name)
-    if not limit.relative or observed is None:
-        return None, limit
-    plain = in_plain_units(limit, name, measurements)
-    asked = context.ask(plain, name, observed)
-    if asked.limit is None or not asked.origin:
-        return asked, limit
-    return asked, in_declared_units(asked.limit, name, measurements)

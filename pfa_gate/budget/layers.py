@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pfa_gate.budget.baseline_limits import BaselineLimit, Context
 from pfa_gate.budget.finding import Judgement, LayerFinding, Outcome
 from pfa_gate.budget.measurements import LayerMeasure
-from pfa_gate.budget.rules import rule_for
-from pfa_gate.budget.waivers import waiver_of
+from pfa_gate.budget.rules import rule_for, waiver_of
 from pfa_gate.budget.wording import apart, listed, plural
 from pfa_gate.config import LayerRule, Limit, Waiver
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 
-from pfa_gate.budget.scores import in_its_unit
+from pfa_gate.budget.whole_model import in_its_unit
 from pfa_gate.budget.wording import amount, listed, percent, plural
 from pfa_gate.record import LayerRecord, Record, layer_values
 

@@ -6,7 +6,7 @@ import pytest
 import records
 
 from pfa_gate.budget import Baseline, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
-from pfa_gate.budget.units import in_declared_units, in_plain_units, layer_values, observed_values
+from pfa_gate.budget.measurements import in_declared_units, in_plain_units, layer_values, observed_values
 from pfa_gate.config import GateConfig, Limit
 
 FULL, SMALL = Size(400, 1600, 90_000), Size(220, 880, 50_000)
