@@ -129,12 +129,13 @@ def browser() -> str:
 
 
 def measured() -> Record:
-    """The record of a run of the example, in a folder of its own."""
+    """The record of a run of the example, copied so that the report names its files as in a clone."""
     with tempfile.TemporaryDirectory() as place:
-        output = f"--pfa-output={place}/output"
-        command = [sys.executable, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", output, "example_project"]
-        subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": str(COLUMNS)}, check=True)
-        return loads((Path(place) / "output" / "digits" / "record.json").read_text(encoding="utf-8"))
+        example = Path(place) / "example_project"
+        shutil.copytree(ROOT / example.name, example, ignore=shutil.ignore_patterns(".pfa", "__pycache__"))
+        command = [sys.executable, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", example.name]
+        subprocess.run(command, cwd=place, env=os.environ | {"COLUMNS": str(COLUMNS)}, check=True)
+        return loads((example / ".pfa" / "digits" / "record.json").read_text(encoding="utf-8"))
 
 
 def main() -> None:
