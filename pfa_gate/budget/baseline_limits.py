@@ -1,4 +1,4 @@
-"""What an earlier run measured, as far as limits may refer to it, and what it asks of a value today."""
+"""What an earlier run measured, and the limits that follow from it today."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -153,8 +153,8 @@ class Context:
     device: str = "cpu"
     run: str = ""
 
-    def ask(self, limit: Limit, budget: str, observed: float | None, layer: str = "") -> "BaselineLimit":
-        """Fold what the baseline asks into a limit.
+    def limit_from(self, limit: Limit, budget: str, observed: float | None, layer: str = "") -> "EffectiveLimit":
+        """The tightest of a declared limit and those that follow from the baseline.
 
         Args:
             limit: as declared; its own maximum absolute, or left out.
@@ -165,19 +165,19 @@ class Context:
         Example:
             >>> base = Baseline("a", "2026-11-20", values={"model.macs": 100.0})
             >>> limit = Limit(200.0, "absolute", "200", increase=Limit(5.0, "percent", "5%"))
-            >>> Context(base).ask(limit, "model.macs", 90.0).limit.text
+            >>> Context(base).limit_from(limit, "model.macs", 90.0).limit.text
             '105'
         """
         if not limit.relative:
-            return BaselineLimit(limit)
+            return EffectiveLimit(limit)
         if self.base is not None and self.base.refusal and not self.updating:
-            return BaselineLimit(None, refused=f"The baseline cannot be compared: {self.base.refusal}.")
+            return EffectiveLimit(None, refused=f"The baseline cannot be compared: {self.base.refusal}.")
         before = self.base.value(budget, layer) if self.base is not None else None
         if before is None and self.base is not None and (lost := _lost(self.base, budget, layer)):
-            return BaselineLimit(None, refused=lost)
+            return EffectiveLimit(None, refused=lost)
         step, ratchet = (observed, before if before is not None else observed) if self.updating else (before, before)
         if step is None or ratchet is None:
-            return BaselineLimit(limit if limit.text else None, refused=self._missing(budget, layer))
+            return EffectiveLimit(limit if limit.text else None, refused=self._missing(budget, layer))
         bounds = [(limit.value, "")] if limit.text else []
         if limit.increase is not None:
             bounds.append(
@@ -188,7 +188,7 @@ class Context:
         value, origin = min(bounds)
         tolerance = self._tolerance if origin else 0.0
         text = limit.text if not origin else _shown(value, budget)
-        return BaselineLimit(Limit(value + tolerance, "absolute", text), origin=origin, before=before)
+        return EffectiveLimit(Limit(value + tolerance, "absolute", text), origin=origin, before=before)
 
     @property
     def _tolerance(self) -> float:
@@ -204,12 +204,12 @@ class Context:
 
 
 @dataclass(frozen=True)
-class BaselineLimit:
-    """A limit after a baseline had its say.
+class EffectiveLimit:
+    """The limit that holds, with the baseline taken into account.
 
     Attributes:
         limit: what holds; None where nothing can be judged.
-        refused: why the baseline takes no part; empty where it does or was not asked.
+        refused: why the baseline takes no part; empty where it does, or where the limit does not refer to it.
         origin: how a limit follows from the baseline; empty where the declared maximum holds.
         before: the baseline's own value; None where it has none.
     """

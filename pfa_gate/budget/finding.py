@@ -17,7 +17,7 @@ class LayerFinding:
         observed: the value measured, in the same unit; None where it was not.
         outcome: kept, broken or not judged.
         within_noise: the value lies within two standard errors of its limit.
-        before: the baseline's value; None where it has none or was not asked.
+        before: the baseline's value; None where there is none or the limit does not refer to it.
         waived: why it may break its limit for now; empty if it may not.
     """
 

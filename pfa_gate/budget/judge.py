@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from pfa_gate.budget.baseline_limits import BaselineLimit, Context
+from pfa_gate.budget.baseline_limits import Context, EffectiveLimit
 from pfa_gate.budget.finding import Finding, Judgement, not_judged
 from pfa_gate.budget.layers import judge_layers
 from pfa_gate.budget.measurements import (
@@ -76,22 +76,22 @@ def _judgement(config: GateConfig, measurements: Measurements, name: str, contex
         waivers = [each for each in config.allow if each.budget == name]
         return judge_layers(config.budgets.layers, measurements.layers, key, context, waivers)
     limit: Limit = getattr(getattr(config.budgets, area), key)
-    asked, plain = _asked(limit, name, measurements, context)
-    if asked is not None and asked.limit is None:
-        return not_judged(limit.words(), asked.refused)
+    effective, plain = _with_baseline(limit, name, measurements, context)
+    if effective is not None and effective.limit is None:
+        return not_judged(limit.words(), effective.refused)
     found = _size(plain, measurements, area, key)
     if area == "compressed" and key in SIZES:
-        found = replace(found, target=_target(limit, asked, plain))
-    if asked is None:
+        found = replace(found, target=_target(limit, effective, plain))
+    if effective is None:
         return found
-    origin = f" That is {asked.origin}." if asked.origin else ""
-    notes = (asked.refused,) if asked.refused else ()
+    origin = f" That is {effective.origin}." if effective.origin else ""
+    notes = (effective.refused,) if effective.refused else ()
     return replace(found, limit=limit.words(), sentence=found.sentence + origin, notes=(*found.notes, *notes))
 
 
-def _target(limit: Limit, asked: BaselineLimit | None, plain: Limit) -> str:
+def _target(limit: Limit, effective: EffectiveLimit | None, plain: Limit) -> str:
     """What a recipe must reach: a baseline's size in full, as one for the rounded size could miss it."""
-    return str(math.floor(plain.value)) if asked is not None and asked.origin else limit.text
+    return str(math.floor(plain.value)) if effective is not None and effective.origin else limit.text
 
 
 def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judgement:
@@ -106,13 +106,15 @@ def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judg
     return judge_compressed(limit, measurements, key)
 
 
-def _asked(limit: Limit, name: str, measurements: Measurements, context: Context) -> tuple[BaselineLimit | None, Limit]:
-    """What the baseline makes of a limit, and the limit to judge by; None where it has no say."""
+def _with_baseline(
+    limit: Limit, name: str, measurements: Measurements, context: Context
+) -> tuple[EffectiveLimit | None, Limit]:
+    """The limit with the baseline taken into account, None where it plays no part; and the limit to judge by."""
     observed = observed_values(measurements).get(name)
     if not limit.relative or observed is None:
         return None, limit
     plain = in_plain_units(limit, name, measurements)
-    asked = context.ask(plain, name, observed)
-    if asked.limit is None or not asked.origin:
-        return asked, limit
-    return asked, in_declared_units(asked.limit, name, measurements)
+    effective = context.limit_from(plain, name, observed)
+    if effective.limit is None or not effective.origin:
+        return effective, limit
+    return effective, in_declared_units(effective.limit, name, measurements)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pfa_gate.budget.baseline_limits import BaselineLimit, Context
+from pfa_gate.budget.baseline_limits import Context, EffectiveLimit
 from pfa_gate.budget.finding import Judgement, LayerFinding, Outcome
 from pfa_gate.budget.measurements import LayerMeasure
 from pfa_gate.budget.rules import rule_for, waiver_of
@@ -29,12 +29,12 @@ class _Row:
     layer: LayerMeasure
     rule: LayerRule
     declared: Limit
-    asked: BaselineLimit
+    effective: EffectiveLimit
     finding: LayerFinding
 
     @property
     def bound(self) -> float:
-        return self.asked.limit.value if self.asked.limit is not None else math.inf
+        return self.effective.limit.value if self.effective.limit is not None else math.inf
 
     @property
     def excess(self) -> float:
@@ -56,8 +56,8 @@ def judge_layers(
     """Hold every layer to its limit for one key.
 
     A layer without a matching rule has no limit. A skipped layer is not judged. A layer whose value is
-    missing or NaN is not judged either, and then the budget as a whole cannot be kept. Nor can it where a rule
-    decides skipped layers alone: nobody would notice that what it asks was never looked at.
+    missing or NaN is not judged either, and then the budget as a whole cannot be kept. Nor can it be kept where a
+    rule decides skipped layers alone: nobody would notice that the rule was never applied.
 
     Args:
         rules: layer rules in the order of pfa.yaml.
@@ -99,16 +99,20 @@ def _row(layer: LayerMeasure, rule: LayerRule, key: str, context: Context) -> _R
     value: float | None = getattr(layer, _FIELDS.get(key, key))
     if value is not None and math.isnan(value):
         value = None
-    asked = context.ask(declared, f"layers.{key}", value, layer.name)
-    limit = None if asked.limit is None else asked.limit.value
+    effective = context.limit_from(declared, f"layers.{key}", value, layer.name)
+    limit = None if effective.limit is None else effective.limit.value
     if layer.skipped is not None or value is None or limit is None:
         observed = None if layer.skipped is not None or value is None else float(value)
-        return _Row(layer, rule, declared, asked, LayerFinding(layer.name, limit, observed, "not judged"))
+        return _Row(layer, rule, declared, effective, LayerFinding(layer.name, limit, observed, "not judged"))
     outcome: Outcome = "kept" if value <= limit else "broken"
     error: float = getattr(layer, _ERRORS.get(key, ""), None) or 0.0
     noisy = error > 0.0 and abs(value - limit) <= 2 * error
     return _Row(
-        layer, rule, declared, asked, LayerFinding(layer.name, limit, float(value), outcome, noisy, asked.before)
+        layer,
+        rule,
+        declared,
+        effective,
+        LayerFinding(layer.name, limit, float(value), outcome, noisy, effective.before),
     )
 
 
@@ -120,8 +124,8 @@ def _waived(row: _Row, waivers: Sequence[Waiver], context: Context) -> _Row:
 
 
 def _refused(rows: Sequence[_Row]) -> tuple[str, ...]:
-    """Why the baseline took no part; said once where it is the same for many layers."""
-    reasons = [row.asked.refused for row in rows if row.asked.refused and row.finding.outcome != "not judged"]
+    """Why the baseline took no part; given once where it is the same for many layers."""
+    reasons = [row.effective.refused for row in rows if row.effective.refused and row.finding.outcome != "not judged"]
     return tuple(dict.fromkeys(reasons))
 
 
@@ -153,7 +157,7 @@ def _verdict(outcome: Outcome, worst: Sequence[_Row], key: str) -> str:
 def _unknown(rows: Sequence[_Row], key: str) -> str:
     refused = [row for row in rows if row.finding.observed is not None]
     if refused:
-        return refused[0].asked.refused
+        return refused[0].effective.refused
     names = [row.layer.name for row in rows]
     return f"The {_WORDS[key]} of {plural(len(rows), 'layer')} could not be measured: {listed(names)}."
 
@@ -168,7 +172,7 @@ def _broken(broken: Sequence[_Row], judged: int, key: str) -> str:
 def _case(row: _Row) -> str:
     observed, limit = _texts(row)
     by = apart(row.excess, 0.0)[0]
-    origin = f", {row.asked.origin}" if row.asked.origin else ""
+    origin = f", {row.effective.origin}" if row.effective.origin else ""
     return f"{row.layer.name} {observed} ({by} above {limit}{origin})"
 
 
@@ -177,12 +181,12 @@ def _texts(row: _Row) -> tuple[str, str]:
 
 
 def _doubts(judged: Sequence[_Row], outcome: Outcome, key: str) -> Iterator[str]:
-    """Noise and bias, told only where they could turn the verdict on the budget.
+    """Noise and bias, named only where they could turn the verdict on the budget.
 
     A single layer that is broken beyond doubt settles it. A bias is upward, so what is kept is kept without it too.
     """
-    told = sorted((row for row in judged if row.finding.observed is not None), key=lambda row: -row.excess)
-    deciding = [row for row in told if row.broken] if outcome == "broken" else told
+    measured = sorted((row for row in judged if row.finding.observed is not None), key=lambda row: -row.excess)
+    deciding = [row for row in measured if row.broken] if outcome == "broken" else measured
     if outcome == "broken" and not all(row.finding.within_noise or _biased(row, key) for row in deciding):
         return
     noisy = [row.layer.name for row in deciding if row.finding.within_noise and not row.finding.waived]

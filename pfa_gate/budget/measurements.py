@@ -15,7 +15,7 @@ _FALL = "compressed.score_drop"
 
 @dataclass(frozen=True)
 class LayerMeasure:
-    """What the probe said about one layer.
+    """What was measured of one layer on the probe.
 
     Attributes:
         name: the module's dotted name.
@@ -56,7 +56,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Exactness:
-    """Outcome of the surgery's proof.
+    """Outcome of the proof.
 
     Attributes:
         max_error: largest difference between compressed and silenced model, relative to the output's scale.
@@ -78,7 +78,7 @@ class Scored:
     Attributes:
         full: score of the full model; in the metric's own unit, a share in [0, 1].
         compressed: score of the compressed one; None where there is none.
-        share: whether it is a share, whose changes are told in percentage points.
+        share: whether it is a share, whose changes are given in percentage points.
         lower: whether a lower score is better.
         samples: how many were scored.
         interval: 95 % interval of `fall`, paired over samples, or over parts; None where there is none.
@@ -120,7 +120,7 @@ class Measurements:
         scores: of both models; None without an evaluation.
         scores_reason: why there are none, or none of the compressed model.
         latency: time of the compressed model over that of the full one (0.8 is 80 %).
-        exact: the surgery's proof; None where nothing was compressed, for the reason `compressed_reason`.
+        exact: the proof; None where nothing was compressed, for the reason `compressed_reason`.
     """
 
     layers: tuple[LayerMeasure, ...]

@@ -74,7 +74,7 @@ def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
 
 
 def judge_exact(exact: Exactness | None, reason: str) -> Judgement:
-    """The surgery's proof as a budget: it is kept only if it passed with an error that is a number.
+    """The proof as a budget: it is kept only if it passed with an error that is a number.
 
     Args:
         exact: the proof's outcome, if there was one.
@@ -116,7 +116,7 @@ def _share(limit: Limit, observed: float, kept: bool, head: str) -> Judgement:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How the numbers of a metric are told: a share in percent and percentage points, all else as it is."""
+    """The unit of a metric in sentences: percent and percentage points for a share, else the metric's own."""
 
     share: bool
 
@@ -125,15 +125,15 @@ class _Scale:
         return round(100 * value, 9) if self.share else value
 
     def back(self, value: float) -> float:
-        """The other way round."""
+        """A value of this unit in the metric's own."""
         return value / 100 if self.share else value
 
     def limit(self, limit: Limit) -> float:
         """A limit in the same unit; a plain number is a share itself."""
         return self.of(limit.value) if limit.unit == "absolute" else limit.value
 
-    def told(self, value: float, other: float, unit: str) -> str:
-        """A value, with this unit if it is a share; so long that it reads otherwise than another one."""
+    def text(self, value: float, other: float, unit: str) -> str:
+        """A value, with this unit if it is a share, and with enough digits to differ from another value."""
         if self.share:
             return f"{apart(value, other, 2)[0]}{unit}"
         texts = ((significant(value, digits), significant(other, digits)) for digits in range(_DIGITS, 18))
@@ -168,8 +168,8 @@ def judge_drop(limit: Limit, measurements: Measurements) -> Judgement:
     scale = _Scale(scores.share)
     fall, allowed = scale.of(scores.fall), scale.limit(limit)
     kept = fall <= allowed
-    observed = scale.told(fall, allowed, " pp")
-    by = f"{scale.told(fall - allowed, 0.0, ' pp')} more than"
+    observed = scale.text(fall, allowed, " pp")
+    by = f"{scale.text(fall - allowed, 0.0, ' pp')} more than"
     against = f"{'within' if kept else by} the limit of {limit.text}"
     sentence = f"The score {_change(scores, fall, observed)}, {against}."
     return Judgement(
@@ -226,8 +226,8 @@ def judge_score(limit: Limit, measurements: Measurements, area: str) -> Judgemen
     scale = _Scale(scores.share)
     found, bound = scale.of(value), scale.limit(limit)
     kept = found >= bound if limit.side == "min" else found <= bound
-    observed = scale.told(found, bound, "%")
-    by = scale.told(abs(found - bound), 0.0, " points")
+    observed = scale.text(found, bound, "%")
+    by = scale.text(abs(found - bound), 0.0, " points")
     against = "within" if kept else f"{by} {'below' if limit.side == 'min' else 'above'}"
     model = "full" if area == "model" else "compressed"
     sentence = f"The {model} model scores {observed}{_less(scores)}, {against} the limit of {limit.text}."
