@@ -2,8 +2,6 @@
 
 An error says three things: the fact, where it is, and the remedy. Inner code states the fact and the
 remedy; the boundary that knows the place (`pfa.yaml:12:7`) adds it with `at`.
-
-PYTEST_DONT_REWRITE
 """
 
 from typing import Self

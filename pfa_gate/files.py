@@ -2,8 +2,6 @@
 
 An unfinished file or folder bears the machine and the number of the process that writes it in its name, so that a later
 run can tell what nobody will finish.
-
-PYTEST_DONT_REWRITE
 """
 
 import hashlib

@@ -2,8 +2,6 @@
 
 A package names a module under the entry point group `pfa_gate`; there it implements hooks, marked with `hookimpl`. They
 are asked by name for what pfa_gate does not know itself. A section of the report is a hook of pytest: see `plugin`.
-
-PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Callable

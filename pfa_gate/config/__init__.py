@@ -1,8 +1,6 @@
 """pfa.yaml: read strictly, checked whole, and every complaint with its line.
 
 Paths in a config start at its own folder and stay in its project; `loading` resolves them.
-
-PYTEST_DONT_REWRITE
 """
 
 from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets, Waiver

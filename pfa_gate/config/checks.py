@@ -1,7 +1,4 @@
-"""What one section asks of another, judged on the plain data so that nothing hides behind a wrong type.
-
-PYTEST_DONT_REWRITE
-"""
+"""What one section asks of another, judged on the plain data so that nothing hides behind a wrong type."""
 
 import re
 from collections.abc import Iterator, Mapping

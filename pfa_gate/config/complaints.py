@@ -1,7 +1,4 @@
-"""What is wrong with a config, and where: `file:line:column`, the source line, a caret, a remedy.
-
-PYTEST_DONT_REWRITE
-"""
+"""What is wrong with a config, and where: `file:line:column`, the source line, a caret, a remedy."""
 
 import difflib
 import re

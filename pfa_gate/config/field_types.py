@@ -1,7 +1,4 @@
-"""What all sections share: strictness, and the kinds of text and limit that stand in them.
-
-PYTEST_DONT_REWRITE
-"""
+"""What all sections share: strictness, and the kinds of text and limit that stand in them."""
 
 import math
 import re

@@ -1,7 +1,4 @@
-"""A first config, as the command line names its model and data: what is wrong with it is said of the arguments.
-
-PYTEST_DONT_REWRITE
-"""
+"""A first config, as the command line names its model and data: what is wrong with it is said of the arguments."""
 
 import json
 import re

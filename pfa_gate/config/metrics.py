@@ -1,7 +1,4 @@
-"""What a metric's name says of it: whether it is a share, and which way is better.
-
-PYTEST_DONT_REWRITE
-"""
+"""What a metric's name says of it: whether it is a share, and which way is better."""
 
 import re
 from typing import Literal

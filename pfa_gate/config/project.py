@@ -1,7 +1,4 @@
-"""Which files a config may name: those of its own project, by paths that mean the same on every machine.
-
-PYTEST_DONT_REWRITE
-"""
+"""Which files a config may name: those of its own project, by paths that mean the same on every machine."""
 
 import os
 import re

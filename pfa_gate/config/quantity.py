@@ -1,7 +1,4 @@
-"""Numbers with units: `300 k`, `1.2 MB`, `40 M`, `0.5 pp`, `60%`.
-
-PYTEST_DONT_REWRITE
-"""
+"""Numbers with units: `300 k`, `1.2 MB`, `40 M`, `0.5 pp`, `60%`."""
 
 import math
 import re
@@ -160,14 +157,16 @@ def _sided(raw: object, kind: Kind) -> Limit:
     sides = [side for side in _SIDES if side in raw]
     if len(sides) != 1:
         raise RefusalError(f"holds {' and '.join(sides) or 'neither min nor max'}; one of the two is wanted", _SIDED)
-    limit = _part(raw, sides[0], kind)
-    assert limit is not None
-    return replace(limit, side=sides[0])
+    return replace(_at(raw, sides[0], kind), side=sides[0])
 
 
 def _part(raw: dict[str, object], key: str, kind: Kind) -> Limit | None:
+    return _at(raw, key, kind) if key in raw else None
+
+
+def _at(raw: dict[str, object], key: str, kind: Kind) -> Limit:
     try:
-        return _plain(raw[key], kind) if key in raw else None
+        return _plain(raw[key], kind)
     except RefusalError as error:
         raise RefusalError(error.predicate, error.remedy, key) from None
 

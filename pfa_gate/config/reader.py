@@ -1,7 +1,4 @@
-"""A strict YAML reader: the scalars of YAML 1.2, no duplicate keys, and the mark of every key and value.
-
-PYTEST_DONT_REWRITE
-"""
+"""A strict YAML reader: the scalars of YAML 1.2, no duplicate keys, and the mark of every key and value."""
 
 import re
 from collections.abc import Iterator, Mapping

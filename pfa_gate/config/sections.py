@@ -1,7 +1,4 @@
-"""The sections of a gate as types: what may stand where. What spans sections is in `checks`.
-
-PYTEST_DONT_REWRITE
-"""
+"""The sections of a gate as types: what may stand where. What spans sections is in `checks`."""
 
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal

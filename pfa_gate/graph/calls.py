@@ -1,7 +1,4 @@
-"""The calls of layers in a program: which weight meets which input, by what geometry, and what follows the output.
-
-PYTEST_DONT_REWRITE
-"""
+"""The calls of layers in a program: which weight meets which input, by what geometry, and what follows the output."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +9,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.graph import Program
-from pfa_gate.graph.program import operator_name, shape_of
+from pfa_gate.graph.program import argument, node_of, operator_name, shape_of
 
 LINEAR = ("linear",)
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
@@ -118,9 +115,9 @@ def _calls(program: Program) -> Iterator[Call]:
 def _call(program: Program, node: Node) -> Call | None:
     kind = operator_name(node)
     if kind in LINEAR:
-        return _named(program, node, (node.args[0], node.args[1], _argument(node, 2, "bias")), None)
+        return _named(program, node, (node.args[0], node.args[1], argument(node, 2, "bias")), None)
     if kind in CONVOLUTIONS or kind in TRANSPOSED:
-        operands = (node.args[0], node.args[1], _argument(node, 2, "bias"))
+        operands = (node.args[0], node.args[1], argument(node, 2, "bias"))
         return _named(program, node, operands, _geometry(node, kind))
     if kind == "addmm":
         return _named(program, node, (node.args[1], node.args[2], node.args[0]), None)
@@ -155,24 +152,18 @@ def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometr
     )
 
 
-def _argument(node: Node, place: int, name: str, default: Any = None) -> Any:
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
-
-
 def _groups(node: Node) -> int:
-    groups: int = _argument(node, 6, "groups", 1)
+    groups: int = argument(node, 6, "groups", 1)
     return groups
 
 
 def _geometry(node: Node, kind: str) -> Geometry:
-    weight = node.args[1]
-    assert isinstance(weight, Node)
-    kernel = shape_of(weight)[2:]
+    kernel = shape_of(node_of(node.args[1]))[2:]
     axes = len(kernel)
     transposed = kind in TRANSPOSED
-    stride = _each(_argument(node, 3, "stride", 1), axes)
-    dilation = _each(_argument(node, 7 if transposed else 5, "dilation", 1), axes)
-    padding = _argument(node, 4, "padding", 0)
+    stride = _each(argument(node, 3, "stride", 1), axes)
+    dilation = _each(argument(node, 7 if transposed else 5, "dilation", 1), axes)
+    padding = argument(node, 4, "padding", 0)
     if padding == "valid":
         padding = 0
     if padding == "same":  # torch puts the odd one at the high end
@@ -251,7 +242,7 @@ def epilogue_of(program: Program, call: Call) -> Epilogue:
         kind = operator_name(user)
         if kind in _RECTIFIERS:
             return replace(found, rectified=True)
-        if kind == "batch_norm" and found.added is None and _is_settled(user, node) and call.channels == 1:
+        if kind == "batch_norm" and found.added is None and _is_settled(program, user, node) and call.channels == 1:
             found = _normed(program, user, found, first=node is call.node)
         elif kind in ("add", "add_") and found.added is None and (other := _other(user, node)) is not None:
             found = replace(found, added=other)
@@ -261,15 +252,15 @@ def epilogue_of(program: Program, call: Call) -> Epilogue:
     return found
 
 
-def _is_settled(norm: Node, read: Node) -> bool:
-    """Whether a batch norm reads this node with statistics that do not depend on the batch."""
-    return norm.args[0] is read and isinstance(norm.args[3], Node) and norm.args[5] is False
+def _is_settled(program: Program, norm: Node, read: Node) -> bool:
+    """Whether a batch norm reads this node with stored statistics, which do not depend on the batch."""
+    stored = all(_name(program, norm.args[place]) is not None for place in (3, 4))
+    return norm.args[0] is read and stored and norm.args[5] is False
 
 
 def _normed(program: Program, norm: Node, found: Epilogue, first: bool) -> Epilogue:
-    weight, bias, mean, variance = (_tensor(program, norm.args[place]) for place in range(1, 5))
-    assert mean is not None
-    assert variance is not None
+    weight, bias = (_tensor(program, norm.args[place]) for place in (1, 2))
+    mean, variance = (_statistic(program, norm.args[place]) for place in (3, 4))
     factor = (variance + float(norm.args[7])).rsqrt()  # type: ignore[arg-type]
     factor = factor if weight is None else factor * weight
     constant = -mean * factor if bias is None else bias - mean * factor
@@ -280,6 +271,13 @@ def _normed(program: Program, norm: Node, found: Epilogue, first: bool) -> Epilo
 def _tensor(program: Program, node: object) -> Tensor | None:
     name = _name(program, node)
     return None if name is None else program.tensors[name].double()
+
+
+def _statistic(program: Program, node: object) -> Tensor:
+    tensor = _tensor(program, node)
+    if tensor is None:
+        raise TypeError("The batch norm has no stored statistics.")
+    return tensor
 
 
 def _name(program: Program, node: object) -> str | None:

@@ -135,6 +135,17 @@ class LabelFlow:
 
     # --- held tensors
 
+    def held(self, node: object, fault: str = "has a weight that is computed from the input") -> Alias:
+        """What held tensor a node stands for.
+
+        Raises:
+            NoRuleError: it stands for none; the error says `fault` of the operator.
+        """
+        alias = self.tensor(node)
+        if alias is None:
+            raise NoRuleError(fault)
+        return alias
+
     def matrix(self, alias: Alias, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
         """Labels of a weight's filters made and read; the axes are those of the node, not of the tensor.
 

@@ -151,7 +151,7 @@ class Program:
                 observe(node, values[node])
             for source in spent.get(node, ()):
                 del values[source]
-        raise AssertionError("an exported graph ends in its output")
+        raise RuntimeError("The exported graph has no output.")
 
     def _held(self) -> list[Any]:
         return [self.tensors[name] for name in held_names(self.exported).values()]
@@ -187,6 +187,27 @@ def operator_name(node: Node) -> str:
         return "getitem"
     packet = getattr(node.target, "overloadpacket", None)
     return packet.__name__ if packet is not None else str(getattr(node.target, "__name__", node.target))
+
+
+def node_of(value: object) -> Node:
+    """The node that an operator's argument is.
+
+    Raises:
+        TypeError: it is something else.
+
+    Example:
+        >>> node_of(2)
+        Traceback (most recent call last):
+        TypeError: An argument of type int is no node of a graph.
+    """
+    if not isinstance(value, Node):
+        raise TypeError(f"An argument of type {type(value).__name__} is no node of a graph.")
+    return value
+
+
+def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
+    """An operator's argument, given by position or by name."""
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
 def shape_of(node: Node) -> tuple[int, ...]:

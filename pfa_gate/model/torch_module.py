@@ -76,13 +76,8 @@ def uncompiled() -> Iterator[None]:
 
 def _within(model: nn.Module) -> nn.Module | None:
     if _is_compiled(model):
-        inner = model._orig_mod
-    elif isinstance(model, _HOLD_A_MODULE):
-        inner = model.module
-    else:
-        return None
-    assert isinstance(inner, nn.Module)
-    return inner
+        return model.get_submodule("_orig_mod")
+    return model.get_submodule("module") if isinstance(model, _HOLD_A_MODULE) else None
 
 
 def _is_compiled(module: nn.Module) -> bool:

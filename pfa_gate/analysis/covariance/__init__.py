@@ -2,8 +2,6 @@
 
 Blocks are centred on their own mean before anything is squared and then merged pairwise, so that a
 large mean never swallows a small spread. Nothing here grows with the number of samples.
-
-PYTEST_DONT_REWRITE
 """
 
 from pfa_gate.analysis.covariance.jackknife import (

@@ -1,7 +1,4 @@
-"""Moments of responses that lie on an accelerator: taken there in float64, and fetched once.
-
-PYTEST_DONT_REWRITE
-"""
+"""Moments of responses that lie on an accelerator: taken there in float64, and fetched once."""
 
 from math import sqrt
 from typing import Any

@@ -1,7 +1,4 @@
-"""Responses as float64 rows, or an error that says what they are instead.
-
-PYTEST_DONT_REWRITE
-"""
+"""Responses as float64 rows, or an error that says what they are instead."""
 
 from typing import TYPE_CHECKING, TypeAlias
 

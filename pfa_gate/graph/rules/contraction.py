@@ -1,7 +1,4 @@
-"""Convolutions, linears and products: labels of the input end in the weight's columns, its rows start new ones.
-
-PYTEST_DONT_REWRITE
-"""
+"""Convolutions, linears and products: labels of the input end in the weight's columns, its rows start new ones."""
 
 import math
 from typing import Any
@@ -12,18 +9,11 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, UntrackedCall, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, varying
-from pfa_gate.graph.program import shape_of
+from pfa_gate.graph.program import argument, node_of, shape_of
 from pfa_gate.graph.rules.elementwise import meet_operand
 
 _INPUT_FIXED = "its input cannot be cut"
 _MIXES = "mixes another axis than that of the filters"
-
-
-def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
-    """An operator's argument, given by place or by name."""
-    if len(node.args) > place:
-        return node.args[place]
-    return node.kwargs.get(name, default)
 
 
 @rule("conv1d conv2d conv3d")
@@ -33,8 +23,7 @@ def convolution(flow: LabelFlow, node: Node) -> Tensor:
     groups: Any = argument(node, 6, "groups", 1)
     rows = _convolve(flow, source, weight, groups)
     flow.adopt_vector(bias, rows)
-    alias = flow.tensor(weight)
-    assert alias is not None
+    alias = flow.held(weight)
     work = math.prod(shape_of(node)[2:]) * shape_of(node)[0] / flow.program.batch
     flow.contractions.append(Contraction(node, alias.name, alias.axes[0], alias.axes[1], work))
     return _channels(flow, rows, node)
@@ -42,10 +31,7 @@ def convolution(flow: LabelFlow, node: Node) -> Tensor:
 
 def _convolve(flow: LabelFlow, source: Any, weight: Any, groups: int) -> Tensor:
     channels = flow.along(source, 1)
-    alias = flow.tensor(weight)
-    if alias is None:
-        raise NoRuleError("has a weight that is computed from the input")
-    rows, columns = flow.matrix(alias, 0, 1)
+    rows, columns = flow.matrix(flow.held(weight), 0, 1)
     if groups == 1:
         flow.meet(columns, channels, _INPUT_FIXED)
     elif groups == len(channels):
@@ -74,12 +60,9 @@ def _channels(flow: LabelFlow, rows: Tensor, node: Node) -> Tensor:
 @rule("conv_transpose1d conv_transpose2d conv_transpose3d")
 def transposed_convolution(flow: LabelFlow, node: Node) -> Tensor:
     """Weight [I, O / groups, k…]; with groups, all keep the same places."""
-    source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
+    source, weight, bias = node_of(node.args[0]), node.args[1], argument(node, 2, "bias")
     groups: Any = argument(node, 6, "groups", 1)
-    alias = flow.tensor(weight)
-    if alias is None:
-        raise NoRuleError("has a weight that is computed from the input")
-    assert isinstance(source, Node)
+    alias = flow.held(weight)
     channels = flow.along(source, 1)
     columns, rows = flow.matrix(alias, 0, 1)
     flow.meet(columns, channels, _INPUT_FIXED)
@@ -107,9 +90,7 @@ def addmm(flow: LabelFlow, node: Node) -> Tensor:
 
 def _multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes: tuple[int, int]) -> Tensor:
     source, weight, bias = operands
-    alias = flow.tensor(weight)
-    if alias is None:
-        raise NoRuleError("has a weight that is computed from the input")
+    alias = flow.held(weight)
     labels = flow.of(source)
     if any(axis != labels.ndim - 1 for axis in varying(labels)):
         return _mixed_elsewhere(flow, node, operands, alias.axes[axes[0]])
@@ -129,9 +110,7 @@ def _mixed_elsewhere(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any]
         flow.pin_value(held, _MIXES)
     passing = varying(flow.of(source))[0]  # one of the volume's own axes
     work = math.prod(shape_of(node)[:-1]) / shape_of(node)[passing] / flow.program.batch
-    alias = flow.tensor(weight)
-    assert alias is not None
-    flow.whole.append(UntrackedCall(node, alias.name, outputs, _MIXES))
+    flow.whole.append(UntrackedCall(node, flow.held(weight).name, outputs, _MIXES))
     flow.contractions.append(Contraction(node, None, work=work, axes=_volume(flow, source, shape_of(node)[-1])))
     return flow.of(source).expand((*shape_of(node)[:-1], 1))
 
@@ -146,9 +125,7 @@ def _volume(flow: LabelFlow, source: Node, made: int) -> tuple[Tensor, ...]:
 @rule("matmul", "bmm", "mm")
 def product(flow: LabelFlow, node: Node) -> Tensor:
     """[…, M, K] @ […, K, N]; a held matrix on the right is a linear layer."""
-    left, right = node.args[0], node.args[1]
-    assert isinstance(left, Node)
-    assert isinstance(right, Node)
+    left, right = node_of(node.args[0]), node_of(node.args[1])
     if flow.tensor(right) is not None and len(shape_of(right)) == 2:
         return _multiplied(flow, node, (left, right, None), (1, 0))
     if len(shape_of(left)) < 2 or len(shape_of(right)) < 2:
@@ -164,10 +141,7 @@ def product(flow: LabelFlow, node: Node) -> Tensor:
 @rule("baddbmm")
 def product_and_sum(flow: LabelFlow, node: Node) -> Tensor:
     """Input + batch1 @ batch2."""
-    added, left, right = node.args[0], node.args[1], node.args[2]
-    assert isinstance(added, Node)
-    assert isinstance(left, Node)
-    assert isinstance(right, Node)
+    added, left, right = (node_of(given) for given in node.args[:3])
     made = multiply(flow, flow.of(left), flow.of(right))
     _note_product(flow, node, flow.of(left), flow.of(right), (shape_of(left), shape_of(right)))
     if flow.tensor(added) is not None:
@@ -249,10 +223,7 @@ def _share_heads(flow: LabelFlow, one: Tensor, other: Tensor) -> None:
 @rule("scaled_dot_product_attention")
 def attention(flow: LabelFlow, node: Node) -> Tensor:
     """softmax(q kᵀ + mask) v; heads on a batch axis are shared, value channels pass through."""
-    query, key, value = node.args[:3]
-    assert isinstance(query, Node)
-    assert isinstance(key, Node)
-    assert isinstance(value, Node)
+    query, key, value = (node_of(given) for given in node.args[:3])
     repeats = shape_of(query)[-3] // shape_of(key)[-3] if argument(node, 7, "enable_gqa", False) else 1
     keys, values = (_repeated(flow.of(source), shape_of(source), repeats) for source in (key, value))
     mixing = multiply(flow, flow.of(query), keys.transpose(-1, -2))
@@ -274,7 +245,7 @@ def _repeated(labels: Tensor, shape: tuple[int, ...], times: int) -> Tensor:
 
 
 def _note_attention(flow: LabelFlow, node: Node) -> None:
-    query, key, value = (source for source in node.args[:3] if isinstance(source, Node))
+    query, key, value = (node_of(given) for given in node.args[:3])
     heads = [_axis_labels(flow.of(value), axis, size) for axis, size in enumerate(shape_of(value)[:-2])]
     lengths = [torch.zeros(shape_of(source)[-2], dtype=torch.int64) for source in (query, key)]
     for channels in (query, value):
@@ -286,9 +257,6 @@ def _note_attention(flow: LabelFlow, node: Node) -> None:
 @rule("embedding")
 def embedding(flow: LabelFlow, node: Node) -> Tensor:
     """Rows are looked up, columns are the filters."""
-    alias = flow.tensor(node.args[0])
-    if alias is None:
-        raise NoRuleError("looks up a computed table")
-    rows, columns = flow.matrix(alias, 0, 1)
+    rows, columns = flow.matrix(flow.held(node.args[0], "looks up a computed table"), 0, 1)
     flow.pin(flow.sets.canonical(rows), "its rows are looked up by index")
     return flow.sets.canonical(columns).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))

@@ -1,7 +1,4 @@
-"""einsum of two operands: each letter is an axis; it is shared, summed, or passed on.
-
-PYTEST_DONT_REWRITE
-"""
+"""einsum of two operands: each letter is an axis; it is shared, summed, or passed on."""
 
 from dataclasses import dataclass
 
@@ -11,7 +8,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, rule
 from pfa_gate.graph.partition import UNTRACKED, varying
-from pfa_gate.graph.program import Alias, shape_of
+from pfa_gate.graph.program import Alias, node_of, shape_of
 
 
 @dataclass(frozen=True)
@@ -26,13 +23,10 @@ class _Equation:
 @rule("einsum")
 def einsum(flow: LabelFlow, node: Node) -> Tensor:
     """Two activations, or an activation and a held matrix; anything else stays whole."""
-    text, operands = node.args[0], node.args[1]
-    assert isinstance(text, str)
+    text, operands = str(node.args[0]), node.args[1]
     if not isinstance(operands, list | tuple) or len(operands) != 2:
         raise NoRuleError("does not have two operands")
-    one, other = operands
-    assert isinstance(one, Node)
-    assert isinstance(other, Node)
+    one, other = node_of(operands[0]), node_of(operands[1])
     equation = _parsed(text)
     if flow.tensor(one) is not None:
         one, other = other, one

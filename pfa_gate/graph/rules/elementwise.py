@@ -1,7 +1,4 @@
-"""Operators that work on each element by itself: labels pass through, or join where they meet.
-
-PYTEST_DONT_REWRITE
-"""
+"""Operators that work on each element by itself: labels pass through, or join where they meet."""
 
 import torch
 from torch import Tensor
@@ -9,7 +6,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import LabelFlow, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, narrowed, varying
-from pfa_gate.graph.program import is_tensor, operator_name, shape_of
+from pfa_gate.graph.program import argument, is_tensor, node_of, operator_name, shape_of
 
 
 @rule(
@@ -64,14 +61,13 @@ def _alone(source: Node, sources: list[Node]) -> list[int]:
 
 def _adopted(flow: LabelFlow, source: Node, labels: Tensor, alone: list[int]) -> Tensor:
     """A parameter takes the labels of what it meets; along an axis of its own it starts new ones."""
-    alias, shape = flow.tensor(source), shape_of(source)
-    assert alias is not None
+    shape = shape_of(source)
     taken = _reduced(labels, shape)
     if len(alone) == 1 and not varying(labels) and not bool((labels != UNTRACKED).any()) and len(shape) > 1:
         axis = len(shape) + alone[0]
         taken = flow.sets.fresh(shape[axis]).reshape([-1 if each == axis else 1 for each in range(len(shape))])
         labels = _aligned(taken, labels.ndim)
-    flow.adopt(alias, taken)
+    flow.adopt(flow.held(source), taken)
     return labels
 
 
@@ -156,9 +152,7 @@ def _note_sum(flow: LabelFlow, node: Node, operands: dict[Node, Tensor], labels:
 @rule("type_as")
 def typed(flow: LabelFlow, node: Node) -> Tensor:
     """The first tensor in the dtype of the second, of which nothing else is read."""
-    source = node.args[0]
-    assert isinstance(source, Node)
-    return flow.of(source)
+    return flow.of(node_of(node.args[0]))
 
 
 @rule("new_zeros new_ones new_full new_empty")
@@ -170,9 +164,7 @@ def made(flow: LabelFlow, node: Node) -> Tensor:
 @rule("prelu")
 def prelu(flow: LabelFlow, node: Node) -> Tensor:
     """A slope for each channel (axis 1), or one for all."""
-    value, slope = node.args
-    assert isinstance(value, Node)
-    assert isinstance(slope, Node)
+    value, slope = (node_of(given) for given in node.args)
     if shape_of(slope) != (1,):
         flow.adopt_vector(slope, flow.along(value, 1))
     return flow.of(value)
@@ -181,10 +173,6 @@ def prelu(flow: LabelFlow, node: Node) -> Tensor:
 @rule("glu")
 def glu(flow: LabelFlow, node: Node) -> Tensor:
     """The first half of an axis times the sigmoid of the second: filter j meets filter j + n / 2."""
-    value = node.args[0]
-    assert isinstance(value, Node)
-    axis = node.args[1] if len(node.args) > 1 else -1
-    assert isinstance(axis, int)
-    first, second = flow.full(value).chunk(2, axis)
+    first, second = flow.full(node_of(node.args[0])).chunk(2, argument(node, 1, "dim", -1))
     flow.meet(first, second, "its gate cannot be cut")
     return flow.sets.canonical(first)

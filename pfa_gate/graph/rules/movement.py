@@ -1,7 +1,4 @@
-"""Operators that only move data: they run as themselves, on the labels instead of the numbers.
-
-PYTEST_DONT_REWRITE
-"""
+"""Operators that only move data: they run as themselves, on the labels instead of the numbers."""
 
 import math
 from typing import Any
@@ -12,7 +9,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import concrete, is_tensor, operator_name, shape_of
+from pfa_gate.graph.program import concrete, is_tensor, node_of, operator_name, shape_of
 
 _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
 
@@ -75,10 +72,8 @@ def item(flow: LabelFlow, node: Node) -> Tensor | None:
 @rule("pad", "constant_pad_nd")
 def padded(flow: LabelFlow, node: Node) -> Tensor:
     """Padding in space keeps the labels; a padded channel axis gets fresh ones: zeros that can be left out."""
-    source, amounts = node.args[0], node.args[1]
-    assert isinstance(source, Node)
-    assert isinstance(amounts, list | tuple)
-    labels, shape = flow.of(source), shape_of(node)
+    amounts: Any = node.args[1]
+    labels, shape = flow.of(node_of(node.args[0])), shape_of(node)
     widths = _by_axis([concrete(_number(amount)) for amount in amounts], len(shape))
     if not any(before or after for axis, (before, after) in widths.items() if axis in varying(labels)):
         return _spread(labels, shape)
@@ -130,8 +125,7 @@ def _spread(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 )
 def spatial(flow: LabelFlow, node: Node) -> Labels:
     """Pooling and resizing: filters stay where they are, space changes around them."""
-    source = node.args[0]
-    assert isinstance(source, Node)
+    source = node_of(node.args[0])
     labels, before = flow.of(source), shape_of(source)
     value = node.meta["val"]
     outputs = list(value) if isinstance(value, list | tuple) else [value]
@@ -149,15 +143,14 @@ def _like(labels: Tensor, part: Tensor) -> list[int]:
 @rule("index")
 def indexed(flow: LabelFlow, node: Node) -> Tensor:
     """Advanced indexing along axes without filters; the axis of the filters stays where its own rule puts it."""
-    source, given = node.args[0], node.args[1]
-    assert isinstance(source, Node)
-    assert isinstance(given, list | tuple)
+    source = node_of(node.args[0])
+    given: Any = node.args[1]
     labels = flow.of(source)
     axes = [axis for axis, index in enumerate(given) if index is not None]
     if set(axes) & set(varying(labels)):
         raise NoRuleError("picks filters by a computed index")
     flow.start(source)
-    zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]  # type: ignore[arg-type]
+    zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]
     picked: Tensor = torch.ops.aten.index.Tensor(flow.full(source).contiguous(), zeros)
     return picked
 
@@ -165,10 +158,8 @@ def indexed(flow: LabelFlow, node: Node) -> Tensor:
 @rule("index_select")
 def index_selected(flow: LabelFlow, node: Node) -> Tensor:
     """Rows chosen by index: free along other axes than that of the filters."""
-    source, axis, index = node.args
-    assert isinstance(source, Node)
-    assert isinstance(index, Node)
-    assert isinstance(axis, int)
+    source, index = node_of(node.args[0]), node_of(node.args[2])
+    axis: Any = node.args[1]
     labels = flow.of(source)
     if axis % labels.ndim not in varying(labels):
         return labels

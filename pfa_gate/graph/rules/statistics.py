@@ -3,8 +3,6 @@
 Over space, or over each channel by itself, labels stay free. A mean and variance over channels change when a channel
 goes, so no smaller model can equal the silenced one there. Such a normalisation is followed all the same, named in the
 report, and proved against its own definition: the same statistics over the channels that are left.
-
-PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Sequence
@@ -16,16 +14,14 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import operator_name, shape_of
-from pfa_gate.graph.rules.contraction import argument
+from pfa_gate.graph.program import argument, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import meeting
 
 
 @rule("batch_norm instance_norm cudnn_batch_norm native_batch_norm")
 def by_channel(flow: LabelFlow, node: Node) -> Tensor:
     """Each channel (axis 1) by its own statistics: weight, bias and running statistics follow the channels."""
-    source = node.args[0]
-    assert isinstance(source, Node)
+    source = node_of(node.args[0])
     channels = flow.along(source, 1)
     for held in node.args[1:5]:
         flow.adopt_vector(held, channels)
@@ -35,9 +31,8 @@ def by_channel(flow: LabelFlow, node: Node) -> Tensor:
 @rule("layer_norm rms_norm")
 def across_last(flow: LabelFlow, node: Node) -> Tensor:
     """Statistics over the last axis: weight and bias follow it. Over several axes at once, all stays whole."""
-    source, normalised = node.args[0], node.args[1]
-    assert isinstance(source, Node)
-    assert isinstance(normalised, list | tuple)
+    source = node_of(node.args[0])
+    normalised: Any = node.args[1]
     labels = flow.of(source)
     held = [argument(node, 2, "weight"), argument(node, 3, "bias") if operator_name(node) == "layer_norm" else None]
     inside = [axis for axis in varying(labels) if axis >= labels.ndim - len(normalised)]
@@ -56,9 +51,8 @@ def across_last(flow: LabelFlow, node: Node) -> Tensor:
 @rule("group_norm")
 def across_groups(flow: LabelFlow, node: Node) -> Tensor:
     """Statistics over groups of channels (axis 1): all groups keep the same places."""
-    source, groups = node.args[0], node.args[1]
-    assert isinstance(source, Node)
-    assert isinstance(groups, int)
+    source = node_of(node.args[0])
+    groups: Any = node.args[1]
     if varying(flow.of(source)) not in ([], [1]):
         raise NoRuleError("normalises another axis than that of the filters")
     channels = flow.along(source, 1).reshape(groups, -1)
@@ -117,8 +111,7 @@ _ACROSS = "is reduced across channels"
 )
 def reduced(flow: LabelFlow, node: Node) -> Labels:
     """Reduce over axes without filters; filters along a reduced axis stay."""
-    source = node.args[0]
-    assert isinstance(source, Node)
+    source = node_of(node.args[0])
     if len(node.args) > 1 and isinstance(node.args[1], Node):
         return meeting(flow, node)  # max and min of two tensors
     labels, axes = flow.of(source), _axes(node, len(shape_of(source)))
