@@ -18,10 +18,10 @@ from pfa_gate.artifacts.program import ExportFailedError, program_of, read_progr
 from pfa_gate.artifacts.recipe import RecipeFile, read_recipe, recipe_text
 from pfa_gate.artifacts.recount import Recount, buffers_of
 from pfa_gate.compress.prune import PrunedModel, narrow, with_kept
-from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling, Program
 from pfa_gate.graph.export import without_garbage_collection
+from pfa_gate.model.batch import Inputs
 from pfa_gate.record import Record, Unmeasured, dumps
 from pfa_gate.report.files import report_text
 from pfa_gate.report.ownership import FILES, ONNX, PROGRAM, RECIPE, RECORD, REPORTS, WEIGHTS

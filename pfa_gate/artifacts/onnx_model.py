@@ -17,10 +17,10 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.program import ExportFailedError, check, quiet, reason_of
-from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.graph import Program
 from pfa_gate.graph.editing import writes
 from pfa_gate.graph.program import operator_name
+from pfa_gate.model.batch import Inputs
 
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
 

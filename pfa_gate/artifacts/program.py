@@ -21,9 +21,9 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune import floating
-from pfa_gate.compress.prune.proof import Inputs
 from pfa_gate.errors import ArtifactError, TraceError
 from pfa_gate.graph import Program, export_model
+from pfa_gate.model.batch import Inputs
 
 AGREEMENT = 1e-4  # largest difference from the compressed model, relative to the largest output
 

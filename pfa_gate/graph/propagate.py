@@ -13,6 +13,7 @@ from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.labels import RULES, Contraction, LabelFlow, Labels, NoRuleError, Residual, UntrackedCall
 from pfa_gate.graph.partition import UNTRACKED
 from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of
+from pfa_gate.model.batch import Inputs
 
 
 def propagate_labels(program: Program, residual: Residual = "project") -> LabelFlow:
@@ -179,7 +180,7 @@ def trace_program(program: Program, residual: Residual = "project") -> Coupling:
     return coupling_of(propagate_labels(program, residual))
 
 
-def inputs_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def inputs_of(example: Any) -> Inputs:
     """Positional and keyword inputs of an example batch."""
     if isinstance(example, Tensor):
         return (example,), {}

@@ -12,6 +12,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pfa_gate.errors import DataError
 
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""The positional and the keyword inputs of one call of a model."""
+
 
 @dataclass(frozen=True)
 class Batch:

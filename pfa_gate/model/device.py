@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from pfa_gate.errors import ConfigError
-from pfa_gate.model.batch import Batch
+from pfa_gate.model.batch import Batch, Inputs
 from pfa_gate.model.torch_module import deep_copy, uncompiled
 
 CPU = torch.device("cpu")
@@ -167,7 +167,7 @@ def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch
         yield _arrived(*waiting)
 
 
-def inputs_on(inputs: tuple[tuple[Any, ...], dict[str, Any]], device: torch.device) -> tuple[Any, Any]:
+def inputs_on(inputs: Inputs, device: torch.device) -> Inputs:
     """Positional and keyword inputs, on a device."""
     batch = Batch(*inputs).to(device)
     return batch.args, batch.kwargs

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.config import GateConfig
 from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
+from pfa_gate.graph.group import Indices
 from pfa_gate.model import Subject
 from pfa_gate.pipeline.backend import GateJob
 from pfa_gate.pipeline.cut import cut_exactly
@@ -18,8 +18,6 @@ from pfa_gate.pipeline.recovery_steps import compensate_on_device
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from torch.utils import _pytree as pytree
 from pfa_gate.compress.prune.reference import Forward, Silenced
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.program import halves
+from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import substitute_in_graphs
 from pfa_gate.model.torch_module import copied
-
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 CHEAP_PARAMETERS = 10_000_000  # above this, copies in double precision take more than three times the model

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
-from pfa_gate.compress.prune.proof import TOLERANCE, Inputs, Proof, difference, prove
+from pfa_gate.compress.prune.proof import TOLERANCE, Proof, difference, prove
 from pfa_gate.compress.prune.reference import Silenced
 from pfa_gate.compress.prune.remaining import RemainingValues
 from pfa_gate.compress.prune.rewrite import rewrite
@@ -17,6 +17,7 @@ from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.export import borrowed
 from pfa_gate.graph.group import Coupling
+from pfa_gate.model.batch import Inputs
 
 Keep = Mapping[str, npt.ArrayLike]
 Form = Literal["module", "graph"]

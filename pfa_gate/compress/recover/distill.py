@@ -12,9 +12,10 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.recover.distill_losses import answer, apart, lesson
 from pfa_gate.compress.recover.recalibrate import recalibrate
-from pfa_gate.compress.recover.resampling import Inputs, dealt, parted
+from pfa_gate.compress.recover.resampling import dealt, parted
 from pfa_gate.errors import DataError
 from pfa_gate.graph import inputs_of
+from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import input_device, inputs_on
 from pfa_gate.model.torch_module import copied
 

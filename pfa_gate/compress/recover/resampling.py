@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+from pfa_gate.model.batch import Inputs
 
 HAND = 16  # batches that are held and dealt at a time
 HELD_OUT = 16  # one sample of so many is not learnt from

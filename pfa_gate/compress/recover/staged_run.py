@@ -15,11 +15,11 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.compress.prune import Inputs
 from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.layer_pairs import LayerPair, Values, stages
 from pfa_gate.compress.regress import spread
 from pfa_gate.graph import Program, inputs_of
+from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import inputs_on, substituted
 
 

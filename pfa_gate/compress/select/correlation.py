@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from pfa_gate.analysis.covariance import Matrix
 from pfa_gate.analysis.spectrum import Spectrum
-from pfa_gate.compress.select.selection import Indices, Selection
+from pfa_gate.compress.select.selection import Selection
 from pfa_gate.errors import ConfigError
+from pfa_gate.graph.group import Indices
 from pfa_gate.recipe import Recipe
 
 # Wide enough for rounding (copies of a filter stay tied after thousands of subtractions), and far

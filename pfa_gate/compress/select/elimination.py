@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Indices = npt.NDArray[np.int64]
+from pfa_gate.graph.group import Indices
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch.fx import Node
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from pfa_gate.compress.select.selection import Evidence, Indices, Orders
+from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.errors import LabelsError
 from pfa_gate.graph import Group, Program, Tap, inputs_of
 from pfa_gate.graph.calls import Call, calls, epilogue_of
-from pfa_gate.graph.group import OTHER_GROUP
+from pfa_gate.graph.group import OTHER_GROUP, Indices
 from pfa_gate.model.device import inputs_on
 
 Importance = Callable[[Tensor], Tensor]

@@ -6,14 +6,12 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.graph import Group, Program
+from pfa_gate.graph.group import Indices
 from pfa_gate.model.device import CPU
-
-Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
