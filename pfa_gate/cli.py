@@ -25,6 +25,8 @@ BAD_CONFIG = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status: 0, or 2 with the reason on the error stream; 1 is the command's own.
 
+    It is 1 too, without a word, where the reader of the output has gone before its end.
+
     Example:
         >>> main(["check", "no/pfa.yaml"])
         2
@@ -32,12 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = command_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = chosen.command
     try:
-        if command in _RUN_CODE:
-            return _guarded(command, chosen, to_the_end=arguments is None)
-        return command(chosen) or 0
+        guarded = command in _RUN_CODE
+        status = _guarded(command, chosen, to_the_end=arguments is None) if guarded else command(chosen) or 0
+        sys.stdout.flush()
     except PFAGateError as error:
         print(printable(str(error)), file=sys.stderr)
         return BAD_CONFIG
+    except BrokenPipeError:
+        # The reader has gone, as `head` does after its lines. What Python still holds is written nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def _guarded(

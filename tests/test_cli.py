@@ -1,5 +1,6 @@
 """The command line: what it prints is true, and its exit status says whether a config holds."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -55,6 +56,17 @@ def test_schema_prints_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     shipped = Path(pfa_gate.config.__file__).parent / "pfa.schema.json"
     assert capsys.readouterr().out == shipped.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["check", str(EXAMPLE / "pfa.yaml")]], ids=["schema", "check"])
+def test_a_reader_that_has_gone_ends_a_command_without_a_traceback(arguments: list[str], light_python: str) -> None:
+    """As in `pfa-gate schema | head -1`."""
+    script = f"import sys; from pfa_gate.cli import main; sys.exit(main({arguments!r}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([light_python, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_console_script_is_declared() -> None:
