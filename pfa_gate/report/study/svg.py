@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
+from itertools import pairwise, product
 
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import Size
@@ -12,6 +12,22 @@ from pfa_gate.record.study import Row, Study, Task, Trial
 from pfa_gate.report.formatting import score, share
 from pfa_gate.report.study.formatting import counts, method
 from pfa_gate.report.text import clean, shorten
+
+_WIDTH, _PANEL, _HEIGHT = 760, 300, 220
+_LEFT, _GAP, _TOP, _LINE = 56, 68, 34, 18
+_COLOURS = 6
+_STYLE = """\
+<style>
+svg{--ink:#1a1a1a;--quiet:#6b6b6b;--rule:#d9d9d9;--back:#fff;--c0:#0b63b5;--c1:#b4500a;--c2:#1a7f4b;--c3:#a1307f;
+--c4:#6a5a00;--c5:#5b4bb5;background:var(--back);font:12px system-ui,sans-serif}
+@media (prefers-color-scheme:dark){svg{--ink:#ececec;--quiet:#a3a3a3;--rule:#3d3d3d;--back:#161616;--c0:#6db3f2;
+--c1:#f0a35e;--c2:#63cf97;--c3:#ea8fcb;--c4:#d9c75a;--c5:#b0a4f5}}
+text{fill:var(--ink)}.quiet{fill:var(--quiet)}.rule{stroke:var(--rule);fill:none}.full{stroke:var(--quiet);fill:none;
+stroke-dasharray:6 4}.dot{opacity:.4}.mark{stroke:var(--back);stroke-width:1}.line{fill:none;stroke-width:1.5}
+.uniform.line{stroke-dasharray:4 3}
+</style>"""
+_SHAPES = {"pfa": "strategy's own counts", "uniform": "uniform", "random mean": "mean of random, ± spread"}
+_SHAPES |= {"random best": "best of random", "draw": "one random recipe"}
 
 
 @dataclass(frozen=True)
@@ -70,34 +86,34 @@ def axis_of(values: Sequence[float], percent: bool, most: int = 6) -> PlotAxis:
     return PlotAxis(round(first * step, 12), round(last * step, 12), step, percent)
 
 
-_WIDTH, _PANEL, _HEIGHT = 760, 300, 220
-_LEFT, _GAP, _TOP, _LINE = 56, 68, 34, 18
-_COLOURS = 6
-_STYLE = """\
-<style>
-svg{--ink:#1a1a1a;--quiet:#6b6b6b;--rule:#d9d9d9;--back:#fff;--c0:#0b63b5;--c1:#b4500a;--c2:#1a7f4b;--c3:#a1307f;
---c4:#6a5a00;--c5:#5b4bb5;background:var(--back);font:12px system-ui,sans-serif}
-@media (prefers-color-scheme:dark){svg{--ink:#ececec;--quiet:#a3a3a3;--rule:#3d3d3d;--back:#161616;--c0:#6db3f2;
---c1:#f0a35e;--c2:#63cf97;--c3:#ea8fcb;--c4:#d9c75a;--c5:#b0a4f5}}
-text{fill:var(--ink)}.quiet{fill:var(--quiet)}.rule{stroke:var(--rule);fill:none}.full{stroke:var(--quiet);fill:none;
-stroke-dasharray:6 4}.dot{opacity:.4}.mark{stroke:var(--back);stroke-width:1}.line{fill:none;stroke-width:1.5}
-.uniform.line{stroke-dasharray:4 3}
-</style>"""
-_SHAPES = {"pfa": "strategy's own counts", "uniform": "uniform", "random mean": "mean of random, ± spread"}
-_SHAPES |= {"random best": "best of random", "draw": "one random recipe"}
-
-
 @dataclass(frozen=True)
 class _Panel:
-    """Where a value of one plot lies on the page."""
+    """One plot: where a size and a score lie on the page, and the colour of each method.
+
+    Attributes:
+        x, y: its axes.
+        left, top: of its frame.
+        measure: the size on its x axis, parameters or macs.
+        model: sizes of the full model.
+        methods: all of the study, in the order of their colours.
+    """
 
     x: PlotAxis
     y: PlotAxis
     left: float
     top: float
+    measure: str
+    model: Size
+    methods: Sequence[str]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         return round(self.left + _PANEL * self.x.place(x), 1), round(self.top + _HEIGHT * (1 - self.y.place(y)), 1)
+
+    def point(self, sized: Row | Size, accuracy: float) -> tuple[float, float]:
+        return self.at(_share(sized, self.model, self.measure), accuracy)
+
+    def colour(self, name: str) -> str:
+        return _colour(self.methods, name)
 
 
 def svg(study: Study) -> str:
@@ -125,32 +141,35 @@ def svg(study: Study) -> str:
 
 def _task(study: Study, task: Task, methods: Sequence[str], top: float) -> Iterator[str]:
     name = "whole task" if task.name == "all" else f"classes {task.name}"
-    rows = [row for row in study.rows if row.task == task.name and row.accuracy is not None]
-    random = [trial for trial in study.trials if (trial.task, trial.counts) == (task.name, "random")]
-    draws = [trial for trial in random if trial.size is not None and trial.accuracy is not None]
-    values = [row.accuracy for row in rows] + [trial.accuracy for trial in draws] + [task.accuracy]
-    y = axis_of([value for value in values if value is not None], study.share)
     title = escape(f"{shorten(clean(study.gate), 40)}, {shorten(name, 40)}")
     yield f'<text x="{_LEFT}" y="{top - 14}">{title}</text>'
+    rows = [row for row in study.rows if row.task == task.name and row.accuracy is not None]
+    draws = [(trial, *scored) for trial in study.trials if trial.task == task.name and (scored := _scored(trial))]
+    full = [] if task.accuracy is None else [task.accuracy]
+    y = axis_of([*(row.accuracy or 0.0 for row in rows), *(accuracy for *_, accuracy in draws), *full], study.share)
     for column, measure in enumerate(("parameters", "macs")):
-        shares = [_share(row, study.model, measure) for row in rows]
-        drawn = [_share(trial.size, study.model, measure) for trial in draws if trial.size is not None]
-        panel = _Panel(axis_of([*shares, *drawn, 1.0], True), y, _LEFT + column * (_PANEL + _GAP), top)
-        yield from _frame(panel, measure, study.metric)
-        if task.accuracy is not None:
-            start, end = panel.at(panel.x.low, task.accuracy), panel.at(panel.x.high, task.accuracy)
-            yield f'<path class="full" d="M{start[0]} {start[1]}H{end[0]}"><title>full model</title></path>'
-        yield from _draws(panel, draws, study.model, measure, methods)
-        yield from _lines(panel, rows, study.model, measure, methods)
-        for row, share_of in zip(rows, shares, strict=True):
-            yield _mark(panel, row, share_of, study, methods)
+        sizes: list[Row | Size] = [*rows, *(size for _, size, _ in draws)]
+        x = axis_of([*(_share(sized, study.model, measure) for sized in sizes), 1.0], True)
+        panel = _Panel(x, y, _LEFT + column * (_PANEL + _GAP), top, measure, study.model, methods)
+        yield from _frame(panel, study.metric)
+        yield from (_full_model(panel, accuracy) for accuracy in full)
+        yield from _draws(panel, draws)
+        yield from _lines(panel, rows)
+        yield from (_mark(panel, row, study.share) for row in rows)
+
+
+def _scored(trial: Trial) -> tuple[Size, float] | None:
+    """Size and score of a random recipe; None of any other trial, and where one of the two is unknown."""
+    if trial.counts != "random" or trial.size is None or trial.accuracy is None:
+        return None
+    return trial.size, trial.accuracy
 
 
 def _share(sized: Row | Size, model: Size, measure: str) -> float:
     return float(getattr(sized, measure) or 0.0) / float(getattr(model, measure))
 
 
-def _frame(panel: _Panel, measure: str, metric: str) -> Iterator[str]:
+def _frame(panel: _Panel, metric: str) -> Iterator[str]:
     base = panel.top + _HEIGHT
     for tick in panel.y.ticks():
         _, y = panel.at(panel.x.low, tick)
@@ -160,43 +179,46 @@ def _frame(panel: _Panel, measure: str, metric: str) -> Iterator[str]:
         x, _ = panel.at(tick, panel.y.low)
         yield f'<path class="rule" d="M{x} {base}v5"/>'
         yield f'<text class="quiet" x="{x}" y="{base + 17}" text-anchor="middle">{panel.x.word(tick)}</text>'
-    name = {"parameters": "parameters", "macs": "MACs"}[measure]
+    name = {"parameters": "parameters", "macs": "MACs"}[panel.measure]
     middle = panel.left + _PANEL / 2
     yield f'<text class="quiet" x="{middle}" y="{base + 34}" text-anchor="middle">{name}, of the full model</text>'
     named = escape(shorten(clean(metric), 40))
     yield f'<text class="quiet" x="{panel.left + _PANEL}" y="{panel.top - 14}" text-anchor="end">{named}</text>'
 
 
-def _draws(panel: _Panel, draws: Sequence[Trial], model: Size, measure: str, methods: Sequence[str]) -> Iterator[str]:
-    for trial in draws:
+def _full_model(panel: _Panel, accuracy: float) -> str:
+    (start, y), (end, _) = panel.at(panel.x.low, accuracy), panel.at(panel.x.high, accuracy)
+    return f'<path class="full" d="M{start} {y}H{end}"><title>full model</title></path>'
+
+
+def _draws(panel: _Panel, draws: Sequence[tuple[Trial, Size, float]]) -> Iterator[str]:
+    for trial, size, accuracy in draws:
         name = trial.selection if trial.recovery == "none" else f"{trial.selection}, {trial.recovery}"
-        if trial.accuracy is not None and trial.size is not None and name in methods:
-            x, y = panel.at(_share(trial.size, model, measure), trial.accuracy)
-            yield f'<circle class="dot" cx="{x}" cy="{y}" r="2" fill="{_colour(methods, name)}"/>'
+        if name in panel.methods:
+            x, y = panel.point(size, accuracy)
+            yield f'<circle class="dot" cx="{x}" cy="{y}" r="2" fill="{panel.colour(name)}"/>'
 
 
-def _lines(panel: _Panel, rows: Sequence[Row], model: Size, measure: str, methods: Sequence[str]) -> Iterator[str]:
+def _lines(panel: _Panel, rows: Sequence[Row]) -> Iterator[str]:
     """The sizes of one method joined, for the strategies' own counts and for uniform ones."""
-    for kind in ("pfa", "uniform"):
-        for name in methods:
-            found = [row for row in rows if row.kind == kind and method(row) == name]
-            points = sorted(panel.at(_share(row, model, measure), row.accuracy or 0.0) for row in found)
-            for (x, y), (after, below) in pairwise(points):
-                yield f'<path class="line {kind}" stroke="{_colour(methods, name)}" d="M{x} {y}L{after} {below}"/>'
+    for kind, name in product(("pfa", "uniform"), panel.methods):
+        same = (row for row in rows if row.kind == kind and method(row) == name)
+        points = sorted(panel.point(row, row.accuracy or 0.0) for row in same)
+        for (x, y), (after, below) in pairwise(points):
+            yield f'<path class="line {kind}" stroke="{panel.colour(name)}" d="M{x} {y}L{after} {below}"/>'
 
 
-def _mark(panel: _Panel, row: Row, share_of: float, study: Study, methods: Sequence[str]) -> str:
+def _mark(panel: _Panel, row: Row, is_share: bool) -> str:
     value = row.accuracy or 0.0
-    x, y = panel.at(share_of, value)
-    colour = _colour(methods, method(row))
+    x, y = panel.point(row, value)
+    colour = panel.colour(method(row))
     bar = ""
     if row.kind == "random mean" and row.spread is not None:
-        ends = [
-            panel.at(share_of, min(max(value + side * row.spread, panel.y.low), panel.y.high))[1] for side in (-1, 1)
-        ]
-        bar = f'<path stroke="{colour}" d="M{x} {ends[0]}V{ends[1]}"/>'
-    facts = (row.strategy, counts(row), method(row), score(value, study.share), share(share_of, 1.0))
-    title = escape(clean(", ".join(facts)))
+        ends = (min(max(value + side * row.spread, panel.y.low), panel.y.high) for side in (-1, 1))
+        low, high = (panel.point(row, end)[1] for end in ends)
+        bar = f'<path stroke="{colour}" d="M{x} {low}V{high}"/>'
+    of_full = share(_share(row, panel.model, panel.measure), 1.0)
+    title = escape(clean(", ".join((row.strategy, counts(row), method(row), score(value, is_share), of_full))))
     return f"<g><title>{title}</title>{bar}{_shape(row.kind, x, y, colour)}</g>"
 
 
