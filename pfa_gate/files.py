@@ -58,6 +58,34 @@ def replacing_file(path: Path) -> Iterator[Path]:
         fresh.unlink(missing_ok=True)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, as public as any file of the project.
+
+    Raises:
+        OSError: it cannot be written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     replace_text(Path(place) / "a.txt", "whole")
+        ...     (Path(place) / "a.txt").read_text()
+        'whole'
+    """
+    with replacing_file(path) as fresh:
+        fresh.write_text(text, encoding="utf-8", newline="\n")
+        fresh.chmod(0o644)
+
+
+def display_path(path: Path) -> str:
+    """A path as people read it: from the working directory where it lies below it, with forward slashes.
+
+    Example:
+        >>> display_path(Path.cwd() / "pfa.yaml"), display_path(Path("/no/such/pfa.yaml"))
+        ('pfa.yaml', '/no/such/pfa.yaml')
+    """
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+
+
 def sweep(folder: Path) -> None:
     """Remove what processes that are gone have left unfinished in a folder; of another machine's, what is a day old.
 

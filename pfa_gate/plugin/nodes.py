@@ -17,6 +17,7 @@ import pytest
 from pfa_gate.cache.test_names import listing
 from pfa_gate.cache.verdicts import GateVerdict, measured_or_cached
 from pfa_gate.errors import ArtifactError, PFAGateError
+from pfa_gate.files import display_path
 from pfa_gate.plugin.analysis import Attempt, analyse
 from pfa_gate.plugin.result_folders import RESULT_FOLDERS, ResultFolders
 from pfa_gate.plugin.run_plan import ANALYSIS, PLAN, PROGRESS
@@ -210,11 +211,11 @@ class BudgetItem(pytest.Item):
     def _rerun_command(self) -> str:
         """The command that judges this budget alone, by the same baseline."""
         baseline = self.config.getoption("pfa_baseline")
-        node = f"{_shown(self.path)}::{self._gate.name}::{self.name}"
+        node = f"{display_path(self.path)}::{self._gate.name}::{self.name}"
         return shlex.join(["pytest", "--pfa", *(["--pfa-baseline", baseline] if baseline else []), node])
 
     def _place(self) -> str:
-        return f"{_shown(self.path)}:{self.line}"
+        return f"{display_path(self.path)}:{self.line}"
 
 
 def _failure(words: str) -> BaseException:
@@ -227,9 +228,3 @@ def _reason(result: Result, test: str) -> str:
         told = f"Not measured: {result.test} says why."
         return told if result.test not in ("", test) else result.error
     return f"{result.crash}\n  The analysis of gate '{result.gate}' stopped; {result.test} shows its traceback."
-
-
-def _shown(path: Path) -> str:
-    """The path from the working directory where it lies below it."""
-    here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ConfigError, PFAGateError
+from pfa_gate.files import display_path
 from pfa_gate.plugin.run_plan import RunPlan
 
 RESULT_FOLDERS = pytest.StashKey["ResultFolders"]()
@@ -50,10 +51,10 @@ class ResultFolders:
         owners = self._owners
         for there in (place for place in owners if folder.is_relative_to(place) or place.is_relative_to(folder)):
             if owners[there] != config or there != folder:
-                fact = f"Gate '{gate}' of {_shown(config)} writes to {_shown(folder)}, "
-                where = "as" if there == folder else f"and to {_shown(there)}"
+                fact = f"Gate '{gate}' of {display_path(config)} writes to {display_path(folder)}, "
+                where = "as" if there == folder else f"and to {display_path(there)}"
                 raise ConfigError(
-                    f"{fact}{where} {_shown(owners[there])} does.",
+                    f"{fact}{where} {display_path(owners[there])} does.",
                     remedy="Run one config at a time, or rename one of the two gates.",
                 )
         owners[folder] = config
@@ -75,9 +76,3 @@ def _place(config: Path) -> Path:
     folder = Path(from_root(config.parent))
     below = folder.relative_to(folder.anchor)
     return below if config.name == "pfa.yaml" else below / config.stem
-
-
-def _shown(path: Path) -> str:
-    """The path from the working directory where it lies below it."""
-    here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

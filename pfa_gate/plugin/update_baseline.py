@@ -16,7 +16,7 @@ from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import PFAGateError
-from pfa_gate.files import replacing_file, sweep
+from pfa_gate.files import replace_text, sweep
 from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.plugin.shared_results import Result, results
 from pfa_gate.record import Record, from_dict
@@ -155,7 +155,5 @@ def _unjudged(record: Record) -> str:
 
 def _write(path: Path, gates: Mapping[str, Any]) -> None:
     require_baseline(path)
-    with replacing_file(path) as fresh:
-        fresh.write_text(baseline_text(gates), encoding="utf-8", newline="\n")
-        fresh.chmod(0o644)
+    replace_text(path, baseline_text(gates))
     sweep(path.parent)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pfa_gate.budget import Baseline, Context
 from pfa_gate.config.paths import every_file, from_root
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import display_path
 from pfa_gate.record.baseline import base, baseline_entries
 from pfa_gate.record.baseline_history import NAME, BaselineHistory, GitAnswer, ask_git, history_of, in_tree
 from pfa_gate.record.lost_baseline import (
@@ -241,6 +242,4 @@ def _missing(shown: str) -> ArtifactError:
 
 
 def _shown(path: Path) -> str:
-    here = Path.cwd()
-    shown = (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
-    return "".join(letter if letter.isprintable() else "?" for letter in shown)
+    return "".join(letter if letter.isprintable() else "?" for letter in display_path(path))

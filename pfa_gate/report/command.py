@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import replace_text
 from pfa_gate.record import Record
-from pfa_gate.report.files import FoundRecords, find_record, find_records, replace_text
+from pfa_gate.report.files import FoundRecords, find_record, find_records
 from pfa_gate.report.ownership import BADGE, COMMENT, PAGE, require_file
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pfa_gate.budget import Outcome
 from pfa_gate.errors import ArtifactError, PfaWarning
-from pfa_gate.files import replacing_file
+from pfa_gate.files import replace_text
 from pfa_gate.record import Record, dumps, from_dict, loads
 from pfa_gate.report.formatting import headline
 from pfa_gate.report.ownership import BADGE_FILE, FILES, RECORD, REPORTS, require_folder
@@ -95,17 +95,6 @@ def _restore(path: Path, key: str, record: dict[str, Any]) -> None:
         kind = "report" if key != "record" else "record"
         fact = f"The {kind} {path.as_posix()} cannot be written: {error.strerror or error}."
         warnings.warn(PfaWarning(fact), stacklevel=3)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, as public as any file of the project.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    with replacing_file(path) as fresh:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
-        fresh.chmod(0o644)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pfa_gate.budget.wording import listed
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import display_path
 
 HTML, MARKDOWN, BADGE_FILE = "report.html", "report.md", "badge.json"
 REPORTS: Mapping[str, str] = {HTML: "html", MARKDOWN: "markdown", BADGE_FILE: "badge"}
@@ -60,7 +61,7 @@ def refuse(folder: Path, why: str) -> None:
     """Raise what `require_folder` does, where there is a reason."""
     if why:
         remedy = "Rename the gate, name another folder with --pfa-output, or move away what is there."
-        raise ArtifactError(f"The results cannot be written to {_shown(folder)}: {why}.", remedy=remedy)
+        raise ArtifactError(f"The results cannot be written to {display_path(folder)}: {why}.", remedy=remedy)
 
 
 def of_another(folder: Path) -> str:
@@ -121,7 +122,7 @@ def require_file(path: Path, mark: re.Pattern[bytes]) -> None:
     """
     why = _way_out(path) or _other_file(path, mark)
     if why:
-        fact = f"{_shown(path)} cannot be written: {why}."
+        fact = f"{display_path(path)} cannot be written: {why}."
         raise ArtifactError(fact, remedy="Name another file, or move this one away.")
 
 
@@ -141,7 +142,7 @@ def require_study(folder: Path) -> None:
         plain = found is None or stat.S_ISREG(found.st_mode)
         if not plain or (found is not None and _state(record) is None):
             why = f"there is no {record.name} beside it, so it is of no study" if plain else "it is not a regular file"
-            fact = f"{_shown(path)} cannot be written: {why}."
+            fact = f"{display_path(path)} cannot be written: {why}."
             raise ArtifactError(fact, remedy="Name another folder with --output, or move this file away.")
 
 
@@ -162,7 +163,7 @@ def require_baseline(path: Path) -> None:
     except (OSError, ValueError, RecursionError):
         return
     if not isinstance(found, dict) or not str(found.get("schema")).startswith("pfa_gate.baseline/"):
-        fact = f"{_shown(path)} cannot be written: pfa_gate has not written what is there."
+        fact = f"{display_path(path)} cannot be written: pfa_gate has not written what is there."
         raise ArtifactError(fact, remedy="Move this file away.")
 
 
@@ -247,11 +248,5 @@ def _way_out(path: Path, *more: Path) -> str:
         if inside and not real.is_relative_to(os.path.realpath(place)):
             below = (each for each in (*reversed(plain.parents), plain) if each.is_relative_to(place) and each != place)
             link = next((each for each in below if each.is_symlink()), plain)
-            return f"the link {_shown(link)} leads out of {place.as_posix()}, to {real.as_posix()}"
+            return f"the link {display_path(link)} leads out of {place.as_posix()}, to {real.as_posix()}"
     return ""
-
-
-def _shown(path: Path) -> str:
-    """The path from the working directory where it lies below it."""
-    here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
