@@ -4,7 +4,7 @@ import math
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pfa_gate.budget.wording import amount, apart, difference, listed, percent, plural, significant, trimmed
@@ -33,6 +33,7 @@ TENTHS = st.integers(-(10**12), 10**12)
 
 
 @given(TENTHS, TENTHS, st.integers(0, 9))
+@example(3781, -4_346_977_400, 3)  # the larger one is the negative one
 def test_a_difference_is_that_of_the_numbers_as_they_are_written(one: int, other: int, places: int) -> None:
     values = [Decimal(number).scaleb(-places) for number in (one, other)]
     assert difference(float(values[0]), float(values[1])) == float(values[0] - values[1])
