@@ -174,7 +174,7 @@ def layer_values(layer: LayerMeasure) -> dict[str, float]:
 def in_plain_units(limit: Limit, budget: str, measurements: Measurements) -> Limit:
     """A limit with its maximum, and the increase of a drop, as plain numbers in the unit of `observed_values`."""
     if budget in (_DROP, _FALL) and not _shares(measurements):
-        return replace(limit, unit="absolute")
+        return limit  # a plain number, in the metric's own unit
     if budget in (_DROP, _FALL):
         increase = limit.increase and replace(limit.increase, value=_points(limit.increase), unit="pp")
         return replace(limit, value=_points(limit), unit="absolute", increase=increase)

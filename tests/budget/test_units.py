@@ -155,6 +155,8 @@ def test_a_fall_in_the_unit_of_its_metric_has_no_points(limit: Any, before: floa
     ("limit", "budget", "measured", "plain"),
     [
         (Limit(60.0, "percent", "60%"), "compressed.macs", SHARES, Limit(54_000.0, "absolute", "60%")),
+        (Limit(60.0, "percent", "60%"), "compressed.macs", LOSSES, Limit(54_000.0, "absolute", "60%")),
+        (Limit(90.0, "percent", "90%"), "compressed.latency", LOSSES, Limit(90.0, "absolute", "90%")),
         (Limit(150.0, "absolute", "150"), "model.parameters", SHARES, Limit(150.0, "absolute", "150")),
         (Limit(90.0, "percent", "90%"), "compressed.latency", SHARES, Limit(90.0, "absolute", "90%")),
         (
