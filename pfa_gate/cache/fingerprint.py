@@ -19,7 +19,8 @@ from pfa_gate.cache.code import Code
 from pfa_gate.cache.imports import file_state
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.config.paths import every_file, importable
-from pfa_gate.config.sections import SELECTIONS, DistillStep, FinetuneStep, Step
+from pfa_gate.config.recovery import DistillStep, FinetuneStep, Step
+from pfa_gate.config.sections import SELECTIONS
 from pfa_gate.errors import ConfigError
 
 _VERSIONS = ("pfa-gate", "torch", "numpy")

@@ -17,7 +17,8 @@ from pfa_gate.config.checks import Objection, check
 from pfa_gate.config.complaints import Complaint, RefusalError, describe, nearest, shortened
 from pfa_gate.config.project import Project
 from pfa_gate.config.reader import Keys, ParsedYaml
-from pfa_gate.config.sections import KINDS, GateConfig, GateSections, Root
+from pfa_gate.config.recovery import KINDS
+from pfa_gate.config.sections import GateConfig, GateSections, Root
 
 
 class _Generator(GenerateJsonSchema):

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from pfa_gate.config.budgets import BudgetsConfig, Declared, Waivers, declared
 from pfa_gate.config.complaints import RefusalError, describe, nearest
@@ -23,14 +23,13 @@ from pfa_gate.config.field_types import (
 )
 from pfa_gate.config.metrics import SHARES
 from pfa_gate.config.project import UNSEEN
+from pfa_gate.config.recovery import Step, recovery_steps
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
 _DEVICE = r"([cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|([cC][oO][mM]|[lL][pP][tT])[1-9])([.]|$)"
 NAME_PATTERN = rf"^(?!\s)(?!{_DEVICE})[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
 SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
-_NAMED = ("finetune", "distill")
-_RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
 
 
 _NEED_A_FILE: Any = {
@@ -176,75 +175,11 @@ class RecipeConfig(StrictSection):
     )
 
 
-class DistillOptions(StrictSection):
-    """How a compressed model is taught by the full one."""
-
-    steps: int = Field(default=300, ge=1, le=1_000_000, description="gradient steps, one batch each")
-    rate: float = Field(default=1e-3, gt=0, le=1, description="highest learning rate of Adam")
-    statistics: Literal["fixed", "batch"] = Field(
-        default="fixed",
-        description="what batch norms use during distillation: their stored statistics, or each batch's own",
-    )
-    augment: Reference | None = Field(
-        default=None,
-        description="callable(inputs, generator) that returns the inputs to learn from",
-        examples=["train.py:augment"],
-    )
-
-
-class DistillStep(StrictSection):
-    """Distillation with options of its own."""
-
-    distill: DistillOptions
-
-
-class FinetuneStep(StrictSection):
-    """The user's own training as a recovery step."""
-
-    finetune: Reference = Field(
-        description="callable(model, batches) that trains the model in place", examples=["train.py:finetune"]
-    )
-
-
-def _steps(value: object) -> object:
-    if not isinstance(value, list | tuple):
-        raise RefusalError(f"must be a list of steps, not {describe(value)}", "Write [] for none.")
-    return value
-
-
-def _known_step(step: object) -> object:
-    if step == "finetune":
-        raise RefusalError("is finetune without its callable", "Write {finetune: module:callable}.")
-    named = isinstance(step, FinetuneStep | DistillStep) or (isinstance(step, dict) and not {*step}.isdisjoint(_NAMED))
-    if not named and step not in _RECOVERY_STEPS:
-        every = f"Steps: {', '.join(_RECOVERY_STEPS)}."
-        remedy = nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else every
-        raise RefusalError(f"is {describe(step)}, which is not a recovery step", remedy)
-    return step
-
-
 def _known_selection(value: object) -> object:
     # Another package may add a selection, so only what looks like a slip of one of ours is refused here.
     if isinstance(value, str) and value not in SELECTIONS and get_close_matches(value, SELECTIONS, 1):
         raise RefusalError(f"must name a selection, not be {describe(value)}", nearest(value, SELECTIONS))
     return value
-
-
-def _kind(step: object) -> str:
-    named = step if isinstance(step, dict) else dict[str, object]()
-    if isinstance(step, DistillStep) or "distill" in named:
-        return KINDS[1]
-    return KINDS[2] if isinstance(step, FinetuneStep) or "finetune" in named else KINDS[0]
-
-
-KINDS = ("plain step", "distill step", "finetune step")
-Step = Annotated[
-    Annotated[Literal["compensate", "recalibrate", "distill"], Tag(KINDS[0])]
-    | Annotated[DistillStep, Tag(KINDS[1])]
-    | Annotated[FinetuneStep, Tag(KINDS[2])],
-    Discriminator(_kind),
-    BeforeValidator(_known_step),
-]
 
 
 def _holds(*keys: str) -> dict[str, Any]:
@@ -282,7 +217,7 @@ class GateSections(StrictSection):
         description=f"which filters are kept: {', '.join(f'`{name}`' for name in SELECTIONS)}, or one that another "
         "package adds",
     )
-    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(_steps)] = Field(
+    recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(recovery_steps)] = Field(
         default=(), description="steps that give the compressed model its accuracy back, in this order"
     )
     evaluation: EvaluationConfig | None = None

@@ -86,7 +86,7 @@ class UserCallable:
         written = signature.replace(return_annotation=inspect.Signature.empty)
         remedy = f"Its signature is {self.name.rpartition(':')[2]}{written}."
         for name in self.unknown(named):
-            near = nearest(name, [known for known in signature.parameters if known not in named])
+            near = _nearest(name, [known for known in signature.parameters if known not in named])
             raise FactoryError(
                 f"'{self.name}' has no argument '{name}'.", remedy=f"{near} {remedy}" if near else remedy
             )
@@ -176,12 +176,12 @@ def _module(name: str, folder: Path) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise no_module(error.name, name, folder) from error
-        raise import_failed(name, error) from error
+            raise _no_module(error.name, name, folder) from error
+        raise _import_failed(name, error) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise import_failed(name, error) from error
+        raise _import_failed(name, error) from error
 
 
 def _check_not_shadowed(name: str) -> None:
@@ -204,7 +204,7 @@ def _file(path: Path) -> ModuleType:
         beside = sorted(file.name for file in path.parent.glob("*.py"))
         raise FactoryError(
             f"There is no file {shown(path)}.",
-            remedy=nearest(path.name, beside) or "Paths start at the folder of pfa.yaml.",
+            remedy=_nearest(path.name, beside) or "Paths start at the folder of pfa.yaml.",
         )
     base = package_base(path.parent)
     if base != path.parent.resolve():
@@ -232,7 +232,7 @@ def _lone_file(path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise import_failed(shown(path), error) from error
+        raise _import_failed(shown(path), error) from error
     return module
 
 
@@ -242,23 +242,12 @@ def _attribute(owner: Any, name: str, module: str) -> Any:
     except AttributeError as error:
         public = [other for other in dir(owner) if not other.startswith("_")]
         own = [other for other in public if callable(getattr(owner, other, None))]
-        remedy = nearest(name, own) or listed(own)
+        remedy = _nearest(name, own) or _listed(own)
         raise FactoryError(f"'{module}' has no '{name}'.", remedy=remedy) from error
 
 
-def no_module(name: str, meant: str, folder: Path) -> FactoryError:
-    """Say that a module is not there.
-
-    Args:
-        name: the part of the wanted name that is missing.
-        meant: the whole of it.
-        folder: of pfa.yaml.
-
-    Example:
-        >>> print(no_module("zqx", "zqx.net", Path("/")))
-        There is no module 'zqx'.
-          Searched ..., then sys.path.
-    """
+def _no_module(name: str, meant: str, folder: Path) -> FactoryError:
+    """The error of a module that is not there: `name` is the part of `meant` that is missing."""
     found = _one_folder_down(name, meant, folder)
     if found is not None:
         return FactoryError(
@@ -271,7 +260,7 @@ def no_module(name: str, meant: str, folder: Path) -> FactoryError:
     siblings = [file.stem for path in search_path(folder) for file in (path / parent.replace(".", "/")).glob("*.py")]
     return FactoryError(
         f"There is no module '{name}'.",
-        remedy=nearest(last, sorted(set(siblings))) or f"Searched {searched}, then sys.path.",
+        remedy=_nearest(last, sorted(set(siblings))) or f"Searched {searched}, then sys.path.",
     )
 
 
@@ -286,32 +275,21 @@ def _one_folder_down(name: str, meant: str, folder: Path) -> Path | None:
     return None
 
 
-def import_failed(name: str, error: BaseException) -> FactoryError:
-    """Say what an import raised."""
+def _import_failed(name: str, error: BaseException) -> FactoryError:
     return FactoryError(
         f"Importing '{name}' raised {raised(error)}.",
         remedy="Try the import by itself in the environment that runs pytest.",
     )
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """Ask whether the most similar name is meant; nothing where none is similar.
-
-    Example:
-        >>> nearest("sqtr", ["sin", "sqrt"]), nearest("zzz", ["sin", "sqrt"])
-        ("Did you mean 'sqrt'?", '')
-    """
+def _nearest(name: str, known: list[str]) -> str:
+    """Ask whether the most similar name is meant; nothing where none is similar."""
     near = get_close_matches(name, known, n=1)
     return f"Did you mean '{near[0]}'?" if near else ""
 
 
-def listed(names: list[str], most: int = 8) -> str:
-    """Say what a module has.
-
-    Example:
-        >>> listed(["build", "probe"])
-        'It has build, probe.'
-    """
+def _listed(names: list[str], most: int = 8) -> str:
+    """What a module has."""
     if not names:
         return "It defines nothing that can be called."
     return f"It has {', '.join(names[:most])}{', …' if len(names) > most else ''}."

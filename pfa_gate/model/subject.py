@@ -1,8 +1,9 @@
 """All that a gate measures, loaded: the model, its data, the metric."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +65,8 @@ def load(document: Document, gate: str) -> Subject:
     """
     config = document.gate(gate)
     folder = document.path.resolve().parent
-
-    @contextmanager
-    def at(*keys: str) -> Iterator[str]:
-        place = str(document.place("gates", gate, *keys))
-        try:
-            yield place
-        except PFAGateError as error:
-            error.at(place)
-            raise
-
-    with at("model", "factory"):
-        factory = _factory(config.model, folder)
-    with at("model", *_doubtful(factory, config.model.arguments)):
-        factory.check_arguments((), config.model.arguments)
-    with at("model", "factory"):
-        model = _built(factory, config.model, config.probe.seed)
-    weights = ""
-    if config.model.checkpoint is not None:
-        with at("model", "checkpoint"):
-            weights = load_weights(model, folder / config.model.checkpoint, config.model.checkpoint_key)
+    at = partial(_at, document, gate)
+    model, weights = _model(config, folder, at)
     with at("model", "device"):
         device = device_of(config.model.device, model)
     model = model if is_spread(model) else model.cpu()
@@ -98,6 +81,31 @@ def load(document: Document, gate: str) -> Subject:
     with at("evaluation", "metric"):
         metric = metric_of(config.evaluation.metric, folder)
     return Subject(model, example, probe, evaluation, metric, device, weights)
+
+
+@contextmanager
+def _at(document: Document, gate: str, *keys: str) -> Iterator[str]:
+    """Give the place of a key, and add it to what is raised inside the block."""
+    place = str(document.place("gates", gate, *keys))
+    try:
+        yield place
+    except PFAGateError as error:
+        error.at(place)
+        raise
+
+
+def _model(config: GateConfig, folder: Path, at: Callable[..., AbstractContextManager[str]]) -> tuple[nn.Module, str]:
+    """The model with its weights, and which of several sets of weights they are."""
+    with at("model", "factory"):
+        factory = _factory(config.model, folder)
+    with at("model", *_doubtful(factory, config.model.arguments)):
+        factory.check_arguments((), config.model.arguments)
+    with at("model", "factory"):
+        model = _built(factory, config.model, config.probe.seed)
+    if config.model.checkpoint is None:
+        return model, ""
+    with at("model", "checkpoint"):
+        return model, load_weights(model, folder / config.model.checkpoint, config.model.checkpoint_key)
 
 
 def build(config: ModelConfig, folder: Path, seed: int) -> nn.Module:

@@ -15,7 +15,7 @@ from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.compress.repair import Repair
-from pfa_gate.config.sections import DistillOptions, DistillStep, FinetuneStep
+from pfa_gate.config.recovery import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, model_on

@@ -1,4 +1,4 @@
-"""Convolutions, linears and products: labels of the input end in the weight's columns, its rows start new ones."""
+"""Convolutions, linears and embeddings: labels of the input end in the weight's columns, its rows start new ones."""
 
 import math
 from typing import Any
@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, UntrackedCall, rule
-from pfa_gate.graph.partition import UNTRACKED, aligned, varying
+from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall, rule
+from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import argument, node_of, shape_of
-from pfa_gate.graph.rules.elementwise import meet_operand
 
 _INPUT_FIXED = "its input cannot be cut"
 _MIXES = "mixes another axis than that of the filters"
@@ -79,16 +78,24 @@ def transposed_convolution(flow: LabelFlow, node: Node) -> Tensor:
 @rule("linear")
 def linear(flow: LabelFlow, node: Node) -> Tensor:
     """Weight [O, I] over the last axis of the input."""
-    return _multiplied(flow, node, (node.args[0], node.args[1], argument(node, 2, "bias")), (0, 1))
+    return multiplied(flow, node, (node.args[0], node.args[1], argument(node, 2, "bias")), (0, 1))
 
 
 @rule("addmm")
 def addmm(flow: LabelFlow, node: Node) -> Tensor:
     """Bias + input @ weight, weight [I, O]."""
-    return _multiplied(flow, node, (node.args[1], node.args[2], node.args[0]), (1, 0))
+    return multiplied(flow, node, (node.args[1], node.args[2], node.args[0]), (1, 0))
 
 
-def _multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes: tuple[int, int]) -> Tensor:
+def multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes: tuple[int, int]) -> Tensor:
+    """A product with a held matrix over the last axis of the input.
+
+    Args:
+        flow: the trace.
+        node: the product.
+        operands: input, weight and bias, which may be None.
+        axes: the weight's axes of filters made and filters read.
+    """
     source, weight, bias = operands
     alias = flow.held(weight)
     labels = flow.of(source)
@@ -120,138 +127,6 @@ def _volume(flow: LabelFlow, source: Node, made: int) -> tuple[Tensor, ...]:
     axis = varying(labels)[0]
     flow_axes = [labels.reshape(-1).expand(shape[axis])]
     return (*flow_axes, torch.zeros(made * shape[-1], dtype=torch.int64))
-
-
-@rule("matmul", "bmm", "mm")
-def product(flow: LabelFlow, node: Node) -> Tensor:
-    """[…, M, K] @ […, K, N]; a held matrix on the right is a linear layer."""
-    left, right = node_of(node.args[0]), node_of(node.args[1])
-    if flow.tensor(right) is not None and len(shape_of(right)) == 2:
-        return _multiplied(flow, node, (left, right, None), (1, 0))
-    if len(shape_of(left)) < 2 or len(shape_of(right)) < 2:
-        raise NoRuleError("multiplies a vector")
-    if flow.tensor(left) is not None or flow.tensor(right) is not None:
-        raise NoRuleError("multiplies by a parameter from the left")
-    axes = max(len(shape_of(left)), len(shape_of(right)))
-    one, other = (_lead(flow.of(source), axes) for source in (left, right))
-    _note_product(flow, node, one, other, (shape_of(left), shape_of(right)))
-    return multiply(flow, one, other)
-
-
-@rule("baddbmm")
-def product_and_sum(flow: LabelFlow, node: Node) -> Tensor:
-    """Input + batch1 @ batch2."""
-    added, left, right = (node_of(given) for given in node.args[:3])
-    made = multiply(flow, flow.of(left), flow.of(right))
-    _note_product(flow, node, flow.of(left), flow.of(right), (shape_of(left), shape_of(right)))
-    if flow.tensor(added) is not None:
-        flow.adopt(flow.tensor(added), made.expand(shape_of(node)))  # type: ignore[arg-type]
-    else:
-        flow.meet(made, flow.of(added), "meets a value whose filters cannot be cut")
-    return flow.sets.canonical(made)
-
-
-def _lead(labels: Tensor, axes: int) -> Tensor:
-    return labels.reshape((1,) * (axes - labels.ndim) + tuple(labels.shape))
-
-
-def _note_product(
-    flow: LabelFlow, node: Node, one: Tensor, other: Tensor, shapes: tuple[tuple[int, ...], tuple[int, ...]]
-) -> None:
-    """Multiply-adds are batch x M x K x N; each factor shrinks with the labels along it."""
-    left, right = shapes
-    lead = shape_of(node)[:-2]
-    box = [(axis, size) for axis, size in enumerate(lead)]
-    tracked = torch.maximum(*aligned(one[..., :1, :1], other[..., :1, :1]))
-    vectors = [_axis_labels(tracked, axis, size) for axis, size in box]
-    vectors += [
-        _axis_labels(one, -2, left[-2]),
-        _axis_labels(one, -1, left[-1]),
-        _axis_labels(other, -1, right[-1]),
-    ]
-    flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=tuple(vectors)))
-
-
-def _axis_labels(labels: Tensor, axis: int, size: int) -> Tensor:
-    axis %= labels.ndim
-    if axis in varying(labels):
-        return labels.movedim(axis, 0).reshape(size, -1).amax(1)
-    return torch.full((size,), UNTRACKED)
-
-
-def multiply(flow: LabelFlow, one: Tensor, other: Tensor) -> Tensor:
-    """Labels of one @ other: those of the inner axis end, those of outer axes pass.
-
-    Where the inner axis loses an index, both operands must lose it; where heads lie along a batch axis, both
-    operands' heads are one.
-    """
-    inner = (_moving(one, -1), _moving(other, -2))
-    outer = (_moving(one, -2), _moving(other, -1))
-    if (any(inner) and any(outer)) or all(outer):
-        flow.pin(one, "is multiplied along two axes")
-        flow.pin(other, "is multiplied along two axes")
-        return torch.zeros((1,) * one.ndim, dtype=torch.int64)
-    if any(inner):
-        flow.meet(one, other.transpose(-1, -2), "is multiplied with something that cannot be cut")
-        return torch.zeros((1,) * one.ndim, dtype=torch.int64)
-    if any(outer):
-        return _outer(flow, one, other, outer)
-    _share_heads(flow, one, other)
-    return flow.sets.canonical(torch.maximum(*aligned(one, other)))
-
-
-def _moving(labels: Tensor, axis: int) -> bool:
-    return labels.shape[axis] > 1
-
-
-def _outer(flow: LabelFlow, one: Tensor, other: Tensor, outer: tuple[bool, bool]) -> Tensor:
-    passing, ending = (one, other) if outer[0] else (other, one)
-    flow.pin(ending, "is multiplied with filters along another axis")
-    return flow.sets.canonical(passing)
-
-
-def _share_heads(flow: LabelFlow, one: Tensor, other: Tensor) -> None:
-    """Heads on a batch axis: a head of one is the head of the other."""
-    if bool((one != UNTRACKED).any()) and bool((other != UNTRACKED).any()):
-        flow.meet(one, other, "is multiplied with something that cannot be cut")
-    elif varying(one) or varying(other):
-        # The other operand has no filters at all: its heads stay, so these must too.
-        flow.pin(one, "is multiplied with something that cannot be cut")
-        flow.pin(other, "is multiplied with something that cannot be cut")
-
-
-@rule("scaled_dot_product_attention")
-def attention(flow: LabelFlow, node: Node) -> Tensor:
-    """softmax(q kᵀ + mask) v; heads on a batch axis are shared, value channels pass through."""
-    query, key, value = (node_of(given) for given in node.args[:3])
-    repeats = shape_of(query)[-3] // shape_of(key)[-3] if argument(node, 7, "enable_gqa", False) else 1
-    keys, values = (_repeated(flow.of(source), shape_of(source), repeats) for source in (key, value))
-    mixing = multiply(flow, flow.of(query), keys.transpose(-1, -2))
-    mask = argument(node, 3, "attn_mask")
-    if isinstance(mask, Node):
-        scores = (*shape_of(query)[:-1], shape_of(key)[-2])
-        meet_operand(flow, flow.sets.canonical(mixing).expand(scores), mask)
-    _note_attention(flow, node)
-    return multiply(flow, flow.sets.canonical(mixing), flow.sets.canonical(values))
-
-
-def _repeated(labels: Tensor, shape: tuple[int, ...], times: int) -> Tensor:
-    """Grouped queries: each key and value head serves several query heads in a row."""
-    if times == 1 or -3 % labels.ndim not in varying(labels):
-        return labels
-    return labels.expand(
-        [shape[axis] if axis == labels.ndim - 3 else size for axis, size in enumerate(labels.shape)]
-    ).repeat_interleave(times, -3)
-
-
-def _note_attention(flow: LabelFlow, node: Node) -> None:
-    query, key, value = (node_of(given) for given in node.args[:3])
-    heads = [_axis_labels(flow.of(value), axis, size) for axis, size in enumerate(shape_of(value)[:-2])]
-    lengths = [torch.zeros(shape_of(source)[-2], dtype=torch.int64) for source in (query, key)]
-    for channels in (query, value):
-        last = _axis_labels(flow.of(channels), -1, shape_of(channels)[-1])
-        axes = (*heads, *lengths, last)
-        flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=axes))
 
 
 @rule("embedding")
