@@ -129,12 +129,12 @@ def browser() -> str:
 
 
 def measured() -> Record:
-    """The record of a run of the example, copied so that the report names its files as in a clone."""
+    """The record of a run of the example, in a copy of it that has nothing from earlier runs."""
     with tempfile.TemporaryDirectory() as place:
         example = Path(place) / "example_project"
-        shutil.copytree(ROOT / example.name, example, ignore=shutil.ignore_patterns(".pfa", "__pycache__"))
-        command = [sys.executable, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", example.name]
-        subprocess.run(command, cwd=place, env=os.environ | {"COLUMNS": str(COLUMNS)}, check=True)
+        shutil.copytree(ROOT / "example_project", example, ignore=shutil.ignore_patterns(".pfa", "__pycache__"))
+        command = [sys.executable, "-m", "pytest", "--pfa", "-p", "no:cacheprovider", "example_project"]
+        subprocess.run(command, cwd=place, env=os.environ | {"PYTHONPATH": place}, check=True)
         return loads((example / ".pfa" / "digits" / "record.json").read_text(encoding="utf-8"))
 
 
