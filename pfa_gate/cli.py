@@ -87,12 +87,7 @@ def command_parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="measure a model and write a first config")
     init.add_argument("factory", help="module:callable or path/to/file.py:callable that builds the model")
     init.add_argument("probe", help="callable or data file: the samples on which responses are measured")
-    init.add_argument(
-        "--arguments",
-        default="",
-        metavar="YAML",
-        help="keyword arguments of the factory, such as 'width: 32, depth: 2'",
-    )
+    init.add_argument("--arguments", default="", metavar="YAML", help="of the factory, by keyword: 'width: 32'")
     init.add_argument("--checkpoint", default="", help="weights file, from the config's folder")
     init.add_argument("--evaluation", default="", metavar="DATA", help="labelled data, for the accuracy")
     init.add_argument("--name", default="model", help="name of the gate (model)")
@@ -104,9 +99,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_merge(commands.add_parser("merge", help="judge a gate on all its collected shards"))
     _add_study(commands.add_parser("study", help="compare recipes, selections and recoveries at equal parameters"))
     _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
-    _add_verify(
-        commands.add_parser("verify", help="check, from the files of a run, that every budget was judged and kept")
-    )
+    _add_verify(commands.add_parser("verify", help="check that a run judged and kept every budget"))
     _add_comment(commands.add_parser("comment", help="write one comment on the pull request"))
     return parser
 
@@ -138,12 +131,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of collect, one for each shard")
     parser.add_argument("--config", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (.pfa beside the config)")
-    parser.add_argument(
-        "--baseline",
-        default="",
-        metavar="PATH",
-        help="compare with this file instead of pfa.baseline.json, or with git:REF",
-    )
+    parser.add_argument("--baseline", default="", metavar="PATH", help="compare with this file, or with git:REF")
     parser.set_defaults(command=_merge)
 
 
@@ -173,16 +161,8 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--random", type=int, default=0, metavar="N", help="random recipes for each strategy (0)")
     parser.add_argument("--uniform", action="store_true", help="add the recipe that keeps one share of every group")
-    parser.add_argument(
-        "--domain",
-        action="append",
-        default=[],
-        metavar="CLASSES",
-        help="restrict to these classes, such as 0,3,5; may be given more than once",
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="runs of a selection that draws at random (3)"
-    )
+    parser.add_argument("--domain", action="append", default=[], metavar="CLASSES", help="0,3,5; more than once")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of a selection by chance (3)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.study)")
     parser.set_defaults(command=_study)
 
@@ -233,23 +213,14 @@ def _add_comment(parser: argparse.ArgumentParser) -> None:
     whose.add_argument(
         "records", nargs="*", type=Path, default=[], metavar="RECORD", help="files or folders; .pfa unless given"
     )
-    whose.add_argument(
-        "--from",
-        dest="foreign",
-        nargs="+",
-        type=Path,
-        metavar="RECORD",
-        help="records of a run that is not trusted, such as that of a fork",
-    )
+    whose.add_argument("--from", dest="foreign", nargs="+", type=Path, metavar="RECORD", help="of a run of a fork")
     parser.add_argument("--repo", default="", metavar="OWNER/NAME", help="instead of GITHUB_REPOSITORY")
     parser.add_argument("--pull", type=int, metavar="N", help="instead of the event's pull request")
     parser.add_argument(
         "--policy", choices=("auto", "always", "never", "on_failure"), default="auto", help="when to comment"
     )
     parser.add_argument("--leg", default="", help="name of the matrix leg")
-    parser.add_argument(
-        "--status", type=int, metavar="N", help="exit status of pytest, to report a gate that left no record"
-    )
+    parser.add_argument("--status", type=int, metavar="N", help="exit status of pytest, for gates without a record")
     parser.add_argument("--only", action="store_true", help="drop the sections of other gates and legs")
     parser.add_argument("--dry-run", action="store_true", help="print the comment and make no request")
     parser.set_defaults(command=_comment)
@@ -273,9 +244,7 @@ def _comment(chosen: argparse.Namespace) -> None:
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folders", nargs="*", type=Path, default=[Path(".pfa")], metavar="DIR", help="folder of results (.pfa)"
-    )
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path(".pfa")], metavar="DIR", help="results (.pfa)")
     parser.set_defaults(command=_verify)
 
 
