@@ -81,10 +81,10 @@ def refuse_missing_file(source: str, history: BaselineHistory, gate: str, today:
     for revision, _ in (*history.versions, *history.branch_point):
         remedy = f"Restore it: git checkout {_commit(revision)} -- {source}. {_RAISE}"
         raise ArtifactError(f"The baseline {source} is gone, and {_revision(revision)} has it.", remedy=remedy)
-    for place, text in history.moved:
-        gates, _ = _own(text, place)
+    for path, text in history.moved:
+        gates, _ = _own(text, path)
         if gates and gate in gates and same_kind(gates[gate], today):
-            fact = f"There is no baseline {source}; {place} has gate '{gate}', and no config is beside it any more."
+            fact = f"There is no baseline {source}; {path} has gate '{gate}', and no config is beside it any more."
             raise ArtifactError(fact, remedy="Move it to where the config is now.")
     _refuse_unknown(f"There is no baseline {source}", history)
 

@@ -41,14 +41,14 @@ def baseline_sentences(record: Record, today: date | None = None) -> Iterator[st
         yield f"Renamed since: {listed([f'{old} to {new}' for new, old in base.renamed.items()], _MOST)}."
 
 
-def before(record: Record, budget: str) -> str:
+def baseline_value(record: Record, budget: str) -> str:
     """What the baseline has for a budget on a whole model, as limits are written; empty where it has nothing.
 
     Example:
         >>> from pfa_gate.record import Compared, Probe, Size
         >>> against = Compared("pfa.baseline.json", "2026-11-12", "", values={"model.bytes": 1_200_000.0})
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), baseline=against)
-        >>> before(record, "model.bytes"), before(record, "model.macs")
+        >>> baseline_value(record, "model.bytes"), baseline_value(record, "model.macs")
         ('1.2 MB', '')
     """
     base = record.baseline
@@ -62,7 +62,7 @@ def before(record: Record, budget: str) -> str:
     return amount(value, "B" if budget.endswith("bytes") else "")
 
 
-def step(record: Record, layer: LayerRecord, key: str) -> float | None:
+def change_since(record: Record, layer: LayerRecord, key: str) -> float | None:
     """By how much a layer's value differs from the baseline's; None where one of the two is missing.
 
     Args:
@@ -75,7 +75,7 @@ def step(record: Record, layer: LayerRecord, key: str) -> float | None:
         >>> stem = LayerRecord("stem", "Conv2d", 16, kl_ratio=0.5)
         >>> against = Compared("pfa.baseline.json", "2026-11-12", "", layers={"stem": {"kl": 0.25}})
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), baseline=against)
-        >>> step(record, stem, "kl"), step(record, stem, "inactive")
+        >>> change_since(record, stem, "kl"), change_since(record, stem, "inactive")
         (0.25, None)
     """
     base = record.baseline
@@ -84,12 +84,12 @@ def step(record: Record, layer: LayerRecord, key: str) -> float | None:
     return None if was is None or now is None else now - was
 
 
-def signed(difference: float | None, key: str) -> str:
+def signed_change(difference: float | None, key: str) -> str:
     """A difference with its sign, rounded as its value is; empty where there is none that shows.
 
     Example:
-        >>> signed(0.0312, "kl"), signed(-2.0, "inactive"), signed(0.0001, "kl"), signed(None, "kl")
-        ('+0.031', '-2', '', '')
+        >>> signed_change(0.0312, "kl"), signed_change(-2.0, "inactive"), signed_change(0.0001, "kl")
+        ('+0.031', '-2', '')
     """
     text = "" if difference is None else f"{difference:+.0f}" if key == "inactive" else f"{difference:+.3f}"
     return text if text.strip("+-0.") else ""

@@ -9,7 +9,7 @@ from pfa_gate.budget.wording import plural
 from pfa_gate.config.budgets import DROPS
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
-from pfa_gate.report.formatting import SEVERITY, again, headline, share
+from pfa_gate.report.formatting import SEVERITY, headline, rerun_command, share
 from pfa_gate.report.text import clean, shorten
 
 # A step shows ten of a kind; the last tells how many more there are.
@@ -76,7 +76,7 @@ def _findings(records: Sequence[Record], file: Callable[[str], str]) -> Iterator
 def _sentences(record: Record, finding: Finding) -> Iterator[str]:
     for sentence in (finding.sentence, *advice(record, finding), *finding.notes):
         yield _safe(sentence)
-    yield f"Again: {_safe(again(record, finding.id))}"
+    yield f"Again: {_safe(rerun_command(record, finding.id))}"
 
 
 def _safe(text: str) -> str:

@@ -137,12 +137,12 @@ def looked_at(probe: Probe) -> str:
     return f"{probe.samples:,} probe samples{drawn}"
 
 
-def again(record: Record, budget: str = "") -> str:
+def rerun_command(record: Record, budget: str = "") -> str:
     """The command that runs a gate, or one of its budgets, again.
 
     Example:
         >>> from pfa_gate.record import Probe, Record, Size
-        >>> again(Record("my digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab")), "exact")
+        >>> rerun_command(Record("my digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab")), "exact")
         "pytest --pfa 'pfa.yaml::my digits::exact'"
     """
     node = "::".join(part for part in (record.config, record.gate, budget) if part)

@@ -10,7 +10,7 @@ from pfa_gate.budget import LayerFinding
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
 from pfa_gate.redundancy import kept_by_energy, kept_by_kl
-from pfa_gate.report.baseline import signed, step
+from pfa_gate.report.baseline import change_since, signed_change
 
 KEYS = ("kl", "peak_correlation", "mean_correlation", "inactive")
 WORST = 5
@@ -72,9 +72,9 @@ def chosen(rows: Sequence[LayerRow], everything: bool) -> tuple[LayerRow, ...]:
     """
     if everything:
         return tuple(rows)
-    due = (place for place, row in enumerate(rows) if row.layer.skipped is None)
-    worst = set(sorted(due, key=lambda place: -(rows[place].layer.kl_ratio or 0.0))[:WORST])
-    return tuple(row for place, row in enumerate(rows) if row.broken or row.unknown or place in worst)
+    due = (index for index, row in enumerate(rows) if row.layer.skipped is None)
+    worst = set(sorted(due, key=lambda index: -(rows[index].layer.kl_ratio or 0.0))[:WORST])
+    return tuple(row for index, row in enumerate(rows) if row.broken or row.unknown or index in worst)
 
 
 def changed(record: Record, row: LayerRow) -> bool:
@@ -92,8 +92,10 @@ def changed(record: Record, row: LayerRow) -> bool:
         return False
     layer = row.layer
     errors = {"kl": layer.kl_stderr, "peak_correlation": layer.peak_stderr, "mean_correlation": layer.mean_stderr}
-    steps = {key: step(record, layer, key) for key in KEYS}
-    moved = (key for key, by in steps.items() if signed(by, key) and abs(by or 0.0) > 2 * (errors.get(key) or 0.0))
+    steps = {key: change_since(record, layer, key) for key in KEYS}
+    moved = (
+        key for key, by in steps.items() if signed_change(by, key) and abs(by or 0.0) > 2 * (errors.get(key) or 0.0)
+    )
     return layer.name in record.baseline.new or any(moved)
 
 

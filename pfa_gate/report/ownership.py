@@ -242,11 +242,13 @@ def _way_out(path: Path, *more: Path) -> str:
         more: folders, beside every repository and the current one.
     """
     plain = Path(os.path.abspath(path))
-    real, places = Path(os.path.realpath(plain)), {Path.cwd(), *more}
-    for place in plain.parents:
-        inside = place in places or (place / ".git").exists()
-        if inside and not real.is_relative_to(os.path.realpath(place)):
-            below = (each for each in (*reversed(plain.parents), plain) if each.is_relative_to(place) and each != place)
+    real, borders = Path(os.path.realpath(plain)), {Path.cwd(), *more}
+    for folder in plain.parents:
+        inside = folder in borders or (folder / ".git").exists()
+        if inside and not real.is_relative_to(os.path.realpath(folder)):
+            below = (
+                each for each in (*reversed(plain.parents), plain) if each.is_relative_to(folder) and each != folder
+            )
             link = next((each for each in below if each.is_symlink()), plain)
-            return f"the link {display_path(link)} leads out of {place.as_posix()}, to {real.as_posix()}"
+            return f"the link {display_path(link)} leads out of {folder.as_posix()}, to {real.as_posix()}"
     return ""

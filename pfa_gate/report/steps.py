@@ -90,8 +90,8 @@ def repair_rows(step: RecoveryStep, most: int | None = None) -> tuple[RepairRow,
         >>> first.before, first.after, first.ridge, first.patches, second.reason
         ('12.3%', '2%', '0.001', '4,096', 'it is frozen')
     """
-    places = sorted(range(len(step.repairs)), key=lambda place: _urgency(step.repairs[place]))[:most]
-    return tuple(_repair_row(step.repairs[place]) for place in sorted(places))
+    indices = sorted(range(len(step.repairs)), key=lambda index: _urgency(step.repairs[index]))[:most]
+    return tuple(_repair_row(step.repairs[index]) for index in sorted(indices))
 
 
 def worst_repairs(step: RecoveryStep, most: int) -> tuple[RepairRow, ...]:

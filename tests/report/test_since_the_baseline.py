@@ -5,7 +5,7 @@ import dataclasses
 import records
 
 from pfa_gate.record.baseline import Stamp, base, baseline_entry, comparison
-from pfa_gate.report.baseline import before, signed, step
+from pfa_gate.report.baseline import baseline_value, change_since, signed_change
 from pfa_gate.report.ci import scalars
 
 SUBJECT = {"factory": "net:build"}
@@ -23,15 +23,17 @@ def test_every_layer_is_told_by_how_much_it_moved():
     record = judged_against(records.broken(), records.kept())
     for now, was in zip(record.layers, records.kept().layers, strict=True):
         if now.skipped is None:
-            assert abs(step(record, now, "kl") - (now.kl_ratio - was.kl_ratio)) < 1e-6
-            assert step(record, now, "inactive") == now.inactive - was.inactive
+            assert abs(change_since(record, now, "kl") - (now.kl_ratio - was.kl_ratio)) < 1e-6
+            assert change_since(record, now, "inactive") == now.inactive - was.inactive
         else:
-            assert step(record, now, "kl") is None
+            assert change_since(record, now, "kl") is None
 
 
 def test_an_unchanged_run_has_nothing_to_show():
     record = judged_against(records.kept(), records.kept())
-    assert {signed(step(record, layer, key), key) for layer in record.layers for key in ("kl", "inactive")} == {""}
+    assert {
+        signed_change(change_since(record, layer, key), key) for layer in record.layers for key in ("kl", "inactive")
+    } == {""}
 
 
 def test_a_renamed_layer_is_compared_with_what_it_was():
@@ -40,12 +42,12 @@ def test_a_renamed_layer_is_compared_with_what_it_was():
     today = dataclasses.replace(yesterday, layers=(dataclasses.replace(first, name="entry"), *rest))
     record = judged_against(today, yesterday)
     assert record.baseline.renamed == {"entry": "stem"}
-    assert abs(step(record, record.layers[0], "kl")) < 1e-6
+    assert abs(change_since(record, record.layers[0], "kl")) < 1e-6
 
 
 def test_the_whole_models_values_are_told_in_their_units():
     record = judged_against(records.broken(), records.kept())
-    told = {finding.id: before(record, finding.id) for finding in record.budgets}
+    told = {finding.id: baseline_value(record, finding.id) for finding in record.budgets}
     assert told["model.parameters"] == "186 k"
     assert told["model.bytes"] == "746 kB"
     assert told["compressed.macs"] == "4.21 M"
@@ -58,8 +60,8 @@ def test_a_baseline_of_another_kind_is_not_compared():
     record = judged_against(records.kept(), records.kept())
     refused = dataclasses.replace(record.baseline, refusal="model.factory was a then and is b now")
     record = dataclasses.replace(record, baseline=refused)
-    assert step(record, record.layers[0], "kl") is None
-    assert before(record, "model.bytes") == ""
+    assert change_since(record, record.layers[0], "kl") is None
+    assert baseline_value(record, "model.bytes") == ""
 
 
 def test_scalars_have_both_in_one_unit():

@@ -113,7 +113,7 @@ def test_nothing_that_failed_is_left_out():
 )
 def test_all_values_lie_on_their_axis(values):
     axis = axis_of(values, percent=True)
-    assert all(0 <= axis.place(value) <= 1 for value in values)
+    assert all(0 <= axis.position(value) <= 1 for value in values)
     ticks = axis.ticks()
     assert 2 <= len(ticks) <= 8
     assert ticks[0] == pytest.approx(axis.low)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import LayerRecord, Record
-from pfa_gate.report.baseline import signed, step
+from pfa_gate.report.baseline import change_since, signed_change
 from pfa_gate.report.formatting import ratio
 from pfa_gate.report.html.pictures import Drawing, drawing, picture
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows
@@ -69,8 +69,8 @@ def lines(record: Record, base: Record | None) -> Iterator[Line]:
     energy = record.recipe.energy if record.recipe is not None else None
     rows = [row for row in layer_rows(record) if row.layer.skipped is None]
     if len(rows) > MOST:
-        places = sorted(range(len(rows)), key=lambda place: _urgency(record, rows[place]))[:MOST]
-        rows = [rows[place] for place in sorted(places)]
+        indices = sorted(range(len(rows)), key=lambda index: _urgency(record, rows[index]))[:MOST]
+        rows = [rows[index] for index in sorted(indices)]
     for row in rows:
         yield _line(record, row, energy, earlier.get(row.layer.name))
 
@@ -116,7 +116,7 @@ def _cell(record: Record, row: LayerRow, key: str) -> Cell:
         sort="-1" if value is None else f"{value:.6g}",
         error=ratio(error.get(key)),
         limit="" if finding is None or finding.limit is None else trimmed(finding.limit, 3),
-        change=signed(step(record, layer, key), key),
+        change=signed_change(change_since(record, layer, key), key),
         outcome="" if finding is None else finding.outcome,
         noisy=finding is not None and finding.within_noise,
         waived="" if finding is None else finding.waived,

@@ -19,10 +19,10 @@ _MOST_BARS = 64
 
 @dataclass(frozen=True)
 class CutLine:
-    """Where a rule would cut: the filters it keeps, and the place of its line."""
+    """Where a rule would cut: the filters it keeps, and the position of its line."""
 
     keep: int
-    place: str
+    x: str
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,17 @@ from markupsafe import Markup, escape
 
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
-from pfa_gate.report.baseline import baseline_sentences, before
-from pfa_gate.report.formatting import SEVERITY, SizeRow, again, delivery, footprint, headline, looked_at, moment
+from pfa_gate.report.baseline import baseline_sentences, baseline_value
+from pfa_gate.report.formatting import (
+    SEVERITY,
+    SizeRow,
+    delivery,
+    footprint,
+    headline,
+    looked_at,
+    moment,
+    rerun_command,
+)
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.steps import (
     RepairRow,
@@ -59,7 +68,7 @@ def render(record: Record, base: Record | None = None) -> str:
         base=base,
         outcome=outcome,
         words=words,
-        findings=[(finding, before(record, finding.id), advice(record, finding)) for finding in findings],
+        findings=[(finding, baseline_value(record, finding.id), advice(record, finding)) for finding in findings],
         tiles=tiles(record),
         steps=steps(record),
         repairs=repairs(record),
@@ -73,7 +82,7 @@ def render(record: Record, base: Record | None = None) -> str:
         unnamed=max(0, len(skipped) - _MOST_REASONS),
         baseline=list(baseline_sentences(record)),
         delivery=delivery(record),
-        again=again(record),
+        rerun_command=rerun_command(record),
     )
 
 

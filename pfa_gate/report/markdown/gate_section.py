@@ -7,8 +7,8 @@ from pfa_gate.budget import Finding, Outcome
 from pfa_gate.budget.wording import listed
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
-from pfa_gate.report.baseline import baseline_sentences, before, signed, step
-from pfa_gate.report.formatting import SEVERITY, UNICODE, again, delivery, footprint, headline, looked_at, ratio
+from pfa_gate.report.baseline import baseline_sentences, baseline_value, change_since, signed_change
+from pfa_gate.report.formatting import SEVERITY, UNICODE, delivery, footprint, headline, looked_at, ratio, rerun_command
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, repaired, rounds_sentence
@@ -52,20 +52,20 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
     yield _list("Baseline", baseline_sentences(record), detail)
     yield _list("Not measured", (f"{gap.what}: {gap.reason}" for gap in record.unmeasured), detail)
-    yield f"Again: {code(again(record), 300)}"
+    yield f"Again: {code(rerun_command(record), 300)}"
     yield _footer(record)
 
 
 def _budgets(findings: Iterable[Finding], record: Record, detail: Detail = FULL) -> str:
     ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.outcome))
-    based = any(before(record, finding.id) for finding in ordered)
+    based = any(baseline_value(record, finding.id) for finding in ordered)
     rows = [
         [
             Escaped(_SIGNS[finding.outcome]),
             code(finding.id),
             prose(finding.limit, 40),
             prose(finding.observed or "–", 40),
-            *([prose(before(record, finding.id))] if based else []),
+            *([prose(baseline_value(record, finding.id))] if based else []),
             prose(str(finding.line)),
         ]
         for finding in ordered
@@ -194,7 +194,7 @@ def _layer_mark(row: LayerRow) -> Escaped:
 
 
 def _layer_value(record: Record, row: LayerRow, key: str, text: str) -> Escaped:
-    moved = signed(step(record, row.layer, key), key)
+    moved = signed_change(change_since(record, row.layer, key), key)
     value = prose(text or "?")
     value = Escaped(f"**{value}**") if key in row.broken else value
     return Escaped(f"{value} ({prose(moved)})") if moved else value

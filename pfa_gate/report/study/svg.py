@@ -32,7 +32,7 @@ _SHAPES |= {"random best": "best of random", "draw": "one random recipe"}
 
 @dataclass(frozen=True)
 class PlotAxis:
-    """From a value to its place.
+    """From a value to its position.
 
     Attributes:
         low, high: the ends, both ticks.
@@ -45,7 +45,7 @@ class PlotAxis:
     step: float
     percent: bool
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """0 at the low end, 1 at the high one."""
         return (value - self.low) / (self.high - self.low)
 
@@ -107,7 +107,8 @@ class _Panel:
     methods: Sequence[str]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        return round(self.left + _PANEL * self.x.place(x), 1), round(self.top + _HEIGHT * (1 - self.y.place(y)), 1)
+        right, up = _PANEL * self.x.position(x), _HEIGHT * (1 - self.y.position(y))
+        return round(self.left + right, 1), round(self.top + up, 1)
 
     def point(self, sized: Row | Size, accuracy: float) -> tuple[float, float]:
         return self.at(_share(sized, self.model, self.measure), accuracy)
@@ -119,12 +120,12 @@ class _Panel:
 def svg(study: Study) -> str:
     """The plot as text: for each task its score against parameters and against MACs, both as shares of the full model.
 
-    Colours are methods, shapes are whose counts; it is readable in light and dark, and asks for nothing from outside.
+    Colours are methods, shapes are whose counts; it is readable in light and dark, and makes no request.
     """
     methods = list(dict.fromkeys(method(row) for row in study.rows))
     tasks = [task for task in study.tasks if task.studied]
-    each = _TOP + _HEIGHT + 48
-    bottom = len(tasks) * each + 14
+    plot = _TOP + _HEIGHT + 48
+    bottom = len(tasks) * plot + 14
     height = bottom + _LINE * max(len(methods), len(_SHAPES)) + 10
     title = escape(f"Study of {clean(study.gate)}: {clean(study.metric)} against size")
     parts = [
@@ -133,8 +134,8 @@ def svg(study: Study) -> str:
         _STYLE,
         f'<rect width="{_WIDTH}" height="{height}" fill="var(--back)"/>',
     ]
-    for place, task in enumerate(tasks):
-        parts += _task(study, task, methods, place * each + _TOP)
+    for number, task in enumerate(tasks):
+        parts += _task(study, task, methods, number * plot + _TOP)
     parts += _legend(methods, bottom)
     return "\n".join([*parts, "</svg>"]) + "\n"
 

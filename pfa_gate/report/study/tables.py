@@ -106,7 +106,7 @@ def _cells(row: Row, study: Study, look: Look) -> list[Text]:
 
 def _fit(cells: Sequence[list[Text]], look: Look) -> None:
     """Shorten the methods to what the other columns leave."""
-    others = [width for place, width in enumerate(widths(cells)) if place != _METHOD]
+    others = [width for index, width in enumerate(widths(cells)) if index != _METHOD]
     room = max(1, look.width - sum(others) - GAP * len(others))
     methods = distinct((line[_METHOD].plain for line in cells), room, look.glyphs.dots, cell_len)
     for line in cells:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from pfa_gate.budget.wording import plural, trimmed
 from pfa_gate.record import LayerRecord, Record
-from pfa_gate.report.baseline import signed, step
+from pfa_gate.report.baseline import change_since, signed_change
 from pfa_gate.report.formatting import ratio
 from pfa_gate.report.layers import (
     KEYS,
@@ -99,7 +99,7 @@ def layer_section(record: Record, look: Look) -> list[Text]:
 
 def _changes(record: Record, row: LayerRow) -> dict[str, str]:
     """By how much each value of a layer differs from the baseline, where that shows."""
-    found = {key: signed(step(record, row.layer, key), key) for key in KEYS}
+    found = {key: signed_change(change_since(record, row.layer, key), key) for key in KEYS}
     return {key: text.replace("0.", ".", 1) for key, text in found.items() if text}
 
 
@@ -284,6 +284,6 @@ def _cut_marks(layer: LayerRecord, energy: float | None, columns: int) -> str:
     signs = [" "] * columns
     for sign, count in (("k", kl_cut(layer)), ("e", energy_cut(layer, energy))):
         if count is not None:
-            place = min(columns, max(1, round(columns * count / max(1, layer.filters)))) - 1
-            signs[place] = sign if signs[place] == " " else "*"
+            column = min(columns, max(1, round(columns * count / max(1, layer.filters)))) - 1
+            signs[column] = sign if signs[column] == " " else "*"
     return "".join(signs).rstrip()
