@@ -189,7 +189,7 @@ def _layer(name: str, plain: Mapping[str, Any]) -> BaselineLayer:
 
 
 def _number(value: object, name: str) -> float:
-    """A value that a limit may refer to: finite, and no truth value."""
+    """A value that a limit may refer to: a finite number."""
     # A truth value is an int in Python; NaN compares as false.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_WHOLE:
         raise ValueError(f"{name}, which is {_brief(value)}")
@@ -233,7 +233,7 @@ def _shown(value: object) -> str:
 
 
 def _twin(record: Record) -> str:
-    """The name that the fall of a share does not go by."""
+    """Of the two names of a drop, the one that the config does not use."""
     named = any(finding.id == "compressed.score_drop" for finding in record.budgets)
     share = record.scores is None or record.scores.share
     return "compressed.accuracy_drop" if named or not share else "compressed.score_drop"

@@ -28,11 +28,11 @@ _OF_ANOTHER = frozenset(
 
 @dataclass(frozen=True)
 class BaselineHistory:
-    """What git knows of a file that may be gone or torn.
+    """What git knows of a baseline, which may be missing or torn.
 
     Attributes:
         versions: (revision, text): both sides of a merge in conflict; else HEAD, and what is being merged into it.
-        branch_point: the same, where the branch left the one that it is to go into.
+        branch_point: the same, where the branch began.
         merging: a merge, a rebase or the like is not finished.
         shallow: the clone is, so that git cannot know all.
         why_unknown: why git can say nothing; empty where it can, or where there is no repository.
@@ -111,7 +111,7 @@ def _sides(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def _branch_point(folder: Path) -> list[str]:
-    """Where this branch left the one that it is to go into; nothing where that is not known."""
+    """Where this branch began; empty where that is not known."""
     asked = os.environ.get("GITHUB_BASE_REF")
     trunks = (f"remotes/origin/{asked}", *_TRUNKS) if asked else _TRUNKS
     names = [f"refs/{name}" for name in trunks]
@@ -183,7 +183,7 @@ def ask_git(folder: Path, *arguments: str, strip: bool = True) -> GitAnswer:
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """The environment that git is asked in: ours, without what ties git to the repository of a hook.
+    """Our environment for git, without the variables that point it to the repository of a hook.
 
     Example:
         >>> environment({"GIT_DIR": "/elsewhere/.git", "GIT_CONFIG_COUNT": "0", "HOME": "/root"})
@@ -193,6 +193,6 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def _said(stderr: bytes) -> str:
-    """Git's words on one line, without what a terminal would obey."""
+    """Git's message on one line, without control characters."""
     words = " ".join(stderr.decode("utf-8", "replace").split())
     return "".join(letter for letter in words if letter.isprintable())[:_LONGEST]

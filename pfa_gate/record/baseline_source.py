@@ -50,7 +50,7 @@ class BaselineText:
 
 
 def absolute(asked: str, folder: Path) -> str:
-    """What is asked for, whatever the current folder is by then.
+    """The source of a baseline as an absolute path, so that the current folder may change.
 
     Example:
         >>> absolute("git:main", Path("/p")), absolute("old.json", Path("/p")), absolute("", Path("/p"))
@@ -90,7 +90,7 @@ def find_baseline(config: Path, asked: str) -> BaselineText:
 
 
 def _text(path: Path) -> str:
-    """The text of a baseline; of a pipe or a device, which may never end, nothing is read."""
+    """The text of a baseline; a pipe or a device, which may never end, is not read."""
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
@@ -122,7 +122,7 @@ def find_with_history(config: Path, asked: str, gate: "GateConfig") -> BaselineT
 
 
 def _from_git(folder: Path, reference: str) -> BaselineText:
-    """The file as it was where the branch left REF: what happened on REF since then is not this change's doing."""
+    """The file as it was where the branch left REF, so that later commits on REF do not count."""
     if not reference or reference.startswith("-") or not reference.isprintable():
         shown = "".join(letter if letter.isprintable() else "?" for letter in reference)
         raise ArtifactError(f"'{GIT}{shown}' names no revision.", remedy="Write for example git:origin/main.")
@@ -148,7 +148,7 @@ def _no_base(folder: Path, reference: str, answer: GitAnswer) -> ArtifactError:
 
 
 def context_of(document: "Document", gate: str, baseline: BaselineText, updating: bool) -> Context:
-    """What a gate's verdict depends on beside limits and measurements: its baseline, and today.
+    """What a gate's verdict depends on besides limits and measurements: its baseline, and today's date.
 
     Raises:
         ArtifactError: the baseline is torn, unless this run writes it anew; or it is lost, or has lost this gate,
@@ -196,7 +196,7 @@ def _of(
     today: Mapping[str, Any],
     earlier: tuple[Baseline, ...] = (),
 ) -> Baseline | None:
-    """The baseline of a gate by its (name today, name then); another name then is said."""
+    """The baseline of a gate by its (name today, name then); a difference counts as a change."""
     plain, renamed = base(gates, names[1], source, today), names[0] != names[1]
     words = (f"the gate's name ({names[1]} then)",) if renamed else ()
     return None if plain is None else replace(plain, changed=(*words, *plain.changed), earlier=earlier)
@@ -220,7 +220,7 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
 
 
 def subject_and_config(document: "Document", gate: str) -> dict[str, Any]:
-    """What a record made now is a record of: the gate's subject, and the text of the config."""
+    """What a run measures: the gate's subject, and the digest of its config."""
     config, folder = document.gate(gate), document.path.parent
     return {**subject(config, folder), "config": hashlib.sha256(document.content).hexdigest()}
 

@@ -1,7 +1,7 @@
-"""Every way to lose a baseline that limits refer to, and what becomes of it: no ratchet is lifted by a loss.
+"""A baseline that is missing, torn or renamed: no ratchet is lifted by its loss.
 
-A file that is gone or torn is held to what git knows of it; a gate under another name keeps its values; what cannot be
-settled is an error. To raise a ratchet, its value is edited in the file, where reviewers see it.
+For a missing or torn file, the versions that git knows count. A renamed gate keeps its values. All else is an error.
+To raise a ratchet, edit its value in the file, where reviewers see it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class PreviousBaseline:
     remark: str = ""
 
     def entry(self, gate: str) -> Mapping[str, Any] | None:
-        """The entry of a gate, with what was taken out of it since; None where it never had one."""
+        """The entry of a gate, with the values that were removed since; None where it never had one."""
         found = self.gates.get(gate)
         for _, gates in self.known:
             if gate in gates:
@@ -50,7 +50,7 @@ class PreviousBaseline:
 
 
 def readable_versions(versions: Sequence[tuple[str, str]], source: str) -> Known:
-    """What git knows and what can be read of it.
+    """The versions that can be read, of those that git knows.
 
     Args:
         versions: (revision, text).
@@ -90,7 +90,7 @@ def refuse_missing_file(source: str, history: BaselineHistory, gate: str, today:
 
 
 def refuse_missing_gate(source: str, history: BaselineHistory, gate: str) -> None:
-    """Refuse to judge a gate that a baseline does not have, where git knows that it had, or cannot say.
+    """Refuse to judge a gate that is missing from a baseline, where an earlier version has it, or git cannot say.
 
     Args:
         source: of the baseline.

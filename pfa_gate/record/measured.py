@@ -11,7 +11,7 @@ from pfa_gate.record.plain_data import LATER
 
 @dataclass(frozen=True)
 class Correlations:
-    """|Pearson| between the filters of a layer, coarse: a picture for people, no numbers to judge by.
+    """|Pearson| between the filters of a layer, coarse: a picture for people, not for judging.
 
     Attributes:
         side: rows and columns of the picture.
@@ -132,7 +132,7 @@ class Scores:
         return self.direction == "lower"
 
     def measure(self) -> Scored:
-        """What the budgets are judged on; how many samples there were, and so the noise, no record says.
+        """What budgets are judged on, without the noise: a record does not have the number of samples.
 
         Example:
             >>> Scores("net:loss", 0.36, 6.37, 6.01, direction="lower", unit="plain").measure().fall

@@ -221,7 +221,7 @@ def _mapping(kind: Any, value: object, path: str) -> Any:
 
 
 def _key(key: str) -> str:
-    """A key of a stranger in a path: as it is where it is a plain name, else quoted, and never long."""
+    """A foreign key in a path: quoted where it is not printable, and shortened where it is long."""
     return key if len(key) <= _LONGEST_KEY and key.isprintable() else f"{key!r:.{_LONGEST_KEY}}"
 
 

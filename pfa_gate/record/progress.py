@@ -1,4 +1,4 @@
-"""How far a gate is: who hears of it, and since when somebody waits."""
+"""How far a gate is: whom to tell, and since when somebody waits."""
 
 import time
 from collections.abc import Callable

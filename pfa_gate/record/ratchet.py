@@ -1,4 +1,4 @@
-"""Ratchets: which limits refer to a baseline, and how two states of it become one that lifts no ratchet."""
+"""Ratchets: which limits have one, and how versions of a baseline are merged without lifting any."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def ratchets(gate: GateConfig, budget: str, layer: str) -> bool:
 
 
 def _limits(value: object) -> Iterator[Limit]:
-    """Every limit in a section, however deep."""
+    """Every limit in a section, at any depth."""
     if isinstance(value, Limit):
         yield value
         return
@@ -67,7 +67,7 @@ class Ratchets:
 
 
 def tightest(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One baseline of several, each value the lowest that any of them has: no side's ratchet is lifted.
+    """Merge baselines: each value is the lowest of all, so no ratchet is lifted.
 
     Args:
         sides: gates of each, whole, ours first; what is no number is as in the first that has the gate.
@@ -115,7 +115,7 @@ def filled(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def ratcheted(
     fresh: Mapping[str, Any], old: Mapping[str, Any], rules: Ratchets
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What an update may write of a gate: a ratcheting value never rises, by rounding no more than otherwise.
+    """What an update may write of a gate: a value that ratchets never rises, not even by rounding.
 
     Args:
         fresh: what `baseline_entry` gives today.

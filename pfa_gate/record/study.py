@@ -1,6 +1,6 @@
 """The record of a study: every trial as plain data, and the rows that the reports are made from.
 
-Sizes are counts; accuracies are what the metric gives, whichever it is (shares of hits for accuracy and top5); times
+Sizes are counts; accuracies are values of the metric (shares of hits for accuracy and top5); times
 are seconds.
 """
 
@@ -153,7 +153,7 @@ class Study:
         versions: of the packages that ran it.
         seconds: of all of it.
         schema: name and version of this layout.
-        direction: which way of the metric is better; studies of older versions took higher for granted.
+        direction: which way of the metric is better; studies of older versions assume higher.
         unit: share or plain; empty in studies of older versions, in which accuracy and top5 are shares.
     """
 
@@ -178,7 +178,7 @@ class Study:
 
     @property
     def share(self) -> bool:
-        """Whether the metric is a share, whose errors are told in percentage points."""
+        """Whether the metric is a share, whose errors are given in percentage points."""
         return is_share(self.metric, self.unit)
 
     @property

@@ -117,7 +117,7 @@ def _of_layers(record: Record, finding: Finding, key: str) -> Iterator[str]:
 
 
 def _narrower(record: Record, broken: Sequence[_Broken]) -> Iterator[str]:
-    """How many filters of each layer keep the KL limit, apart by whether a recipe can cut it, and already does."""
+    """How many filters of each layer keep the KL limit: a recipe can cut it, has cut it, or cannot."""
     enough = _enough(broken)
     more, done, never = [], [], []
     for layer, _ in broken:
@@ -144,7 +144,7 @@ def _narrower(record: Record, broken: Sequence[_Broken]) -> Iterator[str]:
 
 
 def _enough(broken: Sequence[_Broken]) -> dict[str, int]:
-    """The filters that keep the limit of each group: layers of one group are cut alike, so the least of theirs."""
+    """Filters within the limit for each group: the fewest of its layers, since a group is cut as one."""
     found: dict[str, int] = {}
     for layer, detail in broken:
         count = most_within_kl(layer.eigenvalues, detail.limit if detail.limit is not None else 0.0)

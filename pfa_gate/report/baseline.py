@@ -85,7 +85,7 @@ def change_since(record: Record, layer: LayerRecord, key: str) -> float | None:
 
 
 def signed_change(difference: float | None, key: str) -> str:
-    """A difference with its sign, rounded as its value is; empty where there is none that shows.
+    """A difference with its sign, rounded as its value is; empty where rounding leaves none.
 
     Example:
         >>> signed_change(0.0312, "kl"), signed_change(-2.0, "inactive"), signed_change(0.0001, "kl")

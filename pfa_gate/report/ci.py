@@ -101,7 +101,7 @@ def _escaped(text: str, more: str = "") -> str:
 
 
 def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
-    """Properties of a budget's test case; nothing that a transport between processes could not carry.
+    """Properties of a budget's test case, all of them strings and numbers, which xdist can send.
 
     Example:
         >>> from pfa_gate.record import Probe, Size
@@ -133,7 +133,7 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
 
 
 def _in_percent(record: Record, budget: str) -> bool:
-    """Whether a baseline holds points or percent of what a record has as fractions."""
+    """Whether a baseline has a value in points or percent, and a record as a fraction."""
     if budget.endswith("_drop"):
         return record.scores is None or record.scores.share
     return budget == "compressed.latency"

@@ -114,7 +114,7 @@ def interval(scores: Scores) -> str:
 
 
 def moment(text: str) -> str:
-    """A time of a record to the minute; what is none is given as it is.
+    """A time of a record to the minute; any other text stays as it is.
 
     Example:
         >>> moment("2026-11-20T08:30:00Z"), moment("yesterday")
@@ -127,7 +127,7 @@ def moment(text: str) -> str:
 
 
 def looked_at(probe: Probe) -> str:
-    """What the spectra were taken from.
+    """The probe that the spectra were measured on.
 
     Example:
         >>> looked_at(Probe(1024, "ab")), looked_at(Probe(48, "ab", 64))
@@ -218,7 +218,7 @@ def metric_name(metric: str) -> str:
 
 
 def delivery(record: Record) -> tuple[str, ...]:
-    """What is out of the ordinary in how the compressed model is delivered, in sentences.
+    """Sentences on a compressed model that is not delivered as usual.
 
     Example:
         >>> from pfa_gate.record import CompressedRecord, Exact, Probe, Record, Size

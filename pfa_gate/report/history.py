@@ -22,7 +22,7 @@ _WIDE = 70
 
 
 def height(value: float, low: float, high: float) -> float:
-    """Where a value stands between two others, from 0 to 1; the middle where these are one.
+    """A value between two others as a number from 0 to 1; 0.5 where the two are equal.
 
     Example:
         >>> height(3.0, 2.0, 4.0), height(4.0, 2.0, 4.0), height(1e308, -1e308, 1e308), height(2.0, 2.0, 2.0)
@@ -48,7 +48,7 @@ class Curve:
 
     @property
     def ends(self) -> tuple[str, str, str, str]:
-        """First, last, smallest and largest value in words; there must be one."""
+        """First, last, smallest and largest value in words; at least one run must have measured it."""
         known = self.known
         first, last, low, high = (self.word(value) for value in (known[0], known[-1], min(known), max(known)))
         return first, last, low, high
@@ -218,7 +218,7 @@ def _gate(history: GateHistory, glyphs: Glyphs, width: int) -> Iterator[str]:
 
 
 def _bars(curve: Curve, glyphs: Glyphs) -> str:
-    """One sign a run, from the smallest to the largest value; a gap where it was not measured."""
+    """One block a run, from the smallest to the largest value; a gap where a run did not measure it."""
     low, high = min(curve.known), max(curve.known)
     top, signs = len(glyphs.blocks) - 1, glyphs.blocks
     return "".join(" " if value is None else signs[round(top * height(value, low, high))] for value in curve.values)

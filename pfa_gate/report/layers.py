@@ -138,7 +138,7 @@ def sparkline(eigenvalues: Sequence[float], width: int, blocks: str) -> str:
 
 
 def kept_columns(filters: int, keep: int, width: int) -> int:
-    """How many columns of a sparkline stand for filters that stay.
+    """How many columns of a sparkline are of filters that stay.
 
     Example:
         >>> kept_columns(filters=64, keep=16, width=8), kept_columns(filters=64, keep=1, width=8)

@@ -58,7 +58,7 @@ def require_folder(folder: Path) -> None:
 
 
 def refuse(folder: Path, why: str) -> None:
-    """Raise what `require_folder` does, where there is a reason."""
+    """Raise the error of `require_folder`, if there is a reason."""
     if why:
         remedy = "Rename the gate, name another folder with --pfa-output, or move away what is there."
         raise ArtifactError(f"The results cannot be written to {display_path(folder)}: {why}.", remedy=remedy)
@@ -147,9 +147,9 @@ def require_study(folder: Path) -> None:
 
 
 def require_baseline(path: Path) -> None:
-    """Refuse a baseline's place where a link leads out of the project, or other JSON lies there.
+    """Refuse to write a baseline where a link leads out of the project, or the file is other JSON.
 
-    What is no JSON is a torn baseline; whether it may be lost is not asked here.
+    A file that is not JSON counts as a torn baseline, and is not refused here.
 
     Raises:
         ArtifactError: it is so.
@@ -181,7 +181,7 @@ def _of_another_gate(folder: Path, names: list[str]) -> str:
 
 
 def _same(gate: str, name: str) -> bool:
-    """Whether two names are of one folder, on whatever disk."""
+    """Whether two names are of one folder, also on a disk that ignores case."""
     return gate.casefold() == name.casefold()
 
 
@@ -195,7 +195,7 @@ def _plain(path: Path) -> dict[str, Any]:
 
 
 def _gate_of_recipe(path: Path) -> str:
-    """The gate that a recipe.yaml is of; the cache of a workflow keeps it beside the model, and no record."""
+    """The gate of a recipe.yaml: a workflow's cache keeps it beside the model, without a record."""
     try:
         head = re.match(r"version: \d+\n(gate: .*?)\nstrategy:", _head(path).decode("utf-8", "replace"), re.DOTALL)
     except OSError:
@@ -235,7 +235,7 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _way_out(path: Path, *more: Path) -> str:
-    """How a path leaves, by a link, a repository or folder that it lies in by its name; empty where it does not.
+    """How a link leads a path out of its repository or folder, in words; empty where none does.
 
     Args:
         path: need not be there.

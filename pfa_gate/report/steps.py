@@ -70,7 +70,7 @@ def recovery_rows(record: Record) -> tuple[RecoveryRow, ...]:
 
 
 def repaired(record: Record) -> tuple[RecoveryStep, ...]:
-    """The steps that have something to tell layer by layer."""
+    """The steps that repaired layers."""
     steps = record.compressed.recovery if record.compressed is not None else ()
     return tuple(step for step in steps if step.repairs)
 
@@ -187,7 +187,7 @@ class RoundRow:
 
 
 def round_rows(record: Record) -> tuple[RoundRow, ...]:
-    """One row for each group; none where the recipe had one round.
+    """One row for each group; none for a recipe of one round.
 
     Example:
         >>> from pfa_gate.record import LayerRecord, Probe, RecipeRecord, Size
@@ -206,7 +206,7 @@ def round_rows(record: Record) -> tuple[RoundRow, ...]:
 
 
 def rounds_sentence(record: Record) -> str:
-    """The filters of all groups after each round, in one sentence; empty where the recipe had one round.
+    """The filters of all groups after each round, in one sentence; empty for a recipe of one round.
 
     Example:
         >>> from pfa_gate.record import LayerRecord, Probe, RecipeRecord, Size
@@ -226,7 +226,7 @@ def rounds_sentence(record: Record) -> str:
 
 
 def _widths(record: Record) -> dict[str, int]:
-    """Filters of each group: those of a layer that gives them."""
+    """Filters of each group, from the layers that have them."""
     return {layer.group or layer.name: layer.filters for layer in reversed(record.layers)}
 
 

@@ -1,6 +1,6 @@
-r"""Foreign text on its way to people: it is shown, nothing obeys it, it fits, and no two names look alike.
+r"""Foreign text on its way to people: made harmless, made to fit, and names kept distinct.
 
-Everything that the package prints passes `printable`; tests/report/test_text.py sees to it.
+Everything that the package prints passes `printable`; tests/report/test_text.py checks it.
 """
 
 import re
@@ -47,7 +47,7 @@ def inert(text: str) -> str:
 
 
 def printable(text: str, *, styled: bool = False) -> str:
-    r"""A text of several lines that a terminal shows and a log keeps, and neither obeys.
+    r"""A text of several lines without commands that a terminal or the reader of a log would obey.
 
     Args:
         text: foreign or with foreign names in it.
@@ -72,7 +72,7 @@ def _styled(line: str) -> str:
 
 
 def shorten(text: str, room: int, dots: str = "…", width: Width = len) -> str:
-    """A text in at most so much room, shortened in the middle; its end tells layers apart.
+    """A text of at most `room` cells, shortened in the middle; layers often differ in their ends.
 
     Args:
         text: of any length.
@@ -91,7 +91,7 @@ def shorten(text: str, room: int, dots: str = "…", width: Width = len) -> str:
 
 
 def distinct(names: Iterable[str], room: int, dots: str = "…", width: Width = len) -> Mapping[str, str]:
-    """Each name in at most so much room; what tells names apart is kept.
+    """Each name in at most `room` cells, cut such that names stay distinct.
 
     Names that fit stay as they are. All others lose a part at one place, in the middle where that tells them apart.
     Those that would still look alike keep the part in which they differ; where even that has no room, their number.

@@ -1,6 +1,6 @@
 """`pfa-gate verify`: whether a run judged and kept every budget it declared, from what it left on disk alone.
 
-A process can be made to end with 0 by code that it runs; what it wrote before says what it had found by then.
+Code that a process runs can end it with 0; the files that it wrote before say what it had found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class Verified:
 
 
 def verify(folders: Sequence[Path]) -> Verified:
-    """Look whether the last run in each folder judged and kept all budgets but those that it was to leave out.
+    """Look whether the last run in each folder judged and kept all budgets that it was not told to leave out.
 
     Args:
         folders: that of `--pfa-output`, or the `.pfa` beside a config.

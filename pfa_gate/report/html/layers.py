@@ -1,4 +1,4 @@
-"""What the page shows of each layer: one row of the table, one picture among the small multiples."""
+"""What the page shows of each layer: a row of the table, and a picture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A layer in the table, and its picture; `share` is what stays of its filters, as a table sorts by it."""
+    """A layer in the table, and its picture; `share` of its filters stays, as the table sorts by it."""
 
     name: str
     kind: str

@@ -109,7 +109,7 @@ _MOST_CELLS = 128
 
 
 def picture(correlations: Correlations | None) -> str:
-    """The heat map as a data URI; empty where there is none, or where its cells are not what they should be.
+    """The heat map as a data URI; empty where there is none, or its cells are not valid.
 
     Example:
         >>> picture(Correlations(2, (0, 1), "f0f"))[:22]
@@ -138,7 +138,7 @@ def _square(correlations: Correlations) -> list[list[int]]:
 
 
 def _png(square: list[list[int]]) -> bytes:
-    """Four bits a pixel, and a palette of one hue from clear to full."""
+    """A PNG of four bits a pixel, with a palette of one hue from transparent to opaque."""
     lines = b"".join(b"\0" + _packed(row) for row in square)
     alphas = bytes(round(255 * level / (_LEVELS - 1)) for level in range(_LEVELS))
     head = struct.pack(">IIBBBBB", len(square), len(square), 4, 3, 0, 0, 0)

@@ -45,7 +45,7 @@ _LONGEST = 2000
 
 
 def render(record: Record, base: Record | None = None) -> str:
-    """The report of one gate as a whole filled_template.
+    """The report of one gate as a whole page.
 
     Args:
         record: what the run found.
@@ -87,7 +87,7 @@ def render(record: Record, base: Record | None = None) -> str:
 
 
 def filled_template(template: str, **facts: Any) -> str:
-    """Fill a template of this folder; style and script stand in it, named by their digests in its policy.
+    """Fill a template of this folder; it holds its style and script, and its policy allows no others.
 
     Args:
         template: its file.
@@ -115,12 +115,12 @@ def _name(text: str) -> str:
 
 
 def _parts(text: str) -> Markup:
-    """A name that a narrow column breaks behind its dots and bars, not within a word."""
+    """A name that a narrow column breaks after its dots and bars, not within a word."""
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[./_:])(?=[^./_:])", _name(text)))
 
 
 def _one_line(value: Any) -> Any:
-    """Whatever text a template shows is on one line and has no control or format signs."""
+    """A text that a template shows, on one line and without control or format characters."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return shorten(clean(value), _LONGEST)
     return value
@@ -140,7 +140,7 @@ _MOST_REPAIRS = 400
 
 @dataclass(frozen=True)
 class Tile:
-    """A line of the footprint, and how much of a bar stays full; None for no bar."""
+    """A line of the footprint, and how full its bar is, in percent; None for no bar."""
 
     row: SizeRow
     part: float | None
@@ -187,7 +187,7 @@ def tiles(record: Record) -> tuple[Tile, ...]:
 
 
 def steps(record: Record) -> tuple[Step, ...]:
-    """The waterfall: what is left after the cut, and what each step gave back or took; none without recovery."""
+    """The waterfall: the score after the cut, and by how much each step changed it; none without recovery."""
     return tuple(_steps(record))
 
 
@@ -230,7 +230,7 @@ def _steps(record: Record) -> Iterator[Step]:
 
 
 def _gain(value: float, last: float, lower: bool) -> str:
-    """The colour of a bar: what a step wins back is a rise, also of a metric of which less is better."""
+    """The kind of a bar: an improvement is a rise, also where a lower score is better."""
     return "rise" if value == last or (value < last) == lower else "fall"
 
 

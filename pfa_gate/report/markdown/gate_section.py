@@ -39,7 +39,7 @@ def verdict_line(record: Record) -> VerdictLine:
 
 
 def parts(record: Record, detail: Detail) -> Iterator[str]:
-    """The parts in their order; an empty one has nothing to tell."""
+    """The parts in their order; some may be empty."""
     yield f"### {verdict_line(record).text}"
     yield _budgets([f for f in record.budgets if f.outcome != "kept"], record, detail)
     yield _explained(record, detail)
@@ -101,7 +101,7 @@ def _recovery(record: Record) -> str:
 
 
 def _repairs(record: Record, detail: Detail) -> Iterator[str]:
-    """For each step with layers a line on all of them, and those left alone by their reason."""
+    """For each step with layers: one line on all, and the layers that it left alone, by reason."""
     for repaired_step in repaired(record):
         yield f"{code(repaired_step.step)}: {prose(repair_summary(repaired_step))}."
         lines = [

@@ -1,7 +1,6 @@
-"""Foreign text in Markdown: it is shown, and nothing in it is markup, a mention, a reference or a link.
+"""Markdown in which foreign text is shown, and is no markup, mention, reference or link; tables and folds of it.
 
-What is escaped has a type of its own, so that a text is known by where it comes from and never by what it looks like:
-a cell of a table or a fact in a line that nobody has escaped does not pass mypy.
+Escaped text has a type of its own, so mypy refuses a cell or a fact that was not escaped.
 """
 
 import re
@@ -58,7 +57,7 @@ def prose(text: str, length: int = LONGEST_SENTENCE) -> Escaped:
 
 
 def joined(facts: Iterable[Escaped], between: str) -> Escaped:
-    """Escaped texts in one line, with a sign of ours between them.
+    """Escaped texts in one line, with a separator between them.
 
     Example:
         >>> joined([code("a"), prose("b")], " · ")
@@ -68,7 +67,7 @@ def joined(facts: Iterable[Escaped], between: str) -> Escaped:
 
 
 def _closed(opening: re.Match[str]) -> str:
-    """The opening with a backslash where it counts: before a dash, behind a number."""
+    """The opening with a backslash: before a dash, after a number."""
     sign = opening[1]
     return f"{sign}\\" if sign.isdigit() else f"\\{sign}"
 
@@ -99,7 +98,7 @@ class Detail:
 
 
 def table(names: Sequence[str], align: str, rows: Sequence[Sequence[Escaped]], most: int | None) -> str:
-    """A table; what it leaves out it counts.
+    """A table, and the number of rows that it leaves out.
 
     Args:
         names: of the columns, ours.

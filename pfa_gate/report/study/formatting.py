@@ -1,4 +1,4 @@
-"""What the reports of a study say alike: names of rows, numbers, and how to read them."""
+"""What the reports of a study share: names of rows, numbers, and how to read them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A study as a plot: score against parameters and against MACs, one static SVG that needs nothing else."""
+"""A study as a plot: score against parameters and against MACs, one self-contained static SVG."""
 
 import math
 from collections.abc import Iterator, Sequence

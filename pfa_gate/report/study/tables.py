@@ -117,7 +117,7 @@ _COLUMNS = ("counts", "selection, recovery", "score", "±", "spread", "parameter
 
 
 def markdown(study: Study) -> str:
-    """The study as Markdown, every row told; no foreign name in it is markup."""
+    """The study as Markdown with every row; no foreign name in it is markup."""
     return "\n\n".join(_parts(study)) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The table of layers, and with -vv the spectrum of each across the terminal, with the cut of each rule."""
+"""The table of layers; with -vv also the spectrum of each, with the cut of each rule."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def _changes(record: Record, row: LayerRow) -> dict[str, str]:
 def _fitting(
     shown: Sequence[LayerRow], changes: Sequence[dict[str, str]], rows: Sequence[LayerRow], look: Look
 ) -> tuple[_Plan, list[list[Text]]]:
-    """The richest table that leaves the names room, and its cells with the names kept_columns to that room."""
+    """The richest table that leaves the names room, and its cells with the names cut to that room."""
     for plan in _PLANS_SINCE if any(changes) else _PLANS:
         body = [_cells(row, plan, look) for row in shown]
         cells = _with_changes([_head(plan), *body, *_limit_row(rows, plan, look)], changes, plan)

@@ -182,7 +182,7 @@ _FIRST_VTE = 5000
 
 
 def follows_links(environment: Mapping[str, str]) -> bool:
-    """Whether the terminal of an environment is known to follow links; in a log nothing does.
+    """Whether the terminal of an environment is known to open links; a log never is.
 
     Example:
         >>> follows_links({"TERM_PROGRAM": "WezTerm"}), follows_links({"TERM": "xterm"})
@@ -198,7 +198,7 @@ def follows_links(environment: Mapping[str, str]) -> bool:
 
 
 def linked(text: str, record: Record, folder: Path) -> str:
-    r"""A report whose names of files are links; nothing that is seen changes.
+    r"""Turn the names of files in a report into links; the visible text stays the same.
 
     Args:
         text: the report.

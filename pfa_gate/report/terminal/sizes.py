@@ -91,7 +91,7 @@ def _rows(record: Record, look: Look) -> Iterator[list[Text]]:
 
 
 def _bar(value: float | None, scores: Scores | None, look: Look) -> str:
-    """A bar from zero; only fractions have one, since only they have a zero and a top."""
+    """A bar from zero to one; scores that are not fractions have none."""
     if value is None or scores is None or not scores.share or look.width < 60:
         return ""
     return look.glyphs.blocks[-1] * round(BAR * value)
