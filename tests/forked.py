@@ -26,6 +26,7 @@ import threading
 import time
 import traceback
 import types
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ LIGHT = """
 _pytest.junitxml _pytest.pytester _pytest.terminal asyncio filelock jinja2 pydantic rich.console rich.table yaml
 pfa_gate.cache.fingerprint pfa_gate.cli pfa_gate.github pfa_gate.plugin.session pfa_gate.record.baseline_source
 pfa_gate.report.advice pfa_gate.report.verify pfa_gate.report.files pfa_gate.report.ci
-pfa_gate.report.terminal
+pfa_gate.report.terminal pfa_gate.report.html pfa_gate.plugin.xdist
 """.split()
 """What `pytest --pfa` imports but for the measuring."""
 MEASURING = """
@@ -157,6 +158,8 @@ def _begin(request: Request) -> None:
     sys.path[:] = [first, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
     importlib.invalidate_caches()
     _open_streams(environment)
+    # A project's file may be changed twice in a second: what was compiled of the first state would pass for the second.
+    sys.dont_write_bytecode = True
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     # Of the project, this process has imported nothing so far.
@@ -182,9 +185,13 @@ def _export_once() -> None:
     import torch  # noqa: PLC0415 - the light one has none
 
     from pfa_gate.artifacts.onnx_model import _operators_kept  # noqa: PLC0415
+    from pfa_gate.graph import export_model  # noqa: PLC0415
 
-    program = torch.export.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(2, 2),))
-    with _operators_kept():
+    program = export_model(torch.nn.Linear(2, 2).eval(), (torch.zeros(2, 2),), {}).exported
+    stored = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"), _operators_kept():
+        torch.export.save(program, stored)
+        torch.export.load(stored)
         torch.onnx.export(program, (), dynamo=True, verbose=False)
 
 
