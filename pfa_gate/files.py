@@ -93,8 +93,8 @@ def sweep(folder: Path) -> None:
         >>> sweep(Path("no/such/folder"))
     """
     with suppress(OSError):
-        found = [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
-        for path in found:
+        paths = [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
+        for path in paths:
             _remove_if_left(path)
 
 
@@ -111,10 +111,10 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _is_left(path: Path, machine: str, process: int) -> bool:
-    found = path.lstat()
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+    status = path.lstat()
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
         return False
-    if time.time() - found.st_mtime > _DAY:
+    if time.time() - status.st_mtime > _DAY:
         return machine != _machine() or not _alive(process)
     return machine == _machine() and not _alive(process)
 

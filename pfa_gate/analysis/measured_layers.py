@@ -29,17 +29,17 @@ class LayerUses:
     Attributes:
         called: names of those that were called.
         read: names of those of whose weights an operator read some.
-        untold: names of those of which neither is known.
+        unknown: names of those of which neither is known.
     """
 
     called: frozenset[str]
     read: frozenset[str]
-    untold: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
 
     @property
     def possible(self) -> frozenset[str]:
         """Those that may not be said to be unused."""
-        return self.called | self.read | self.untold
+        return self.called | self.read | self.unknown
 
 
 def layer_uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str]) -> LayerUses:
@@ -57,24 +57,24 @@ def layer_uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str
         >>> attention = nn.MultiheadAttention(4, 2).eval()
         >>> tokens = torch.zeros(3, 1, 4)
         >>> layer_uses(attention, [Batch((tokens, tokens, tokens), {})], ["out_proj"])
-        LayerUses(called=frozenset(), read=frozenset({'out_proj'}), untold=frozenset())
+        LayerUses(called=frozenset(), read=frozenset({'out_proj'}), unknown=frozenset())
     """
     called: set[str] = set()
     read: set[str] = set()
-    untold: set[str] = set()
+    unknown: set[str] = set()
     with _noting(model, names, called):
         for batch in batches:
             args, kwargs = inputs_on((batch.args, batch.kwargs), input_device(model))
-            there = Batch(args, kwargs)
+            moved = Batch(args, kwargs)
             try:
                 with torch.no_grad(), _Reads(_owners(model, names), read):
-                    model(*there.args, **there.kwargs)
+                    model(*moved.args, **moved.kwargs)
             except Exception:  # the model does not run while somebody looks on; if it runs alone, nothing is known
-                forward(model, there)
-                untold.update(names)
-            if read | called | untold >= set(names):
+                forward(model, moved)
+                unknown.update(names)
+            if read | called | unknown >= set(names):
                 break
-    return LayerUses(frozenset(called), frozenset(read), frozenset(untold - read - called))
+    return LayerUses(frozenset(called), frozenset(read), frozenset(unknown - read - called))
 
 
 @contextmanager
@@ -127,7 +127,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
 
 
-UNTOLD = "whether the forward pass uses it cannot be known"
+USE_UNKNOWN = "whether the forward pass uses it cannot be known"
 
 
 def chosen_layers(
@@ -158,12 +158,12 @@ def chosen_layers(
         )
     names = {name: _names(layer) for name, layer in called.items()} | {name: {name} for name in silent}
     for pattern in (*include, *exclude):
-        if not any(_matches(each, [pattern]) for each in names.values()):
+        if not any(_matches(known, [pattern]) for known in names.values()):
             raise LayerPatternError(
                 f"The pattern '{pattern}' matches no layer.",
                 remedy=f"The layers are: {_listed([*called, *silent])}.",
             )
-    wanted = [name for name, each in names.items() if _matches(each, include) and not _matches(each, exclude)]
+    wanted = [name for name, known in names.items() if _matches(known, include) and not _matches(known, exclude)]
     unfollowed = [name for name in wanted if name not in called]
     used = layer_uses(model, [Batch(*inputs_of(example))], unfollowed) if unfollowed else None
     reasons = {name: _unfollowed(name, used) for name in unfollowed if name in used.possible} if used else {}
@@ -172,8 +172,8 @@ def chosen_layers(
 
 
 def _unfollowed(name: str, used: LayerUses) -> str:
-    if name in used.untold:
-        return UNTOLD
+    if name in used.unknown:
+        return USE_UNKNOWN
     if name in used.called:
         return "it is called, but nothing that it makes of the input is followed to an output"
     return "its weights are read without calling it, in a way that is not followed"

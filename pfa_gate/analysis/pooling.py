@@ -43,10 +43,10 @@ class PooledMaps:
 
     def __call__(self, output: Tensor, axis: int, samples: range) -> Tensor:
         """Give [samples, C], or [samples, m, C] where each has m maps."""
-        found = pooled(output, axis, self.pooling)
-        if len(found) == len(samples) or len(found) % len(samples):
-            return found
-        return found.reshape(len(samples), -1, found.shape[-1])
+        responses = pooled(output, axis, self.pooling)
+        if len(responses) == len(samples) or len(responses) % len(samples):
+            return responses
+        return responses.reshape(len(samples), -1, responses.shape[-1])
 
 
 MAX = PooledMaps()
@@ -117,9 +117,9 @@ def joined(calls: list[Tensor]) -> Tensor:
     """
     if len(calls) == 1:
         return calls[0]
-    if len({len(each) for each in calls}) > 1:
-        return torch.cat([each.flatten(0, -2) for each in calls])
-    return torch.cat([each if each.ndim == 3 else each[:, None] for each in calls], 1)
+    if len({len(call) for call in calls}) > 1:
+        return torch.cat([call.flatten(0, -2) for call in calls])
+    return torch.cat([call if call.ndim == 3 else call[:, None] for call in calls], 1)
 
 
 def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
@@ -162,11 +162,11 @@ def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Ten
         axis: that of the filters.
         samples: of the batch.
     """
-    place = _growing(node.meta["val"].shape)
-    if place is None:
+    batch_axis = _growing(node.meta["val"].shape)
+    if batch_axis is None:
         return value, axis
-    if place > 0:
-        return value.movedim(place, 0), axis + (axis < place)
+    if batch_axis > 0:
+        return value.movedim(batch_axis, 0), axis + (axis < batch_axis)
     before = _before_the_batch(node)
     if before > 1 and len(value) % (before * samples) == 0:
         value = value.reshape(before, samples, -1, *value.shape[1:]).movedim(1, 0).flatten(0, 2)
@@ -175,8 +175,8 @@ def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Ten
 
 def _growing(shape: Sequence[object]) -> int | None:
     """The one axis that grows with the batch; None if it is not known."""
-    found = [place for place, size in enumerate(shape) if not isinstance(size, int)]
-    return found[0] if len(found) == 1 else None
+    axes = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
+    return axes[0] if len(axes) == 1 else None
 
 
 def _before_the_batch(node: Node) -> int:
@@ -184,20 +184,20 @@ def _before_the_batch(node: Node) -> int:
 
     1 if the samples lie one after the other, or it cannot be known.
     """
-    here, wanted = node, str(node.meta["val"].shape[0])
+    current, wanted = node, str(node.meta["val"].shape[0])
     while not wanted.isidentifier():  # the batch alone is a symbol; flattened with six tokens it is 6*s0
-        source = next((each for each in here.all_input_nodes if _grows(each)), None)
+        source = next((source_of for source_of in current.all_input_nodes if _grows(source_of)), None)
         if source is None:
             return 1
         shape = source.meta["val"].shape
         if str(shape[0]) != wanted:
-            place = _growing(shape)
-            if here.target not in _RESHAPES or place is None:
+            axis = _growing(shape)
+            if current.target not in _RESHAPES or axis is None:
                 return 1
-            if place > 0:
-                return prod(shape[:place])
+            if axis > 0:
+                return prod(shape[:axis])
             wanted = str(shape[0])
-        here = source
+        current = source
     return 1
 
 

@@ -10,7 +10,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.analysis.measured_layers import (
-    UNTOLD,
+    USE_UNKNOWN,
     LayerUses,
     chosen_layers,
     hooked_layers,
@@ -71,17 +71,19 @@ def respond(
     axes = {tap.node: tap.axis for tap in taps}
     for batch in batches:
         for args, kwargs, size in _runnable(program, *inputs_of(batch)):
-            taken: dict[str, Tensor] = {}
+            responses: dict[str, Tensor] = {}
             samples = range(first, first := first + size)
 
-            def observe(node: Node, value: Any, taken: dict[str, Tensor] = taken, samples: range = samples) -> None:
+            def observe(
+                node: Node, value: Any, responses: dict[str, Tensor] = responses, samples: range = samples
+            ) -> None:
                 if node.name in axes:
                     turned = batch_first(node, value, axes[node.name], len(samples))
-                    taken[node.name] = reading(*turned, samples)
+                    responses[node.name] = reading(*turned, samples)
 
             with torch.inference_mode():
                 _run(program, args, kwargs, observe)
-            yield taken
+            yield responses
 
 
 def _run(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], observe: Any) -> None:
@@ -143,14 +145,14 @@ def respond_by_hooks(
     Raises:
         DataError: a batch does not fit the model.
     """
-    taken: dict[str, list[Tensor]] = {}
+    responses: dict[str, list[Tensor]] = {}
     samples = range(first, first)
 
     def reader(layer: Layer, tap: Tap) -> Any:
         def read(module: nn.Module, _inputs: Any, output: Any) -> None:
             made = _made(module, output, tap)
             if made is not None and len(made):  # an expert to which no token of this batch goes makes nothing
-                taken.setdefault(layer.name, []).append(reading(made, tap.axis % made.ndim, samples))
+                responses.setdefault(layer.name, []).append(reading(made, tap.axis % made.ndim, samples))
 
         return read
 
@@ -161,12 +163,12 @@ def respond_by_hooks(
     ]
     try:
         for batch in batches:
-            taken.clear()
+            responses.clear()
             args, kwargs = inputs_of(batch)
             samples = range(samples.stop, samples.stop + samples_of(args, kwargs, 1))
             with torch.inference_mode():
                 forward(model, Batch(args, kwargs))
-            yield {name: joined(calls) for name, calls in taken.items()}
+            yield {name: joined(calls) for name, calls in responses.items()}
     finally:
         for handle in handles:
             handle.remove()
@@ -177,8 +179,8 @@ def _made(module: nn.Module, output: Any, tap: Tap) -> Tensor | None:
     kernel = getattr(module, "kernel_size", None)  # a convolution's
     tensors: list[Tensor] = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.ndim > 1]
     for tensor in tensors:
-        whole = kernel is None or tensor.ndim == len(kernel) + 2  # not the map of one sample alone
-        if whole and tensor.shape[tap.axis] == len(tap.filters):
+        batched = kernel is None or tensor.ndim == len(kernel) + 2  # not the map of one sample alone
+        if batched and tensor.shape[tap.axis] == len(tap.filters):
             return tensor
     return None
 
@@ -209,8 +211,8 @@ def with_unread_explained(
 
 
 def _unread(model: nn.Module, layer: Layer, used: LayerUses) -> str:
-    if layer.name in used.untold:
-        return UNTOLD
+    if layer.name in used.unknown:
+        return USE_UNKNOWN
     if layer.name in used.called:
         return f"it is called, but gives no tensor of {layer.filters} channels for each sample"
     owner = layer.name.rpartition(".")[0]

@@ -106,9 +106,9 @@ def analyse(responses: Responses) -> Spectrum:
         [0.333, 0.333, 0.333]
     """
     rows = as_rows(responses)
-    shards = JackknifeFolds(rows.shape[1], folds_for(rows.shape[1]))
-    shards.add(rows)
-    return spectrum_of_folds(shards.moments())
+    folds = JackknifeFolds(rows.shape[1], folds_for(rows.shape[1]))
+    folds.add(rows)
+    return spectrum_of_folds(folds.moments())
 
 
 def spectrum(moments: Moments) -> Spectrum:
@@ -130,29 +130,29 @@ def spectrum(moments: Moments) -> Spectrum:
     return _spectrum(silenced, inactive, moments.count)
 
 
-def spectrum_of_folds(shards: Sequence[Moments]) -> Spectrum:
-    """Spectrum of all shards together, with jackknife standard errors of its kl_ratio and correlations.
+def spectrum_of_folds(folds: Sequence[Moments]) -> Spectrum:
+    """Spectrum of all folds together, with jackknife standard errors of its kl_ratio and correlations.
 
     Args:
-        shards: moments of disjoint samples of the same C filters; more than C samples in all.
+        folds: moments of disjoint samples of the same C filters; more than C samples in all.
 
     Returns:
-        The spectrum. The standard errors are None with fewer than two shards that hold samples, or where
+        The spectrum. The standard errors are None with fewer than two folds that hold samples, or where
         leaving one out leaves C samples or fewer.
 
     Raises:
-        DataError: no shard, or shards of different filters.
-        TooFewSamplesError: N <= C over all shards.
+        DataError: no fold, or folds of different filters.
+        TooFewSamplesError: N <= C over all folds.
         NotFiniteError: the squares of the responses overflow.
 
     Example:
-        >>> shards = JackknifeFolds(1)
-        >>> shards.add([[1], [2], [4]])
-        >>> spectrum_of_folds(shards.moments()).kl_stderr
+        >>> folds = JackknifeFolds(1)
+        >>> folds.add([[1], [2], [4]])
+        >>> spectrum_of_folds(folds.moments()).kl_stderr
         0.0
     """
-    kl, peak, mean = _jackknife(shards)
-    return replace(spectrum(merge_all(shards)), kl_stderr=kl, peak_stderr=peak, mean_stderr=mean)
+    kl, peak, mean = _jackknife(folds)
+    return replace(spectrum(merge_all(folds)), kl_stderr=kl, peak_stderr=peak, mean_stderr=mean)
 
 
 def pooled(spectra: Sequence[Spectrum]) -> Spectrum:
@@ -174,16 +174,16 @@ def pooled(spectra: Sequence[Spectrum]) -> Spectrum:
         >>> pooled([small, large]).eigenvalues.tolist()
         [0.5, 0.5]
     """
-    if len({each.filters for each in spectra}) != 1:
+    if len({one.filters for one in spectra}) != 1:
         raise DataError(
-            f"Spectra of {[each.filters for each in spectra]} filters cannot be pooled.",
+            f"Spectra of {[one.filters for one in spectra]} filters cannot be pooled.",
             remedy="Pool spectra of the same filters, one or more.",
         )
     if len(spectra) == 1:
         return spectra[0]
-    inactive = np.logical_and.reduce([each.inactive for each in spectra])
-    mean = sum(_trace_normalised(each.covariance) for each in spectra) / len(spectra)
-    return _spectrum(np.asarray(mean), inactive, min(each.samples for each in spectra))
+    inactive = np.logical_and.reduce([one.inactive for one in spectra])
+    mean = sum(_trace_normalised(one.covariance) for one in spectra) / len(spectra)
+    return _spectrum(np.asarray(mean), inactive, min(one.samples for one in spectra))
 
 
 def _silenced_covariance(moments: Moments) -> tuple[Matrix, npt.NDArray[np.bool_]]:
@@ -250,25 +250,25 @@ def _off_diagonal(correlation: Matrix, active: int) -> tuple[float, float]:
     return float(others.max()), float(others.sum() / (active * (active - 1)))
 
 
-def _jackknife(shards: Sequence[Moments]) -> tuple[float | None, float | None, float | None]:
+def _jackknife(folds: Sequence[Moments]) -> tuple[float | None, float | None, float | None]:
     """Standard errors of kl_ratio, peak and mean correlation."""
-    held = [shard for shard in shards if shard.count]
-    total = sum(shard.count for shard in held)
-    if len(held) < 2 or any(total - shard.count <= shard.filters for shard in held):
+    held = [fold for fold in folds if fold.count]
+    total = sum(fold.count for fold in held)
+    if len(held) < 2 or any(total - fold.count <= fold.filters for fold in held):
         return None, None, None
     values = np.array([_judged(others) for others in _left_out(held, Moments.empty(held[0].filters))])
     kl, peak, mean = np.sqrt((len(held) - 1) * values.var(axis=0)).tolist()
     return kl, peak, mean
 
 
-def _left_out(shards: Sequence[Moments], others: Moments) -> Iterator[Moments]:
-    """For each shard in turn all but it, merged with `others`; by halves, so that few merges are needed."""
-    if len(shards) == 1:
+def _left_out(folds: Sequence[Moments], others: Moments) -> Iterator[Moments]:
+    """For each fold in turn all but it, merged with `others`; by halves, so that few merges are needed."""
+    if len(folds) == 1:
         yield others
         return
-    half = len(shards) // 2
-    yield from _left_out(shards[:half], merge(others, merge_all(shards[half:])))
-    yield from _left_out(shards[half:], merge(others, merge_all(shards[:half])))
+    half = len(folds) // 2
+    yield from _left_out(folds[:half], merge(others, merge_all(folds[half:])))
+    yield from _left_out(folds[half:], merge(others, merge_all(folds[:half])))
 
 
 def _judged(moments: Moments) -> tuple[float, float, float]:

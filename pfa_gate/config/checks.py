@@ -76,7 +76,7 @@ def _names(names: list[str]) -> Iterator[Objection]:
 
 
 def _fault_of(name: str) -> str:
-    forbidden = next((each for each in name if not each.isprintable() or _NOT_IN_NAME.match(each)), None)
+    forbidden = next((letter for letter in name if not letter.isprintable() or _NOT_IN_NAME.match(letter)), None)
     if forbidden:
         return f"contains {forbidden!r}"
     if not name.strip():

@@ -118,9 +118,9 @@ def _decoded(file: Path, content: bytes) -> str:
     try:
         return content.decode(code)
     except UnicodeDecodeError as error:
-        place = source_lines(content[: error.start].decode(code, "replace"))
-        complaint = Complaint(len(place), len(place[-1]) + 1, f"not {_CODES[code]}", "Save the file as UTF-8.")
-        raise config_error(file, place, [complaint]) from error
+        before = source_lines(content[: error.start].decode(code, "replace"))
+        complaint = Complaint(len(before), len(before[-1]) + 1, f"not {_CODES[code]}", "Save the file as UTF-8.")
+        raise config_error(file, before, [complaint]) from error
 
 
 _INDENT = "  "
@@ -158,11 +158,11 @@ def _entry(document: Document, label: str, value: object, keys: Keys) -> Iterato
         unset = all(left.lstrip().startswith("#") for left, _ in rows)
         yield f"{indent}{label}{' {}' if unset else ''}", ""
         yield from rows
-    elif isinstance(value, tuple) and any(isinstance(each, BaseModel) for each in value):
+    elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
         yield f"{indent}{label}", ""
-        for index, each in enumerate(value):
+        for index, item in enumerate(value):
             at = (*keys, index)
-            yield f"{indent}{_INDENT}- {_flow(each)}", _origin(document, at)
+            yield f"{indent}{_INDENT}- {_flow(item)}", _origin(document, at)
     elif value is None:
         yield f"{indent}# {label} not set", ""
     else:
@@ -173,7 +173,7 @@ def _flow(value: object) -> str:
     """A value on one line, in the part of YAML that is JSON."""
     if isinstance(value, BaseModel):
         given = {name: getattr(value, name) for name in type(value).model_fields}
-        return _flow({name: each for name, each in given.items() if each is not None})
+        return _flow({name: part for name, part in given.items() if part is not None})
     if isinstance(value, Limit) and (value.relative or value.side):
         increase = value.increase and value.increase.text
         parts = {value.side or "max": value.text, "max_increase": increase, "ratchet": value.ratchet}
@@ -181,7 +181,7 @@ def _flow(value: object) -> str:
     if isinstance(value, Limit):
         return value.text if value.unit == "absolute" and _is_number(value.text) else json.dumps(value.text)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_flow(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)}: {_flow(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -142,8 +142,8 @@ def _limit(limit: Limit, evaluation: dict[str, Any], keys: Keys) -> Iterator[Fau
     elif keys[-1] == "accuracy_drop":
         remedy = f"Write score_drop: {_plain(limit)}, in the metric's own unit."
         yield keys, f"{name} is of {' and '.join(SHARES)}, and the metric is {metric!r}", remedy
-    elif (found := _in_shares(limit)) is not None:
-        message = f"{name} is in {found}, and {metric!r} gives plain numbers"
+    elif (unit := _in_shares(limit)) is not None:
+        message = f"{name} is in {unit}, and {metric!r} gives plain numbers"
         yield (*keys, limit.side) if limit.side else keys, message, "Write a number in the metric's own unit, say 0.01."
 
 

@@ -66,9 +66,9 @@ def seen(text: str) -> str:
         >>> seen("trunk.*")
         'trunk.*'
     """
-    found = unseen(text)
-    if found:
-        raise RefusalError(*found)
+    problem = unseen(text)
+    if problem:
+        raise RefusalError(*problem)
     return text
 
 
@@ -82,9 +82,9 @@ def portable(text: str) -> str:
         >>> portable("weights/net.safetensors")
         'weights/net.safetensors'
     """
-    found = fault(text)
-    if found:
-        raise RefusalError(*found)
+    problem = fault(text)
+    if problem:
+        raise RefusalError(*problem)
     return text
 
 
@@ -199,7 +199,7 @@ def _only(key: str, value: dict[str, Any]) -> dict[str, Any]:
 def _wrapped(once: dict[str, Any], kind: Kind) -> dict[str, Any]:
     properties: dict[str, Any] = {"max": once}
     if kind.step:
-        step = [each for each in _limit_schema(kind.step)["anyOf"] if each["type"] != "object"]
+        step = [form for form in _limit_schema(kind.step)["anyOf"] if form["type"] != "object"]
         properties |= {"max_increase": {"anyOf": step}, "ratchet": {"type": "boolean"}}
     effective: list[dict[str, Any]] = [{"required": [key]} for key in properties if key != "ratchet"]
     if kind.step:

@@ -50,7 +50,7 @@ class InitRequest:
     name: str = "model"
 
 
-def config_without_budgets(wish: InitRequest) -> str:
+def config_without_budgets(request: InitRequest) -> str:
     """The config without its budgets.
 
     Example:
@@ -58,21 +58,21 @@ def config_without_budgets(wish: InitRequest) -> str:
         >>> print(text.splitlines()[6].strip())
         arguments: {width: 8}
     """
-    return "".join(_head(wish))
+    return "".join(_head(request))
 
 
-def _head(wish: InitRequest) -> Iterator[str]:
+def _head(request: InitRequest) -> Iterator[str]:
     yield "# Budgets hold what the model measured when this file was written, plus a margin: tighten them.\n"
-    yield f"version: 1\ngates:\n  {_scalar(wish.name)}:\n    model:\n      factory: {_scalar(wish.factory)}\n"
-    if wish.arguments:
-        text = " ".join(wish.arguments.split())
+    yield f"version: 1\ngates:\n  {_scalar(request.name)}:\n    model:\n      factory: {_scalar(request.factory)}\n"
+    if request.arguments:
+        text = " ".join(request.arguments.split())
         yield f"      arguments: {text if text.startswith('{') else f'{{{text}}}'}\n"
-    if wish.checkpoint:
-        yield f"      checkpoint: {_scalar(wish.checkpoint)}\n"
-    yield f"    probe:\n      data: {_scalar(wish.probe)}\n"
+    if request.checkpoint:
+        yield f"      checkpoint: {_scalar(request.checkpoint)}\n"
+    yield f"    probe:\n      data: {_scalar(request.probe)}\n"
     yield "    recipe: {strategy: energy, energy: 0.95}\n    recovery: [compensate]\n"
-    if wish.evaluation:
-        yield f"    evaluation:\n      data: {_scalar(wish.evaluation)}\n      metric: accuracy\n"
+    if request.evaluation:
+        yield f"    evaluation:\n      data: {_scalar(request.evaluation)}\n      metric: accuracy\n"
 
 
 def _scalar(text: str) -> str:
@@ -80,11 +80,11 @@ def _scalar(text: str) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def trial_config(wish: InitRequest, path: Path) -> Document:
+def trial_config(request: InitRequest, path: Path) -> Document:
     """The config with a budget that any model keeps, checked as far as that goes without the model.
 
     Args:
-        wish: what the config is about.
+        request: what the config is about.
         path: of the config; nothing is written there.
 
     Raises:
@@ -92,7 +92,7 @@ def trial_config(wish: InitRequest, path: Path) -> Document:
         DataError: a file that an argument names is not there.
     """
     try:
-        document = parsed(config_without_budgets(wish) + _BOUNDS, path)
+        document = parsed(config_without_budgets(request) + _BOUNDS, path)
     except ConfigError as error:
         places = re.compile(rf"^\S*{re.escape(path.name)}:\d+:\d+: ", re.MULTILINE)
         raise ConfigError(places.sub("", error.fact)) from error
@@ -119,7 +119,7 @@ def _check_files(document: Document) -> None:
 
 
 def _no_file(source: str, file: Path) -> DataError:
-    beside = sorted(each.name for each in file.parent.glob(f"*{file.suffix}"))
+    beside = sorted(path.name for path in file.parent.glob(f"*{file.suffix}"))
     near = get_close_matches(file.name, beside, n=1)
     remedy = f"Did you mean '{near[0]}'?" if near else "Paths start at the folder of the config."
     return DataError(f"There is no file {source}.", remedy=remedy)
@@ -135,8 +135,8 @@ def of_arguments(document: Document) -> Iterator[None]:
     try:
         yield
     except PFAGateError as error:
-        told = tuple(dict.fromkeys(_told(place, places, file) for place in error.where))
-        error.where = tuple(each for each in told if not each.startswith(_ALL)) or told
+        named = tuple(dict.fromkeys(_by_argument(where, places, file) for where in error.where))
+        error.where = tuple(where for where in named if not where.startswith(_ALL)) or named
         raise
 
 
@@ -144,11 +144,11 @@ def _has(gate: GateConfig, section: str, key: str, *_: str) -> bool:
     return bool(getattr(getattr(gate, section), key, None))
 
 
-def _told(place: str, places: dict[str, str], file: str) -> str:
+def _by_argument(where: str, places: dict[str, str], file: str) -> str:
     """A place in the config by the argument it came from; any other as it is."""
-    found = re.match(rf"({file}:\d+:\d+)(?:, )?(.*)", place)
-    if found is None:
-        return place
-    stage = found[2].rpartition("while ")[2]
-    subject = f"argument {places[found[1]]}" if found[1] in places else _ALL
+    match = re.match(rf"({file}:\d+:\d+)(?:, )?(.*)", where)
+    if match is None:
+        return where
+    stage = match[2].rpartition("while ")[2]
+    subject = f"argument {places[match[1]]}" if match[1] in places else _ALL
     return f"{subject}, while {stage}" if stage else subject

@@ -75,14 +75,14 @@ def repository_of(folder: Path) -> Path | None:
         >>> repository_of(Path("/no/such/folder")) is None
         True
     """
-    found = None
-    for place in (folder, *folder.parents):
-        mark = place / _MARK
+    root = None
+    for candidate in (folder, *folder.parents):
+        mark = candidate / _MARK
         if mark.exists():
-            found = place
+            root = candidate
             if not _of_submodule(mark):
                 break
-    return found
+    return root
 
 
 def _of_submodule(mark: Path) -> bool:
@@ -90,10 +90,10 @@ def _of_submodule(mark: Path) -> bool:
     if not mark.is_file():
         return False
     try:
-        way = mark.read_text(encoding="utf-8", errors="replace")[:4096]
+        content = mark.read_text(encoding="utf-8", errors="replace")[:4096]
     except OSError:
         return False
-    return way.startswith("gitdir:") and f"/{_MARK}/modules/" in way.replace("\\", "/")
+    return content.startswith("gitdir:") and f"/{_MARK}/modules/" in content.replace("\\", "/")
 
 
 def from_root(path: Path) -> str:
@@ -113,14 +113,14 @@ def from_root(path: Path) -> str:
     # A link may lead to the file from a place that no repository holds.
     real = Path(os.path.realpath(plain.parent)) / plain.name
     workspace = os.environ.get("GITHUB_WORKSPACE")
-    for place in (plain, real):
-        for root in (Path(workspace) if workspace else None, repository_of(place)):
-            if root is not None and place.is_relative_to(root):
-                return place.relative_to(root).as_posix()
+    for candidate in (plain, real):
+        for root in (Path(workspace) if workspace else None, repository_of(candidate)):
+            if root is not None and candidate.is_relative_to(root):
+                return candidate.relative_to(root).as_posix()
     for root in (Path.cwd(), Path(os.path.realpath(Path.cwd()))):
-        for place in (plain, real):
-            if place.is_relative_to(root):
-                return place.relative_to(root).as_posix()
+        for candidate in (plain, real):
+            if candidate.is_relative_to(root):
+                return candidate.relative_to(root).as_posix()
     return plain.as_posix()
 
 

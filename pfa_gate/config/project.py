@@ -53,7 +53,7 @@ def unseen(text: str) -> tuple[str, str] | None:
         >>> unseen("a\u202eb")
         ('holds the letter U+202E, which cannot be seen', 'Remove it.')
     """
-    letter = next((each for each in text if not each.isprintable()), None)
+    letter = next((character for character in text if not character.isprintable()), None)
     return None if letter is None else (f"holds the letter U+{ord(letter):04X}, which cannot be seen", "Remove it.")
 
 
@@ -81,8 +81,8 @@ class Project:
             >>> Project(Path("/p/a"), (Path("/p"),)).holds("../b/net.py")
             True
         """
-        place = Path(os.path.realpath(self.folder / path))
-        return any(place.is_relative_to(root) for root in self.roots)
+        target = Path(os.path.realpath(self.folder / path))
+        return any(target.is_relative_to(root) for root in self.roots)
 
 
 def project_of(config: Path, root: Path | None = None) -> Project:
@@ -98,12 +98,14 @@ def project_of(config: Path, root: Path | None = None) -> Project:
     """
     folder = Path(os.path.realpath(config)).parent
     upward = (folder, *folder.parents)
-    found = next((each for each in upward if (each / ".git").exists()), None)
-    found = found or next((each for each in upward if any((each / name).is_file() for name in _SETTINGS)), folder)
-    here = Path(os.path.realpath(root or Path.cwd()))
+    top = next((candidate for candidate in upward if (candidate / ".git").exists()), None)
+    top = top or next(
+        (candidate for candidate in upward if any((candidate / name).is_file() for name in _SETTINGS)), folder
+    )
+    rootdir = Path(os.path.realpath(root or Path.cwd()))
     # The root of all files is where a stray run starts, and no project.
-    joined = [here] if folder.is_relative_to(here) and here != here.parent else []
-    return Project(folder, (found, *joined))
+    joined = [rootdir] if folder.is_relative_to(rootdir) and rootdir != rootdir.parent else []
+    return Project(folder, (top, *joined))
 
 
 def outside(data: object, project: Project) -> Iterator[tuple[Keys, str, str]]:
@@ -154,5 +156,5 @@ def _at(data: Any, *keys: str) -> Any:
 
 def _shown(project: Project) -> str:
     """The roots, by their way from the config: a message names no place on somebody's machine."""
-    ways = dict.fromkeys(Path(os.path.relpath(root, project.folder)).as_posix() for root in project.roots)
-    return " or ".join("its own folder" if way == "." else way for way in ways)
+    paths = dict.fromkeys(Path(os.path.relpath(root, project.folder)).as_posix() for root in project.roots)
+    return " or ".join("its own folder" if path == "." else path for path in paths)

@@ -91,11 +91,11 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
 
     def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> list[str]:
         try:
-            found: list[str] = super().scan_flow_scalar_non_spaces(double, start_mark)
+            characters: list[str] = super().scan_flow_scalar_non_spaces(double, start_mark)
         except (ValueError, OverflowError):  # it stands on the digits that it has given to chr
             fact = "an escape names no character"
             raise yaml.MarkedYAMLError(problem=fact, problem_mark=self.get_mark()) from None
-        return found
+        return characters
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]

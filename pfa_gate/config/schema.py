@@ -91,23 +91,23 @@ def needed_keys(keys: Sequence[str | int]) -> tuple[str, ...]:
 def _at(keys: Sequence[str | int]) -> dict[str, Any]:
     """Find the schema at a path; empty where it says nothing."""
     root = _generated()
-    here: dict[str, Any] = root
+    subschema: dict[str, Any] = root
     for key in keys:
-        here = _resolved(root, _child(here, key))
-    return here
+        subschema = _resolved(root, _child(subschema, key))
+    return subschema
 
 
-def _child(here: dict[str, Any], key: str | int) -> dict[str, Any]:
+def _child(parent: dict[str, Any], key: str | int) -> dict[str, Any]:
     if isinstance(key, int):
-        child: Any = here.get("items", {})
+        child: Any = parent.get("items", {})
     else:
-        child = here.get("properties", {}).get(key, here.get("additionalProperties", {}))
+        child = parent.get("properties", {}).get(key, parent.get("additionalProperties", {}))
     return child if isinstance(child, dict) else {}
 
 
-def _resolved(root: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
-    reference = here.get("$ref", "").rpartition("/")[2]
-    return {**root["$defs"][reference], **here} if reference else here
+def _resolved(root: dict[str, Any], subschema: dict[str, Any]) -> dict[str, Any]:
+    reference = subschema.get("$ref", "").rpartition("/")[2]
+    return {**root["$defs"][reference], **subschema} if reference else subschema
 
 
 _generated = functools.cache(schema)
@@ -144,11 +144,11 @@ def validate(
     Returns:
         The gates, none if there is any complaint; and all complaints, those of the reading first.
     """
-    root, found = _root(reading)
-    found += [_of_objection(objection, reading) for objection in check(reading.data, project)]
+    root, problems = _root(reading)
+    problems += [_of_objection(objection, reading) for objection in check(reading.data, project)]
     # A value that the reader could not take is nothing by now: say one thing about a place, not two.
-    spoken = {(complaint.line, complaint.column) for complaint in reading.complaints}
-    new = tuple(each for each in found if (each.line, each.column) not in spoken)
+    refused = {(complaint.line, complaint.column) for complaint in reading.complaints}
+    new = tuple(problem for problem in problems if (problem.line, problem.column) not in refused)
     complaints = (*reading.complaints, *new)
     if root is None or complaints:
         return {}, complaints
@@ -164,9 +164,11 @@ def _root(reading: ParsedYaml) -> tuple[Root | None, list[Complaint]]:
     try:
         return Root.model_validate(reading.data), []
     except ValidationError as error:
-        spoken = {(complaint.line, complaint.column) for complaint in reading.complaints}
-        found = [(_keys(details), details) for details in error.errors(include_url=False)]
-        return None, [_complaint(keys, details, reading) for keys, details in found if _counts(keys, reading, spoken)]
+        refused = {(complaint.line, complaint.column) for complaint in reading.complaints}
+        problems = [(_keys(details), details) for details in error.errors(include_url=False)]
+        return None, [
+            _complaint(keys, details, reading) for keys, details in problems if _counts(keys, reading, refused)
+        ]
 
 
 def _keys(details: Any) -> Keys:
@@ -174,16 +176,16 @@ def _keys(details: Any) -> Keys:
     return tuple(key for key in details["loc"] if key not in KINDS)
 
 
-def _counts(keys: Keys, reading: ParsedYaml, spoken: set[tuple[int, int]]) -> bool:
+def _counts(keys: Keys, reading: ParsedYaml, refused: set[tuple[int, int]]) -> bool:
     """Whether something new is said: not of a value that the reader refused."""
-    return not (keys in reading.marks and reading.mark(keys).value in spoken)
+    return not (keys in reading.marks and reading.mark(keys).value in refused)
 
 
 def _of_objection(objection: Objection, reading: ParsedYaml) -> Complaint:
     mark = reading.mark(objection.keys)
     # A name is at fault itself, and a section by its key; only a scalar is better shown by its value.
-    place = mark.key if len(objection.keys) == 2 and mark.key else mark.best
-    return Complaint(*place, objection.message, objection.remedy)
+    position = mark.key if len(objection.keys) == 2 and mark.key else mark.best
+    return Complaint(*position, objection.message, objection.remedy)
 
 
 def _complaint(keys: Keys, details: Any, reading: ParsedYaml) -> Complaint:

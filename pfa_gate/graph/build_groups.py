@@ -123,21 +123,23 @@ class _GroupBuilder:
         for root in sorted(signature):
             together.setdefault((*signature[root], self._frozen.get(root)), []).append(root)
         clusters = [self._cluster(key, roots) for key, roots in together.items()]
-        return sorted((cluster for cluster in clusters if cluster is not None), key=lambda each: int(each.roots[0]))
+        return sorted(
+            (cluster for cluster in clusters if cluster is not None), key=lambda cluster: int(cluster.roots[0])
+        )
 
     def _signatures(self) -> dict[int, list[tuple[int, int]]]:
         """For each root, which touches it takes part in, and how often."""
         signatures: dict[int, list[tuple[int, int]]] = {}
-        for place, touch in enumerate(self._touches):
+        for index, touch in enumerate(self._touches):
             roots, counts = np.unique(touch.roots, return_counts=True)
             for root, count in zip(roots.tolist(), counts.tolist(), strict=True):
                 if root != UNTRACKED:
-                    signatures.setdefault(root, []).append((place, count))
+                    signatures.setdefault(root, []).append((index, count))
         return signatures
 
     def _cluster(self, key: tuple[object, ...], roots: list[int]) -> _Cluster | None:
-        *places, frozen = key
-        touches = tuple(self._touches[place[0]] for place in places if isinstance(place, tuple))
+        *entries, frozen = key
+        touches = tuple(self._touches[entry[0]] for entry in entries if isinstance(entry, tuple))
         if not any(touch.makes for touch in touches):
             return None  # columns that read something that is no filter of this network
         return _Cluster(np.array(roots), touches, frozen if isinstance(frozen, str) else None)
@@ -210,7 +212,7 @@ class _GroupBuilder:
 
     def _layers(self, named: Mapping[str, _Cluster]) -> Iterator[Layer]:
         for weight, calls in self.flow.calls().items():
-            owners = [(name, each) for name, each in named.items() if layer_of(weight) in self._makers(each)]
+            owners = [(name, cluster) for name, cluster in named.items() if layer_of(weight) in self._makers(cluster)]
             reasons = [cluster.frozen for _, cluster in owners if cluster.frozen is not None]
             frozen = reasons[0] if reasons and len(reasons) == len(owners) else None
             frozen = next((call.reason for call in calls if isinstance(call, UntrackedCall)), frozen)
@@ -236,7 +238,7 @@ class _GroupBuilder:
     # --- sizes
 
     def _sizes(self, named: Mapping[str, _Cluster]) -> Iterator[Volume]:
-        owner = {int(root): (name, len(each.roots)) for name, each in named.items() for root in each.roots}
+        owner = {int(root): (name, len(cluster.roots)) for name, cluster in named.items() for root in cluster.roots}
         touched: dict[str, dict[int, Indices]] = {}
         for touch in self._touches:
             if touch.parameter is not None:

@@ -102,14 +102,14 @@ def calls(program: Program) -> tuple[Call, ...]:
 
 
 def _calls(program: Program) -> Iterator[Call]:
-    found = [call for node in program.nodes if (call := _call(program, node)) is not None]
+    every = [call for node in program.nodes if (call := _call(program, node)) is not None]
     times: dict[str, int] = {}
-    for call in found:
+    for call in every:
         times[call.weight] = times.get(call.weight, 0) + 1
-    for call in found:
+    for call in every:
         count = times[call.weight]
-        again = replace(call, fault=call.fault or f"its weight is used {count} times", readable=False)
-        yield again if count > 1 else call
+        shared = replace(call, fault=call.fault or f"its weight is used {count} times", readable=False)
+        yield shared if count > 1 else call
 
 
 def _call(program: Program, node: Node) -> Call | None:
@@ -147,7 +147,7 @@ def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometr
         held.name if held else None,
         geometry,
         groups=_groups(node) if geometry is not None else 1,
-        fault=next((fault for fault, found in faults.items() if found), None),
+        fault=next((fault for fault, applies in faults.items() if applies), None),
         readable=alias.axes == ((1, 0) if product else straight),
     )
 
@@ -235,37 +235,39 @@ def epilogue_of(program: Program, call: Call) -> Epilogue:
     """
     filters = shape_of(call.node)[call.channels]
     ones = torch.ones(filters, dtype=torch.float64, device=program.tensors[call.weight].device)
-    found = Epilogue(ones, torch.zeros_like(ones))
+    epilogue = Epilogue(ones, torch.zeros_like(ones))
     node = call.node
     while len(node.users) == 1:
         (user,) = node.users
         kind = operator_name(user)
         if kind in _RECTIFIERS:
-            return replace(found, rectified=True)
-        if kind == "batch_norm" and found.added is None and _is_settled(program, user, node) and call.channels == 1:
-            found = _normed(program, user, found, first=node is call.node)
-        elif kind in ("add", "add_") and found.added is None and (other := _other(user, node)) is not None:
-            found = replace(found, added=other)
+            return replace(epilogue, rectified=True)
+        if kind == "batch_norm" and epilogue.added is None and _is_settled(program, user, node) and call.channels == 1:
+            epilogue = _normed(program, user, epilogue, first=node is call.node)
+        elif kind in ("add", "add_") and epilogue.added is None and (other := _other(user, node)) is not None:
+            epilogue = replace(epilogue, added=other)
         elif kind not in _PASSING:
             break
         node = user
-    return found
+    return epilogue
 
 
 def _is_settled(program: Program, norm: Node, read: Node) -> bool:
     """Whether a batch norm reads this node with stored statistics, which do not depend on the batch."""
-    stored = all(_name(program, norm.args[place]) is not None for place in (3, 4))
+    stored = all(_name(program, norm.args[position]) is not None for position in (3, 4))
     return norm.args[0] is read and stored and norm.args[5] is False
 
 
-def _normed(program: Program, norm: Node, found: Epilogue, first: bool) -> Epilogue:
-    weight, bias = (_tensor(program, norm.args[place]) for place in (1, 2))
-    mean, variance = (_statistic(program, norm.args[place]) for place in (3, 4))
+def _normed(program: Program, norm: Node, epilogue: Epilogue, first: bool) -> Epilogue:
+    weight, bias = (_tensor(program, norm.args[position]) for position in (1, 2))
+    mean, variance = (_statistic(program, norm.args[position]) for position in (3, 4))
     factor = (variance + float(norm.args[7])).rsqrt()  # type: ignore[arg-type]
     factor = factor if weight is None else factor * weight
     constant = -mean * factor if bias is None else bias - mean * factor
-    found = replace(found, scale=found.scale * factor, shift=found.shift * factor + constant)
-    return replace(found, mean=_name(program, norm.args[3]), weight=_name(program, norm.args[1])) if first else found
+    epilogue = replace(epilogue, scale=epilogue.scale * factor, shift=epilogue.shift * factor + constant)
+    return (
+        replace(epilogue, mean=_name(program, norm.args[3]), weight=_name(program, norm.args[1])) if first else epilogue
+    )
 
 
 def _tensor(program: Program, node: object) -> Tensor | None:

@@ -55,15 +55,15 @@ def computed_weights(program: Program) -> tuple[ComputedWeight, ...]:
     canonical: dict[Node, Any] = {}
     for node in _read_as_weights(program):
         alike.setdefault(_computation(node, canonical), []).append(node)
-    taken = _kept_names(program, {node for nodes in alike.values() for node in nodes})
-    found = []
+    names = _kept_names(program, {node for nodes in alike.values() for node in nodes})
+    weights = []
     for nodes in alike.values():
         sources = _sources(nodes[0], held)
         if any(_is_weight(program, name) for name in sources):
-            name = _free_name(_weight_name(nodes[0], sources, program), taken)
-            taken.add(name)
-            found.append(ComputedWeight(tuple(node.name for node in nodes), name, tuple(sources)))
-    return tuple(found)
+            name = _free_name(_weight_name(nodes[0], sources, program), names)
+            names.add(name)
+            weights.append(ComputedWeight(tuple(node.name for node in nodes), name, tuple(sources)))
+    return tuple(weights)
 
 
 def store_weights(program: Program, weights: Sequence[ComputedWeight]) -> GraphModule:
@@ -195,9 +195,9 @@ def _kept_names(program: Program, replaced: set[Node]) -> set[str]:
     return {program.aliases[node].name for node in live if node.op == "placeholder" and node in program.aliases}
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def _free_name(name: str, used: set[str]) -> str:
     number, wanted = 1, name
-    while wanted in taken:
+    while wanted in used:
         number += 1
         wanted = f"{name}_{number}"
     return wanted

@@ -57,10 +57,10 @@ def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> li
             if node.op == "call_function" and node not in tainted and _is_fixed(node, fixed, held):
                 fixed[node] = None
         writers = (node for node in exported.graph.nodes if node.op == "call_function" and node not in fixed)
-        found = {origin(node) for node in writers if writes(node)} & set(fixed)
-        if not found:
+        written = {origin(node) for node in writers if writes(node)} & set(fixed)
+        if not written:
             return list(fixed)
-        tainted |= found
+        tainted |= written
 
 
 def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Mapping[Node, Alias]) -> bool:
@@ -183,15 +183,15 @@ def _memory(node: Node) -> Node:
 
 def _shares_memory(node: Node) -> bool:
     returns = getattr(getattr(node.target, "_schema", None), "returns", [])
-    return any(each.alias_info is not None for each in returns)
+    return any(value.alias_info is not None for value in returns)
 
 
 def with_ancestors(nodes: Iterable[Node]) -> set[Node]:
     """These nodes and all that they depend on."""
-    found, waiting = set[Node](), list(nodes)
+    visited, waiting = set[Node](), list(nodes)
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found.add(node)
+        if node not in visited:
+            visited.add(node)
             waiting.extend(node.all_input_nodes)
-    return found
+    return visited

@@ -205,8 +205,8 @@ def export_error(cause: Exception) -> TraceError:
     returned = _OUTPUT.search(str(cause))
     if returned is not None:
         return _returned(returned[1])
-    place = origin(cause)
-    where = f" ({place})" if place else ""
+    line = origin(cause)
+    where = f" ({line})" if line else ""
     if type(cause).__name__ in _DATA_DEPENDENT and "data-dependent" in str(cause):
         return TraceError(
             f"The model cannot be exported: which operators it runs depends on the values of its inputs{where}.",

@@ -78,9 +78,9 @@ class Axis:
     fixed: int
     shares: Mapping[str, float]
 
-    def length(self, keep: Mapping[str, int]) -> float:
+    def length(self, counts: Mapping[str, int]) -> float:
         """Indices that are left when each group keeps `keep[group]` filters."""
-        return self.fixed + sum(share * keep[group] for group, share in self.shares.items())
+        return self.fixed + sum(share * counts[group] for group, share in self.shares.items())
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Volume:
     once_cut: frozenset[str] = frozenset()
     until_cut: tuple[frozenset[str], ...] = ()
 
-    def size(self, keep: Mapping[str, int], cut: Collection[str] = ()) -> float:
+    def size(self, counts: Mapping[str, int], cut: Collection[str] = ()) -> float:
         """Elements left when each group keeps so many filters, and these groups are cut."""
         if self.once_cut and self.once_cut.isdisjoint(cut):
             return 0.0
@@ -109,7 +109,7 @@ class Volume:
             return 0.0
         result = 1.0
         for axis in self.axes:
-            result *= axis.length(keep)
+            result *= axis.length(counts)
         return result
 
 
@@ -177,11 +177,11 @@ class Coupling:
         """The groups that can be cut."""
         return tuple(group for group in self.groups if group.frozen is None)
 
-    def footprint(self, keep: Mapping[str, int] | None = None) -> Footprint:
+    def footprint(self, counts: Mapping[str, int] | None = None) -> Footprint:
         """Exact size of the network when each group keeps `keep[group]` filters; groups not named stay whole."""
-        whole = {group.name: group.width for group in self.groups}
-        widths = whole | dict(keep or {})
-        cut = {name for name, width in whole.items() if widths[name] < width}
+        full = {group.name: group.width for group in self.groups}
+        widths = full | dict(counts or {})
+        cut = {name for name, width in full.items() if widths[name] < width}
         sizes = [(volume, volume.size(widths, cut)) for volume in self.volumes]
         return Footprint(
             parameters=round(sum(volume.parameters * size for volume, size in sizes)),

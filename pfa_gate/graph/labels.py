@@ -82,7 +82,7 @@ class LabelFlow:
     pins: list[Pin] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     contractions: list[Contraction] = field(default_factory=list)
-    whole: list[UntrackedCall] = field(default_factory=list)
+    untracked: list[UntrackedCall] = field(default_factory=list)
     sums: list[Node] = field(default_factory=list)
     normalised: list[Node] = field(default_factory=list)
     heads: frozenset[Node] = frozenset()
@@ -121,13 +121,13 @@ class LabelFlow:
 
     def calls(self) -> dict[str, list[Contraction | UntrackedCall]]:
         """The calls of each weight, followed or not, in the order of the forward pass."""
-        order = {node: place for place, node in enumerate(self.program.nodes)}
-        every: list[Contraction | UntrackedCall] = [*self.contractions, *self.whole]
-        found: dict[str, list[Contraction | UntrackedCall]] = {}
+        order = {node: position for position, node in enumerate(self.program.nodes)}
+        every: list[Contraction | UntrackedCall] = [*self.contractions, *self.untracked]
+        by_weight: dict[str, list[Contraction | UntrackedCall]] = {}
         for call in sorted(every, key=lambda call: order[call.node]):
             if call.weight is not None:
-                found.setdefault(call.weight, []).append(call)
-        return found
+                by_weight.setdefault(call.weight, []).append(call)
+        return by_weight
 
     def tensor(self, node: object) -> Alias | None:
         """What held tensor a node stands for, if any."""
@@ -267,8 +267,8 @@ class LabelFlow:
         if len(axes) > 1:
             # A head stays whole: the width of a head is the last axis and is never the one kept apart.
             candidates = [axis for axis in axes if axis != labels.ndim - 1] if heads else axes
-            kept = max(candidates, key=lambda axis: (_distinct(labels, axis), axis))
-            labels = self.merge(labels, [axis for axis in axes if axis != kept])
+            apart = max(candidates, key=lambda axis: (_distinct(labels, axis), axis))
+            labels = self.merge(labels, [axis for axis in axes if axis != apart])
         return labels
 
 

@@ -40,7 +40,7 @@ class Program:
         constants: values of the nodes that depend on parameters alone, computed once.
         folded: such nodes by the names of their values in `tensors`, but for those that only move a stored tensor.
         dynamic: whether it runs at any batch size.
-        instead: dtypes and devices that the graph's arguments name, and what is meant by them now.
+        substitutes: dtypes and devices that the graph's arguments name -> those that are used in their place.
         stored: the model whose program this is, where the one that was given computes some of its weights: in its
             place a module that stores them; else None.
         unpacked: names of the given model's integer buffers that hold weights.
@@ -52,7 +52,7 @@ class Program:
     constants: Mapping[Node, Any] = field(repr=False)
     folded: Mapping[str, Node] = field(repr=False)
     dynamic: bool = True
-    instead: Mapping[Any, Any] = field(default_factory=dict)
+    substitutes: Mapping[Any, Any] = field(default_factory=dict)
     stored: nn.Module | None = field(default=None, repr=False)
     unpacked: frozenset[str] = frozenset()
 
@@ -67,8 +67,8 @@ class Program:
 
         tensors = {name: move(tensor) for name, tensor in self.tensors.items()}
         constants = {node: pytree.tree_map(move, value) for node, value in self.constants.items()}
-        instead = {**self.instead, torch.device("cpu"): device}
-        return replace(self, tensors=tensors, constants=constants, instead=instead) if moved else self
+        substitutes = {**self.substitutes, torch.device("cpu"): device}
+        return replace(self, tensors=tensors, constants=constants, substitutes=substitutes) if moved else self
 
     @property
     def nodes(self) -> Iterator[Node]:
@@ -143,7 +143,7 @@ class Program:
             elif node in self.constants:
                 values[node] = self.constants[node]
             else:
-                args, kwargs = substituted(map_arg((node.args, node.kwargs), values.__getitem__), self.instead)
+                args, kwargs = substituted(map_arg((node.args, node.kwargs), values.__getitem__), self.substitutes)
                 if node.op == "output":
                     return args[0]
                 values[node] = instead.get(node, node.target)(*args, **kwargs)
@@ -177,8 +177,8 @@ def halves(tensors: Iterable[Any]) -> frozenset[torch.dtype]:
         >>> halves([torch.zeros(1), torch.zeros(1).half()])
         frozenset({torch.float16})
     """
-    found = {tensor.dtype for tensor in tensors if isinstance(tensor, Tensor)}
-    return frozenset(found & {torch.float16, torch.bfloat16})
+    dtypes = {tensor.dtype for tensor in tensors if isinstance(tensor, Tensor)}
+    return frozenset(dtypes & {torch.float16, torch.bfloat16})
 
 
 def operator_name(node: Node) -> str:
@@ -205,9 +205,9 @@ def node_of(value: object) -> Node:
     return value
 
 
-def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
+def argument(node: Node, position: int, name: str, default: Any = None) -> Any:
     """An operator's argument, given by position or by name."""
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def shape_of(node: Node) -> tuple[int, ...]:

@@ -130,11 +130,11 @@ _WEIGHTS = {
 def _left_whole(flow: LabelFlow, node: Node, reason: str) -> None:
     """Pin what an operator touches; a layer's call is measured all the same, and its work counts."""
     _pin_inputs(flow, node, reason)
-    place, axis = _WEIGHTS.get(operator_name(node), (0, 0))
-    alias = flow.tensor(node.args[place]) if place and len(node.args) > place else None
+    position, axis = _WEIGHTS.get(operator_name(node), (0, 0))
+    alias = flow.tensor(node.args[position]) if position and len(node.args) > position else None
     if alias is None or len(alias.axes) < 2 or not is_tensor(node):
         return
-    flow.whole.append(UntrackedCall(node, alias.name, alias.axes[axis], reason))
+    flow.untracked.append(UntrackedCall(node, alias.name, alias.axes[axis], reason))
     flow.contractions.append(Contraction(node, None, work=_work(flow, node) * flow.program.tensors[alias.name].numel()))
 
 

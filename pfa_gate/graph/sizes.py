@@ -65,8 +65,8 @@ class Sizes:
     @cached_property
     def _computed(self) -> dict[str, frozenset[str]]:
         """Constants along which filters run that may be cut, and the groups of these filters."""
-        found = {name: self._groups(name) for name in self.touched if name in self.flow.program.folded}
-        return {name: groups for name, groups in found.items() if groups}
+        groups = {name: self._groups(name) for name in self.touched if name in self.flow.program.folded}
+        return {name: groups for name, groups in groups.items() if groups}
 
     def _groups(self, name: str) -> frozenset[str]:
         roots = {int(root) for axis in self.touched[name].values() for root in np.unique(axis)}
@@ -83,12 +83,12 @@ class Sizes:
         """Stored tensors that nothing but such constants is computed from, and when each of them is cut."""
         program = self.flow.program
         computed = {program.folded[name].name: groups for name, groups in self._computed.items()}
-        found: dict[str, tuple[frozenset[str], ...]] = {}
+        replaced: dict[str, tuple[frozenset[str], ...]] = {}
         for node, name in held_nodes(program).items():
             readers = _readers(node, computed, program.constants)
             if readers and None not in readers:
-                found[name] = tuple(computed[reader] for reader in sorted(filter(None, readers)))
-        return found
+                replaced[name] = tuple(computed[reader] for reader in sorted(filter(None, readers)))
+        return replaced
 
     # --- lengths
 
@@ -114,14 +114,14 @@ class Sizes:
 
 def _readers(node: Node, computed: Collection[str], constants: Collection[Node]) -> set[str | None]:
     """The first of these constants on each way from a stored tensor; None where a way leads past them."""
-    found: set[str | None] = set()
+    readers: set[str | None] = set()
     waiting = list(node.users)
     while waiting:
         user = waiting.pop()
         if user.name in computed:
-            found.add(user.name)
+            readers.add(user.name)
         elif user in constants:
             waiting.extend(user.users)
         else:
-            found.add(None)
-    return found
+            readers.add(None)
+    return readers

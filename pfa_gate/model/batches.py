@@ -31,7 +31,7 @@ class Batches:
         seed: of the user's random numbers.
         where: the place in pfa.yaml, for errors while reading.
         total: how many samples the data has, those left out by the sampling too; None where it has no length.
-        taken: how a list of tensors was understood, for errors; empty for data that can mean one thing only.
+        interpretation: how a list of tensors was understood, for errors; empty for data that can mean one thing only.
 
     Raises (while iterating):
         DataError: the user's code raises, or gives what is no batch.
@@ -49,14 +49,14 @@ class Batches:
     seed: int = 0
     where: tuple[str, ...] = ()
     total: int | None = None
-    taken: str = ""
+    interpretation: str = ""
 
     def __iter__(self) -> Iterator[Batch]:
-        course = Randomness(self.seed)
-        with data_errors(self.name, self.where), course.borrowed():
+        randomness = Randomness(self.seed)
+        with data_errors(self.name, self.where), randomness.borrowed():
             batches = self.source()
         while True:
-            with data_errors(self.name, self.where), course.borrowed():
+            with data_errors(self.name, self.where), randomness.borrowed():
                 batch = next(batches, None)
                 if batch is None:
                     return
@@ -98,13 +98,13 @@ class Batches:
         Raises:
             DataError: there are fewer.
         """
-        found: list[Batch] = []
+        parts: list[Batch] = []
         wanted = samples
         for batch in self:
-            found.append(batch.take(slice(wanted)))
-            wanted -= found[-1].size
+            parts.append(batch.take(slice(wanted)))
+            wanted -= parts[-1].size
             if wanted == 0:
-                return joined(found)
+                return joined(parts)
         raise DataError(
             f"'{self.name}' gives no samples."
             if wanted == samples
@@ -168,8 +168,8 @@ class Fingerprint:
         for position, tensor in enumerate(batch.tensors()):
             self._inputs.setdefault(position, _Input()).update(tensor)
         for position, leaf in enumerate(tree_leaves(batch.labels) if self._labels else ()):
-            place = f"label {position if isinstance(leaf, Tensor) else ''}"
-            self._inputs.setdefault(place, _Input()).take(leaf)
+            key = f"label {position if isinstance(leaf, Tensor) else ''}"
+            self._inputs.setdefault(key, _Input()).take(leaf)
 
     def hexdigest(self) -> str:
         """Give the fingerprint of all batches so far."""
@@ -196,12 +196,12 @@ class _Input:
             self.update(label)
             return
         if isinstance(label, np.ndarray):
-            for each in label.ravel().tolist():
-                self.take(each)
+            for entry in label.ravel().tolist():
+                self.take(entry)
             return
         value = label.item() if isinstance(label, np.generic) else label
-        told = repr(value) if isinstance(value, str | bytes | int | float | complex | None) else ""
-        self._digest.update(f"{type(label).__name__} {told}\n".encode())
+        text = repr(value) if isinstance(value, str | bytes | int | float | complex | None) else ""
+        self._digest.update(f"{type(label).__name__} {text}\n".encode())
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()

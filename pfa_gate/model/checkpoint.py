@@ -41,7 +41,7 @@ _PLAIN: list[Any] = [
     Namespace,
     np.dtype,
     *(type(np.dtype(code)) for code in "?bhilqBHILQefd"),
-    *((_NUMBER, f"numpy.{room}.multiarray.scalar") for room in ("core", "_core")),
+    *((_NUMBER, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
 ]
 _NO_KEY = "Its weights lie at its top: remove model.checkpoint_key."
 _SAFE = "Save the weights alone: safetensors.torch.save_file(model.state_dict(), path)."
@@ -73,8 +73,8 @@ def load_weights(model: nn.Module, path: Path, key: str | None = None) -> str:
         pfa_gate.errors.CheckpointError: There is no checkpoint nowhere.safetensors.
           Relative paths start at the folder of pfa.yaml.
     """
-    taken, note = _taken(model, read(path), path, key)
-    state = dict(taken.state)
+    match, note = _chosen_match(model, read(path), path, key)
+    state = dict(match.state)
     held = model.state_dict(keep_vars=True)
     without = {name: tensor for name, tensor in held.items() if isinstance(tensor, Tensor) and tensor.is_meta}
     state |= {name: torch.tensor(0) for name in without if name.endswith(COUNT) and name not in state}
@@ -95,14 +95,14 @@ def load_weights(model: nn.Module, path: Path, key: str | None = None) -> str:
 
 def _replace(model: nn.Module, pairs: Mapping[int, tuple[Tensor, Tensor]]) -> None:
     """Put tensors in the place of the model's own, by their id; a tied one once, wherever it is held."""
-    found: dict[int, Tensor] = {}
+    replacements: dict[int, Tensor] = {}
     for key, (own, tensor) in pairs.items():
         cast = tensor.to(own.dtype)
-        found[key] = nn.Parameter(cast, own.requires_grad) if isinstance(own, nn.Parameter) else cast
+        replacements[key] = nn.Parameter(cast, own.requires_grad) if isinstance(own, nn.Parameter) else cast
     for module in model.modules():
         tables: tuple[dict[str, Any], ...] = module._parameters, module._buffers
         for table in tables:
-            table.update({name: found[id(held)] for name, held in table.items() if id(held) in found})
+            table.update({name: replacements[id(held)] for name, held in table.items() if id(held) in replacements})
 
 
 def read(path: Path) -> Any:
@@ -183,23 +183,23 @@ def _pickled(path: Path) -> Any:
         raise CheckpointError(f"{shown(path)} cannot be read: {raised(error)}.", remedy=_SAFE) from error
 
 
-def _taken(model: nn.Module, content: Any, path: Path, key: str | None) -> tuple[WeightsMatch, str]:
+def _chosen_match(model: nn.Module, content: Any, path: Path, key: str | None) -> tuple[WeightsMatch, str]:
     """The tensors of a file that are the model's, and what a person must know of the choice, if there was one."""
     every = _mappings(content, path)
     inside = every if key is None else below(every, key)
     if key is not None and not inside:
         raise _no_key(key, every, path)
-    ways = [way for place, state in inside.items() for way in matches_of(model, place, state)]
-    fitting = [way for way in ways if way.fits]
+    matches = [match for location, state in inside.items() for match in matches_of(model, location, state)]
+    fitting = [match for match in matches if match.fits]
     if not fitting:
-        raise _unfit(nearest_match(ways), path)
-    whole = [way for way in fitting if way.whole]
-    if not whole and len(fitting) == 1:
+        raise _unfit(nearest_match(matches), path)
+    complete = [match for match in fitting if match.complete]
+    if not complete and len(fitting) == 1:
         raise _in_part(fitting[0], path)
-    likeliest, *rivals = most_usual(whole or fitting)
+    likeliest, *rivals = most_usual(complete or fitting)
     if rivals:
         raise _undecided([likeliest, *rivals], path)
-    others = [way for way in whole if way is not likeliest]
+    others = [match for match in complete if match is not likeliest]
     note = f"weights: {_places([likeliest])} of {path.name}, where {_places(others)} would fit too"
     return likeliest, note if others else ""
 
@@ -219,38 +219,38 @@ def _mappings(content: Any, path: Path) -> dict[str, State]:
 
 def _no_key(key: str, every: Mapping[str, State], path: Path) -> CheckpointError:
     near = get_close_matches(key, every, n=1)
-    known = ", ".join(map(repr, [place for place in every if place][:_MOST]))
+    known = ", ".join(map(repr, [location for location in every if location][:_MOST]))
     return CheckpointError(
         f"{shown(path)} has no weights under '{key}'.",
         remedy=f"Did you mean '{near[0]}'?" if near else f"It has some under {known}." if known else _NO_KEY,
     )
 
 
-def _unfit(way: WeightsMatch, path: Path) -> CheckpointError:
-    what = f"'{way.place}' of {shown(path)}" if way.place else shown(path)
-    sizes_only = not (way.difference.missing or way.difference.unexpected)
+def _unfit(match: WeightsMatch, path: Path) -> CheckpointError:
+    what = f"'{match.location}' of {shown(path)}" if match.location else shown(path)
+    sizes_only = not (match.difference.missing or match.difference.unexpected)
     return CheckpointError(
-        f"{what} does not fit the model.\n{way.difference}",
+        f"{what} does not fit the model.\n{match.difference}",
         remedy="Check model.arguments: the checkpoint is of a model with other sizes."
         if sizes_only
         else "Check model.factory and model.arguments: the checkpoint is of a model whose tensors have other names.",
     )
 
 
-def _in_part(way: WeightsMatch, path: Path) -> CheckpointError:
+def _in_part(match: WeightsMatch, path: Path) -> CheckpointError:
     return CheckpointError(
-        f"The model is a part of what {shown(path)} holds: its tensors are those under '{way.place}', "
-        f"beside {len(way.left_out)} that it has no place for ({some(way.left_out)}).",
-        remedy=f"If that part is meant, write model.checkpoint_key: {way.place}",
+        f"The model is a part of what {shown(path)} holds: its tensors are those under '{match.location}', "
+        f"beside {len(match.left_out)} that it has no place for ({some(match.left_out)}).",
+        remedy=f"If that part is meant, write model.checkpoint_key: {match.location}",
     )
 
 
-def _undecided(ways: Sequence[WeightsMatch], path: Path) -> CheckpointError:
+def _undecided(matches: Sequence[WeightsMatch], path: Path) -> CheckpointError:
     return CheckpointError(
-        f"{shown(path)} holds several sets of weights that fit the model: {_places(ways)}.",
-        remedy=f"Say which is meant, such as model.checkpoint_key: {ways[0].place}",
+        f"{shown(path)} holds several sets of weights that fit the model: {_places(matches)}.",
+        remedy=f"Say which is meant, such as model.checkpoint_key: {matches[0].location}",
     )
 
 
-def _places(ways: Sequence[WeightsMatch]) -> str:
-    return ", ".join(repr(way.place) if way.place else "the top" for way in ways)
+def _places(matches: Sequence[WeightsMatch]) -> str:
+    return ", ".join(repr(match.location) if match.location else "the top" for match in matches)

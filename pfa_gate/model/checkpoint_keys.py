@@ -42,13 +42,13 @@ class WeightsMatch:
     """Tensors of a file, under the names of a model as far as those are known.
 
     Attributes:
-        place: where they lie: keys of the file, then what their names begin with, joined by dots; empty for its top.
+        location: where they lie: keys of the file, then what their names begin with, joined by dots; empty for its top.
         state: model's name, or the file's -> tensor.
         difference: from the model.
         left_out: tensors beside them whose names begin otherwise.
     """
 
-    place: str
+    location: str
     state: State
     difference: Difference
     left_out: State = field(default_factory=dict)
@@ -59,7 +59,7 @@ class WeightsMatch:
         return not self.difference.any
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether it leaves out nothing but single numbers, such as `n_averaged` of an averaged model."""
         return all(tensor.ndim == 0 for tensor in self.left_out.values())
 
@@ -81,17 +81,17 @@ def mappings(content: Any) -> Iterator[tuple[str, State]]:
     """
     waiting, seen = deque([("", content)]), {id(content)}
     while waiting:
-        place, value = waiting.popleft()
+        location, value = waiting.popleft()
         entries = value.items() if isinstance(value, Mapping) else enumerate(value)
         inner = [(str(key), entry) for key, entry in entries]
         tensors = {name: entry for name, entry in inner if isinstance(entry, Tensor)}
         if tensors and isinstance(value, Mapping):
-            yield place, tensors
+            yield location, tensors
         for name, entry in inner:
             # A pickle may hold itself.
             if isinstance(entry, Mapping | list | tuple) and id(entry) not in seen:
                 seen.add(id(entry))
-                waiting.append((_joined(place, name), entry))
+                waiting.append((_joined(location, name), entry))
 
 
 def below(every: Mapping[str, State], key: str) -> dict[str, State]:
@@ -101,18 +101,18 @@ def below(every: Mapping[str, State], key: str) -> dict[str, State]:
         >>> below({"state_dict": {"model.w": Tensor(), "loss.w": Tensor()}}, "state_dict.model")
         {'state_dict.model': {'w': tensor([])}}
     """
-    inside = {place: state for place, state in every.items() if f"{place}.".startswith(f"{key}.")}
+    inside = {location: state for location, state in every.items() if f"{location}.".startswith(f"{key}.")}
     if inside:
         return inside
-    for place, state in every.items():
-        start = f"{key}.".removeprefix(f"{place}." if place else "")
+    for location, state in every.items():
+        start = f"{key}.".removeprefix(f"{location}." if location else "")
         named = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
-        if named and _joined(place, start[:-1]) == key:
+        if named and _joined(location, start[:-1]) == key:
             return {key: named}
     return {}
 
 
-def matches_of(model: nn.Module, place: str, state: State) -> list[WeightsMatch]:
+def matches_of(model: nn.Module, location: str, state: State) -> list[WeightsMatch]:
     """Say how a mapping of a file fits a model.
 
     The names may have what wrappers put into them, anywhere, and may all begin with the same.
@@ -122,19 +122,19 @@ def matches_of(model: nn.Module, place: str, state: State) -> list[WeightsMatch]
 
     Example:
         >>> state = {f"net.{name}": value for name, value in nn.Linear(2, 3).state_dict().items()}
-        >>> [(way.place, way.fits) for way in matches_of(nn.Linear(2, 3), "", state)]
+        >>> [(match.location, match.fits) for match in matches_of(nn.Linear(2, 3), "", state)]
         [('net', True)]
     """
     own = _held(model)
     names = _Names.of(own)
-    whole = WeightsMatch(place, renamed := names.rename(state), compare(own, renamed))
-    if whole.fits:
-        return [whole]
-    ways = [whole, *_by_beginning(own, names, place, state)]
-    return [way for way in ways if way.fits] or [nearest_match(ways)]
+    direct = WeightsMatch(location, renamed := names.rename(state), compare(own, renamed))
+    if direct.fits:
+        return [direct]
+    matches = [direct, *_by_beginning(own, names, location, state)]
+    return [match for match in matches if match.fits] or [nearest_match(matches)]
 
 
-def _by_beginning(own: State, names: "_Names", place: str, state: State) -> Iterator[WeightsMatch]:
+def _by_beginning(own: State, names: "_Names", location: str, state: State) -> Iterator[WeightsMatch]:
     """The same mapping without what most of its names begin with; several ways where as many begin with another."""
     counts = Counter(start for name in state for start in names.beginnings(name))
     most = max(counts.values(), default=0)
@@ -145,29 +145,30 @@ def _by_beginning(own: State, names: "_Names", place: str, state: State) -> Iter
             seen.add(inside)
             renamed = names.rename({name.removeprefix(start): state[name] for name in state if name in inside})
             left_out = {name: value for name, value in state.items() if name not in inside}
-            yield WeightsMatch(_joined(place, start[:-1]), renamed, compare(own, renamed), left_out)
+            yield WeightsMatch(_joined(location, start[:-1]), renamed, compare(own, renamed), left_out)
 
 
-def nearest_match(ways: Iterable[WeightsMatch]) -> WeightsMatch:
+def nearest_match(matches: Iterable[WeightsMatch]) -> WeightsMatch:
     """Choose the way in which most names are the model's; among those, the one that leaves out least."""
-    return max(ways, key=lambda way: (way.known, -len(way.left_out)))
+    return max(matches, key=lambda match: (match.known, -len(match.left_out)))
 
 
-def most_usual(ways: Iterable[WeightsMatch]) -> list[WeightsMatch]:
+def most_usual(matches: Iterable[WeightsMatch]) -> list[WeightsMatch]:
     """Sort ways by how usual their place is, the likeliest first; keep those that are as usual as the first alone.
 
     Example:
         >>> none = Difference((), (), ())
-        >>> [way.place for way in most_usual([WeightsMatch(each, {}, none) for each in ("ema", "model", "state_dict")])]
+        >>> matches = [WeightsMatch(location, {}, none) for location in ("ema", "model", "state_dict")]
+        >>> [match.location for match in most_usual(matches)]
         ['state_dict']
     """
 
-    def rank(way: WeightsMatch) -> list[int]:
-        steps = way.place.split(".") if way.place else []
+    def rank(match: WeightsMatch) -> list[int]:
+        steps = match.location.split(".") if match.location else []
         return [_USUAL.index(step) if step in _USUAL else len(_USUAL) for step in steps]
 
-    ordered = sorted(ways, key=rank)
-    return [way for way in ordered if rank(way) == rank(ordered[0])]
+    ordered = sorted(matches, key=rank)
+    return [match for match in ordered if rank(match) == rank(ordered[0])]
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,8 @@ def _plain(name: str) -> str:
     return ".".join(step for step in name.split(".") if step not in _WRAPPERS)
 
 
-def _joined(place: str, name: str) -> str:
-    return f"{place}.{name}" if place and name else place or name
+def _joined(location: str, name: str) -> str:
+    return f"{location}.{name}" if location and name else location or name
 
 
 def _held(model: nn.Module) -> dict[str, Tensor]:

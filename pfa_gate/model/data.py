@@ -99,7 +99,7 @@ def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
     # A one-shot iterator is read here: it too draws from the seed.
     with data_errors(name), Randomness(sampling.seed).borrowed():
         source = _source(data, sampling)
-    batches = Batches(name, source, sampling.seed, total=_total(data), taken=_taken(data))
+    batches = Batches(name, source, sampling.seed, total=_total(data), interpretation=_interpretation(data))
     if next(iter(batches), None) is None:
         raise DataError(f"'{name}' gives no samples.", remedy="Point it at more data.")
     return batches
@@ -109,7 +109,7 @@ def _source(data: Any, sampling: Sampling) -> Source:
     if isinstance(data, Batch):
         return _from_whole(data, sampling)
     if _is_whole(data):
-        return _from_whole(batch_of(data), sampling, _taken(data))
+        return _from_whole(batch_of(data), sampling, _interpretation(data))
     if isinstance(data, DataLoader) and data.batch_size is not None:
         return partial(_first, data, sampling.samples)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
@@ -140,7 +140,7 @@ def _is_whole(data: Any) -> bool:
     return isinstance(data, tuple) or not _alike(data)
 
 
-def _taken(data: Any) -> str:
+def _interpretation(data: Any) -> str:
     """How a list of tensors is understood; nothing for data that can mean one thing only."""
     if not isinstance(data, list) or len(data) < 2 or not all(isinstance(value, Tensor | np.ndarray) for value in data):
         return ""
@@ -156,15 +156,15 @@ def _alike(tensors: list[Any]) -> bool:
     return len(kinds) == 1 and tensors[0].ndim > 1 and "float" in str(tensors[0].dtype)
 
 
-def _from_whole(whole: Batch, sampling: Sampling, taken: str = "") -> Source:
-    length = whole.size
-    labelled = [whole.labels] if isinstance(whole.labels, Tensor) and whole.labels.ndim else []
-    lengths = [len(tensor) for tensor in (*whole.tensors(), *labelled) if tensor.ndim]
+def _from_whole(batch: Batch, sampling: Sampling, interpretation: str = "") -> Source:
+    length = batch.size
+    labelled = [batch.labels] if isinstance(batch.labels, Tensor) and batch.labels.ndim else []
+    lengths = [len(tensor) for tensor in (*batch.tensors(), *labelled) if tensor.ndim]
     if len(set(lengths)) > 1:
-        raise DataError(f"Its arrays are of different lengths: {', '.join(map(str, lengths))}.", remedy=taken)
+        raise DataError(f"Its arrays are of different lengths: {', '.join(map(str, lengths))}.", remedy=interpretation)
 
     def source() -> Iterator[Batch]:
-        return (whole.take(rows) for rows in torch.split(sampling.rows(length), sampling.batch_size))
+        return (batch.take(rows) for rows in torch.split(sampling.rows(length), sampling.batch_size))
 
     return source
 
@@ -193,7 +193,7 @@ def _from_iterable(data: Iterable[Any], sampling: Sampling) -> Source:
     in_samples = _is_sample(first, unlabelled=isinstance(data, Dataset))
     if iterator is data:
         # A one-shot iterator cannot be read again, so what is wanted of it is kept.
-        data = _kept(first, iterator, in_samples, sampling.samples)
+        data = _buffered(first, iterator, in_samples, sampling.samples)
     if not in_samples:
         return partial(_first, data, sampling.samples)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
@@ -212,16 +212,16 @@ def _is_sample(item: Any, *, unlabelled: bool) -> bool:
     return unlabelled if label is None else isinstance(label, int | float | np.generic)
 
 
-def _kept(first: Any, iterator: Iterator[Any], in_samples: bool, most: int | None) -> list[Any]:
-    kept = [first]
+def _buffered(first: Any, iterator: Iterator[Any], in_samples: bool, most: int | None) -> list[Any]:
+    buffered = [first]
     read = 1 if in_samples else batch_of(first).size
     while most is None or read < most:
         item = next(iterator, None)
         if item is None:
             break
-        kept.append(item)
+        buffered.append(item)
         read += 1 if in_samples else batch_of(item).size
-    return kept
+    return buffered
 
 
 def _first(items: Iterable[Any], most: int | None) -> Iterator[Batch]:

@@ -129,13 +129,13 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _named(arrays: Mapping[str, Tensor], names: tuple[str, ...], path: Path) -> str | None:
-    found = [name for name in names if name in arrays]
-    if len(found) > 1:
+    present = [name for name in names if name in arrays]
+    if len(present) > 1:
         raise DataError(
-            f"{shown(path)} holds both {found[0]} and {found[1]}, which mean the same.",
+            f"{shown(path)} holds both {present[0]} and {present[1]}, which mean the same.",
             remedy=f"Keep one of {_listed(names)}.",
         )
-    return found[0] if found else None
+    return present[0] if present else None
 
 
 def _listed(names: tuple[str, ...]) -> str:

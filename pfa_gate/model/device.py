@@ -44,9 +44,9 @@ def device_of(choice: str, model: nn.Module) -> torch.device:
     device = torch.device("cuda" if choice == "auto" else choice)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0 or (device.index or 0) >= count:
-        found = f"{count} CUDA devices" if count else "no CUDA device"
+        devices = f"{count} CUDA devices" if count else "no CUDA device"
         raise ConfigError(
-            f"model.device is {choice}, and torch {torch.__version__} finds {found} here.",
+            f"model.device is {choice}, and torch {torch.__version__} finds {devices} here.",
             remedy="Write auto, which takes one where there is one, or cpu.",
         )
     if ":" in choice:
@@ -74,7 +74,7 @@ def devices_of(model: nn.Module) -> list[str]:
     """
     mapped = getattr(model, "hf_device_map", None) or {}
     # A plain number in a device map is a CUDA device.
-    named = {f"cuda:{place}" if isinstance(place, int) else str(place) for place in mapped.values()}
+    named = {f"cuda:{entry}" if isinstance(entry, int) else str(entry) for entry in mapped.values()}
     return sorted(named | {str(tensor.device) for tensor in _tensors(model) if not tensor.is_meta})
 
 
@@ -112,21 +112,21 @@ def model_on(model: nn.Module, device: torch.device) -> nn.Module:
     for tensor in _tensors(model):
         sent = tensor.detach().to(device)
         moved[id(tensor)] = nn.Parameter(sent, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else sent
-    there = deep_copy(model, moved)
-    substitute_in_graphs(there, {input_device(model): device})
-    return there
+    copy = deep_copy(model, moved)
+    substitute_in_graphs(copy, {input_device(model): device})
+    return copy
 
 
-def substitute_in_graphs(model: nn.Module, instead: Mapping[Any, Any]) -> None:
+def substitute_in_graphs(model: nn.Module, substitutes: Mapping[Any, Any]) -> None:
     """Change, in place, the dtypes and devices that the graphs of a model name; see `substituted`."""
     for module in model.modules():
-        if isinstance(module, GraphModule) and instead:
+        if isinstance(module, GraphModule) and substitutes:
             for node in module.graph.nodes:
-                node.args, node.kwargs = substituted((node.args, node.kwargs), instead)
+                node.args, node.kwargs = substituted((node.args, node.kwargs), substitutes)
             module.recompile()
 
 
-def substituted(operands: Any, instead: Mapping[Any, Any]) -> Any:
+def substituted(operands: Any, substitutes: Mapping[Any, Any]) -> Any:
     """Operands with other dtypes and devices in the place of those named.
 
     A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
@@ -135,11 +135,11 @@ def substituted(operands: Any, instead: Mapping[Any, Any]) -> Any:
         >>> substituted((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})
         (1, {'dtype': torch.float64})
     """
-    if not instead:
+    if not substitutes:
         return operands
 
     def swapped(leaf: Any) -> Any:
-        return instead.get(leaf, leaf) if isinstance(leaf, torch.dtype | torch.device) else leaf
+        return substitutes.get(leaf, leaf) if isinstance(leaf, torch.dtype | torch.device) else leaf
 
     return torch.fx.node.map_aggregate(operands, swapped)
 
@@ -155,11 +155,11 @@ def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch
     if device.type != "cuda":
         yield from (batch.to(device) for batch in batches)
         return
-    way, waiting = torch.cuda.Stream(device), None  # type: ignore[no-untyped-call]
+    stream, waiting = torch.cuda.Stream(device), None  # type: ignore[no-untyped-call]
     for batch in batches:
-        with torch.cuda.stream(way):
+        with torch.cuda.stream(stream):
             moved = batch.to(device)
-            arrival = way.record_event()
+            arrival = stream.record_event()
         if waiting is not None:
             yield _arrived(*waiting)
         waiting = moved, arrival
@@ -176,9 +176,9 @@ def inputs_on(inputs: Inputs, device: torch.device) -> Inputs:
 def _arrived(batch: Batch, arrival: torch.cuda.Event) -> Batch:
     for tensor in batch.tensors():
         if tensor.is_cuda:
-            here = torch.cuda.current_stream(tensor.device)
-            here.wait_event(arrival)
-            tensor.record_stream(here)  # its memory is not given away before this stream is done with it
+            stream = torch.cuda.current_stream(tensor.device)
+            stream.wait_event(arrival)
+            tensor.record_stream(stream)  # its memory is not given away before this stream is done with it
     return batch
 
 

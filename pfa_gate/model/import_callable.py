@@ -64,7 +64,9 @@ class UserCallable:
             ['dest']
         """
         signature = self._signature()
-        if signature is None or any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values()):
+        if signature is None or any(
+            parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()
+        ):
             return []
         return [name for name in names if name not in signature.parameters]
 
@@ -127,15 +129,15 @@ def resolve(name: str, folder: Path) -> UserCallable:
     if not (colon and left and attribute):
         raise FactoryError(f"'{name}' names no callable.", remedy="Write module:callable or path/to/file.py:callable.")
     with importable(folder):
-        found: Any = _file(folder / left) if left.endswith(".py") else _module(left, folder)
+        target: Any = _file(folder / left) if left.endswith(".py") else _module(left, folder)
         for step in attribute.split("."):
-            found = _attribute(found, step, left)
-    if not callable(found):
+            target = _attribute(target, step, left)
+    if not callable(target):
         raise FactoryError(
-            f"'{name}' is not callable: it is of type {type(found).__name__}.",
+            f"'{name}' is not callable: it is of type {type(target).__name__}.",
             remedy="Name a function or a class.",
         )
-    return UserCallable(name, found, folder)
+    return UserCallable(name, target, folder)
 
 
 def resolve_or_ask_plugins(name: str, folder: Path, ask: Callable[[pluggy.PluginManager], Any]) -> UserCallable:
@@ -158,16 +160,18 @@ def resolve_or_ask_plugins(name: str, folder: Path, ask: Callable[[pluggy.Plugin
         return resolve(name, folder)
     except FactoryError:
         try:
-            found = None if name.rpartition(":")[0].endswith(".py") else ask(installed())
+            provided = None if name.rpartition(":")[0].endswith(".py") else ask(installed())
         except (KeyboardInterrupt, PFAGateError):
             raise
         except BaseException as error:
             raise FactoryError(f"Another package was asked for '{name}' and raised {raised(error)}.") from error
-        if found is None:
+        if provided is None:
             raise
-    if not callable(found):
-        raise FactoryError(f"Another package gave an object of type {type(found).__name__} for '{name}', no callable.")
-    return UserCallable(name, found, folder)
+    if not callable(provided):
+        raise FactoryError(
+            f"Another package gave an object of type {type(provided).__name__} for '{name}', no callable."
+        )
+    return UserCallable(name, provided, folder)
 
 
 def _module(name: str, folder: Path) -> ModuleType:
@@ -248,12 +252,12 @@ def _attribute(owner: Any, name: str, module: str) -> Any:
 
 def _no_module(name: str, meant: str, folder: Path) -> FactoryError:
     """The error of a module that is not there: `name` is the part of `meant` that is missing."""
-    found = _one_folder_down(name, meant, folder)
-    if found is not None:
+    file = _one_folder_down(name, meant, folder)
+    if file is not None:
         return FactoryError(
-            f"There is no module '{name}'; {shown(found)} is there, in a folder that Python does not search.",
+            f"There is no module '{name}'; {shown(file)} is there, in a folder that Python does not search.",
             remedy="Install the project (python -m pip install -e .), or name the file: "
-            f"{Path(os.path.relpath(found, folder.resolve())).as_posix()}:callable.",
+            f"{Path(os.path.relpath(file, folder.resolve())).as_posix()}:callable.",
         )
     searched = ", ".join(str(path) for path in search_path(folder))
     parent, _, last = name.rpartition(".")
@@ -268,8 +272,8 @@ def _one_folder_down(name: str, meant: str, folder: Path) -> Path | None:
     """The file of a module that lies in `src`, or in another folder of the project."""
     for root in search_path(folder):
         for top in sorted([*root.glob(f"*/{name}"), *root.glob(f"*/{name}.py")]) if "." not in name else ():
-            whole = top.parent / meant.replace(".", "/")
-            for file in (whole.with_suffix(".py"), whole / "__init__.py"):
+            module = top.parent / meant.replace(".", "/")
+            for file in (module.with_suffix(".py"), module / "__init__.py"):
                 if file.is_file():
                     return file
     return None

@@ -164,8 +164,8 @@ def _example(probe: Batches, model: nn.Module) -> Batch:
         example = probe.example().to(input_device(model))
         forward(model, example)
     except DataError as error:
-        if probe.taken:
-            error.remedy = f"{probe.taken} {error.remedy}"
+        if probe.interpretation:
+            error.remedy = f"{probe.interpretation} {error.remedy}"
         raise
     return example
 

@@ -98,8 +98,8 @@ def copied(model: Model) -> Model:
     return deep_copy(model, {}).eval()
 
 
-def deep_copy(model: Model, instead: dict[int, Tensor]) -> Model:
-    """A deep copy that takes some tensors from `instead`, by the id of the original.
+def deep_copy(model: Model, replacements: dict[int, Tensor]) -> Model:
+    """A deep copy that takes some tensors from `replacements`, by the id of the original.
 
     Tensors that a module has computed and keeps, as the old `weight_norm` does, torch itself refuses to copy: the copy
     has them without their history.
@@ -112,7 +112,7 @@ def deep_copy(model: Model, instead: dict[int, Tensor]) -> Model:
     computed = {id(tensor): tensor.detach().clone() for tensor in _computed(model)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
-        return copy.deepcopy(model, {**computed, **instead})
+        return copy.deepcopy(model, {**computed, **replacements})
 
 
 def with_own_memory(model: Model) -> Model:
@@ -202,7 +202,7 @@ def _misfit(model: nn.Module, batch: Batch) -> str:
     try:
         signature.bind(*batch.args, **batch.kwargs)
     except TypeError as error:
-        bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+        bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
         written = signature.replace(parameters=bare, return_annotation=signature.empty)
         return f"{written}: {error}"
     return ""

@@ -30,8 +30,8 @@ def raised(error: BaseException) -> str:
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if len(text) > _LONGEST:
         text = text[: _LONGEST - 1] + "…"
-    place = origin(error)
-    return f"{text} ({place})" if place else text
+    line = origin(error)
+    return f"{text} ({line})" if line else text
 
 
 # What torch says where a device is not there, or where tensors lie on several.
@@ -82,16 +82,16 @@ def shown(path: Path) -> str:
         'model.py'
     """
     absolute = path.resolve()
-    here = Path.cwd()
-    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else str(absolute)
+    current = Path.cwd()
+    return absolute.relative_to(current).as_posix() if absolute.is_relative_to(current) else str(absolute)
 
 
 def _frames(traceback: TracebackType | None) -> list[tuple[Path, int]]:
-    found = []
+    frames = []
     while traceback is not None:
-        found.append((Path(traceback.tb_frame.f_code.co_filename), traceback.tb_lineno))
+        frames.append((Path(traceback.tb_frame.f_code.co_filename), traceback.tb_lineno))
         traceback = traceback.tb_next
-    return found
+    return frames
 
 
 def _is_users(file: Path) -> bool:

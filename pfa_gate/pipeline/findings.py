@@ -182,8 +182,8 @@ class Findings:
             yield Unmeasured(COMPRESSED_MODEL, self.reason)
             return
         for found in self.cut.scores or ():
-            if found.whole:
-                yield Unmeasured("interval of the score", found.whole)
+            if found.no_parts:
+                yield Unmeasured("interval of the score", found.no_parts)
                 break
         for name in self.cut.coupling.unknown:
             yield Unmeasured("coupling", f"{name}; what it touches stays whole")

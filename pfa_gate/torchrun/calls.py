@@ -98,18 +98,18 @@ class Ranks:
         Raises:
             PFAGateError: one could not do it; or is gone.
         """
-        found: dict[int, Facts] = {}
+        received: dict[int, Facts] = {}
         pause = _PAUSES[0]
         with self.measuring():
-            while len(found) < self.seat.size - 1:
+            while len(received) < self.seat.size - 1:
                 self.tick()
-                for rank in set(range(1, self.seat.size)) - set(found):
+                for rank in set(range(1, self.seat.size)) - set(received):
                     key = f"answer/{self._number}/{rank}"
                     if self._store.check([key]):
-                        found[rank] = _read(json.loads(self._store.get(key)), rank)
+                        received[rank] = _read(json.loads(self._store.get(key)), rank)
                 time.sleep(pause)
                 pause = min(1.5 * pause, _PAUSES[1])
-        return [found[rank] for rank in sorted(found)]
+        return [received[rank] for rank in sorted(received)]
 
     def calls(self) -> Iterator[Facts]:
         """On another rank: what rank 0 asks, in order; waits as long as rank 0 lives."""
@@ -125,7 +125,7 @@ class Ranks:
         """On another rank: answer the last call."""
         self._store.set(f"answer/{self._number}/{self.seat.rank}", json.dumps(facts))
 
-    def total(self, mine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def total(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The sum over all ranks, element by element; all call it at once, with arrays of one shape.
 
         The array may be written over: the largest ones are as large as all moments of a layer.
@@ -133,7 +133,7 @@ class Ranks:
         Raises:
             RankError: another rank is gone.
         """
-        tensor = torch.from_numpy(np.ascontiguousarray(mine))
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
         self._together(lambda: self._group.allreduce([tensor]))
         return tensor.numpy()
 
@@ -168,15 +168,15 @@ class Ranks:
         self._pulse.stop()
         self.answer({})
 
-    def _failed(self, sentence: str, mine: bool) -> None:
+    def _failed(self, sentence: str, own: bool) -> None:
         """In the thread of the pulse: rank 0 lives on, to report; a rank without rank 0, or a hung one, cannot."""
-        if self.seat.rank == 0 and not mine:
+        if self.seat.rank == 0 and not own:
             self.fault = sentence
             return
         with suppress(RuntimeError):  # where the store is gone too, silence says the same
             self._pulse.part(sentence)
         self.say(f"pfa_gate: {sentence} Rank {self.seat.rank} ends without a verdict.\n")
-        if mine:
+        if own:
             ident = threading.main_thread().ident
             stack = sys._current_frames().get(ident) if ident is not None else None
             self.say("".join(traceback.format_stack(stack)))
@@ -207,16 +207,16 @@ def join(seat: Seat, say: Callable[[str], None]) -> Ranks:
 def failure(error: BaseException) -> Facts:
     """An error as plain data."""
     if isinstance(error, PFAGateError):
-        told = {"kind": type(error).__name__, "fact": error.fact, "remedy": error.remedy, "where": list(error.where)}
-        return {"error": told}
+        content = {"kind": type(error).__name__, "fact": error.fact, "remedy": error.remedy, "where": list(error.where)}
+        return {"error": content}
     words = f"{type(error).__name__}: {error}"
     return {"error": {"kind": "RankError", "fact": f"It raised {words}", "remedy": "", "where": []}}
 
 
 def _read(answer: Facts, rank: int) -> Facts:
     """An answer, or the error that it tells of, with the rank as its place."""
-    told = answer.get("error")
-    if told is None:
+    content = answer.get("error")
+    if content is None:
         return answer
-    error: PFAGateError = getattr(errors, told["kind"])(told["fact"], remedy=told["remedy"])
-    raise type(error)(error.fact, remedy=error.remedy, where=(*told["where"], f"rank {rank}"))
+    error: PFAGateError = getattr(errors, content["kind"])(content["fact"], remedy=content["remedy"])
+    raise type(error)(error.fact, remedy=error.remedy, where=(*content["where"], f"rank {rank}"))

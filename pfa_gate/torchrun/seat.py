@@ -166,13 +166,13 @@ class Heartbeat:
         return None
 
     def _dead(self) -> tuple[str, bool] | None:
-        for rank, (before, since) in self._last.items():
+        for rank, (last, since) in self._last.items():
             key = f"beat/{rank}"
-            found = self._store.get(key) if self._store.check([key]) else b""
-            if found.startswith(_GONE.encode()):
-                return found.decode().removeprefix(_GONE), False
-            if found != before:
-                self._last[rank] = found, time.monotonic()
+            beat = self._store.get(key) if self._store.check([key]) else b""
+            if beat.startswith(_GONE.encode()):
+                return beat.decode().removeprefix(_GONE), False
+            if beat != last:
+                self._last[rank] = beat, time.monotonic()
             elif time.monotonic() - since > self.seat.silence:
                 return f"Rank {rank} has given no sign of life for {self.seat.silence:g} s.", False
         return None

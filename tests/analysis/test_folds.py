@@ -87,7 +87,7 @@ def test_parts_that_were_read_elsewhere_are_refused() -> None:
     one = accumulate_parts([({"a": [[1.0]]}, {"a": 0})], {})
     with pytest.raises(DataError, match="not read at the same places"):
         merge_parts([one, accumulate_parts([({"b": [[1.0]]}, {"b": 1})], {})])
-    with pytest.raises(DataError, match="hold 'a' in 8 and 1 shards"):
+    with pytest.raises(DataError, match="hold 'a' in 8 and 1 folds"):
         merge_parts([one, accumulate_parts([({"a": [[1.0]]}, {"a": 1})], {}, {"a"})])
     with pytest.raises(DataError, match="Responses of 2 filters cannot join those of 1"):
         merge_parts([one, accumulate_parts([({"a": [[1.0, 2.0]]}, {"a": 0})], {})])

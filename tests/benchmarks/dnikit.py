@@ -40,7 +40,7 @@ OURS = """
 from pfa_gate.analysis.covariance import JackknifeFolds, merge_all
 from pfa_gate.recipe import keep_kl
 from pfa_gate.compress.select import choose
-from pfa_gate.analysis.spectrum import spectrum, spectrum_of_shards
+from pfa_gate.analysis.spectrum import spectrum, spectrum_of_folds
 
 def covariance(rows):
     shards = JackknifeFolds(rows.shape[1])
@@ -53,7 +53,7 @@ stages = {
     "spectrum": lambda shards: (spectrum(merge_all(shards)), shards),
     "recipe": lambda found: (*found, keep_kl(found[0])),
     "selection": lambda found: (*found, len(choose(found[0], found[2]))),
-    "errors": lambda found: (spectrum_of_shards(found[1]), found[2])[1],
+    "errors": lambda found: (spectrum_of_folds(found[1]), found[2])[1],
 }
 """
 

@@ -102,24 +102,24 @@ def merge(first: Moments, second: Moments) -> Moments:
     return Moments(count, mean, scatter)
 
 
-def merge_all(shards: Sequence[Moments]) -> Moments:
-    """Moments of all shards taken together, merged from the left.
+def merge_all(folds: Sequence[Moments]) -> Moments:
+    """Moments of all folds taken together, merged from the left.
 
     Args:
-        shards: at least one, all of the same C filters.
+        folds: at least one, all of the same C filters.
 
     Raises:
-        DataError: no shard at all, or the shards differ in their number of filters.
+        DataError: no fold at all, or the folds differ in their number of filters.
 
     Example:
         >>> merge_all([update(Moments.empty(1), [[n]]) for n in range(5)]).mean.tolist()
         [2.0]
     """
-    if not shards:
-        raise DataError("There are no moments to merge.", remedy="Give the moments of one shard or more.")
-    merged = shards[0]
-    for shard in shards[1:]:
-        merged = merge(merged, shard)
+    if not folds:
+        raise DataError("There are no moments to merge.", remedy="Give the moments of one fold or more.")
+    merged = folds[0]
+    for fold in folds[1:]:
+        merged = merge(merged, fold)
     return merged
 
 
@@ -186,13 +186,13 @@ Total = Callable[[Matrix], Matrix]
 
 
 def merge_by_sums(
-    mine: Mapping[str, tuple[Moments, ...]], widths: Mapping[str, tuple[int, int]], total: Total
+    own: Mapping[str, tuple[Moments, ...]], widths: Mapping[str, tuple[int, int]], total: Total
 ) -> dict[str, tuple[Moments, ...]]:
-    """As `merge_shards`, by sums over all processes: of counts and means first, then of scatters about the common mean.
+    """As `merge_parts`, by sums over all processes: of counts and means first, then of scatters about the common mean.
 
     Args:
-        mine: place -> moments of its shards, of this process; a place that it has not read is left out.
-        widths: place -> shards and filters, of all places; the same in all processes.
+        own: tap -> moments of its folds, of this process; a tap that it has not read is left out.
+        widths: tap -> folds and filters, of all taps; the same in all processes.
         total: sums an array over all processes, element by element; all call it with arrays of one shape.
 
     Example:
@@ -202,17 +202,17 @@ def merge_by_sums(
         >>> merge_by_sums({"conv": (low,)}, {"conv": (1, 1)}, with_high)["conv"][0].scatter.tolist()
         [[4.0]]
     """
-    return {place: _merged(mine.get(place), *widths[place], total) for place in sorted(widths)}
+    return {tap: _merged(own.get(tap), *widths[tap], total) for tap in sorted(widths)}
 
 
-def _merged(mine: tuple[Moments, ...] | None, shards: int, filters: int, total: Total) -> tuple[Moments, ...]:
-    held = mine or (Moments.empty(filters),) * shards
+def _merged(own: tuple[Moments, ...] | None, folds: int, filters: int, total: Total) -> tuple[Moments, ...]:
+    held = own or (Moments.empty(filters),) * folds
     # Overflow is reported once, by `covariance`.
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = total(np.stack([np.append(each.count, each.count * each.mean) for each in held]))
+        sums = total(np.stack([np.append(fold.count, fold.count * fold.mean) for fold in held]))
         counts = sums[:, 0]
         means = sums[:, 1:] / np.maximum(counts, 1)[:, None]
-        scatters = total(np.stack([_about(each, mean) for each, mean in zip(held, means, strict=True)]))
+        scatters = total(np.stack([_about(fold, mean) for fold, mean in zip(held, means, strict=True)]))
     return tuple(Moments(int(n), mean, scatter) for n, mean, scatter in zip(counts, means, scatters, strict=True))
 
 

@@ -28,21 +28,21 @@ class DeviceFolds:
 
     Args:
         filters: C.
-        shards: how many.
+        folds: how many.
         device: of the responses.
 
     Example:
-        >>> far = DeviceFolds(1, 2, torch.device("cpu"))
-        >>> far.add(torch.tensor([[1.0], [5.0], [3.0]]))
-        >>> [(shard.count, shard.mean.tolist()) for shard in far.moments()]
+        >>> folds = DeviceFolds(1, 2, torch.device("cpu"))
+        >>> folds.add(torch.tensor([[1.0], [5.0], [3.0]]))
+        >>> [(fold.count, fold.mean.tolist()) for fold in folds.moments()]
         [(2, [2.0]), (1, [5.0])]
     """
 
-    def __init__(self, filters: int, shards: int, device: torch.device) -> None:
+    def __init__(self, filters: int, folds: int, device: torch.device) -> None:
         kind: Any = {"dtype": torch.float64, "device": device}
         zeros = torch.zeros(filters, **kind), torch.zeros(filters, filters, **kind)
-        self._sums: list[Sums] = [(0, *zeros)] * shards
-        self._block = torch.empty(shards * max(128, filters // 4), 1, filters, **kind)
+        self._sums: list[Sums] = [(0, *zeros)] * folds
+        self._block = torch.empty(folds * max(128, filters // 4), 1, filters, **kind)
         self._waiting, self._next = 0, 0
 
     def add(self, responses: Any) -> None:
@@ -62,7 +62,7 @@ class DeviceFolds:
             )
         if samples.shape[1] != self._block.shape[1] and samples.numel():
             self._pass_on()
-            self._make_room(samples.shape[1])
+            self._resize(samples.shape[1])
         while samples.numel():
             taken = min(len(samples), len(self._block) - self._waiting)
             self._block[self._waiting : self._waiting + taken] = samples[:taken]
@@ -72,16 +72,16 @@ class DeviceFolds:
                 self._pass_on()
 
     def moments(self) -> tuple[Moments, ...]:
-        """Moments of each shard so far, fetched; reading them changes nothing."""
+        """Moments of each fold so far, fetched; reading them changes nothing."""
         return tuple(
             Moments(count, mean.cpu().numpy(), ((scatter + scatter.T) / 2).cpu().numpy())
             for count, mean, scatter in self._with_waiting()
         )
 
-    def _make_room(self, each: int) -> None:
+    def _resize(self, per_sample: int) -> None:
         """For samples of so many responses."""
         number, filters = len(self._sums), self._block.shape[2]
-        self._block = self._block.new_empty(number * max(1, max(128, filters // 4) // each), each, filters)
+        self._block = self._block.new_empty(number * max(1, max(128, filters // 4) // per_sample), per_sample, filters)
 
     def _pass_on(self) -> None:
         self._sums = self._with_waiting()
@@ -92,8 +92,8 @@ class DeviceFolds:
         # Asked once for a block: each answer makes the host wait for the device.
         if not bool(waiting.isfinite().all()):
             as_samples(waiting)
-        mine = (waiting[(i - self._next) % number :: number].flatten(0, 1) for i in range(number))
-        return [_merged(sums, rows) for sums, rows in zip(self._sums, mine, strict=True)]
+        rows_of_folds = (waiting[(i - self._next) % number :: number].flatten(0, 1) for i in range(number))
+        return [_merged(sums, rows) for sums, rows in zip(self._sums, rows_of_folds, strict=True)]
 
 
 def _merged(sums: Sums, rows: Tensor) -> Sums:

@@ -90,7 +90,7 @@ def _silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dt
     ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
     instead = dict.fromkeys(program.halves, dtype)
-    wide = replace(program, tensors=done, instead=instead)
+    wide = replace(program, tensors=done, substitutes=instead)
     return replace(wide, constants=_constants(wide, axis_indices, dtype))
 
 
@@ -108,7 +108,7 @@ def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) 
             constants[node] = _at(zeroed(value, cut[node]), dtype)
         else:
             operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
-            args, kwargs = substituted(operands, program.instead)
+            args, kwargs = substituted(operands, program.substitutes)
             constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         values[node] = constants[node]
     return constants

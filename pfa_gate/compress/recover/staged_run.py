@@ -197,7 +197,7 @@ class StagedProgram:
             return self._held(self._sources[node][source], values)
 
         operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), held)
-        args, kwargs = substituted(operands, self._program.instead)
+        args, kwargs = substituted(operands, self._program.substitutes)
         if _works_in_place(node):
             args = (args[0].clone(), *args[1:])
         return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -117,7 +117,7 @@ def _mixed_elsewhere(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any]
         flow.pin_value(held, _MIXES)
     passing = varying(flow.of(source))[0]  # one of the volume's own axes
     work = math.prod(shape_of(node)[:-1]) / shape_of(node)[passing] / flow.program.batch
-    flow.whole.append(UntrackedCall(node, flow.held(weight).name, outputs, _MIXES))
+    flow.untracked.append(UntrackedCall(node, flow.held(weight).name, outputs, _MIXES))
     flow.contractions.append(Contraction(node, None, work=work, axes=_volume(flow, source, shape_of(node)[-1])))
     return flow.of(source).expand((*shape_of(node)[:-1], 1))
 

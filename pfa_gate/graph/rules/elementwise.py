@@ -62,12 +62,12 @@ def _alone(source: Node, sources: list[Node]) -> list[int]:
 def _adopted(flow: LabelFlow, source: Node, labels: Tensor, alone: list[int]) -> Tensor:
     """A parameter takes the labels of what it meets; along an axis of its own it starts new ones."""
     shape = shape_of(source)
-    taken = _reduced(labels, shape)
+    adopted = _reduced(labels, shape)
     if len(alone) == 1 and not varying(labels) and not bool((labels != UNTRACKED).any()) and len(shape) > 1:
         axis = len(shape) + alone[0]
-        taken = flow.sets.fresh(shape[axis]).reshape([-1 if each == axis else 1 for each in range(len(shape))])
-        labels = _aligned(taken, labels.ndim)
-    flow.adopt(flow.held(source), taken)
+        adopted = flow.sets.fresh(shape[axis]).reshape([-1 if place == axis else 1 for place in range(len(shape))])
+        labels = _aligned(adopted, labels.ndim)
+    flow.adopt(flow.held(source), adopted)
     return labels
 
 
@@ -91,8 +91,8 @@ def _is_padded_sum(flow: LabelFlow, node: Node, sources: list[Node]) -> bool:
         return False
     if node in flow.shown:
         return False
-    whole = [source for source in sources if shape_of(source) == shape_of(node) and flow.tensor(source) is None]
-    return len(whole) == 2 and any(len(varying(flow.of(source))) == 1 for source in whole)
+    full_width = [source for source in sources if shape_of(source) == shape_of(node) and flow.tensor(source) is None]
+    return len(full_width) == 2 and any(len(varying(flow.of(source))) == 1 for source in full_width)
 
 
 def _joined(flow: LabelFlow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:

@@ -101,14 +101,16 @@ def _padding_mode(node: Node) -> tuple[Any, Any]:
 
 def _with_zeros(flow: LabelFlow, labels: Tensor, axis: int, width: tuple[int, int]) -> Tensor:
     def zeros(count: int) -> Tensor:
-        shape = [count if place == axis else 1 for place in range(labels.ndim)]
+        shape = [count if position == axis else 1 for position in range(labels.ndim)]
         return flow.sets.fresh(count).reshape(shape)
 
     return torch.cat([zeros(width[0]), labels, zeros(width[1])], axis)
 
 
 def _by_axis(amounts: list[int], axes: int) -> dict[int, tuple[int, int]]:
-    return {axes - 1 - place: (amounts[2 * place], amounts[2 * place + 1]) for place in range(len(amounts) // 2)}
+    return {
+        axes - 1 - position: (amounts[2 * position], amounts[2 * position + 1]) for position in range(len(amounts) // 2)
+    }
 
 
 def _spread(labels: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -212,7 +212,7 @@ def _of_activations(flow: LabelFlow, node: Node, equation: _Equation, operands: 
     ]
     for letter in {*vectors[0], *vectors[1]}:
         _settle_letter(flow, letter, equation, vectors)
-    shared = {letter: flow.sets.canonical(labels) for found in vectors for letter, labels in found.items()}
+    shared = {letter: flow.sets.canonical(labels) for vector in vectors for letter, labels in vector.items()}
     _note(flow, node, equation, operands, shared)
     passed = [letter for letter in equation.result if letter in shared]
     if len(passed) > 1:
@@ -235,13 +235,13 @@ def _by_letter(flow: LabelFlow, source: Node, letters: str) -> dict[str, Tensor]
 
 def _settle_letter(flow: LabelFlow, letter: str, equation: _Equation, vectors: list[dict[str, Tensor]]) -> None:
     in_both = letter in equation.left and letter in equation.right
-    here = [found[letter] for found in vectors if letter in found]
-    if in_both and len(here) == 2:
-        flow.meet(here[0], here[1], "is multiplied with something that cannot be cut")
+    own = [vector[letter] for vector in vectors if letter in vector]
+    if in_both and len(own) == 2:
+        flow.meet(own[0], own[1], "is multiplied with something that cannot be cut")
     elif in_both:
-        flow.pin(here[0], "is multiplied with something that cannot be cut")
+        flow.pin(own[0], "is multiplied with something that cannot be cut")
     elif letter not in equation.result:
-        flow.pin(here[0], "is summed across channels")
+        flow.pin(own[0], "is summed across channels")
 
 
 def _note(
@@ -253,4 +253,4 @@ def _note(
 
 
 def _placed(labels: Tensor, axis: int, axes: int) -> Tensor:
-    return labels.reshape([-1 if place == axis else 1 for place in range(axes)])
+    return labels.reshape([-1 if position == axis else 1 for position in range(axes)])

@@ -138,8 +138,8 @@ def _without(labels: Tensor, axes: Sequence[int], left: int) -> Tensor:
 
 
 def _axes(node: Node, count: int) -> list[int]:
-    place = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
-    given: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
+    position = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
+    given: Any = node.args[position] if len(node.args) > position else node.kwargs.get("dim")
     if given is None or (isinstance(given, list | tuple) and not given) or isinstance(given, bool):
         return list(range(count))
     return [axis % count for axis in ([given] if isinstance(given, int) else given)]

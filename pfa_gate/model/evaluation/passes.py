@@ -38,12 +38,12 @@ def with_passes(batches: Batches) -> tuple[Batches, list[DataPass]]:
     passes: list[DataPass] = []
 
     def source() -> Iterator[Batch]:
-        here = DataPass()
-        passes.append(here)
+        data_pass = DataPass()
+        passes.append(data_pass)
         for batch in batches.source():
-            here.seen.update(batch)
+            data_pass.seen.update(batch)
             yield batch
-        here.complete = True
+        data_pass.complete = True
 
     copy = replace(batches, source=source)
     vars(copy).update({name: value for name, value in vars(batches).items() if name == "_measured"})
@@ -57,15 +57,15 @@ def data_read(passes: Sequence[DataPass], metric: str, batches: Batches) -> tupl
         MetricError: it read none.
         DataError: a reading to the end gave no sample, or others than the first.
     """
-    whole = [each for each in passes if each.complete]
-    for number, each in enumerate(whole, 1):
-        require_samples(each.seen.samples, batches, number)
-        if each.seen.hexdigest() != whole[0].seen.hexdigest():
+    complete = [data_pass for data_pass in passes if data_pass.complete]
+    for number, data_pass in enumerate(complete, 1):
+        require_samples(data_pass.seen.samples, batches, number)
+        if data_pass.seen.hexdigest() != complete[0].seen.hexdigest():
             fact = (
                 f"'{batches.name}' gave other samples, labels or another order when it was read for the {number}. time."
             )
             raise DataError(fact, remedy=_AGAIN, where=batches.where)
-    most = max(whole or passes, key=lambda each: each.seen.samples, default=None)
+    most = max(complete or passes, key=lambda data_pass: data_pass.seen.samples, default=None)
     if most is None or not most.seen.samples:
         raise MetricError(
             f"The metric '{metric}' read no sample of the evaluation.", remedy="Let it read the batches it is given."
@@ -149,5 +149,5 @@ def parts_of(batches: Batches) -> Iterator[Batches]:
                 ends.pop(0)
 
 
-def _part(whole: Batches, held: tuple[Batch, ...]) -> Batches:
-    return Batches(whole.name, lambda: iter(held), whole.seed, whole.where)
+def _part(batches: Batches, held: tuple[Batch, ...]) -> Batches:
+    return Batches(batches.name, lambda: iter(held), batches.seed, batches.where)

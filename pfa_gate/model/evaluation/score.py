@@ -33,7 +33,7 @@ class Score:
             own metric.
         samples: N, as many as were read.
         parts: f64 [parts], what the user's own metric gives on equal parts of the data; None where it was not asked.
-        whole: why there are no parts.
+        no_parts: why there are no parts.
         data: fingerprint of the inputs and labels that were read, in their order.
         labels: int64 [N], the class of each sample, in the order of the data; None for the user's own metric.
     """
@@ -42,7 +42,7 @@ class Score:
     outcomes: npt.NDArray[np.float64] | None
     samples: int
     parts: npt.NDArray[np.float64] | None = None
-    whole: str = ""
+    no_parts: str = ""
     data: str = ""
     labels: npt.NDArray[np.int64] | None = None
 
@@ -84,18 +84,18 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
         array([1., 1., 0.])
     """
     if callable(metric):
-        found = _own_score(model, batches, metric)
-        return _with_parts(found, model, batches, metric) if in_parts else found
+        result = _own_score(model, batches, metric)
+        return _with_parts(result, model, batches, metric) if in_parts else result
     return score_of(outcomes(model, batches, metric))
 
 
-def score_of(found: Outcomes) -> Score:
+def score_of(result: Outcomes) -> Score:
     """The score of hits and misses, none of which was left to others."""
-    return Score(float(found.hits.mean()), found.hits, len(found.hits), data=found.data, labels=found.labels)
+    return Score(float(result.hits.mean()), result.hits, len(result.hits), data=result.data, labels=result.labels)
 
 
 def outcomes(
-    model: nn.Module, batches: Batches, metric: str, mine: Callable[[int], bool] = lambda number: True
+    model: nn.Module, batches: Batches, metric: str, runs_here: Callable[[int], bool] = lambda number: True
 ) -> Outcomes:
     """Hits and misses in the order of the data; see `score`.
 
@@ -103,7 +103,7 @@ def outcomes(
         model: in eval mode.
         batches: with integer labels.
         metric: `accuracy` or `top5`.
-        mine: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
+        runs_here: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
     """
     seen, start = Fingerprint(labels=True), 0
 
@@ -117,7 +117,7 @@ def outcomes(
     labels: list[npt.NDArray[np.int64]] = []
     for number, batch in enumerate(prefetched(read(), input_device(model))):
         try:
-            hits.append(_hits(model, batch, metric, start) if mine(number) else np.full(batch.size, np.nan))
+            hits.append(_hits(model, batch, metric, start) if runs_here(number) else np.full(batch.size, np.nan))
         except PFAGateError as error:
             for place in batches.where:
                 error.at(place)
@@ -127,25 +127,25 @@ def outcomes(
     return Outcomes(np.concatenate(hits), np.concatenate(labels), seen.hexdigest())
 
 
-def _with_parts(found: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
-    if found.samples < FEWEST_SAMPLES:
-        return replace(found, whole=f"the evaluation has {found.samples} samples; {FEWEST_SAMPLES} are needed")
+def _with_parts(result: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
+    if result.samples < FEWEST_SAMPLES:
+        return replace(result, no_parts=f"the evaluation has {result.samples} samples; {FEWEST_SAMPLES} are needed")
     try:
         values = [_own_score(model, part, metric).value for part in parts_of(batches)]
     except PFAGateError as error:
         # It gave a value on all of the data, so this is no mistake: AUC needs both classes in each part.
-        return replace(found, whole=f"on a part of the evaluation alone it fails: {error.fact}")
-    return replace(found, parts=np.array(values, dtype=np.float64))
+        return replace(result, no_parts=f"on a part of the evaluation alone it fails: {error.fact}")
+    return replace(result, parts=np.array(values, dtype=np.float64))
 
 
 def _own_score(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
     """What the user's own metric gives, if it read the data and called the model for it."""
-    there, passes = with_passes(batches)
+    watched, passes = with_passes(batches)
     with calls_of(model) as called:
         try:
-            value = _own_value(model, there.on(input_device(model)), metric)
+            value = _own_value(model, watched.on(input_device(model)), metric)
         except MetricError:
-            if any(each.complete for each in passes):
+            if any(data_pass.complete for data_pass in passes):
                 data_read(passes, _name(metric), batches)  # what it read may be the reason
             raise
     samples, data = data_read(passes, _name(metric), batches)
@@ -194,8 +194,8 @@ def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArra
 def _classes(batch: Batch) -> npt.NDArray[np.int64]:
     if not _has_classes(batch):
         return np.full(batch.size, -1)
-    found: npt.NDArray[np.int64] = batch.labels.long().cpu().numpy()
-    return found
+    classes: npt.NDArray[np.int64] = batch.labels.long().cpu().numpy()
+    return classes
 
 
 def _has_classes(batch: Batch) -> bool:
