@@ -126,11 +126,11 @@ def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str,
     if gate not in gates:
         return None
     try:
-        found = gates[gate]
-        layers = {name: _layer(name, plain) for name, plain in found["layers"].items()}
-        values = {str(name): _number(value, name) for name, value in found["budgets"].items()}
-        before = dict(found["subject"])
-        written, commit = _text(found["written"], "written"), _text(found["commit"], "commit")
+        entry = gates[gate]
+        layers = {name: _layer(name, plain) for name, plain in entry["layers"].items()}
+        values = {str(name): _number(value, name) for name, value in entry["budgets"].items()}
+        before = dict(entry["subject"])
+        written, commit = _text(entry["written"], "written"), _text(entry["commit"], "commit")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise unreadable(source, f"gate '{gate}' lacks or mistakes {error}") from error
     weights = before.get("weights") != subject.get("weights")
@@ -175,7 +175,7 @@ def comparison(
         matched.new(judged),
         matched.gone(judged),
         dict(matched.renamed),
-        layers={each.name: found for each in judged if (found := matched.of_layer(each.name))},
+        layers={layer.name: values for layer in judged if (values := matched.of_layer(layer.name))},
         values={name: value for name, value in base.values.items() if not base.lapsed(name)},
     )
 

@@ -94,11 +94,11 @@ def in_tree(path: Path, revision: str) -> str | None:
     listed = ask_git(path.parent, "--literal-pathspecs", "ls-tree", "-z", "--name-only", revision, "--", path.name)
     if listed.text == "":
         return None
-    found = listed if listed.text is None else ask_git(path.parent, "cat-file", "blob", f"{revision}:./{path.name}")
-    if found.text is None:
-        fact = f"The baseline {path.name} at {revision[:10]} cannot be read: {found.words}."
+    blob = listed if listed.text is None else ask_git(path.parent, "cat-file", "blob", f"{revision}:./{path.name}")
+    if blob.text is None:
+        fact = f"The baseline {path.name} at {revision[:10]} cannot be read: {blob.words}."
         raise ArtifactError(fact, remedy="Repair the repository, or fetch it anew.")
-    return found.text
+    return blob.text
 
 
 def _sides(path: Path) -> tuple[tuple[str, str], ...]:
@@ -117,7 +117,7 @@ def _branch_point(folder: Path) -> list[str]:
     names = [f"refs/{name}" for name in trunks]
     there = (ask_git(folder, "for-each-ref", "--format=%(refname)", *names).text or "").split()
     first = [name for name in names if name in there][:1]
-    return [found for name in first if (found := ask_git(folder, "merge-base", "HEAD", name).text)]
+    return [commit for name in first if (commit := ask_git(folder, "merge-base", "HEAD", name).text)]
 
 
 def _moved_baselines(folder: Path) -> Iterator[tuple[str, str]]:
@@ -126,7 +126,7 @@ def _moved_baselines(folder: Path) -> Iterator[tuple[str, str]]:
     listed = ask_git(folder, "ls-files", "-z", "--full-name", "--", f":(top,glob)**/{NAME}").text or ""
     for name in filter(None, listed.split("\0")):
         file = Path(top or folder) / name
-        if file.is_file() and not any(each.suffix in (".yaml", ".yml") for each in file.parent.iterdir()):
+        if file.is_file() and not any(sibling.suffix in (".yaml", ".yml") for sibling in file.parent.iterdir()):
             yield name, file.read_text(encoding="utf-8", errors="replace")
 
 

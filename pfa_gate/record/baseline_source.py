@@ -177,8 +177,8 @@ def _compared(document: "Document", gate: str, baseline: BaselineText, today: Ma
         refuse_missing_gate(baseline.source, baseline.history, gate)
         return None
     known = readable_versions((*baseline.history.versions, *baseline.history.branch_point), baseline.source)
-    earlier = (base(each, name, source, today) for source, each in known)
-    return _of(gates, (gate, name), baseline.source, today, tuple(each for each in earlier if each is not None))
+    earlier = (base(gates, name, source, today) for source, gates in known)
+    return _of(gates, (gate, name), baseline.source, today, tuple(old for old in earlier if old is not None))
 
 
 def _accepted(document: "Document", gate: str, baseline: BaselineText, today: Mapping[str, Any]) -> Baseline | None:

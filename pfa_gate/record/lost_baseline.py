@@ -42,11 +42,11 @@ class PreviousBaseline:
 
     def entry(self, gate: str) -> Mapping[str, Any] | None:
         """The entry of a gate, with the values that were removed since; None where it never had one."""
-        found = self.gates.get(gate)
+        entry = self.gates.get(gate)
         for _, gates in self.known:
             if gate in gates:
-                found = gates[gate] if found is None else filled(found, gates[gate])
-        return found
+                entry = gates[gate] if entry is None else filled(entry, gates[gate])
+        return entry
 
 
 def readable_versions(versions: Sequence[tuple[str, str]], source: str) -> Known:
@@ -56,14 +56,14 @@ def readable_versions(versions: Sequence[tuple[str, str]], source: str) -> Known
         versions: (revision, text).
         source: of the baseline.
     """
-    found = []
+    readable = []
     for revision, text in versions:
         named = f"{source} at {_revision(revision)}"
         try:
-            found.append((named, valid_entries(text, named)))
+            readable.append((named, valid_entries(text, named)))
         except ArtifactError:
             continue  # torn there as well; the others have a say
-    return found
+    return readable
 
 
 def refuse_missing_file(source: str, history: BaselineHistory, gate: str, today: Mapping[str, Any]) -> None:

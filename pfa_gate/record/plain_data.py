@@ -195,7 +195,7 @@ def _hints(kind: type) -> dict[str, Any]:
 @functools.cache
 def _later(kind: Any) -> frozenset[str]:
     """Keys that older records of this schema do not have."""
-    return frozenset(each.name for each in dataclasses.fields(kind) if each.metadata.get("later"))
+    return frozenset(field.name for field in dataclasses.fields(kind) if field.metadata.get("later"))
 
 
 def _one_of(options: tuple[Any, ...], value: object, path: str) -> Any:

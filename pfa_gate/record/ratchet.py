@@ -77,11 +77,11 @@ def tightest(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         >>> tightest([{"a": one}, {"a": one | {"budgets": {"model.macs": 8}}}])["a"]["budgets"]
         {'model.macs': 8}
     """
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for side in sides:
         for gate, plain in side.items():
-            found[gate] = _tightened(found[gate], plain) if gate in found else plain
-    return found
+            merged[gate] = _tightened(merged[gate], plain) if gate in merged else plain
+    return merged
 
 
 def _tightened(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,9 +103,9 @@ def _of_layers(record: Record, finding: Finding, key: str) -> Iterator[str]:
     layers = {layer.name: layer for layer in record.layers}
     # A record by a stranger may judge layers that it does not have.
     broken = [
-        (layers[each.layer], each)
-        for each in finding.details
-        if each.outcome == "broken" and not each.waived and each.layer in layers
+        (layers[detail.layer], detail)
+        for detail in finding.details
+        if detail.outcome == "broken" and not detail.waived and detail.layer in layers
     ]
     worst = sorted(broken, key=lambda pair: -((pair[1].observed or 0.0) - (pair[1].limit or 0.0)))
     if worst:
@@ -145,12 +145,12 @@ def _narrower(record: Record, broken: Sequence[_Broken]) -> Iterator[str]:
 
 def _enough(broken: Sequence[_Broken]) -> dict[str, int]:
     """Filters within the limit for each group: the fewest of its layers, since a group is cut as one."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for layer, detail in broken:
         count = most_within_kl(layer.eigenvalues, detail.limit if detail.limit is not None else 0.0)
         if count is not None:
-            found[_group(layer)] = min(count, found.get(_group(layer), count))
-    return found
+            counts[_group(layer)] = min(count, counts.get(_group(layer), count))
+    return counts
 
 
 def _group(layer: LayerRecord) -> str:
@@ -171,11 +171,11 @@ def _whole(record: Record, layer: LayerRecord) -> str | None:
 
 def _others(record: Record, broken: Sequence[_Broken], key: str) -> Iterator[str]:
     layer, detail = broken[0]
-    names = listed([each.name for each, _ in broken], _WORST)
+    names = listed([layer.name for layer, _ in broken], _WORST)
     if key == "inactive":
-        whole = [each.name for each, _ in broken if _whole(record, each) is not None]
+        whole = [layer.name for layer, _ in broken if _whole(record, layer) is not None]
         cut = "" if whole else "A recipe cuts filters that never change first: ship the compressed model, or "
-        counts = [f"{each.filters - (each.inactive or 0)} of {each.filters} in {each.name}" for each, _ in broken]
+        counts = [f"{layer.filters - (layer.inactive or 0)} of {layer.filters} in {layer.name}" for layer, _ in broken]
         text = f"{cut}build the model with {listed(counts, _WORST)}, or train again from another start."
         yield text[0].upper() + text[1:]
         return

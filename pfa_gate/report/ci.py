@@ -52,7 +52,7 @@ def annotations(
         >>> annotations([], [Failed("pfa.yaml", "digits", "No data.", 4, 22)])
         ('::error file=pfa.yaml,line=4,col=22,title=pfa_gate digits%3A not measured::No data.',)
     """
-    commands = [*(_unmeasured(each, file) for each in failed), *_findings(records, file)]
+    commands = [*(_unmeasured(gate, file) for gate in failed), *_findings(records, file)]
     left = len(commands) - _MOST
     more = [_command({"title": "pfa_gate"}, f"and {plural(left, 'more budget')} not kept; the report has them all")]
     return (*commands[:_MOST], *(more if left > 0 else []))
@@ -66,8 +66,8 @@ def _unmeasured(failed: Failed, file: Callable[[str], str]) -> str:
 
 
 def _findings(records: Sequence[Record], file: Callable[[str], str]) -> Iterator[str]:
-    found = [(record, finding) for record in records for finding in record.budgets if finding.outcome != "kept"]
-    for record, finding in sorted(found, key=lambda pair: SEVERITY.index(pair[1].outcome)):
+    open_findings = [(record, finding) for record in records for finding in record.budgets if finding.outcome != "kept"]
+    for record, finding in sorted(open_findings, key=lambda pair: SEVERITY.index(pair[1].outcome)):
         title = f"pfa_gate {_shown_name(record.gate)}: {finding.id} {finding.outcome}"
         position = {"file": file(record.config), "line": str(max(1, finding.line)), "title": title}
         yield _command(position, "\n".join(_sentences(record, finding)))
@@ -106,11 +106,11 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     Example:
         >>> from pfa_gate.record import Probe, Size
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
-        >>> found = scalars(record, Finding("model.parameters", "8", "9", "broken", "Too many.", 7))
-        >>> found["pfa_outcome"], found["pfa_value"]
+        >>> properties = scalars(record, Finding("model.parameters", "8", "9", "broken", "Too many.", 7))
+        >>> properties["pfa_outcome"], properties["pfa_value"]
         ('broken', 9)
     """
-    found: dict[str, str | int | float] = {
+    properties: dict[str, str | int | float] = {
         "pfa_outcome": str(finding.outcome),
         "pfa_limit": str(finding.limit),
         "pfa_observed": str(finding.observed),
@@ -118,18 +118,18 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     }
     value = _value(record, finding)
     if value is not None:
-        found["pfa_value"] = value
+        properties["pfa_value"] = value
     before = record.baseline.values.get(finding.id) if record.baseline is not None else None
     if before is not None:
-        found["pfa_baseline"] = before / 100 if _in_percent(record, finding.id) else float(before)
-    measured = [each for each in finding.details if each.observed is not None]
+        properties["pfa_baseline"] = before / 100 if _in_percent(record, finding.id) else float(before)
+    measured = [detail for detail in finding.details if detail.observed is not None]
     if measured:
-        worst = max(measured, key=lambda each: (each.observed or 0.0) - (each.limit or 0.0))
-        found["pfa_value"] = float(worst.observed or 0.0)
-        found["pfa_layer"] = clean(worst.layer)
-        found["pfa_layers"] = len(measured)
-        found["pfa_layers_broken"] = sum(each.outcome == "broken" and not each.waived for each in measured)
-    return found
+        worst = max(measured, key=lambda detail: (detail.observed or 0.0) - (detail.limit or 0.0))
+        properties["pfa_value"] = float(worst.observed or 0.0)
+        properties["pfa_layer"] = clean(worst.layer)
+        properties["pfa_layers"] = len(measured)
+        properties["pfa_layers_broken"] = sum(detail.outcome == "broken" and not detail.waived for detail in measured)
+    return properties
 
 
 def _in_percent(record: Record, budget: str) -> bool:

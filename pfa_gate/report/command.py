@@ -51,14 +51,14 @@ def write_reports(options: ReportOptions, screen: Screen) -> str:
     """
     if options.history is not None:
         return _history(options.history, options.html, screen)
-    found = find_records(options.paths)
-    if not found.runs:
+    records = find_records(options.paths)
+    if not records.runs:
         paths = ", ".join(path.as_posix() for path in options.paths)
-        refused = " ".join(found.refused)
+        refused = " ".join(records.refused)
         remedy = "Run `pytest --pfa`, or name a record.json."
         raise ArtifactError(refused or f"There is no record below {paths}.", remedy=remedy)
-    written = list(_write_files(options, [run.record for run in found.runs]))
-    return "\n".join(written or [*_printed(found, screen)]) + "\n"
+    written = list(_write_files(options, [run.record for run in records.runs]))
+    return "\n".join(written or [*_printed(records, screen)]) + "\n"
 
 
 def _write_files(options: ReportOptions, records: list[Record]) -> Iterator[str]:
@@ -77,14 +77,14 @@ def _write_files(options: ReportOptions, records: list[Record]) -> Iterator[str]
         yield _write(options.badge, BADGE, badge(_only(records, "--badge")))
 
 
-def _printed(found: FoundRecords, screen: Screen) -> Iterator[str]:
+def _printed(records: FoundRecords, screen: Screen) -> Iterator[str]:
     from pfa_gate.report.terminal import render  # noqa: PLC0415  rich is needed only here
 
     show: Callable[[Record], str] = lambda record: render(  # noqa: E731
         record, width=screen.width, colour=screen.colour, unicode=screen.unicode, verbosity=screen.verbosity
     )
-    yield from (show(run.record) for run in found.runs)
-    yield from (f"Left out: {sentence}" for sentence in found.refused)
+    yield from (show(run.record) for run in records.runs)
+    yield from (f"Left out: {sentence}" for sentence in records.refused)
 
 
 def _history(folder: Path, html: Path | None, screen: Screen) -> str:
@@ -93,15 +93,15 @@ def _history(folder: Path, html: Path | None, screen: Screen) -> str:
     if not folder.is_dir():
         fact = f"There is no folder {folder.as_posix()}."
         raise ArtifactError(fact, remedy="Name one that holds past records.")
-    found = find_records([folder], "*.json")
-    if not found.runs:
-        refused = f" {' '.join(found.refused[:3])}" if found.refused else ""
+    records = find_records([folder], "*.json")
+    if not records.runs:
+        refused = f" {' '.join(records.refused[:3])}" if records.refused else ""
         fact = f"There is no record below {folder.as_posix()}.{refused}"
         raise ArtifactError(fact, remedy="Keep the record.json of each run there, under a name of its own.")
-    histories = gates(found.runs)
+    histories = gates(records.runs)
     if html is not None:
-        return _write(html, PAGE, history_page(histories, found.refused)) + "\n"
-    return history_text(histories, found.refused, width=max(40, screen.width), unicode=screen.unicode)
+        return _write(html, PAGE, history_page(histories, records.refused)) + "\n"
+    return history_text(histories, records.refused, width=max(40, screen.width), unicode=screen.unicode)
 
 
 def _only(records: list[Record], option: str) -> Record:

@@ -191,6 +191,6 @@ def find_records(paths: Sequence[Path], name: str = RECORD) -> FoundRecords:
 def _files(paths: Sequence[Path], name: str) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (each for each in sorted(path.rglob(name)) if each.name != BADGE_FILE and each.is_file())
+            yield from (file for file in sorted(path.rglob(name)) if file.name != BADGE_FILE and file.is_file())
         else:
             yield path

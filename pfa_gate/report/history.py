@@ -71,20 +71,20 @@ class GateHistory:
             >>> [curve.title for curve in GateHistory("digits", "pfa.yaml", (DatedRecord("a", "", record),)).curves()]
             ['parameters']
         """
-        found = (
+        curves = (
             Curve("parameters", self._each(lambda record: record.model.parameters), amount),
             Curve("parameters, compressed", self._each(_left), amount),
             Curve("largest KL ratio", self._each(_largest), ratio),
             *self._scores(),
         )
-        return tuple(curve for curve in found if curve.known)
+        return tuple(curve for curve in curves if curve.known)
 
     def _each(self, quantity: Callable[[Record], float | None]) -> tuple[float | None, ...]:
         return tuple(quantity(run.record) for run in self.runs)
 
     def _scores(self) -> Iterable[Curve]:
-        found = {run.record.scores.metric: run.record.scores for run in self.runs if run.record.scores is not None}
-        for metric, scores in found.items():
+        latest = {run.record.scores.metric: run.record.scores for run in self.runs if run.record.scores is not None}
+        for metric, scores in latest.items():
             word = _word(scores.share)
             name, less = metric_name(metric), ", lower is better" if scores.lower else ""
             yield Curve(f"{name}{less}", self._each(lambda record, m=metric: _score(record, m, "full")), word)  # type: ignore[misc]

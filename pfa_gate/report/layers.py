@@ -107,8 +107,8 @@ def limits(rows: Sequence[LayerRow]) -> dict[str, str]:
         >>> limits([LayerRow(LayerRecord("stem", "Conv2d", 16), {"kl": finding})])
         {'kl': '0.7'}
     """
-    found = {key: {row.findings[key].limit for row in rows if key in row.findings} for key in KEYS}
-    known = {key: {value for value in values if value is not None} for key, values in found.items()}
+    all_limits = {key: {row.findings[key].limit for row in rows if key in row.findings} for key in KEYS}
+    known = {key: {value for value in values if value is not None} for key, values in all_limits.items()}
     return {key: _range(min(values), max(values)) for key, values in known.items() if values}
 
 

@@ -83,7 +83,9 @@ def _fault(folder: Path, state: os.stat_result | None) -> str:
         return "it is a link" if stat.S_ISLNK(state.st_mode) else "it is a file"
     try:
         with os.scandir(folder) as entries:
-            names = {each.name: each.is_file(follow_symlinks=False) for each in entries if each.name not in _BROWSERS}
+            names = {
+                entry.name: entry.is_file(follow_symlinks=False) for entry in entries if entry.name not in _BROWSERS
+            }
     except OSError as error:
         return error.strerror or str(error)
     foreign = sorted(name for name, plain in names.items() if not plain or name not in FILES)
@@ -138,9 +140,9 @@ def require_study(folder: Path) -> None:
     record, *others = (folder / name for name in _STUDY)
     require_file(record, STUDY)
     for path in others:
-        found = _state(path)
-        plain = found is None or stat.S_ISREG(found.st_mode)
-        if not plain or (found is not None and _state(record) is None):
+        state = _state(path)
+        plain = state is None or stat.S_ISREG(state.st_mode)
+        if not plain or (state is not None and _state(record) is None):
             why = f"there is no {record.name} beside it, so it is of no study" if plain else "it is not a regular file"
             fact = f"{display_path(path)} cannot be written: {why}."
             raise ArtifactError(fact, remedy="Name another folder with --output, or move this file away.")
@@ -159,10 +161,10 @@ def require_baseline(path: Path) -> None:
     """
     require_file(path, _ANYTHING)
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return
-    if not isinstance(found, dict) or not str(found.get("schema")).startswith("pfa_gate.baseline/"):
+    if not isinstance(content, dict) or not str(content.get("schema")).startswith("pfa_gate.baseline/"):
         fact = f"{display_path(path)} cannot be written: pfa_gate has not written what is there."
         raise ArtifactError(fact, remedy="Move this file away.")
 
@@ -188,10 +190,10 @@ def _same(gate: str, name: str) -> bool:
 def _plain(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _gate_of_recipe(path: Path) -> str:
@@ -247,8 +249,8 @@ def _way_out(path: Path, *more: Path) -> str:
         inside = folder in borders or (folder / ".git").exists()
         if inside and not real.is_relative_to(os.path.realpath(folder)):
             below = (
-                each for each in (*reversed(plain.parents), plain) if each.is_relative_to(folder) and each != folder
+                part for part in (*reversed(plain.parents), plain) if part.is_relative_to(folder) and part != folder
             )
-            link = next((each for each in below if each.is_symlink()), plain)
+            link = next((part for part in below if part.is_symlink()), plain)
             return f"the link {display_path(link)} leads out of {folder.as_posix()}, to {real.as_posix()}"
     return ""

@@ -132,11 +132,11 @@ def left_alone(step: RecoveryStep) -> tuple[tuple[str, Sequence[str]], ...]:
         >>> left_alone(RecoveryStep("compensate", None, 1.0, repairs=layers))
         (('it is frozen', ['conv1', 'conv2']),)
     """
-    found: dict[str, list[str]] = {}
+    layers: dict[str, list[str]] = {}
     for repair in step.repairs:
         if repair.ridge is None:
-            found.setdefault(_reason(repair), []).append(repair.layer)
-    return tuple(found.items())
+            layers.setdefault(_reason(repair), []).append(repair.layer)
+    return tuple(layers.items())
 
 
 def _urgency(repair: Repair) -> tuple[bool, float]:

@@ -43,7 +43,7 @@ def inert(text: str) -> str:
         >>> inert("  ::error::x"), inert("a::b ##[error]")
         ('  ∶:error::x', 'a::b #♯[error]')
     """
-    return _COMMAND.sub(lambda found: f"{found[1] or ''}∶" if found[0].endswith(":") else "#♯", text)
+    return _COMMAND.sub(lambda match: f"{match[1] or ''}∶" if match[0].endswith(":") else "#♯", text)
 
 
 def printable(text: str, *, styled: bool = False) -> str:
@@ -110,18 +110,18 @@ def distinct(names: Iterable[str], room: int, dots: str = "…", width: Width = 
         ['backbone.0…ntion', 'backbone.1…ntion']
     """
     known = list(dict.fromkeys(names))
-    found = {name: name for name in known if width(name) <= room}
-    long = [name for name in known if name not in found]
+    shown = {name: name for name in known if width(name) <= room}
+    long = [name for name in known if name not in shown]
     if long:
-        cuts = _one_place(long, set(found.values()), room, dots, width)
-        for alike in _alike(cuts, set(found.values())):
+        cuts = _one_place(long, set(shown.values()), room, dots, width)
+        for alike in _alike(cuts, set(shown.values())):
             cuts |= _where_they_differ(alike, room, dots, width)
-        found |= cuts
-        counts = Counter(found.values())
+        shown |= cuts
+        counts = Counter(shown.values())
         for number, name in enumerate(known, start=1):
-            if name in cuts and counts[found[name]] > 1:
-                found[name] = _numbered(name, number, room, dots, width)
-    return {name: found[name] for name in known}
+            if name in cuts and counts[shown[name]] > 1:
+                shown[name] = _numbered(name, number, room, dots, width)
+    return {name: shown[name] for name in known}
 
 
 def _one_place(long: Sequence[str], taken: set[str], room: int, dots: str, width: Width) -> dict[str, str]:

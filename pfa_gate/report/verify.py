@@ -49,9 +49,9 @@ def verify(folders: Sequence[Path]) -> Verified:
     faults: list[str] = []
     for folder in folders:
         manifest = _manifest(folder)
-        found = list(_faults(folder, manifest))
-        faults += found
-        sentences += _sentences(folder, manifest, kept=not found)
+        own_faults = list(_faults(folder, manifest))
+        faults += own_faults
+        sentences += _sentences(folder, manifest, kept=not own_faults)
     # Each folder of a run over several configs bears the manifest of the whole run.
     return Verified(tuple(dict.fromkeys(sentences)), tuple(dict.fromkeys(faults)))
 

@@ -166,7 +166,7 @@ def test_the_gate_of_a_recipe_is_found_in_what_a_gate_writes(tmp_path: Path) -> 
 
 def _nothing_cut() -> tuple[object, object]:
     class Nothing:
-        form, kept, groups = "module", {}, ()
+        form, axis_indices, groups = "module", {}, ()
 
     return Nothing, Nothing
 

@@ -101,7 +101,12 @@ def _cells(row: Row, study: Study, look: Look) -> list[Text]:
         "" if row.seconds is None else f"{row.seconds:.1f}",
     )
     mark = Text(look.glyphs.broken if row.failed else "", STYLES["broken"])
-    return [mark, Text(counts(row), style), Text(clean(method(row)), style), *(Text(each, style) for each in numbers)]
+    return [
+        mark,
+        Text(counts(row), style),
+        Text(clean(method(row)), style),
+        *(Text(number, style) for number in numbers),
+    ]
 
 
 def _fit(cells: Sequence[list[Text]], look: Look) -> None:

@@ -99,8 +99,8 @@ def layer_section(record: Record, look: Look) -> list[Text]:
 
 def _changes(record: Record, row: LayerRow) -> dict[str, str]:
     """By how much each value of a layer differs from the baseline, where that shows."""
-    found = {key: signed_change(change_since(record, row.layer, key), key) for key in KEYS}
-    return {key: text.replace("0.", ".", 1) for key, text in found.items() if text}
+    changes = {key: signed_change(change_since(record, row.layer, key), key) for key in KEYS}
+    return {key: text.replace("0.", ".", 1) for key, text in changes.items() if text}
 
 
 def _fitting(
@@ -126,7 +126,7 @@ def _fitting(
 def _with_changes(cells: list[list[Text]], changes: Sequence[dict[str, str]], plan: _Plan) -> list[list[Text]]:
     """Write each change behind its value; the other cells of such a column get as much room."""
     for key in set(plan.columns).intersection(plan.changes):
-        texts = ["", *(found.get(key, "") for found in changes)]
+        texts = ["", *(layer_changes.get(key, "") for layer_changes in changes)]
         room = max(map(len, texts)) + 1 if any(texts) else 0
         texts += [""] * (len(cells) - len(texts))
         for line, text in zip(cells, texts, strict=True):

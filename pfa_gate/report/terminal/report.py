@@ -216,5 +216,5 @@ def linked(text: str, record: Record, folder: Path) -> str:
     for path in map(Path, record.files.values()):
         address = Path(folder, path).absolute().as_uri()
         name = re.compile(rf"(?<![\w./-]){re.escape(path.name)}(?![\w/-])")
-        files = name.sub(lambda found, at=address: f"\x1b]8;;{at}\x1b\\{found[0]}\x1b]8;;\x1b\\", files, count=1)  # type: ignore[misc]
+        files = name.sub(lambda match, at=address: f"\x1b]8;;{at}\x1b\\{match[0]}\x1b]8;;\x1b\\", files, count=1)  # type: ignore[misc]
     return head + title + files

@@ -75,7 +75,9 @@ def _details(step: RecoveryStep, look: Look) -> Iterator[Text]:
         cells = [[Text(title, QUIET) for title in titles]]
         cells += [[Text(f"   {clean(r.layer)}"), *map(Text, (r.before, r.after, r.ridge, r.patches))] for r in rows]
         room = max(GAP, look.width - sum(widths(cells)[1:]) - GAP * (len(titles) - 1))
-        layers = distinct((clean(each.layer) for each in step.repairs), max(1, room - 3), look.glyphs.dots, cell_len)
+        layers = distinct(
+            (clean(repair.layer) for repair in step.repairs), max(1, room - 3), look.glyphs.dots, cell_len
+        )
         for line in cells:
             name = line[0].plain
             short = f"   {layers[name[3:]]}" if name[3:] in layers else shorten(name, room, look.glyphs.dots)
