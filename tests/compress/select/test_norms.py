@@ -76,10 +76,28 @@ def test_what_is_concatenated_is_ordered_layer_by_layer() -> None:
 
 
 def test_weights_of_nothing_come_in_order() -> None:
-    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
+    model = nn.Sequential(nn.Linear(3, 40), nn.ReLU(), nn.Linear(40, 2))
     model[0].weight.data.zero_()
     for selection in ("l1", "geometric_median", "batchnorm"):
-        assert order(model, torch.randn(2, 3), selection, "0") == [0, 1, 2, 3, 4]
+        assert order(model, torch.randn(2, 3), selection, "0") == list(range(40))
+
+
+@pytest.mark.parametrize("selection", ["l1", "geometric_median", "batchnorm"])
+def test_a_maker_of_nothing_leaves_the_order_to_the_others(selection: str) -> None:
+    model, example = network("residual")
+    model.shortcut.weight.data.zero_()
+    by = {"l1": l1(model.conv3), "geometric_median": distances(model.conv3), "batchnorm": scales(model.norm3)}
+    assert order(model, example, selection, "shortcut") == mean_order(by[selection])
+
+
+def test_distances_do_not_depend_on_what_all_filters_share() -> None:
+    """A large offset swallows them where they are taken by products; there are more than 25 filters, as for that."""
+    model = nn.Sequential(nn.Linear(3, 40), nn.ReLU(), nn.Linear(40, 2))
+    whole = torch.randint(50, (40, 3), generator=torch.Generator().manual_seed(0)).float()
+    model[0].weight.data = whole
+    plain = order(model, torch.randn(2, 3), "geometric_median", "0")
+    model[0].weight.data = whole + 8_000_000
+    assert order(model, torch.randn(2, 3), "geometric_median", "0") == plain
 
 
 class Normed(nn.Module):
