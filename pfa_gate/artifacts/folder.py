@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all, and how its path is shown."""
+"""Folders that are written whole or not at all: that of a gate, and the files of a study."""
 
 import hashlib
 import os
@@ -11,7 +11,10 @@ from safetensors import SafetensorError
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sweep, unfinished_folder
-from pfa_gate.report.ownership import of_another, refuse, remove_own, require_folder
+from pfa_gate.record.study import Study, dumps_study
+from pfa_gate.report.ownership import of_another, refuse, remove_own, require_folder, require_study
+from pfa_gate.report.study.svg import svg
+from pfa_gate.report.study.tables import markdown
 
 
 @contextmanager
@@ -93,3 +96,37 @@ def _swap(fresh: Path, folder: Path) -> None:
     with suppress(OSError):  # the next run's sweep
         remove_own(aside)
         old.rmdir()
+
+
+def write_study(folder: Path, study: Study) -> tuple[str, ...]:
+    """Write study.json, study.md and study.svg; whatever else the folder holds stays.
+
+    Args:
+        folder: made where there is none.
+        study: what was found.
+
+    Returns:
+        The paths, as people read them.
+
+    Raises:
+        ArtifactError: the folder cannot be written, or one of the files there is of no study.
+    """
+    texts = {"study.json": dumps_study(study), "study.md": markdown(study), "study.svg": svg(study)}
+    require_study(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = unfinished_folder(".study", folder)
+        try:
+            for name, text in texts.items():
+                (fresh / name).write_text(text, encoding="utf-8", newline="\n")
+            for name in texts:
+                os.replace(fresh / name, folder / name)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        sweep(folder)
+    except OSError as error:
+        raise ArtifactError(
+            f"The study cannot be written to {folder}: {error.strerror or error}.",
+            remedy="Free some space, or name another folder with --output.",
+        ) from error
+    return tuple(shown(folder / name) for name in texts)

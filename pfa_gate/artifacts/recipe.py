@@ -1,4 +1,4 @@
-"""recipe.yaml: how the model was compressed, what is left of each parameter, and which files hold it."""
+"""recipe.yaml: how the model was compressed, and which files hold it; a compressed model is loaded by it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model
+from torch import nn
 
 from pfa_gate.artifacts.folder import digest
-from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel
-from pfa_gate.errors import ArtifactError
+from pfa_gate.artifacts.program import read_program
+from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel, narrow, with_kept
+from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.graph import Coupling
 from pfa_gate.record import Record
-from pfa_gate.report.ownership import RECIPE
+from pfa_gate.report.ownership import PROGRAM, RECIPE, WEIGHTS
 
 _VERSION = 1
 _AGAIN = "Run the gate again."
@@ -115,3 +119,48 @@ def _plan(folder: Path, data: Any) -> RecipeFile:
         if name in (".", "..") or "\\" in name or Path(name).name != name:
             raise ArtifactError(f"{folder / RECIPE} names a file outside its own folder: {name!r}.", remedy=_AGAIN)
     return RecipeFile(folder, data["form"], axis_indices, files)
+
+
+def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """Rebuild a compressed model from a gate's folder.
+
+    Args:
+        directory: the gate's folder, such as `.pfa/digits`.
+        model: a fresh, full model of the same factory; it is not changed, its weights do not matter. Without it,
+            or where the model's own class does not run at the new widths, the exported program is loaded.
+
+    Returns:
+        The compressed model in eval mode, with `.kept`.
+
+    Raises:
+        ArtifactError: a file is missing, broken or another one, or the model is not the one that was compressed.
+    """
+    plan = read_recipe(Path(directory))
+    if model is None or plan.form == "graph":
+        return with_kept(read_program(plan.file(PROGRAM)), plan.axis_indices)
+    return with_kept(_in_place(plan, model), plan.axis_indices)
+
+
+def _add_biases(model: nn.Module, weights: Path) -> None:
+    """A reader that took over the constants of dead filters has a bias, even where the factory gives it none."""
+    known = set(model.state_dict())
+    with safe_open(weights, "pt") as held:
+        names = held.keys()
+        for name in names:
+            owner, _, attribute = name.rpartition(".")
+            if name not in known and attribute == "bias" and getattr(model.get_submodule(owner), "bias", 0) is None:
+                model.get_submodule(owner).bias = nn.Parameter(held.get_tensor(name))
+
+
+def _in_place(plan: RecipeFile, model: nn.Module) -> nn.Module:
+    weights = plan.file(WEIGHTS)
+    try:
+        smaller = narrow(model, plan.axis_indices)
+        _add_biases(smaller, weights)
+        load_model(smaller, weights, strict=True)
+    except (SurgeryError, SafetensorError, RuntimeError, IndexError, OSError) as error:
+        raise ArtifactError(
+            f"The compressed weights in {plan.folder} do not fit the model: {str(error).splitlines()[0]}",
+            remedy="Pass a model from the same factory, with the same arguments, as in pfa.yaml.",
+        ) from error
+    return smaller.eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pfa_gate.artifacts.study import write_study
+from pfa_gate.artifacts.folder import write_study
 from pfa_gate.config import load
 from pfa_gate.pipeline.run import OUTPUT, only_gate
 from pfa_gate.report.formatting import shows_unicode

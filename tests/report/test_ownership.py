@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import records
 
-from pfa_gate import artifacts
 from pfa_gate.artifacts.folder import replacing
+from pfa_gate.artifacts.recipe import recipe_text
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import dumps, to_dict
@@ -159,7 +159,7 @@ def test_a_file_that_comes_while_the_folder_is_replaced_is_put_back(
 def test_the_gate_of_a_recipe_is_found_in_what_a_gate_writes(tmp_path: Path) -> None:
     """The head of recipe.yaml is read without all that follows; so a name is found that YAML has to quote."""
     for name in ("yes", "1", "a: b", "#", "ü" * 60 + " " + "x" * 90, "it's", "-"):
-        text = artifacts.recipe_text(dataclasses.replace(records.kept(), gate=name), *_nothing_cut(), {})
+        text = recipe_text(dataclasses.replace(records.kept(), gate=name), *_nothing_cut(), {})
         put(tmp_path / name, recipe_yaml=text)
         require_folder(tmp_path / name)
 
