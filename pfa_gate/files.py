@@ -86,6 +86,22 @@ def display_path(path: Path) -> str:
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     replace_text(Path(place) / "a.txt", "")
+        ...     sha256_of(Path(place) / "a.txt")[:8]
+        'e3b0c442'
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sweep(folder: Path) -> None:
     """Remove what processes that are gone have left unfinished in a folder; of another machine's, what is a day old.
 

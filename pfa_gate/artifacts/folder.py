@@ -1,6 +1,5 @@
 """Folders that are written whole or not at all: that of a gate, and the files of a study."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.files import sweep, unfinished_folder
+from pfa_gate.files import display_path, sweep, unfinished_folder
 from pfa_gate.record.study import Study, dumps_study
 from pfa_gate.report.ownership import of_another, refuse, remove_own, require_folder, require_study
 from pfa_gate.report.study.svg import svg
@@ -47,25 +46,6 @@ def replacing(folder: Path) -> Iterator[Path]:
     finally:
         if fresh is not None:
             shutil.rmtree(fresh, ignore_errors=True)
-
-
-def shown(path: Path) -> str:
-    """A path as people write it, from the current folder where it lies below; the same in every checkout.
-
-    Example:
-        >>> shown(Path.cwd() / ".pfa" / "digits")
-        '.pfa/digits'
-    """
-    try:
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return path.as_posix()
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open_to_readers(folder: Path) -> None:
@@ -129,4 +109,4 @@ def write_study(folder: Path, study: Study) -> tuple[str, ...]:
             f"The study cannot be written to {folder}: {error.strerror or error}.",
             remedy="Free some space, or name another folder with --output.",
         ) from error
-    return tuple(shown(folder / name) for name in texts)
+    return tuple(display_path(folder.resolve() / name) for name in texts)

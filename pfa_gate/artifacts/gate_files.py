@@ -13,17 +13,19 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from pfa_gate.artifacts.folder import digest, replacing, shown
+from pfa_gate.artifacts.folder import replacing
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, trials, write_program
 from pfa_gate.artifacts.recipe import recipe_text
-from pfa_gate.compress.prune import Inputs, PrunedModel
+from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.prune.rewrite import constant_name
 from pfa_gate.errors import ArtifactError
+from pfa_gate.files import display_path, sha256_of
 from pfa_gate.graph import Coupling, Program
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.cost import Stored, storage_key
 from pfa_gate.graph.export import without_garbage_collection
+from pfa_gate.model.batch import Inputs
 from pfa_gate.record import CompressedRecord, Record, Unmeasured, dumps
 from pfa_gate.report.files import report_text
 from pfa_gate.report.ownership import FILES, ONNX, PROGRAM, RECIPE, RECORD, REPORTS, WEIGHTS
@@ -57,12 +59,12 @@ def write(
             recount = Recount(record.compressed, compressed.model, buffers_of(compressed.model, coupling))
             recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
             gaps = _write_programs(fresh, compressed, inputs, recount)
-            files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
+            files = {path.name: sha256_of(path) for path in sorted(fresh.iterdir())}
             (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
             record = replace(record, unmeasured=(*record.unmeasured, *gaps))
         made = (RECORD, *REPORTS)
         names = [name for name in FILES if name in made or (fresh / name).exists()]
-        record = replace(record, files={FILES[name]: shown(folder / name) for name in names})
+        record = replace(record, files={FILES[name]: display_path(folder.resolve() / name) for name in names})
         # Made twice: the first time takes nearly all of it, imports and templates, and so is in the time that is told.
         _reports(record)
         record = finish(record)

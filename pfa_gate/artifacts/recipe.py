@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
-from pfa_gate.artifacts.folder import digest
 from pfa_gate.artifacts.program import read_program
 from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel, narrow, with_kept
 from pfa_gate.errors import ArtifactError, SurgeryError
+from pfa_gate.files import sha256_of
 from pfa_gate.graph import Coupling
 from pfa_gate.record import Record
 from pfa_gate.report.ownership import PROGRAM, RECIPE, WEIGHTS
@@ -51,7 +51,7 @@ class RecipeFile:
             )
         path = self.folder / name
         try:
-            same = path.resolve().parent == self.folder.resolve() and digest(path) == self.files[name]
+            same = path.resolve().parent == self.folder.resolve() and sha256_of(path) == self.files[name]
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read: {error.strerror}.", remedy=_AGAIN) from error
         if not same:

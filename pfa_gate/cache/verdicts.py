@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pfa_gate.cache.lock import held, holder_of
 from pfa_gate.errors import PfaWarning
-from pfa_gate.files import replacing_file, sweep
+from pfa_gate.files import replacing_file, sha256_of, sweep
 from pfa_gate.record.progress import Progress
 from pfa_gate.report.ownership import REPORTS
 
@@ -187,7 +187,7 @@ def model_files(record: dict[str, Any]) -> dict[str, list[int | str]]:
     """
     written = {"record", *REPORTS.values()}
     names = [name for key, name in record["files"].items() if key not in written]
-    return {name: [*_state(Path(name)), _sha256(Path(name))] for name in names}
+    return {name: [*_state(Path(name)), sha256_of(Path(name))] for name in names}
 
 
 def _same(path: Path, known: Sequence[int | str]) -> bool:
@@ -195,7 +195,7 @@ def _same(path: Path, known: Sequence[int | str]) -> bool:
     try:
         size, changed, sha256 = known
         found = _state(path)
-        return found[0] == size and (found[1] == changed or _sha256(path) == sha256)
+        return found[0] == size and (found[1] == changed or sha256_of(path) == sha256)
     except OSError:
         return False
 
@@ -203,11 +203,6 @@ def _same(path: Path, known: Sequence[int | str]) -> bool:
 def _state(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seal(entry: Mapping[str, Any]) -> str:

@@ -7,13 +7,11 @@ from pfa_gate.compress.prune.constant import FoldedModel, fold_constants, remove
 from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
 from pfa_gate.compress.prune.proof import Proof, floating, prove
 from pfa_gate.compress.prune.prune_model import Form, PrunedModel, compress, operate, with_kept
-from pfa_gate.model.batch import Inputs
 
 __all__ = [
     "AxisIndices",
     "FoldedModel",
     "Form",
-    "Inputs",
     "Proof",
     "PrunedModel",
     "axis_indices_of",
