@@ -1,7 +1,4 @@
-"""`pfa-gate`: what can be asked of a config outside pytest.
-
-PYTEST_DONT_REWRITE
-"""
+"""`pfa-gate`: what can be asked of a config outside pytest."""
 
 import argparse
 import os
@@ -34,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = command_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = chosen.command
     try:
-        guarded = command in _RUN_CODE
-        status = _guarded(command, chosen, to_the_end=arguments is None) if guarded else command(chosen) or 0
+        if command in _RUN_CODE:
+            from pfa_gate.plugin.exit_guard import run_guarded  # noqa: PLC0415  posting a comment needs no pytest
+
+            status = run_guarded(lambda: command(chosen), to_the_end=arguments is None)
+        else:
+            status = command(chosen) or 0
         sys.stdout.flush()
     except PFAGateError as error:
         print(printable(str(error)), file=sys.stderr)
@@ -44,28 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has gone, as `head` does after its lines. What Python still holds is written nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return status
-
-
-def _guarded(
-    command: Callable[[argparse.Namespace], int | None], chosen: argparse.Namespace, *, to_the_end: bool
-) -> int:
-    """Run a command that calls the project's code, which must not end it, or the whole process, with success."""
-    from pfa_gate.plugin.exits import Exits  # noqa: PLC0415  where comments are posted there is no pytest
-
-    exits, status = Exits(), 1
-    try:
-        status = command(chosen) or 0
-    except SystemExit as error:
-        if isinstance(error.code, str):  # of an exit that was refused
-            raise
-        fact = f"Code that pfa-gate called asked to end by SystemExit({error.code}): nothing was judged."
-        print(printable(f"{fact}\n  Let it return, or raise an exception."), file=sys.stderr)
-    finally:
-        if status and to_the_end:
-            exits.keep(status)
-        else:
-            exits.allow()
     return status
 
 

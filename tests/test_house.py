@@ -37,12 +37,12 @@ LIGHT = (
     "report.verify",
     "cache",
     "plugin",
-    "plugin.planning",
+    "plugin.run_plan",
     "plugin.torchrun",
     "plugin.session",
     "plugin.github_actions",
     "github",
-    "github.thread",
+    "github.pull_requests",
 )
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "core"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,4 +1,1 @@
-"""Verdicts that outlive a run, and what they depend on.
-
-PYTEST_DONT_REWRITE
-"""
+"""Verdicts that outlive a run, and what they depend on."""

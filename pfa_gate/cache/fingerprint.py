@@ -1,7 +1,4 @@
-"""What a gate's verdict is known to depend on before its code is loaded, as one digest.
-
-PYTEST_DONT_REWRITE
-"""
+"""What a gate's verdict is known to depend on before its code is loaded, as one digest."""
 
 import hashlib
 import json
@@ -44,7 +41,7 @@ class GateFingerprint:
 
 
 def fingerprint(document: Document, gate: str, context: Mapping[str, str]) -> GateFingerprint:
-    """Digest the inputs of a gate that are known beforehand; of the config, the bytes that `document` was read from.
+    """Digest the inputs of a gate that are known before its code is loaded; the config is the one that was read.
 
     Args:
         document: the config.
@@ -72,24 +69,24 @@ def fingerprint(document: Document, gate: str, context: Mapping[str, str]) -> Ga
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     stamps = tuple(found.stamp for found in states.values() if found is not None)
-    return GateFingerprint(digest, _open(config) or _elsewhere(config, folder), stamps)
+    return GateFingerprint(digest, _why_not_reusable(config) or _from_another_package(config, folder), stamps)
 
 
-def code(document: Document, gate: str) -> Code:
-    """What is to be known of the code of a gate."""
+def code_of(document: Document, gate: str) -> Code:
+    """The code of a gate, to be observed while it is loaded."""
     config = document.gate(gate)
     return Code(_references(config), document.path.parent, document.content, tuple(watched(document, gate)))
 
 
 def _devices() -> list[str]:
-    """What `model.device: auto` may come to mean; asked without torch, whose import a warm run is spared."""
+    """What `model.device: auto` may mean on this machine; found without torch, whose import takes seconds."""
     cards = Path("/proc/driver/nvidia/gpus")
     names = sorted(each.name for each in cards.iterdir()) if cards.is_dir() else []
     return [os.environ.get("CUDA_VISIBLE_DEVICES", "all"), *names]
 
 
-def _elsewhere(config: GateConfig, folder: Path) -> str:
-    """Which reference only another package's hook can answer; empty for none."""
+def _from_another_package(config: GateConfig, folder: Path) -> str:
+    """The first reference that only the hook of another package can resolve, in a sentence; empty for none."""
     with importable(folder):
         strange = [name for name in _references(config) if not _findable(name.rpartition(":")[0])]
     return f"{strange[0]} comes from another package" if strange else ""
@@ -104,8 +101,8 @@ def _findable(module: str) -> bool:
 
 
 def _plugins() -> list[str]:
-    found = entry_points(group="pfa_gate")
-    return sorted(f"{each.name} {each.value} {each.dist.version if each.dist else ''}" for each in found)
+    points = entry_points(group="pfa_gate")
+    return sorted(f"{each.name} {each.value} {each.dist.version if each.dist else ''}" for each in points)
 
 
 def _references(config: GateConfig) -> list[str]:
@@ -136,11 +133,11 @@ def watched(document: Document, gate: str) -> Iterator[Path]:
         ConfigError: a glob matches none.
     """
     for index, pattern in enumerate(document.gate(gate).watch or ()):
-        found = [path for path in sorted(_glob(document.path.parent, pattern)) if path.is_file()]
-        if not found:
+        matches = [path for path in sorted(_glob(document.path.parent, pattern)) if path.is_file()]
+        if not matches:
             error = ConfigError(f"The pattern '{pattern}' under watch matches no file.", remedy="Correct or remove it.")
             raise error.at(str(document.place("gates", gate, "watch", index)))
-        yield from found
+        yield from matches
 
 
 def _glob(folder: Path, pattern: str) -> Iterator[Path]:
@@ -148,19 +145,19 @@ def _glob(folder: Path, pattern: str) -> Iterator[Path]:
     return anchor.glob(str(Path(pattern).relative_to(anchor))) if anchor.parts else folder.glob(pattern)
 
 
-def _open(config: GateConfig) -> str:
-    """Why files and versions do not say all; empty where they do."""
-    return next(_always_open(config), "") or ("" if config.watch is not None else next(_unwatched(config), ""))
+def _why_not_reusable(config: GateConfig) -> str:
+    """Why the verdict depends on more than files and versions; empty where it does not."""
+    return next(_beyond_files(config), "") or ("" if config.watch is not None else next(_unwatched_code(config), ""))
 
 
-def _always_open(config: GateConfig) -> Iterator[str]:
+def _beyond_files(config: GateConfig) -> Iterator[str]:
     if config.budgets.compressed.latency is not None:
         yield "latency is of the moment"
     if config.selection not in SELECTIONS:
         yield f"the selection {config.selection} comes from another package"
 
 
-def _unwatched(config: GateConfig) -> Iterator[str]:
+def _unwatched_code(config: GateConfig) -> Iterator[str]:
     remedy = "name the files it reads under watch"
     if config.model.checkpoint is None:
         yield f"model has no checkpoint, so its weights come from code; {remedy}"
@@ -186,7 +183,7 @@ def _versions() -> dict[str, str]:
 
 
 def _own_code() -> str:
-    """The text of pfa_gate itself: a checkout that is worked on keeps its version while its code changes."""
+    """The code of pfa_gate itself: a checkout under development keeps its version while its code changes."""
     record = _HERE.parent / f"pfa_gate-{version('pfa-gate')}.dist-info" / "RECORD"
     if (found := file_state(record)) is not None:
         return found.sha256  # it has the digest of every file

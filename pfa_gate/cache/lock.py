@@ -1,8 +1,6 @@
-"""A lock whose holder shows that it lives: who waits for it says for whom and how long, and not for ever.
+"""A lock whose holder shows that it is alive. A process that waits for it says for whom and how long, and gives up.
 
-The process that holds it touches a file beside it. One that was stopped does not, though the system keeps its lock.
-
-PYTEST_DONT_REWRITE
+The process that holds it touches a file beside it. A process that was stopped does not, but the system keeps its lock.
 """
 
 import json
@@ -16,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.progress import WAITED, Progress
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+    from pfa_gate.record.progress import Progress
 
 BEAT = 5.0
 SILENCE = 300.0
@@ -29,13 +28,13 @@ _PAUSE = 0.5
 
 
 @contextmanager
-def held(path: Path, tell: Progress | None = None, more: str = "") -> Iterator[None]:
+def exclusive_lock(path: Path, progress: "Progress | None" = None, more: str = "") -> Iterator[None]:
     """Hold a lock that one process can hold at a time.
 
     Args:
         path: of the lock; its folder is there.
-        tell: told whom this process waits for, whenever the time it has waited has doubled.
-        more: a further remedy for who has waited in vain.
+        progress: called with whom this process waits for, whenever the time it has waited has doubled.
+        more: a further remedy, for the error where the wait was in vain.
 
     Raises:
         ArtifactError: the holder has given no sign of life for 300 s, or has not done in a day.
@@ -44,7 +43,7 @@ def held(path: Path, tell: Progress | None = None, more: str = "") -> Iterator[N
     from filelock import FileLock  # noqa: PLC0415  a run that only lists has nothing to lock
 
     lock, holder = FileLock(path), holder_of(path)
-    _acquire(lock, _Waiting(holder, tell, more))
+    _acquire(lock, _Waiting(holder, progress, more))
     try:
         with _beating(holder):
             yield
@@ -82,20 +81,20 @@ class _Waiting:
 
     Args:
         holder: file in which it says who it is, and which it touches.
-        tell: as for `held`.
-        more: as for `held`.
+        progress: as for `exclusive_lock`.
+        more: as for `exclusive_lock`.
     """
 
-    def __init__(self, holder: Path, tell: Progress | None, more: str) -> None:
+    def __init__(self, holder: Path, progress: "Progress | None", more: str) -> None:
         self._holder = holder
-        self._tell = tell
+        self._progress = progress
         self._remedy = f"Let that process go on, or end it, and run again.{more}"
         self._began = self._alive = time.monotonic()
         self._beat = -1
-        self._told = 0.0
+        self._reported = 0.0
 
     def look(self) -> None:
-        """See whether the holder lives; say that it is waited for.
+        """See whether the holder is alive, and report the wait.
 
         Raises:
             ArtifactError: it has been waited for long enough.
@@ -109,14 +108,16 @@ class _Waiting:
             raise self._refusal(f"has given no sign of life for {SILENCE:g} s", waited)
         if waited > LONGEST:
             raise self._refusal("is not done", waited)
-        if self._tell is not None and waited >= max(_FIRST_WORD, 2 * self._told):
-            self._told = waited
-            self._tell(f"waiting for {_who(self._holder)} ({waited:.0f} s so far)", 0, 0)
+        if self._progress is not None and waited >= max(_FIRST_WORD, 2 * self._reported):
+            self._reported = waited
+            self._progress(f"waiting for {_who(self._holder)} ({waited:.0f} s so far)", 0, 0)
 
     def over(self) -> None:
-        """Take back what was said."""
-        if self._tell is not None and self._told:
-            self._tell(WAITED, 1, 1)
+        """Report the end of the wait, where the wait was reported."""
+        if self._progress is not None and self._reported:
+            from pfa_gate.record.progress import WAITED  # noqa: PLC0415  pydantic and yaml come with it
+
+            self._progress(WAITED, 1, 1)
 
     def _refusal(self, state: str, waited: float) -> ArtifactError:
         who = _who(self._holder)
@@ -133,21 +134,21 @@ def _touched(holder: Path) -> int:
 
 def _who(holder: Path) -> str:
     try:
-        found = json.loads(holder.read_bytes())
-        name = f"process {found['process']:d} on {found['host']:.80}"
-        return f"{name}, which has measured this gate since {found['since']:.19}"
+        holder_says = json.loads(holder.read_bytes())
+        name = f"process {holder_says['process']:d} on {holder_says['host']:.80}"
+        return f"{name}, which has measured this gate since {holder_says['since']:.19}"
     except (OSError, ValueError, TypeError, KeyError):
         return "a process that does not say who it is, which measures this gate"
 
 
 @contextmanager
 def _beating(holder: Path) -> Iterator[None]:
-    found = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    identity = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     ended = threading.Event()
     thread = threading.Thread(target=_beat, args=(holder, ended), name="pfa_gate lock", daemon=True)
-    # The lock holds without it; only who waits would not know for whom.
+    # The lock works without it; only a waiting process would not know for whom it waits.
     with suppress(OSError):
-        holder.write_text(json.dumps(found), encoding="utf-8")
+        holder.write_text(json.dumps(identity), encoding="utf-8")
     thread.start()
     try:
         yield

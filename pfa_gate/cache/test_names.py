@@ -1,9 +1,7 @@
-"""The names of a config's tests, remembered while its text is the same: listing them need not read YAML anew.
+"""The names of a config's tests, cached while its text is the same, so that listing them need not read YAML.
 
-What is remembered saves time and decides nothing: before a gate is judged its config is read and checked whole, and at
-the end of a run the budgets that it declares are compared with those that were found kept.
-
-PYTEST_DONT_REWRITE
+The cache saves time and decides nothing. Before a gate is judged its config is read and checked whole, and at the end
+of a run the budgets that it declares are compared with those that were found kept.
 """
 
 import hashlib
@@ -34,10 +32,10 @@ def listing(path: Path, root: Path, cache: Path | None) -> Listing:
     Raises:
         ConfigError: the config does not hold.
     """
-    place = None if cache is None else _place(path, root, cache)
-    found = None if place is None else _remembered(place)
-    if found is not None:
-        return found
+    stored = None if cache is None else _cache_file(path, root, cache)
+    known = None if stored is None else _read(stored)
+    if known is not None:
+        return known
     from pfa_gate.config import load  # noqa: PLC0415  pydantic and yaml are needed from here on only
 
     document = load(path, root)
@@ -45,13 +43,13 @@ def listing(path: Path, root: Path, cache: Path | None) -> Listing:
         name: {each.name: document.line(*each.keys) for each in gate.budgets_declared()}
         for name, gate in document.gates.items()
     }
-    if place is not None:
-        _remember(place, gates)
+    if stored is not None:
+        _write(stored, gates)
     return gates
 
 
-def _place(path: Path, root: Path, cache: Path) -> Path | None:
-    """The file that remembers a text, as this version of the reader understands it, in this place."""
+def _cache_file(path: Path, root: Path, cache: Path) -> Path | None:
+    """The cache file of a config's text, path and rootdir, as this version of the reader understands them."""
     try:
         states = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(_READER.glob("*.py"))]
         facts = repr([str(path), str(root), states]).encode(errors="surrogatepass")
@@ -62,27 +60,27 @@ def _place(path: Path, root: Path, cache: Path) -> Path | None:
     return cache / "listings" / f"{hashlib.sha256(facts + content).hexdigest()[:32]}.json"
 
 
-def _remembered(place: Path) -> Listing | None:
-    """What a file remembers, or None where there is none, or none that can be read."""
+def _read(stored: Path) -> Listing | None:
+    """What a cache file holds, or None where there is none, or none that can be read."""
     try:
-        found = json.loads(place.read_bytes())
+        gates = json.loads(stored.read_bytes())
         whole = all(
             isinstance(gate, str) and isinstance(name, str) and type(line) is int and line > 0
-            for gate, budgets in found.items()
+            for gate, budgets in gates.items()
             for name, line in budgets.items()
         )
-        return found if whole and found and all(found.values()) else None
+        return gates if whole and gates and all(gates.values()) else None
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 
-def _remember(place: Path, gates: Listing) -> None:
-    # Without it the next run reads the config anew; that is all.
+def _write(stored: Path, gates: Listing) -> None:
+    # Where it cannot be written, the next run reads the config.
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        own = (each for each in place.parent.glob("*.json") if _NAME.fullmatch(each.name))
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        own = (each for each in stored.parent.glob("*.json") if _NAME.fullmatch(each.name))
         for old in sorted(own, key=lambda each: each.stat().st_mtime)[:-_MOST]:
             old.unlink(missing_ok=True)
-        with replacing_file(place) as fresh:
+        with replacing_file(stored) as fresh:
             fresh.write_text(json.dumps(gates), encoding="utf-8")
-        sweep(place.parent)
+        sweep(stored.parent)

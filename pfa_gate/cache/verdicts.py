@@ -1,7 +1,4 @@
-"""Verdicts that outlive a run: found again by the digest of all they depend on, never trusted if torn.
-
-PYTEST_DONT_REWRITE
-"""
+"""Verdicts that outlive a run: found again by the digest of all they depend on, and never trusted if damaged."""
 
 import hashlib
 import json
@@ -15,16 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pfa_gate.cache.lock import held, holder_of
+from pfa_gate.cache.lock import exclusive_lock, holder_of
 from pfa_gate.errors import PfaWarning
 from pfa_gate.files import replacing_file, sha256_of, sweep
-from pfa_gate.record.progress import Progress
-from pfa_gate.report.ownership import REPORTS
 
 if TYPE_CHECKING:
     from pfa_gate.cache.fingerprint import GateFingerprint
+    from pfa_gate.record.progress import Progress
 
-_FORMAT = 2
+_FORMAT = 3
 _MOST_FILES = 64
 _MOST_BYTES = 64 * 2**20
 _DAY = 24 * 60 * 60
@@ -33,13 +29,13 @@ _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.json")
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """A record, and where it comes from.
+    """A record of a gate, and where it comes from.
 
     Attributes:
         record: as plain data.
         since: when it was measured, if an earlier run did; empty if this one.
         not_reusable: why it holds for this run only; empty if later runs may use it.
-        remark: what everybody is to know of why it was measured, or will be: files are gone, or changed meanwhile.
+        remark: why it was measured although nothing changed, or why the next run measures again; empty if neither.
         subject: of what model, probe and evaluation it speaks, and of which text of the config; asked where a baseline
             is to be written, and empty where that changed while it was measured.
     """
@@ -52,13 +48,13 @@ class GateVerdict:
 
 
 class CodeTracker(Protocol):
-    """What is to be known of the code of a gate; see `cache.code.Code`."""
+    """Observes which code a gate loads; see `cache.code.Code`."""
 
     def begin(self) -> None:
-        """Look at what is loaded before the gate's code is."""
+        """Note what is loaded before the gate's code is."""
 
     def end(self) -> tuple[dict[str, Any], str]:
-        """Give plain data on what was loaded; or none, and why it cannot be known."""
+        """Give plain data on what was loaded; or none, and why it is not known."""
 
     def holds(self, evidence: Mapping[str, Any]) -> bool:
         """Whether the same would be loaded now."""
@@ -69,7 +65,7 @@ def measured_or_cached(
     look: "Callable[[], GateFingerprint]",
     code: CodeTracker,
     measure: Callable[[], dict[str, Any]],
-    tell: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> GateVerdict:
     """Give a gate's record: that of an earlier run if nothing it depends on has changed, else a new one.
 
@@ -78,7 +74,7 @@ def measured_or_cached(
         look: digests what the record is known to depend on.
         code: tells whether the code that it came from is the same.
         measure: makes the record.
-        tell: told while another run makes it.
+        progress: called while another run makes it.
 
     Raises:
         ArtifactError: the run that makes it gives no sign of life.
@@ -88,33 +84,33 @@ def measured_or_cached(
     before = look()
     if before.not_reusable or not before.digest:
         return GateVerdict(measure(), not_reusable=before.not_reusable)
-    with one_at_a_time(folder, before.digest, tell):
-        found, gone = find_verdict(folder, before.digest, code)
-        if found is not None:
-            return found
+    with one_at_a_time(folder, before.digest, progress):
+        stored, gone = find_verdict(folder, before.digest, code)
+        if stored is not None:
+            return stored
         code.begin()
         record = measure()
         evidence, why = code.end()
-        # What changed while it was measured belongs to neither digest.
+        # What changed while it was measured is of neither digest.
         why = why or ("" if look() == before else "a file that it depends on was written while it was measured")
         if not why:
-            keep(folder, before.digest, record, evidence)
+            store_verdict(folder, before.digest, record, evidence)
         return GateVerdict(record, remark=f"not kept for later runs: {why}" if why else gone)
 
 
 @contextmanager
-def one_at_a_time(folder: Path, digest: str, tell: Progress | None = None) -> Iterator[None]:
+def one_at_a_time(folder: Path, digest: str, progress: "Progress | None" = None) -> Iterator[None]:
     """Let one process at a time, of any run, work on the verdict of a digest.
 
     Raises:
         ArtifactError: the process that does gives no sign of life.
     """
     with ExitStack() as stack:
-        # Without a place to meet, each works for itself.
+        # Where there can be no lock, each process works for itself.
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             lock = folder / f"{digest[:32]}.lock"
-            stack.enter_context(held(lock, tell, " --pfa-no-cache waits for no other run."))
+            stack.enter_context(exclusive_lock(lock, progress, " --pfa-no-cache waits for no other run."))
         yield
 
 
@@ -143,13 +139,13 @@ def _entry(path: Path, digest: str) -> dict[str, Any] | None:
     try:
         entry = json.loads(path.read_bytes())
         seal = entry.pop("seal")
-        whole = entry["format"] == _FORMAT and entry["digest"] == digest and seal == _seal(entry)
+        whole = entry["format"] == _FORMAT and entry["digest"] == digest and seal == _checksum(entry)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return entry if whole else None
 
 
-def keep(folder: Path, digest: str, record: dict[str, Any], code: dict[str, Any]) -> None:
+def store_verdict(folder: Path, digest: str, record: dict[str, Any], code: dict[str, Any]) -> None:
     """Store a record whole or not at all, and drop the oldest ones beyond 64 files or 64 MiB.
 
     Args:
@@ -164,12 +160,12 @@ def keep(folder: Path, digest: str, record: dict[str, Any], code: dict[str, Any]
     stored = time.strftime("%Y-%m-%d %H:%M")
     try:
         entry = {"format": _FORMAT, "digest": digest, "stored": stored, "files": model_files(record), "code": code}
-        text = json.dumps({**entry, "record": record, "seal": _seal({**entry, "record": record})})
+        text = json.dumps({**entry, "record": record, "seal": _checksum({**entry, "record": record})})
         part = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:16]
         with replacing_file(folder / f"{digest[:32]}-{part}.json") as fresh:
             fresh.write_text(text, encoding="utf-8")
         sweep(folder)
-        _bound(folder)
+        _evict(folder)
     except OSError as error:
         fact = f"The verdict cannot be cached in {folder.as_posix()}: {error.strerror or error}."
         warnings.warn(PfaWarning(fact), stacklevel=2)
@@ -185,6 +181,8 @@ def model_files(record: dict[str, Any]) -> dict[str, list[int | str]]:
         >>> model_files({"files": {"record": "no/such/record.json"}})
         {}
     """
+    from pfa_gate.report.ownership import REPORTS  # noqa: PLC0415  pydantic and yaml come with it
+
     written = {"record", *REPORTS.values()}
     names = [name for key, name in record["files"].items() if key not in written]
     return {name: [*_state(Path(name)), sha256_of(Path(name))] for name in names}
@@ -194,18 +192,18 @@ def _same(path: Path, known: Sequence[int | str]) -> bool:
     """Whether a file is what it was; its content is read only where size and time do not say so."""
     try:
         size, changed, sha256 = known
-        found = _state(path)
-        return found[0] == size and (found[1] == changed or sha256_of(path) == sha256)
+        state = _state(path)
+        return state[0] == size and (state[1] == changed or sha256_of(path) == sha256)
     except OSError:
         return False
 
 
 def _state(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
-def _seal(entry: Mapping[str, Any]) -> str:
+def _checksum(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
 
 
@@ -216,18 +214,18 @@ def _time(path: Path) -> float:
         return 0.0
 
 
-def _bound(folder: Path) -> None:
+def _evict(folder: Path) -> None:
     """Drop what was used longest ago, and locks that no verdict is stored under and nobody has taken for a day."""
     own = (path for path in folder.glob("*.json") if _NAME.fullmatch(path.name))
-    found = sorted(((path.stat(), path) for path in own), key=_used)
-    total = sum(state.st_size for state, _ in found)
-    while found and (len(found) > _MOST_FILES or total > _MOST_BYTES):
-        state, path = found.pop(0)
+    entries = sorted(((path.stat(), path) for path in own), key=_used)
+    total = sum(state.st_size for state, _ in entries)
+    while entries and (len(entries) > _MOST_FILES or total > _MOST_BYTES):
+        state, path = entries.pop(0)
         total -= state.st_size
         path.unlink(missing_ok=True)
-    held = {path.stem[:32] for _, path in found}
+    used = {path.stem[:32] for _, path in entries}
     for lock in folder.glob("*.lock"):
-        if lock.stem not in held and time.time() - _time(lock) > _DAY:
+        if lock.stem not in used and time.time() - _time(lock) > _DAY:
             lock.unlink(missing_ok=True)
             holder_of(lock).unlink(missing_ok=True)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import CommentError, NotAllowedError
-from pfa_gate.github.merge import merge
+from pfa_gate.github.comment_text import CommentSection, merge
 from pfa_gate.github.post import Pace, Policy, Update, post
-from pfa_gate.github.records import RecordFile, read, section_of, section_of_run
-from pfa_gate.github.section import CommentSection
+from pfa_gate.github.records import LegRecord, read, section_of, section_of_run
 from pfa_gate.github.target import CommentTarget, target_of
 
 
@@ -26,7 +25,7 @@ class CommentRequest:
         leg: name of the matrix leg.
         only: drop the sections of gates and legs that are not among the records.
         status: exit status of pytest; None if it is not known.
-        dry_run: print, and ask nobody.
+        dry_run: print the comment, and make no request.
     """
 
     records: tuple[Path, ...]
@@ -41,7 +40,7 @@ class CommentRequest:
 
 
 def comment(request: CommentRequest, environment: Mapping[str, str]) -> str:
-    """Do what is asked, and tell what was done.
+    """Do what is asked, and say what was done.
 
     Args:
         request: what the command line asks for.
@@ -51,7 +50,7 @@ def comment(request: CommentRequest, environment: Mapping[str, str]) -> str:
         What was done, in a sentence or two; with `dry_run` the comment itself.
 
     Raises:
-        CommentError: there is no record, no token, or GitHub refuses for a reason that can be mended.
+        CommentError: there is no record, no token, or GitHub refuses for a reason that can be corrected.
         ArtifactError: a record is none.
 
     Example:
@@ -70,7 +69,7 @@ def comment(request: CommentRequest, environment: Mapping[str, str]) -> str:
     failed = request.status not in (None, 0) or (request.trusted and target.failed)
     sources = read(request.records, request.leg, legs=request.trusted, failed=failed)
     if not sources and request.status is None:
-        # A run that was to leave records, and failed before it did.
+        # The run was to leave records, and failed before it did.
         request = replace(request, status=1)
     token = environment.get("GITHUB_TOKEN") or environment.get("GH_TOKEN") or ""
     if not token:
@@ -85,18 +84,17 @@ def comment(request: CommentRequest, environment: Mapping[str, str]) -> str:
 
 
 def _job_and_folder(request: CommentRequest, environment: Mapping[str, str]) -> str:
-    """The job and the folder of this run; of a run that is not trusted nothing but its records is known."""
+    """The job and the folder of this run; empty for a run that is not trusted, of which only the records are known."""
     folder = from_root(Path.cwd())
     parts = (environment.get("GITHUB_JOB", ""), "" if folder == "." else folder)
     return "" if request.trusted else ": ".join(filter(None, parts))
 
 
 def _posted(
-    request: CommentRequest, sources: tuple[RecordFile, ...], target: CommentTarget, means: tuple[str, str]
+    request: CommentRequest, sources: tuple[LegRecord, ...], target: CommentTarget, means: tuple[str, str]
 ) -> str:
     try:
-        from pfa_gate.github.pulls import pulls  # noqa: PLC0415  PyGithub is an extra
-        from pfa_gate.github.thread import Thread  # noqa: PLC0415
+        from pfa_gate.github.pull_requests import PullRequestComments, pulls  # noqa: PLC0415  PyGithub is an extra
     except ImportError as error:
         raise CommentError("PyGithub is not installed.", remedy="pip install 'pfa-gate[github]'") from error
     pace, (token, job_and_folder) = Pace(), means
@@ -104,14 +102,13 @@ def _posted(
     if not numbers:
         return remark
     update = Update(_sections(request, sources, target.run, job_and_folder), request.policy, request.only)
-    return "\n".join(
-        f"Comment on {target.repository}#{number}: {post(Thread(target, token, number, pace), update, pace)}."
-        for number in numbers
-    )
+    comments = {number: PullRequestComments(target, token, number, pace) for number in numbers}
+    done = {number: post(of_one, update, pace) for number, of_one in comments.items()}
+    return "\n".join(f"Comment on {target.repository}#{number}: {word}." for number, word in done.items())
 
 
 def _sections(
-    request: CommentRequest, sources: tuple[RecordFile, ...], run: tuple[int, int], job_and_folder: str
+    request: CommentRequest, sources: tuple[LegRecord, ...], run: tuple[int, int], job_and_folder: str
 ) -> tuple[CommentSection, ...]:
     sections = [section_of(source, run, brief=request.policy != "always") for source in sources]
     if request.status is not None:
@@ -121,6 +118,6 @@ def _sections(
     return tuple(sections)
 
 
-def _report_of(source: RecordFile) -> str:
+def _report_of(source: LegRecord) -> str:
     report = source.path.with_name("report.md")
     return str(report if report.is_file() else source.path)

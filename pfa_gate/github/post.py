@@ -1,8 +1,8 @@
-"""Posting until nothing is left to do: look, decide, write, and look again.
+"""Posting the comment: read, decide, write, and read again until nothing is left to do.
 
-GitHub has no write that fails when somebody else was faster, so a poster may overwrite what another has just written.
-Every poster therefore looks again `settle` seconds after its own write, longer than any poster takes from its look to
-its write: whoever lost a section sees that it is gone, and writes it again, until all are there.
+GitHub has no write that fails where another process was faster, so a poster may overwrite what another has just
+written. Every poster therefore reads again `settle` seconds after its own write. That is longer than any poster takes
+from its reading to its write, so a poster whose section was lost sees it, and writes it again.
 """
 
 import random
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from pfa_gate.errors import CommentError
-from pfa_gate.github.merge import compose, newest_sections, say_the_same
-from pfa_gate.github.section import CommentSection, is_ours, sections_of
+from pfa_gate.github.comment_text import CommentSection, compose, is_ours, newest_sections, say_the_same, sections_of
 
 Policy = Literal["auto", "always", "never", "on_failure"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -75,7 +74,7 @@ class Comments(Protocol):
 
 @dataclass(frozen=True)
 class Update:
-    """What is to be said, and when.
+    """What a run adds to the comment, and when.
 
     Attributes:
         sections: of this run.
@@ -98,7 +97,7 @@ class Edits:
 
 
 def decide(comments: Sequence[Comment], update: Update) -> Edits:
-    """What has to be written so that one comment says all that is known.
+    """What has to be written so that one comment has every section.
 
     Args:
         comments: what our account has written on the pull request, oldest first.
@@ -112,30 +111,34 @@ def decide(comments: Sequence[Comment], update: Update) -> Edits:
         Edits(create=None, edit=None, delete=())
     """
     ours = [comment for comment in comments if is_ours(comment.body)]
-    stored = newest_sections(section for comment in ours for section in sections_of(comment.body))
-    keys = {section.key for section in stored}
-    # A gate that is kept, and was never complained about, needs no word.
-    new = [
-        section
-        for section in update.sections
-        if (update.policy == "always" and section.gate) or section.outcome != "kept" or section.key in keys
-    ]
-    mine = {section.key for section in update.sections}
-    merged = newest_sections([*(section for section in stored if not update.only or section.key in mine), *new])
-    # A run that left its verdict needs no word beside its gates.
-    merged = tuple(section for section in merged if section.gate or section.outcome != "kept") or merged
-    resolved = all(section.outcome == "kept" for section in merged)
+    sections = _merged([section for comment in ours for section in sections_of(comment.body)], update)
     if not ours:
-        return Edits(create=compose(merged) if merged else None)
-    if update.policy == "on_failure" and resolved:
+        return Edits(create=compose(sections) if sections else None)
+    if update.policy == "on_failure" and all(section.outcome == "kept" for section in sections):
         return Edits(delete=tuple(comment.id for comment in ours))
-    body = compose(merged) if merged else ours[0].body
+    body = compose(sections) if sections else ours[0].body
     edit = None if say_the_same(body, ours[0].body) else (ours[0].id, body)
     return Edits(edit=edit, delete=tuple(comment.id for comment in ours[1:]))
 
 
+def _merged(written: Sequence[CommentSection], update: Update) -> tuple[CommentSection, ...]:
+    """The sections that the comment is to have, given those that our comments have."""
+    stored = newest_sections(written)
+    known, new = ({section.key for section in sections} for sections in (stored, update.sections))
+    stays = [section for section in stored if not update.only or section.key in new]
+    added = [section for section in update.sections if section.key in known or _is_worth_a_comment(section, update)]
+    merged = newest_sections([*stays, *added])
+    # A run that left its verdict needs no section beside its gates.
+    return tuple(section for section in merged if section.gate or section.outcome != "kept") or merged
+
+
+def _is_worth_a_comment(section: CommentSection, update: Update) -> bool:
+    """Whether a section is written that no comment has: under `always` that of each gate, else what is not kept."""
+    return section.outcome != "kept" or (update.policy == "always" and bool(section.gate))
+
+
 def post(comments: Comments, update: Update, pace: Pace) -> str:
-    """Write until one comment says all that is known, and tell in a word what was done.
+    """Write until one comment has every section, and say in a word what was done.
 
     Returns:
         created, updated, deleted, unchanged, or not needed.
@@ -148,20 +151,20 @@ def post(comments: Comments, update: Update, pace: Pace) -> str:
     made: Comment | None = None
     for round_ in range(_ROUNDS):
         looked = time.monotonic()
-        found = [comment for comment in _with(made, comments) if is_ours(comment.body)]
-        edits = decide(found, update)
+        ours = [comment for comment in _with(made, comments) if is_ours(comment.body)]
+        edits = decide(ours, update)
         if edits.edit and time.monotonic() - looked > pace.stale:
-            found = _fresh(found, comments)
-            edits = decide(found, update)
+            ours = _fresh(ours, comments)
+            edits = decide(ours, update)
         if edits == Edits():
-            return done or ("unchanged" if found else "not needed")
+            return done or ("unchanged" if ours else "not needed")
         try:
             made = _execute(edits, comments) or made
-            done = done or _word(edits, len(found))
+            done = done or _summary(edits, len(ours))
         except UncertainError:
-            # It may have been stored: only the next look can tell.
+            # It may have been stored: the next reading tells.
             done = "created"
-        # Posters that collided part again by chance.
+        # Posters that collided wait for different times.
         time.sleep(pace.settle * (1 + random.random() * min(round_, 4)))
     raise CommentError(
         f"The comment was not the same after {_ROUNDS} attempts.",
@@ -169,7 +172,7 @@ def post(comments: Comments, update: Update, pace: Pace) -> str:
     )
 
 
-def _word(edits: Edits, there: int) -> str:
+def _summary(edits: Edits, there: int) -> str:
     if edits.create is not None:
         return "created"
     return "deleted" if edits.edit is None and len(edits.delete) == there else "updated"
@@ -184,16 +187,16 @@ def _execute(edits: Edits, comments: Comments) -> Comment | None:
     return made
 
 
-def _fresh(found: Sequence[Comment], comments: Comments) -> list[Comment]:
-    """The same comments, the one that stays as it is now: others may have written it since its page was read."""
-    first = comments.get(found[0].id)
-    return [*([first] if first else []), *found[1:]]
+def _fresh(ours: Sequence[Comment], comments: Comments) -> list[Comment]:
+    """The same comments, the first read once more: others may have written it since the list was read."""
+    first = comments.get(ours[0].id)
+    return [*([first] if first else []), *ours[1:]]
 
 
 def _with(made: Comment | None, comments: Comments) -> list[Comment]:
-    """What is listed, and what we wrote if the list is not that fresh yet."""
-    found = comments.listed()
-    if made is None or any(comment.id == made.id for comment in found) or any(is_ours(each.body) for each in found):
-        return found
+    """The comments that are listed, and the one we made if the list does not have it yet."""
+    listed = comments.listed()
+    if made is None or any(comment.id == made.id for comment in listed) or any(is_ours(each.body) for each in listed):
+        return listed
     late = comments.get(made.id)
-    return [*found, late] if late else found
+    return [*listed, late] if late else listed

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pfa_gate.errors import CommentError, PFAGateError
-from pfa_gate.github.section import CommentSection
+from pfa_gate.github.comment_text import CommentSection
 from pfa_gate.record import Record, loads
 from pfa_gate.report.markdown import section, verdict_line
 from pfa_gate.report.markdown.markup import code
@@ -23,21 +23,21 @@ LARGEST_SUM = 64 * 1024 * 1024
 _FILE = "record.json"
 # As the action names its artifacts, before the leg.
 _ARTIFACT = "pfa-gate-reports"
-# What tells two uses of the action apart, behind the leg.
+# The end of a name, where one job uses the action twice.
 _USE = re.compile(r"\.use-\d+\Z")
 _LONGEST_NAME = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordFile:
-    """A record's file, the matrix leg it comes from, and what it says."""
+class LegRecord:
+    """A record, its file, and the matrix leg it comes from."""
 
     path: Path
     leg: str
     record: Record
 
 
-def read(paths: Sequence[Path], leg: str, *, legs: bool = False, failed: bool = False) -> tuple[RecordFile, ...]:
+def read(paths: Sequence[Path], leg: str, *, legs: bool = False, failed: bool = False) -> tuple[LegRecord, ...]:
     """Read every record that is named, or lies in a folder that is named.
 
     Args:
@@ -52,16 +52,16 @@ def read(paths: Sequence[Path], leg: str, *, legs: bool = False, failed: bool = 
         ArtifactError: one is not a record.
     """
     existing = [path for path in paths if path.exists() or not failed]
-    found = [(path, leg or (own if legs else "")) for each in existing for path, own in _files(each)]
+    files = [(path, leg or (own if legs else "")) for each in existing for path, own in _files(each)]
     if not paths:
-        found = [(path, leg) for path in sorted(Path().rglob(f".pfa/*/{_FILE}"))]
-    if not found and not failed:
+        files = [(path, leg) for path in sorted(Path().rglob(f".pfa/*/{_FILE}"))]
+    if not files and not failed:
         named = ", ".join(f"'{path}'" for path in paths) or "any .pfa folder"
         raise CommentError(f"There is no {_FILE} in {named}.", remedy="Run `pytest --pfa` first, or name the file.")
-    if len(found) > MOST:
-        raise CommentError(f"There are {len(found)} records; one comment takes {MOST}.", remedy="Name fewer folders.")
-    _require_room([path for path, _ in found])
-    return tuple(_source(path, name, own=legs and not leg) for path, name in found)
+    if len(files) > MOST:
+        raise CommentError(f"There are {len(files)} records; one comment takes {MOST}.", remedy="Name fewer folders.")
+    _require_room([path for path, _ in files])
+    return tuple(_source(path, name, own=legs and not leg) for path, name in files)
 
 
 def _require_room(paths: Sequence[Path]) -> None:
@@ -74,17 +74,17 @@ def _require_room(paths: Sequence[Path]) -> None:
         )
 
 
-def _source(path: Path, leg: str, *, own: bool) -> RecordFile:
+def _source(path: Path, leg: str, *, own: bool) -> LegRecord:
     record = _load(path)
     # Gates of one name lie below their configs' folders, which are no part of a leg.
     folder = record.config.rpartition("/")[0]
     if own and folder and f"/{leg}".endswith(f"/{folder}"):
         leg = leg.removesuffix(folder).removesuffix("/")
-    return RecordFile(path, leg, record)
+    return LegRecord(path, leg, record)
 
 
-def section_of(source: RecordFile, run: tuple[int, int], *, brief: bool) -> CommentSection:
-    """What a record has to say in a comment.
+def section_of(source: LegRecord, run: tuple[int, int], *, brief: bool) -> CommentSection:
+    """The section of a record.
 
     Args:
         source: the record.
@@ -106,7 +106,7 @@ def section_of(source: RecordFile, run: tuple[int, int], *, brief: bool) -> Comm
 
 
 def section_of_run(origin: str, leg: str, run: tuple[int, int], *, silent: bool) -> CommentSection:
-    """What there is to say of a run as a whole: that it left no verdict, or that it did.
+    """The section of a run as a whole: whether it left a verdict.
 
     Args:
         origin: job and folder that it ran in, so that what two services say of themselves is kept apart.
@@ -141,7 +141,7 @@ def _load(path: Path) -> Record:
         if path.is_symlink() or not path.is_file():
             raise CommentError(f"'{path}' is not a regular file.", remedy="Name a record.json that a run has written.")
         with path.open("rb") as file:
-            # No more than was counted, whatever is appended meanwhile.
+            # A file that grows meanwhile is read no further.
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise CommentError(

@@ -1,4 +1,4 @@
-"""Where a comment goes: read from the workflow's environment and the event that started it, never from an artifact."""
+"""The pull request that a comment goes to: read from the workflow's environment and event, never from an artifact."""
 
 import json
 import re
@@ -92,19 +92,19 @@ def _event(path: str) -> dict[str, Any]:
 def _numbers(event: dict[str, Any], ref: str) -> tuple[int, ...]:
     listed = _mapping(event, "workflow_run").get("pull_requests")
     entries = listed if isinstance(listed, list) else []
-    found = [
+    named = [
         _mapping(event, "pull_request").get("number"),
         *(_mapping({"": entry}, "").get("number") for entry in entries),
     ]
-    numbers = tuple(number for number in found if type(number) is int and number > 0)
-    if numbers:
-        return numbers
-    named = re.fullmatch(r"refs/pull/(\d{1,10})/\w+", ref)
-    return (int(named[1]),) if named else ()
+    valid = tuple(number for number in named if type(number) is int and number > 0)
+    if valid:
+        return valid
+    match = re.fullmatch(r"refs/pull/(\d{1,10})/\w+", ref)
+    return (int(match[1]),) if match else ()
 
 
 def _run(started: dict[str, Any], environment: Mapping[str, str]) -> tuple[int, int]:
-    # The run that measured, not the one that posts: an older measurement never replaces a newer one.
+    # Of the run that measured, not of the one that posts, so that an older measurement never replaces a newer one.
     said = [started.get("id"), started.get("run_attempt", 1)] if started else []
     said = said or [environment.get(name, "") for name in ("GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")]
     first, second = (int(part) if str(part).isdecimal() else 0 for part in said)

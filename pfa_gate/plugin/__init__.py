@@ -1,7 +1,4 @@
-"""The plugin's doorway: options, and nothing else until --pfa is given.
-
-PYTEST_DONT_REWRITE
-"""
+"""What pytest finds by name: options, hooks and the fixture. Nothing else is imported until --pfa is given."""
 
 import os
 from collections.abc import Generator
@@ -58,14 +55,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class GateHooks:
-    """Hooks that another plugin may implement; declared in every run, so that it may in every run."""
+    """Hooks that another plugin may implement, in runs without --pfa too."""
 
     @staticmethod
     def pytest_pfa_report_section(record: "Record") -> "str | None":
         """Give lines that follow a gate's report on the terminal; None for none.
 
         Called once for each gate at the end of a run under --pfa, on the controller of xdist. It cannot change a
-        verdict, and an exception in it is told and changes none either.
+        verdict; an exception in it is reported, and changes none either.
 
         Example, in a conftest.py or a plugin of its own::
 
@@ -83,7 +80,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser
 ) -> Generator[None, object, object]:
-    """Under --pfa alone: watch imports and exits, and take this process's seat where torchrun started several."""
+    """Under --pfa: observe imports and exits, and take this process's rank where torchrun started several."""
     if not early_config.known_args_namespace.pfa:
         return (yield)
     from pfa_gate.cache.imports import IMPORTS  # noqa: PLC0415  the price is paid only by those who use it

@@ -1,7 +1,4 @@
-"""The last word on a run: it does not end well unless every declared budget was found kept.
-
-PYTEST_DONT_REWRITE
-"""
+"""The exit status of a run: it is no success unless every declared budget was found kept."""
 
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -12,14 +9,13 @@ from typing import Any
 import pytest
 
 from pfa_gate.errors import PFAGateError
-from pfa_gate.plugin.arguments import added
-from pfa_gate.plugin.choice import Budgets, left_out_by_id, shared_left_out
-from pfa_gate.plugin.exit_guard import JUDGED, say
-from pfa_gate.plugin.exits import succeeds
-from pfa_gate.plugin.manifest import Manifests
-from pfa_gate.plugin.pulse import unresponsive
+from pfa_gate.plugin.command_line import Budgets, left_out_by_id, selections_not_chosen, shared_left_out
+from pfa_gate.plugin.discovery import shown
+from pfa_gate.plugin.exit_guard import JUDGED, say, succeeds
+from pfa_gate.plugin.gate_analysis import results
+from pfa_gate.plugin.result_files import Manifests
 from pfa_gate.plugin.run_plan import RunPlan
-from pfa_gate.plugin.shared_results import results
+from pfa_gate.plugin.xdist import unresponsive
 from pfa_gate.report.text import printable
 
 
@@ -41,8 +37,7 @@ class Gap:
         """
         from pfa_gate.budget.wording import listed  # noqa: PLC0415  only a run with gaps needs words
 
-        path = self.config.relative_to(base) if self.config.is_relative_to(base) else self.config
-        return f"{path.as_posix()}::{self.gate}: {self.outcome} in this run: {listed(self.budgets)}."
+        return f"{shown(self.config, base)}::{self.gate}: {self.outcome} in this run: {listed(self.budgets)}."
 
 
 def gaps(plan: RunPlan, root: Path, left_out: Budgets = frozenset()) -> Iterator[Gap]:
@@ -58,10 +53,10 @@ def gaps(plan: RunPlan, root: Path, left_out: Budgets = frozenset()) -> Iterator
     """
     from pfa_gate.config import load  # noqa: PLC0415  a worker's controller collects nothing by itself
 
-    found = {(each.config, each.gate): each.record for each in results(plan.shared)}
+    records = {(each.config, each.gate): each.record for each in results(plan.shared)}
     for path in plan.configs:
         for name, gate in load(path, root).gates.items():
-            record = found.get((str(path), name)) or {}
+            record = records.get((str(path), name)) or {}
             outcomes = {each["id"]: each["outcome"] for each in record.get("budgets", ())}
             budgets = [budget.name for budget in gate.budgets_declared()]
             declared = [each for each in budgets if (str(path), name, each) not in left_out]
@@ -70,12 +65,12 @@ def gaps(plan: RunPlan, root: Path, left_out: Budgets = frozenset()) -> Iterator
 
 def _gaps_of(path: Path, gate: str, budgets: Iterable[tuple[str, str]]) -> Iterator[Gap]:
     listing = list(budgets)
-    broken = tuple(name for name, found in listing if found == "broken")
-    # Whatever else is not kept: an outcome of no known name is no reason to pass.
-    others = tuple(name for name, found in listing if found not in ("kept", "broken"))
-    for names, outcome in ((broken, "broken"), (others, "not judged")):
+    broken = tuple(name for name, outcome in listing if outcome == "broken")
+    # An outcome of an unknown name is no reason to pass.
+    others = tuple(name for name, outcome in listing if outcome not in ("kept", "broken"))
+    for names, label in ((broken, "broken"), (others, "not judged")):
         if names:
-            yield Gap(path, gate, names, outcome)
+            yield Gap(path, gate, names, label)
 
 
 class ExitStatus:
@@ -106,10 +101,10 @@ class ExitStatus:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
         """Judge the run before other plugins see its status, and let none of them make a success of a failure."""
         left_out = self._left_out()
-        found: int = exitstatus
-        if succeeds(found):
+        status: int = exitstatus
+        if succeeds(status):
             self._judge(session, left_out)
-            found = pytest.ExitCode.USAGE_ERROR if self.said else pytest.ExitCode.OK
+            status = pytest.ExitCode.USAGE_ERROR if self.said else pytest.ExitCode.OK
         try:
             return (yield)
         except pytest.exit.Exception as error:
@@ -117,13 +112,13 @@ class ExitStatus:
                 session.exitstatus, error.returncode = error.returncode, None
             raise
         finally:
-            self._end(session, found, left_out)
+            self._end(session, status, left_out)
 
-    def _end(self, session: pytest.Session, found: int, left_out: Budgets) -> None:
-        """Hold the status, and write it down."""
-        if succeeds(session.exitstatus) and not succeeds(found):
-            session.exitstatus = found
-            say(f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(found)}.")
+    def _end(self, session: pytest.Session, judged: int, left_out: Budgets) -> None:
+        """Restore the status where a hook made a success of a failure, and write it down."""
+        if succeeds(session.exitstatus) and not succeeds(judged):
+            session.exitstatus = judged
+            say(f"ERROR: --pfa: a hook set the exit status to 0; it stays {int(judged)}.")
         status = session.exitstatus if isinstance(session.exitstatus, int) else 1
         if not self.plan.choice.only_lists:
             try:
@@ -141,9 +136,9 @@ class ExitStatus:
         return shared_left_out(self.plan.shared) | left_out_by_id(self.plan.choice, listings)
 
     def _judge(self, session: pytest.Session, left_out: Budgets) -> None:
-        """Compare what was declared with what was found, where all else went well."""
+        """Fail the run where no test has failed, but a declared budget was not found kept, or a worker died."""
         reason = self._not_kept(left_out)
-        # A worker that has handed in everything waits to be told to go: until then it can still die.
+        # A worker that has sent its results waits for the order to end: until then it can still die.
         gone = [f"{each}: it no longer answers" for each in unresponsive(self.workers)]
         self.said = "\n".join(filter(None, (reason, _died(self.dead or gone))))
         if self.said:
@@ -167,7 +162,7 @@ class ExitStatus:
             sentences = [f"A config can no longer be read: {error}"]
         head = "ERROR: --pfa: no test failed, but not every budget was found kept, so the run does not pass."
         remedy = "Run pytest --pfa without what left them out: where tests are split over jobs, give the gate its own."
-        if sentences and (by := added(self.config, self.plan.choice)):
+        if sentences and (by := selections_not_chosen(self.config, self.plan.choice)):
             sentences.append(f"{by} was not chosen for this run: only the command line of a run leaves budgets out.")
         return "\n  ".join([head, *sentences, remedy]) if sentences else ""
 

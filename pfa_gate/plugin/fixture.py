@@ -1,7 +1,4 @@
-"""The fixture `pfa`: the gate's measures and messages for ordinary tests.
-
-PYTEST_DONT_REWRITE
-"""
+"""The fixture `pfa`: the gate's measures and messages for ordinary tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +72,7 @@ class Checks:
 
 
 def checks(factory: pytest.TempPathFactory) -> Checks:
-    """Make what the fixture gives."""
+    """Make the value of the fixture."""
     return Checks(factory.mktemp("pfa"))
 
 

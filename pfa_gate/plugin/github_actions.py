@@ -1,7 +1,4 @@
-"""A run inside a workflow: annotations on the lines of pfa.yaml, and the summary of the job.
-
-PYTEST_DONT_REWRITE
-"""
+"""A run inside a workflow: annotations on the lines of pfa.yaml, and the summary of the job."""
 
 import os
 from collections.abc import Sequence
@@ -12,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pfa_gate.config.paths import from_root
+from pfa_gate.plugin.gate_analysis import results
 from pfa_gate.plugin.run_plan import RunPlan
-from pfa_gate.plugin.shared_results import results
 from pfa_gate.report.text import printable
 
 if TYPE_CHECKING:
@@ -78,27 +75,27 @@ def _found(plan: RunPlan) -> "tuple[list[Record], list[Failed]]":
 
 def _added(path: Path, records: "Sequence[Record]", failed: "Sequence[Failed]") -> str:
     """Write as much as there is room for; give a sentence where there is none."""
-    there = path.read_bytes() if path.exists() else b""
-    begun = b"\n" if there and not there.endswith(b"\n") else b""
+    present = path.read_bytes() if path.exists() else b""
+    separator = b"\n" if present and not present.endswith(b"\n") else b""
     for limit in _LIMITS:
-        text = begun + _summary(records, failed, limit).encode("utf-8", "replace")
-        if len(there) + len(text) <= _LARGEST:
+        text = separator + _summary(records, failed, limit).encode("utf-8", "replace")
+        if len(present) + len(text) <= _LARGEST:
             with path.open("ab") as file:
                 file.write(text)
             return ""
-    fact = f"pfa_gate: the summary of the job has no room: {len(there):,} of {_LARGEST:,} bytes are taken"
+    fact = f"pfa_gate: the summary of the job has no room: {len(present):,} of {_LARGEST:,} bytes are taken"
     return f"{fact}, and GitHub drops one that is larger. The report is in report.md."
 
 
 def _summary(records: "Sequence[Record]", failed: "Sequence[Failed]", limit: int) -> str:
     from pfa_gate.report.markdown import comment, not_measured  # noqa: PLC0415
 
-    told: list[str] = []
-    for each in failed:
-        text = not_measured(each.config, each.gate, each.reason)
+    texts: list[str] = []
+    for gate in failed:
+        text = not_measured(gate.config, gate.gate, gate.reason)
         limit -= len(text)
-        if told and limit < _LIMITS[-1]:
-            told.append(f"and {len(failed) - len(told):,} more gates were not measured; the log has them all.\n")
+        if texts and limit < _LIMITS[-1]:
+            texts.append(f"and {len(failed) - len(texts):,} more gates were not measured; the log has them all.\n")
             break
-        told.append(text)
-    return "\n".join([*told, *([comment(records, max(limit, _LIMITS[-1]))] if records else [])])
+        texts.append(text)
+    return "\n".join([*texts, *([comment(records, max(limit, _LIMITS[-1]))] if records else [])])

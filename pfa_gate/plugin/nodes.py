@@ -1,7 +1,4 @@
-"""The nodes of pytest's tree: config file, gate, budget.
-
-PYTEST_DONT_REWRITE
-"""
+"""The nodes of pytest's tree: config file, gate, budget."""
 
 import functools
 import os
@@ -10,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -18,10 +15,9 @@ from pfa_gate.cache.test_names import listing
 from pfa_gate.cache.verdicts import GateVerdict, measured_or_cached
 from pfa_gate.errors import ArtifactError, PFAGateError
 from pfa_gate.files import display_path
-from pfa_gate.plugin.analysis import Attempt, analyse
-from pfa_gate.plugin.result_folders import RESULT_FOLDERS, ResultFolders
-from pfa_gate.plugin.run_plan import ANALYSIS, PLAN, PROGRESS
-from pfa_gate.plugin.shared_results import Result, analyse_once
+from pfa_gate.plugin.gate_analysis import Attempt, Result, analyse_once, run_gate
+from pfa_gate.plugin.result_files import RESULT_FOLDERS, ResultFolders
+from pfa_gate.plugin.run_plan import PLAN, PROGRESS, RUNNER
 from pfa_gate.report.text import printable
 
 if TYPE_CHECKING:
@@ -29,6 +25,8 @@ if TYPE_CHECKING:
     from pfa_gate.config import Document
     from pfa_gate.record import Record
     from pfa_gate.record.baseline_source import BaselineText
+
+_Node = TypeVar("_Node", bound=pytest.Collector)
 
 
 class ConfigFile(pytest.File):
@@ -56,7 +54,7 @@ class ConfigFile(pytest.File):
             yield GateCollector.from_parent(self, name=name, lines=lines, output=output)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Show a mistake in the config as its own text; only what nobody foresaw has a traceback."""
+        """Show a mistake in the config as its own text; any other exception has a traceback."""
         if isinstance(excinfo.value, PFAGateError):
             return printable(str(excinfo.value))
         return super().repr_failure(excinfo)
@@ -93,7 +91,7 @@ class BudgetItem(pytest.Item):
                 self.finding = finding
         if self.finding is None:
             error = ArtifactError(f"The record of gate '{record.gate}' holds no verdict on {self.name}.")
-            raise _failure(str(error.at(self._place())))
+            raise _failure(str(error.at(self._location())))
         self._report(self.finding, record)
         if self.finding.outcome not in {"kept", "broken"}:
             raise _failure(self._message(self.finding))
@@ -104,19 +102,18 @@ class BudgetItem(pytest.Item):
             raise _failure(self._message(self.finding) if self.finding else "The budget was not judged.")
 
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
-        """Give the place of the budget in the config; the line counts from 0."""
+        """Give the config, the budget's line in it, from 0, and a heading."""
         # Not the end of the node id: pytest -v would then write its dots as colons.
         return self.path, self.line - 1, f"{self._gate.name}: {self.name}"
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str]:
         """Give its config's path, its gate and its name."""
         return str(self.path), self._gate.name, self.name
 
     @property
     def _gate(self) -> GateCollector:
-        assert isinstance(self.parent, GateCollector)
-        return self.parent
+        return _parent(self, GateCollector)
 
     def _record(self) -> "Record":
         if self._gate.record is None:
@@ -139,26 +136,25 @@ class BudgetItem(pytest.Item):
         return from_dict(result.record)
 
     def _verdict(self) -> GateVerdict:
-        from pfa_gate.cache.fingerprint import code, fingerprint  # noqa: PLC0415  a run without a gate needs no metadata
+        from pfa_gate.cache.fingerprint import code_of, fingerprint  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.config.paths import from_root  # noqa: PLC0415
         from pfa_gate.record.baseline_source import find_with_history, subject_and_config  # noqa: PLC0415
         from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
 
         since = time.perf_counter()
-        file, plan, name = self._gate.parent, self.config.stash[PLAN], self._gate.name
-        assert isinstance(file, ConfigFile)
+        file, plan, name = _parent(self._gate, ConfigFile), self.config.stash[PLAN], self._gate.name
         folder = (self._gate.output or self.path.parent / ".pfa") / name
         require_folder(folder)
-        found = find_with_history(self.path, plan.baseline, file.document.gate(name))
-        called = {"called": from_root(self.path), "source": found.source}
+        baseline = find_with_history(self.path, plan.baseline, file.document.gate(name))
+        called = {"called": from_root(self.path), "source": baseline.source}
         called["output"] = str(self._gate.output or "")
-        facts = {**plan.context(), **called, "baseline": found.content or "", "past": repr(found.history)}
+        facts = {**plan.context(), **called, "baseline": baseline.content or "", "past": repr(baseline.history)}
         before = subject_and_config(file.document, name) if plan.updating else {}
         verdict = measured_or_cached(
             plan.cache,
             lambda: fingerprint(file.document, name, facts),
-            code(file.document, name),
-            lambda: self._analysis(file.document, found, since),
+            code_of(file.document, name),
+            lambda: self._analysis(file.document, baseline, since),
             watch(name) if (watch := self.config.stash.get(PROGRESS, None)) else None,
         )
         if plan.updating and subject_and_config(file.document, name) == before:
@@ -171,14 +167,18 @@ class BudgetItem(pytest.Item):
             restore(verdict.record, folder)
         return verdict
 
-    def _analysis(self, document: "Document", found: "BaselineText", since: float) -> dict[str, object]:
+    def _analysis(self, document: "Document", baseline: "BaselineText", since: float) -> dict[str, object]:
+        from pfa_gate.record import to_dict  # noqa: PLC0415
         from pfa_gate.record.baseline_source import context_of  # noqa: PLC0415
         from pfa_gate.record.progress import Wait  # noqa: PLC0415
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
-        context = replace(context_of(document, name, found, plan.updating), run=plan.run)
-        run = self.config.stash.get(ANALYSIS, analyse)
-        return run(document, name, self._gate.output, context, Wait(watch(name) if watch else None, since))
+        context = replace(context_of(document, name, baseline, plan.updating), run=plan.run)
+        wait = Wait(watch(name) if watch else None, since)
+        if wait.progress is not None:
+            wait.progress("importing", 0, 1)
+        run = self.config.stash.get(RUNNER, run_gate)
+        return to_dict(run(document, name, context, self._gate.output, wait))
 
     def _report(self, finding: "Finding", record: "Record") -> None:
         """Hand the verdict to JUnit and to other plugins."""
@@ -195,11 +195,11 @@ class BudgetItem(pytest.Item):
             return f"Not judged: {elsewhere.nodeid} says why."
         helpful = advice(record, finding) if record is not None else ()
         notes = [f"  {note}" for note in (*helpful, *finding.notes)]
-        lines = [finding.sentence, f"  at {self._place()}", *notes, f"  Again: {self._rerun_command()}"]
+        lines = [finding.sentence, f"  at {self._location()}", *notes, f"  Again: {self._rerun_command()}"]
         return "\n".join(lines)
 
     def _explained_by(self, finding: "Finding") -> "BudgetItem | None":
-        """The budget of this run that says the same first: a reason why nothing was measured is told once a gate."""
+        """The first budget of this run that says the same: a reason why nothing was measured is given once a gate."""
         record = self._gate.record
         if record is None or finding.outcome != "not judged":
             return None
@@ -214,8 +214,15 @@ class BudgetItem(pytest.Item):
         node = f"{display_path(self.path)}::{self._gate.name}::{self.name}"
         return shlex.join(["pytest", "--pfa", *(["--pfa-baseline", baseline] if baseline else []), node])
 
-    def _place(self) -> str:
+    def _location(self) -> str:
         return f"{display_path(self.path)}:{self.line}"
+
+
+def _parent(node: pytest.Item | pytest.Collector, kind: type[_Node]) -> _Node:
+    """The node above another, which is of the kind that collects it."""
+    if not isinstance(node.parent, kind):
+        raise TypeError(f"{node.nodeid} stands below {node.parent}, and not below a {kind.__name__}.")
+    return node.parent
 
 
 def _failure(words: str) -> BaseException:
@@ -223,8 +230,8 @@ def _failure(words: str) -> BaseException:
 
 
 def _reason(result: Result, test: str) -> str:
-    """Why there is no verdict: whole where the gate was analysed, and for its other budgets where that is told."""
+    """Why there is no verdict: in full at the test that analysed the gate; the others name that test."""
     if result.error is not None:
-        told = f"Not measured: {result.test} says why."
-        return told if result.test not in ("", test) else result.error
+        elsewhere = f"Not measured: {result.test} says why."
+        return elsewhere if result.test not in ("", test) else result.error
     return f"{result.crash}\n  The analysis of gate '{result.gate}' stopped; {result.test} shows its traceback."

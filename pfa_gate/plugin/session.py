@@ -1,37 +1,32 @@
-"""The plugin while --pfa is on: finds the configs, collects them, and sees that a gate is left to run.
-
-PYTEST_DONT_REWRITE
-"""
+"""The hooks of a run under --pfa: they find and collect the configs, and see that a gate is left to run."""
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pfa_gate.cache.imports import IMPORTS
-from pfa_gate.plugin.arguments import LeftOutBudgets
+from pfa_gate.plugin.command_line import Budgets, Choice, share_left_out
+from pfa_gate.plugin.discovery import shown
 from pfa_gate.plugin.exit_status import ExitStatus
-from pfa_gate.plugin.manifest import begin_manifests
 from pfa_gate.plugin.nodes import BudgetItem, ConfigFile
-from pfa_gate.plugin.planning import collects_elsewhere, has_workers, is_worker, plan_of, require_gates, shown
-from pfa_gate.plugin.progress import progress_on
-from pfa_gate.plugin.run_plan import PLAN, PROGRESS
-from pfa_gate.plugin.terminal_summary import write_reports
+from pfa_gate.plugin.result_files import begin_manifests
+from pfa_gate.plugin.run_plan import PLAN, PROGRESS, RunPlan, plan_of, require_gates
+from pfa_gate.plugin.terminal import progress_on, write_reports
 from pfa_gate.plugin.threads import choose_threads
+from pfa_gate.plugin.xdist import XdistHooks, collects_elsewhere, has_workers, is_worker
 
 
 def start(config: pytest.Config) -> None:
     """Register what --pfa turns on."""
     IMPORTS.start()
-    if not has_workers(config):  # they choose for themselves
+    if not has_workers(config):  # each worker chooses for itself
         choose_threads(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     config.pluginmanager.register(GateSession(config), "pfa_gate_session")
-    if config.pluginmanager.hasplugin("xdist"):
-        from pfa_gate.plugin.xdist import XdistHooks  # noqa: PLC0415  its hooks exist only beside xdist
-
-        config.pluginmanager.register(XdistHooks(config), "pfa_gate_workers")
 
 
 class GateSession:
@@ -41,26 +36,26 @@ class GateSession:
         self.config = config
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Find the configs, or get them from the controller.
 
         Raises:
             UsageError: there is none, or one that is named is not there.
         """
-        plan = plan_of(self.config)
-        self.config.pluginmanager.register(LeftOutBudgets(self.config, plan), "pfa_gate_left_out")
+        plan, register = plan_of(self.config), self.config.pluginmanager.register
+        register(LeftOutBudgets(self.config, plan), "pfa_gate_left_out")
+        if self.config.pluginmanager.hasplugin("xdist"):  # its hooks exist only beside it
+            register(XdistHooks(session), "pfa_gate_workers")
         if not is_worker(self.config):
-            self.config.pluginmanager.register(
-                ExitStatus(self.config, plan, begin_manifests(plan, self.config)), "pfa_gate_exit_status"
-            )
+            register(ExitStatus(self.config, plan, begin_manifests(plan, self.config)), "pfa_gate_exit_status")
             if plan.updating:
-                from pfa_gate.plugin.update_baseline import BaselineUpdate  # noqa: PLC0415  no other run writes a baseline
+                from pfa_gate.plugin.update_baseline import BaselineUpdate  # noqa: PLC0415  for runs that write one
 
-                self.config.pluginmanager.register(BaselineUpdate(plan), "pfa_gate_update_baseline")
+                register(BaselineUpdate(plan), "pfa_gate_update_baseline")
             if any(os.environ.get(name) for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")):
                 from pfa_gate.plugin.github_actions import GitHubActions  # noqa: PLC0415  for runs in a workflow alone
 
-                self.config.pluginmanager.register(GitHubActions(plan), "pfa_gate_github_actions")
+                register(GitHubActions(plan), "pfa_gate_github_actions")
         watch = progress_on(self.config)
         if watch is not None:
             self.config.stash[PROGRESS] = watch
@@ -100,7 +95,53 @@ class GateSession:
 
 
 def _uncovered(config: pytest.Config) -> list[Path]:
-    """Configs that pytest would not come by on its own."""
+    """Configs that no argument of pytest covers."""
     here = config.invocation_params.dir
     covered = {Path(os.path.abspath(here / argument.partition("::")[0])) for argument in config.args}
     return [path for path in plan_of(config).configs if covered.isdisjoint((path, *path.parents))]
+
+
+class LeftOutBudgets:
+    """Notes, in each process that collects, which budgets pytest leaves out as the command line chose.
+
+    Args:
+        config: of this process.
+        plan: that of the run.
+    """
+
+    def __init__(self, config: pytest.Config, plan: RunPlan) -> None:
+        self.config = config
+        self.plan = plan
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
+        """Compare what is left with what was collected, and share which budgets -k and -m took away."""
+        before = [item for item in items if isinstance(item, BudgetItem)]
+        result = yield
+        left = set(items)
+        gone = [item for item in before if item not in left]
+        process = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        share_left_out(self.plan.shared, process, self._chosen(gone))
+        return result
+
+    def _chosen(self, gone: Iterable[BudgetItem]) -> Budgets:
+        marks: Any = self.config.pluginmanager.get_plugin("mark")
+        items = list(gone)
+        if marks is None or not items:
+            return frozenset()
+        left = list(items)
+        # pytest's own reading of -k and -m, with what the command line says, and without a call of its hooks.
+        marks.pytest_collection_modifyitems(items=left, config=_ConfigOfChoice(self.config, self.plan.choice))
+        return frozenset(item.key for item in items if item not in left)
+
+
+class _ConfigOfChoice:
+    """pytest's config for -k and -m, with the expressions of the command line alone."""
+
+    def __init__(self, config: pytest.Config, choice: Choice) -> None:
+        self._config = config
+        self.option = SimpleNamespace(**{**vars(config.option), "keyword": choice.keyword, "markexpr": choice.mark})
+        self.hook = SimpleNamespace(pytest_deselected=lambda items: None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)

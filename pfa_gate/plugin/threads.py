@@ -1,7 +1,4 @@
-"""How many threads the libraries of a gate start, and how these wait: chosen before torch is loaded.
-
-PYTEST_DONT_REWRITE
-"""
+"""How many threads the libraries of a gate start, and how these wait: chosen before torch is loaded."""
 
 import os
 import sys

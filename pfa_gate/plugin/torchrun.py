@@ -1,7 +1,4 @@
-"""The plugin in a process that torchrun started beside others: rank 0 runs pytest, the others only help it measure.
-
-PYTEST_DONT_REWRITE
-"""
+"""The plugin in a process that torchrun started beside others: rank 0 runs pytest, the others only help it measure."""
 
 import os
 import signal
@@ -13,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pfa_gate.errors import RankError
-from pfa_gate.plugin.exit_guard import JUDGED
-from pfa_gate.plugin.exits import Exits
-from pfa_gate.plugin.planning import has_workers
-from pfa_gate.plugin.run_plan import ANALYSIS, Analysis
+from pfa_gate.plugin.exit_guard import JUDGED, ExitInterceptor
+from pfa_gate.plugin.run_plan import RUNNER, Runner
 from pfa_gate.plugin.threads import choose_threads
+from pfa_gate.plugin.xdist import has_workers
 from pfa_gate.report.text import printable
 from pfa_gate.torchrun import Seat, seat_in
 
 if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
+    from pfa_gate.record import Record
     from pfa_gate.record.progress import Wait
     from pfa_gate.torchrun.calls import Ranks
 
 
 def take_seat(config: pytest.Config) -> None:
-    """Register what this process does among the others, if torchrun started several.
+    """Register the hooks of this process's rank, if torchrun started several.
 
     Raises:
         UsageError: the environment says half of it.
@@ -39,18 +36,18 @@ def take_seat(config: pytest.Config) -> None:
     except RankError as error:
         raise pytest.UsageError(printable(f"--pfa: {error}")) from error
     if seat is not None:
-        config.pluginmanager.register(Leader(seat) if seat.rank == 0 else Follower(seat), "pfa_gate_ranks")
+        config.pluginmanager.register(Leader(seat) if seat.rank == 0 else Worker(seat), "pfa_gate_ranks")
 
 
 class Leader:
-    """Rank 0: runs pytest as ever, and ends all others with its own exit status."""
+    """Rank 0: runs pytest as usual, and ends all others with its own exit status."""
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> Generator[None, "int | None", int]:
-        """Meet the others, run, and let them end.
+        """Wait for the others, run, and let them end.
 
         Raises:
             UsageError: they do not come, or xdist is to run as well.
@@ -61,8 +58,8 @@ class Leader:
                 "  Leave out -n: the ranks share the work of a gate already."
             )
         ranks = _joined(self.seat)
-        _say_of_a_stop(ranks)
-        config.stash[ANALYSIS] = _leading(ranks, config.rootpath)
+        _explain_stop(ranks)
+        config.stash[RUNNER] = _leading(ranks, config.rootpath)
         status: int = pytest.ExitCode.INTERNAL_ERROR
         try:
             status = (yield) or 0
@@ -74,7 +71,7 @@ class Leader:
         return status
 
 
-class Follower:
+class Worker:
     """Another rank: collects nothing, runs no test, prints and writes nothing."""
 
     def __init__(self, seat: Seat) -> None:
@@ -92,11 +89,11 @@ class Follower:
         ranks = _joined(self.seat)
         from pfa_gate.distributed.rank_worker import run_as_worker  # noqa: PLC0415  torch, for these runs alone
 
-        exits = Exits()
+        exits = ExitInterceptor()
         try:
             with nullcontext() if config.getoption("capture", "no") == "no" else _quiet():
                 status = run_as_worker(ranks, config.rootpath)
-        except KeyboardInterrupt:  # which rank 0 gets too, and tells of
+        except KeyboardInterrupt:  # which rank 0 gets too, and reports
             return pytest.ExitCode.INTERRUPTED
         finally:
             exits.allow()
@@ -113,7 +110,7 @@ def _joined(seat: Seat) -> "Ranks":
         from pfa_gate.torchrun.calls import join  # noqa: PLC0415  torch, for these runs alone
     except ImportError as error:
         raise pytest.UsageError(printable(f"--pfa: this torch cannot connect ranks: {error}")) from error
-    outside = os.dup(2)  # where people read, whatever is captured later
+    outside = os.dup(2)  # the terminal, whatever is captured later
     try:
         return join(seat, lambda words: _say(outside, words))
     except RankError as error:
@@ -125,20 +122,17 @@ def _say(file: int, words: str) -> None:
         os.write(file, printable(words).encode(errors="backslashreplace"))
 
 
-def _leading(ranks: "Ranks", root: Path) -> Analysis:
-    def analyse(
-        document: "Document", gate: str, output: Path | None, context: "Context", wait: "Wait"
-    ) -> dict[str, object]:
+def _leading(ranks: "Ranks", root: Path) -> Runner:
+    def run(document: "Document", gate: str, context: "Context", output: Path | None, wait: "Wait") -> "Record":
         from pfa_gate.distributed.rank_leader import run_as_leader  # noqa: PLC0415  torch, for a gate that is measured alone
-        from pfa_gate.record import to_dict  # noqa: PLC0415
 
-        return to_dict(run_as_leader(ranks, root, (document, gate, context), output, wait))
+        return run_as_leader(ranks, root, (document, gate, context), output, wait)
 
-    return analyse
+    return run
 
 
 def _ended(ranks: "Ranks", status: int) -> int:
-    """End all; where one is gone, no run passes, whatever it has found."""
+    """End all ranks; where one is gone, the run does not pass."""
     # torchrun stops all others as soon as one ends with an error; each is to end by itself, with the status of all.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
@@ -151,8 +145,8 @@ def _ended(ranks: "Ranks", status: int) -> int:
     return int(status)
 
 
-def _say_of_a_stop(ranks: "Ranks") -> None:
-    """Torchrun stops rank 0 by SIGTERM where another fails: pytest then ends as by Ctrl-C, and says why."""
+def _explain_stop(ranks: "Ranks") -> None:
+    """End pytest as by Ctrl-C, with the reason, where torchrun stops rank 0 by SIGTERM because another rank failed."""
     process = os.getpid()
 
     def stopped(signum: int, frame: Any) -> None:
@@ -168,7 +162,7 @@ def _say_of_a_stop(ranks: "Ranks") -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the user's code prints is shown by rank 0; -s shows that of all."""
+    """Discard what the user's code prints, since rank 0 shows it; with -s all ranks show it."""
     kept = [os.dup(1), os.dup(2)]
     with open(os.devnull, "wb") as nowhere:
         try:

@@ -1,7 +1,4 @@
-"""--pfa-update-baseline: what this run measured becomes what later runs are compared with.
-
-PYTEST_DONT_REWRITE
-"""
+"""--pfa-update-baseline: what this run measured becomes what later runs are compared with."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -17,8 +14,8 @@ from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import replace_text, sweep
+from pfa_gate.plugin.gate_analysis import Result, results
 from pfa_gate.plugin.run_plan import RunPlan
-from pfa_gate.plugin.shared_results import Result, results
 from pfa_gate.record import Record, from_dict
 from pfa_gate.record.baseline import Stamp, baseline_entry, baseline_text, valid_entries
 from pfa_gate.record.baseline_history import NAME, ask_git, history_of
@@ -67,7 +64,7 @@ class BaselineUpdate:
 
 @dataclass(frozen=True)
 class Message:
-    """A sentence on an update, and whether it says that something must not be written."""
+    """A sentence on an update, and whether it refuses to write something."""
 
     sentence: str
     refused: bool = False
@@ -75,19 +72,23 @@ class Message:
 
 def _updated(config: Path, root: Path, plan: RunPlan) -> Iterator[Message]:
     document = load(config, root)
-    found = {each.gate: each for each in results(plan.shared) if each.record is not None and each.config == str(config)}
+    results_by_gate = {
+        result.gate: result
+        for result in results(plan.shared)
+        if result.record is not None and result.config == str(config)
+    }
     old = _old(document)
     if old.remark:
         yield Message(old.remark)
-    # Gates that the config has no more go with the next update.
+    # A gate that is gone from the config leaves the baseline with the next update.
     gates: dict[str, Any] = {}
     written = 0
     for name, gate in document.gates.items():
         today = subject(gate, config.parent)
-        # A name of another gate's past is nobody's past where no limit refers to it.
+        # Where a limit refers to the baseline, the gate may have had another name in it.
         then = name_in_baseline(old.gates, name, document, today, old.source) if refers_back(gate) else name
         before = old.entry(then or name)
-        plain, fault = _fresh(gate, found.get(name), before, document)
+        plain, fault = _fresh(gate, results_by_gate.get(name), before, document)
         if fault is not None:
             yield fault
         written += plain is not None
@@ -99,33 +100,33 @@ def _updated(config: Path, root: Path, plan: RunPlan) -> Iterator[Message]:
 
 
 def _old(document: Document) -> PreviousBaseline:
-    """What the update starts from; a file that cannot be read is lost to nobody where no limit refers to it."""
-    found = find_baseline(document.path, "")
+    """The baseline before the update; a file that cannot be read counts as empty where no limit refers to it."""
+    written = find_baseline(document.path, "")
     if any(refers_back(gate) for gate in document.gates.values()):
-        return previous_baseline(found.content, found.source, history_of(document.path.parent / NAME))
+        return previous_baseline(written.content, written.source, history_of(document.path.parent / NAME))
     try:
         return PreviousBaseline(
-            valid_entries(found.content, found.source) if found.content is not None else {}, found.source
+            valid_entries(written.content, written.source) if written.content is not None else {}, written.source
         )
     except PFAGateError:
-        return PreviousBaseline({}, found.source)
+        return PreviousBaseline({}, written.source)
 
 
 def _fresh(
-    gate: GateConfig, found: Result | None, before: Mapping[str, Any] | None, document: Document
+    gate: GateConfig, result: Result | None, before: Mapping[str, Any] | None, document: Document
 ) -> tuple[dict[str, Any] | None, Message | None]:
     """The new entry of a gate; or None, and why it is left as it was."""
     folder = document.path.parent
     left = f"{from_root(folder / NAME)}: gate '{gate.name}' is left as it was"
-    if found is None or found.record is None:
+    if result is None or result.record is None:
         return None, Message(f"{left}: it could not be measured.")
-    record = from_dict(found.record)
+    record = from_dict(result.record)
     if why := _unjudged(record):
         return None, Message(f"{left}: {why}.")
-    if why := _moved(found, document):
+    if why := _moved(result, document):
         return None, Message(f"{left}: {why}. Run again.", refused=True)
-    # Of what was measured, and not of what is there by now.
-    subject_then = {key: value for key, value in found.subject.items() if key != "config"}
+    # The subject as it was measured, not as it is now.
+    subject_then = {key: value for key, value in result.subject.items() if key != "config"}
     plain = baseline_entry(
         record, Stamp(str(date.today()), ask_git(folder, "rev-parse", "HEAD").text or "", subject_then)
     )
@@ -140,11 +141,11 @@ def _fresh(
     return plain, None
 
 
-def _moved(found: Result, document: Document) -> str:
-    """What was written since the run looked at it, so that its values are of something else; empty for nothing."""
-    if not found.subject:
+def _moved(result: Result, document: Document) -> str:
+    """Which input changed during the run, so that the values are not of what is there; empty for none."""
+    if not result.subject:
         return "model.checkpoint was written while it was measured"
-    if found.subject["config"] != hashlib.sha256(document.content).hexdigest():
+    if result.subject["config"] != hashlib.sha256(document.content).hexdigest():
         return f"{document.path.name} was changed after it was read"
     return ""
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.cache import lock
-from pfa_gate.cache.lock import held, holder_of
+from pfa_gate.cache.lock import exclusive_lock, holder_of
 from pfa_gate.cache.verdicts import one_at_a_time
 from pfa_gate.errors import ArtifactError
-from pfa_gate.plugin.shared_results import Result, analyse_once
+from pfa_gate.plugin.gate_analysis import Result, analyse_once
 from pfa_gate.record.progress import WAITED
 
 HOLDS = """
@@ -27,7 +27,7 @@ from pathlib import Path
 from pfa_gate.cache import lock
 
 lock.BEAT = 0.02
-with lock.held(Path(sys.argv[1])):
+with lock.exclusive_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -60,7 +60,7 @@ def stopped(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_stopped_holder_is_named_and_given_up(tmp_path: Path, stopped: subprocess.Popen[str]) -> None:
-    with pytest.raises(ArtifactError) as caught, held(tmp_path / "a.lock"):
+    with pytest.raises(ArtifactError) as caught, exclusive_lock(tmp_path / "a.lock"):
         pytest.fail("two hold it")
     who = f"Process {stopped.pid} on {re.escape(socket.gethostname())}, which has measured this gate since {TIME}"
     state = r"has given no sign of life for 0\.6 s; this run has waited for [12] s\."
@@ -72,7 +72,7 @@ def test_a_holder_that_goes_on_is_waited_for(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(lock, "SILENCE", 2.0)
     told: list[tuple[str, int, int]] = []
     with holding(tmp_path / "a.lock", 3.5) as process:
-        with held(tmp_path / "a.lock", lambda *words: told.append(words)):
+        with exclusive_lock(tmp_path / "a.lock", lambda *words: told.append(words)):
             assert json.loads(holder_of(tmp_path / "a.lock").read_text())["process"] == os.getpid()
         assert process.wait() == 0
     assert list(tmp_path.glob("*.holder")) == []
@@ -89,7 +89,7 @@ def test_a_holder_that_lives_is_not_waited_for_for_ever(tmp_path: Path, monkeypa
     monkeypatch.setattr(lock, "LONGEST", 0.5)
     process = holding(tmp_path / "a.lock", 60)
     expected = r", and is not done; this run has waited for [01] s\."
-    with pytest.raises(ArtifactError, match=expected), held(tmp_path / "a.lock"):
+    with pytest.raises(ArtifactError, match=expected), exclusive_lock(tmp_path / "a.lock"):
         pytest.fail("two hold it")
     process.kill()
     process.communicate()
@@ -103,7 +103,7 @@ def test_a_holder_that_does_not_say_who_it_is_is_given_up_as_well(
     if text is not None:
         holder_of(tmp_path / "a.lock").write_text(text)
     expected = "A process that does not say who it is, which measures this gate, and has given no sign of life"
-    with pytest.raises(ArtifactError, match=expected), held(tmp_path / "a.lock"):
+    with pytest.raises(ArtifactError, match=expected), exclusive_lock(tmp_path / "a.lock"):
         pytest.fail("two hold it")
 
 
@@ -111,7 +111,7 @@ def test_a_dead_holder_is_not_waited_for(tmp_path: Path, stopped: subprocess.Pop
     stopped.kill()
     stopped.wait()
     told: list[object] = []
-    with held(tmp_path / "a.lock", lambda *words: told.append(words)):
+    with exclusive_lock(tmp_path / "a.lock", lambda *words: told.append(words)):
         assert json.loads(holder_of(tmp_path / "a.lock").read_text())["process"] == os.getpid()
     assert told == []
 

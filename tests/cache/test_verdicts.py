@@ -12,7 +12,7 @@ import pytest
 
 from pfa_gate.cache import verdicts
 from pfa_gate.cache.fingerprint import GateFingerprint, fingerprint
-from pfa_gate.cache.verdicts import GateVerdict, find_verdict, keep, measured_or_cached
+from pfa_gate.cache.verdicts import GateVerdict, find_verdict, measured_or_cached, store_verdict
 from pfa_gate.config import load
 from pfa_gate.errors import ConfigError, PfaWarning
 
@@ -170,7 +170,7 @@ def test_every_file_of_a_sharded_checkpoint_counts(project: Path) -> None:
 
 
 def test_what_was_kept_is_fetched(tmp_path: Path) -> None:
-    keep(tmp_path, DIGEST, record(value=0.1), CODE)
+    store_verdict(tmp_path, DIGEST, record(value=0.1), CODE)
     assert fetched(tmp_path) == record(value=0.1)
     assert fetched(tmp_path, "cd" * 32) is None
     assert fetched(tmp_path, DIGEST[:32] + "cd" * 16) is None, "its file would have the same name"
@@ -197,13 +197,13 @@ def test_each_state_of_the_code_has_a_verdict_of_its_own(tmp_path: Path) -> None
         lambda text: "null",
         lambda text: text.replace("0.1", "0.2"),
         lambda text: text.replace(DIGEST, "cd" * 32),
-        lambda text: text.replace('"format": 2', '"format": 3'),
+        lambda text: text.replace('"format": 3', '"format": 2'),
         lambda text: text.replace("same", "name"),
         lambda text: '{"a":' * 100_000,
     ],
 )
 def test_a_damaged_verdict_is_not_served(tmp_path: Path, damage: Any) -> None:
-    keep(tmp_path, DIGEST, record(value=0.1), CODE)
+    store_verdict(tmp_path, DIGEST, record(value=0.1), CODE)
     (path,) = tmp_path.glob("*.json")
     path.write_text(damage(path.read_text()))
     assert fetched(tmp_path) is None
@@ -268,14 +268,14 @@ def test_the_oldest_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(verdicts, "_MOST_FILES", 3)
     digests = [f"{index}" * 64 for index in range(5)]
     for age, digest in enumerate(digests):
-        keep(tmp_path, digest, record(), CODE)
+        store_verdict(tmp_path, digest, record(), CODE)
         (path,) = tmp_path.glob(f"{digest[:32]}-*.json")
         os.utime(path, (age, age))
-    keep(tmp_path, DIGEST, record(), CODE)
+    store_verdict(tmp_path, DIGEST, record(), CODE)
     found = [bool(fetched(tmp_path, digest)) for digest in (*digests, DIGEST)]
     assert found == [False, False, False, True, True, True]
     monkeypatch.setattr(verdicts, "_MOST_BYTES", 300)
-    keep(tmp_path, DIGEST, record(), CODE)
+    store_verdict(tmp_path, DIGEST, record(), CODE)
     assert sum(path.stat().st_size for path in tmp_path.glob("*.json")) <= 300
 
 
@@ -283,7 +283,7 @@ def stored(folder: Path, names: str) -> list[str]:
     """Keep a verdict under each letter, each a second younger than the one before; give their digests."""
     digests = [letter * 64 for letter in names]
     for age, digest in enumerate(digests):
-        keep(folder, digest, record(), CODE)
+        store_verdict(folder, digest, record(), CODE)
         (path,) = folder.glob(f"{digest[:32]}-*.json")
         os.utime(path, (age, age))
     return digests
@@ -293,7 +293,7 @@ def test_what_was_served_lately_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(verdicts, "_MOST_FILES", 3)
     old, middle, young = stored(tmp_path, "abc")
     assert fetched(tmp_path, old) is not None
-    keep(tmp_path, DIGEST, record(), CODE)
+    store_verdict(tmp_path, DIGEST, record(), CODE)
     assert [fetched(tmp_path, each) is not None for each in (old, middle, young, DIGEST)] == [True, False, True, True]
 
 
@@ -302,7 +302,7 @@ def test_no_more_gives_way_than_must(tmp_path: Path, monkeypatch: pytest.MonkeyP
     digests = stored(tmp_path, "abcd")
     size = next(tmp_path.glob("*.json")).stat().st_size
     monkeypatch.setattr(verdicts, "_MOST_BYTES", share * size)
-    verdicts._bound(tmp_path)
+    verdicts._evict(tmp_path)
     assert "".join(digest[0] for digest in digests if fetched(tmp_path, digest)) == left
 
 
@@ -311,7 +311,7 @@ def test_what_the_cache_has_not_written_stays(tmp_path: Path, monkeypatch: pytes
         (tmp_path / name).write_text("mine")
         os.utime(tmp_path / name, (1, 1))
     monkeypatch.setattr(verdicts, "_MOST_FILES", 0)
-    keep(tmp_path, DIGEST, record(), CODE)
+    store_verdict(tmp_path, DIGEST, record(), CODE)
     assert [path.read_text() for path in tmp_path.glob("*.json")] == ["mine"] * 3
 
 
@@ -320,7 +320,7 @@ def test_what_another_machine_left_unfinished_goes_after_a_day(tmp_path: Path) -
     for path in unfinished:
         path.write_text("{")
     os.utime(unfinished[0], (1, 1))
-    keep(tmp_path, DIGEST, record(), CODE)
+    store_verdict(tmp_path, DIGEST, record(), CODE)
     assert [path.exists() for path in unfinished] == [False, True]
 
 
@@ -365,7 +365,7 @@ def test_locks_that_nobody_took_for_a_day_are_removed(tmp_path: Path) -> None:
         (tmp_path / f"{name}.lock").write_text("")
     for name in ("old", DIGEST[:32]):
         os.utime(tmp_path / f"{name}.lock", (1, 1))
-    keep(tmp_path, DIGEST, record(), CODE)
+    store_verdict(tmp_path, DIGEST, record(), CODE)
     assert {path.stem for path in tmp_path.glob("*.lock")} == {"new", DIGEST[:32]}, "a verdict keeps its lock"
 
 

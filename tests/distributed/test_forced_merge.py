@@ -63,7 +63,7 @@ gates:
 # Each merge is a fork of a process that has imported torch already, and ends as the command would.
 DRIVER = """
 import os, sys
-import pfa_gate.distributed.merge_shards, pfa_gate.plugin.exits
+import pfa_gate.distributed.merge_shards, pfa_gate.plugin.exit_guard
 from pfa_gate.cli import main
 
 assert main(["collect", "stays.yaml", "--shard", "1/1", "--output", "shard"]) == 0

@@ -16,7 +16,7 @@ import yaml
 from hub_server import REFUSED, Fault, Hub
 from records import broken
 
-from pfa_gate.github.section import sections_of
+from pfa_gate.github.comment_text import sections_of
 from pfa_gate.record import dumps
 
 ROOT = Path(__file__).parents[2]

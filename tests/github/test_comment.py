@@ -16,8 +16,8 @@ from records import broken, kept, not_judged
 from pfa_gate.errors import CommentError
 from pfa_gate.github import CommentRequest, comment
 from pfa_gate.github import command as command_room
+from pfa_gate.github.comment_text import is_ours, sections_of
 from pfa_gate.github.post import Pace
-from pfa_gate.github.section import is_ours, sections_of
 from pfa_gate.report.markdown import MARKER, section
 
 Say = Callable[..., str]

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.github.merge import LIMIT, compose, merge, newest_sections, say_the_same
-from pfa_gate.github.section import OUTCOMES, CommentSection, is_ours, sections_of, to_markdown
+from pfa_gate.github.comment_text import (
+    LIMIT,
+    OUTCOMES,
+    CommentSection,
+    compose,
+    is_ours,
+    merge,
+    newest_sections,
+    say_the_same,
+    sections_of,
+    to_markdown,
+)
 from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.markdown.markup import units
 

@@ -16,9 +16,8 @@ import pytest
 from hub_server import BOT, Hub
 from records import broken
 
-from pfa_gate.github.merge import compose
+from pfa_gate.github.comment_text import CommentSection, compose, sections_of
 from pfa_gate.github.post import Comment, Pace, Update, post
-from pfa_gate.github.section import CommentSection, sections_of
 from pfa_gate.record import dumps
 
 POSTER = """

@@ -1,6 +1,6 @@
 """A gate that measures nothing: it finds what `model.arguments` says, and counts how often it ran.
 
-Stands in for `pfa_gate.pipeline.run` in the processes of a test: `-p fakes` on the command line.
+Runs the gates in the processes of a test, in place of `run_gate`: `-p fakes` on the command line.
 """
 
 import errno
@@ -10,10 +10,9 @@ import signal
 import sys
 import threading
 import time
-import types
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +29,7 @@ FAKE_RECORDS = "FAKE_RECORDS"
 SILENCE = "SILENCE_OF_A_LOCK"
 
 
-@dataclass(frozen=True)
-class Run:
-    record: Any
-
-
-def run_document(
-    document: Any,
-    gate: str,
-    context: Any,
-    *,
-    output: Path | None,
-    wait: "Wait",
-) -> Run:
+def run_fake(document: Any, gate: str, context: Any, output: Path | None, wait: "Wait") -> Any:
     with (document.path.parent / "runs.log").open("a") as log:
         log.write(f"{gate} {os.environ.get('PYTEST_XDIST_WORKER', 'main')} {output}\n")
     arguments = document.gate(gate).model.arguments
@@ -56,7 +43,7 @@ def run_document(
     record = replace(_record(document, gate, arguments), run=context.run)
     if FAKE_RECORDS in os.environ:
         _write(record, (output or document.path.parent / ".pfa") / gate)
-    return Run(record)
+    return record
 
 
 def _write(record: Any, folder: Path) -> None:
@@ -165,13 +152,17 @@ def _record(document: Any, gate: str, arguments: dict[str, Any]) -> Any:
     return Record(gate, "pfa.yaml", {}, {}, sizes, probe, (), budgets=tuple(findings), files=files)
 
 
-fake = types.ModuleType("pfa_gate.pipeline.run")
-fake.run_document = run_document  # type: ignore[attr-defined]
-sys.modules["pfa_gate.pipeline.run"] = fake
 if SILENCE in os.environ:
     from pfa_gate.cache import lock
 
     lock.SILENCE = float(os.environ[SILENCE])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("pfa", False):
+        from pfa_gate.plugin.run_plan import RUNNER  # noqa: PLC0415  a run without --pfa imports nothing of it
+
+        config.stash[RUNNER] = run_fake
 
 
 def pytest_unconfigure() -> None:

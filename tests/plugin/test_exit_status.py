@@ -9,12 +9,12 @@ import pytest
 from projects import config, gate
 
 from pfa_gate.config.paths import from_root
-from pfa_gate.plugin.choice import Choice, share_left_out
+from pfa_gate.plugin.command_line import Choice, share_left_out
 from pfa_gate.plugin.exit_guard import JUDGED
 from pfa_gate.plugin.exit_status import ExitStatus, Gap, gaps
-from pfa_gate.plugin.manifest import begin_manifests
+from pfa_gate.plugin.gate_analysis import Result, analyse_once
+from pfa_gate.plugin.result_files import begin_manifests
 from pfa_gate.plugin.run_plan import RunPlan
-from pfa_gate.plugin.shared_results import Result, analyse_once
 from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, read_manifest
 
 NAMES = ("exact", "layers.kl", "model.parameters")

@@ -10,7 +10,7 @@ import time
 import pytest
 from projects import Pfa, config, gate, runs
 
-from pfa_gate.plugin.progress import StageLines
+from pfa_gate.plugin.terminal import StageLines
 
 ESCAPE = "\x1b["
 
@@ -101,7 +101,7 @@ def test_logs_of_quick_gates_have_no_progress(pfa: Pfa) -> None:
 
 def test_logs_of_long_gates_have_a_line_a_stage(project: pytest.Pytester, pfa: Pfa) -> None:
     """No bar, and nothing is written over; the half minute of silence is over at once here."""
-    project.makeconftest("import pfa_gate.plugin.progress as progress\n\nprogress.LONG = 0.0\n")
+    project.makeconftest("import pfa_gate.plugin.terminal as progress\n\nprogress.LONG = 0.0\n")
     for capture in ("--capture=fd", "-s"):
         result = pfa(capture)
         result.assert_outcomes(passed=3)

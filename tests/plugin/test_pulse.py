@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import execnet
 import pytest
 
-from pfa_gate.plugin.pulse import unresponsive
+from pfa_gate.plugin.xdist import unresponsive
 
 
 @pytest.fixture

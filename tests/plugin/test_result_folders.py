@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.errors import ConfigError
-from pfa_gate.plugin.result_folders import ResultFolders
+from pfa_gate.plugin.result_files import ResultFolders
 from pfa_gate.plugin.run_plan import RunPlan
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.plugin.choice import Choice
+from pfa_gate.plugin.command_line import Choice
 from pfa_gate.plugin.run_plan import RunPlan
 
 TWO = RunPlan((Path("/a/pfa.yaml"), Path("/b/pfa.yaml")), Path("/tmp/x"))

@@ -8,8 +8,7 @@ import pytest
 
 from pfa_gate.cache.verdicts import GateVerdict
 from pfa_gate.errors import FactoryError
-from pfa_gate.plugin.analysis import Attempt
-from pfa_gate.plugin.shared_results import Result, analyse_once, results
+from pfa_gate.plugin.gate_analysis import Attempt, Result, analyse_once, results
 
 CONFIG = Path("/project/pfa.yaml")
 

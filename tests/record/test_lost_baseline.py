@@ -14,8 +14,8 @@ import pytest
 from pfa_gate.budget import Baseline
 from pfa_gate.config import Document, load
 from pfa_gate.errors import ArtifactError
+from pfa_gate.plugin.gate_analysis import Result, analyse_once
 from pfa_gate.plugin.run_plan import RunPlan
-from pfa_gate.plugin.shared_results import Result, analyse_once
 from pfa_gate.plugin.update_baseline import Message, _updated
 from pfa_gate.record import LayerRecord, Probe, Record, Size, to_dict
 from pfa_gate.record.baseline import Stamp, baseline_entry, baseline_text

@@ -8,8 +8,8 @@ from foreign import PAYLOADS, assert_all_markup_is_ours, planted, shape, sites
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pfa_gate.github.merge import compose
-from pfa_gate.github.records import RecordFile, section_of
+from pfa_gate.github.comment_text import compose
+from pfa_gate.github.records import LegRecord, section_of
 from pfa_gate.record import Record
 from pfa_gate.report.markdown import comment, not_measured
 
@@ -17,7 +17,7 @@ RECORD = everything()
 
 
 def posted(record: Record) -> str:
-    return compose([section_of(RecordFile(Path("record.json"), record.gate, record), (7, 1), brief=False)])
+    return compose([section_of(LegRecord(Path("record.json"), record.gate, record), (7, 1), brief=False)])
 
 
 @pytest.mark.parametrize("site", [*sites(RECORD)], ids=".".join)

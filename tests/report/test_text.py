@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import pfa_gate
 from pfa_gate.cli import main
-from pfa_gate.github.section import sections_of
+from pfa_gate.github.comment_text import sections_of
 from pfa_gate.record import dumps, to_dict
 from pfa_gate.report.text import printable
 

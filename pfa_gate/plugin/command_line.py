@@ -1,8 +1,6 @@
 """What the command line of one run chose, and which budgets pytest left out for that.
 
 What an ini file, `PYTEST_ADDOPTS` or a plugin adds holds for every run, and is no choice of this one.
-
-PYTEST_DONT_REWRITE
 """
 
 import json
@@ -10,11 +8,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import pytest
 
 from pfa_gate.files import replacing_file
 
+PARSER = pytest.StashKey[pytest.Parser]()
+"""Where the parser of the options is kept on pytest's config."""
+
 _FOLDER = "left_out"
+_LISTINGS = ("collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "help", "version")
 
 Budgets = frozenset[tuple[str, str, str]]
 """Budgets, each as (config, gate, budget); the config's path is absolute."""
@@ -46,9 +50,8 @@ class Choice:
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, data: object) -> Self:
+    def from_plain(cls, data: Mapping[str, Any]) -> Self:
         """Read it from what `to_plain` wrote."""
-        assert isinstance(data, dict)
         return cls(**{**data, "arguments": tuple(data["arguments"])})
 
     def names(self, config: Path) -> bool:
@@ -82,8 +85,30 @@ class Choice:
         return [names for path, *names in split if names and Path(path) == config]
 
 
+def choice_of(config: pytest.Config) -> Choice:
+    """Read what was chosen for this run alone: the arguments that pytest was called with, and nothing else."""
+    parser = config.stash.get(PARSER, None)
+    if parser is None:
+        return Choice()
+    given = parser.parse_known_args(list(config.invocation_params.args))
+    return Choice(
+        keyword=str(getattr(given, "keyword", None) or ""),
+        mark=str(getattr(given, "markexpr", None) or ""),
+        arguments=absolute_ids(given.file_or_dir, config.invocation_params.dir),
+        only_lists=any(getattr(given, name, None) for name in _LISTINGS),
+    )
+
+
+def selections_not_chosen(config: pytest.Config, choice: Choice) -> str:
+    """Name the selections in force that are no choice of this run, for a remedy; empty if there are none."""
+    options = {"-k": ("keyword", choice.keyword), "-m": ("markexpr", choice.mark)}
+    values = {name: str(getattr(config.option, key, None) or "") for name, (key, _) in options.items()}
+    found = [f"{name} '{values[name]}'" for name, (_, chosen) in options.items() if values[name] not in ("", chosen)]
+    return " and ".join(found)
+
+
 def share_left_out(shared: Path, process: str, budgets: Iterable[tuple[str, str, str]]) -> None:
-    """Tell the other processes of a run what pytest left out in this one as the command line chose.
+    """Write for the other processes of a run what pytest left out in this one as the command line chose.
 
     Raises:
         OSError: it cannot be written.
@@ -95,14 +120,14 @@ def share_left_out(shared: Path, process: str, budgets: Iterable[tuple[str, str,
 
 
 def shared_left_out(shared: Path) -> Budgets:
-    """Give what all processes that collected left out, as they told.
+    """Give the budgets that every process that collected has left out.
 
     Example:
         >>> shared_left_out(Path("/no/such/folder"))
         frozenset()
     """
-    told = [frozenset(_read(path)) for path in sorted((shared / _FOLDER).glob("*.json"))]
-    return frozenset.intersection(*told) if told else frozenset()
+    listings = [frozenset(_read(path)) for path in sorted((shared / _FOLDER).glob("*.json"))]
+    return frozenset.intersection(*listings) if listings else frozenset()
 
 
 def _read(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -1,27 +1,161 @@
-"""Sections into the text of one comment: a pure function that gives the same text in whatever order legs arrive."""
+"""The text of one comment: a section for each gate of each matrix leg, and how further sections are merged into it.
+
+Merging is a pure function. It gives the same text in whatever order legs arrive.
+"""
 
 import bisect
 import dataclasses
+import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args
 
-from pfa_gate.github.section import CommentSection, is_ours, sections_of, to_markdown, unix_line_ends
 from pfa_gate.report.markdown import MARKER
 from pfa_gate.report.markdown.markup import units
 
+Outcome = Literal["kept", "broken", "not judged"]
+OUTCOMES = get_args(Outcome)
+_HEAD, _TAIL, _END = "<!-- pfa_gate:section ", " -->", "<!-- pfa_gate:end -->"
+_WRITTEN = re.compile(re.escape(_HEAD) + r"(\{[^\n]*\})" + re.escape(_TAIL) + r"\n(.*?)" + re.escape(_END), re.DOTALL)
+_OURS = re.compile(r"<!--(?=\s*pfa_gate:)", re.IGNORECASE)
 # GitHub refuses 65,536 characters; the rest is room for what it may count differently.
 LIMIT = 65_000
 _CAPS = (32_000, 16_000, 8_000, 4_000, 2_000, 1_000, 0)
 _CUT = "_The rest does not fit into a comment; `report.md` of the run has it._"
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _CLOSED = re.compile(r"(\n```)?(\n</details>)*\n\n" + re.escape(_CUT) + r"\Z")
-# How long the stages took is news in every run, and to nobody.
+# How long the stages took differs in every run, and is no reason to write.
 _SECONDS = re.compile(r"(?<![\w.])[\d.,]+ m?s\b")
 _SIGNS = {"kept": "✅", "broken": "❌", "not judged": "❔"}
 
 
+@dataclasses.dataclass(frozen=True)
+class CommentSection:
+    """What a comment says of one gate of one matrix leg.
+
+    Attributes:
+        config: path of the gate's pfa.yaml, as its record has it.
+        gate: the gate's name.
+        leg: name of the matrix leg; empty without a matrix.
+        outcome: the worst outcome of its budgets.
+        line: the verdict in one line of Markdown.
+        text: the verdict at length, in Markdown; empty where the line says enough.
+        run: id and attempt of the workflow run that wrote it; (0, 0) outside of one.
+        cap: UTF-16 units that `text` was cut to; None if it is whole.
+    """
+
+    config: str
+    gate: str
+    leg: str
+    outcome: Outcome
+    line: str
+    text: str = ""
+    run: tuple[int, int] = (0, 0)
+    cap: int | None = None
+
+    def __post_init__(self) -> None:
+        """Make texts what a comment can hold: whole characters, plain line ends, none of our own markers."""
+        for name in ("config", "gate", "leg", "line"):
+            object.__setattr__(self, name, " ".join(_sound(getattr(self, name)).split()))
+        object.__setattr__(self, "text", _OURS.sub("&lt;!--", _sound(self.text)).strip())
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells sections apart; also their order in the comment."""
+        return self.config, self.gate, self.leg
+
+    def without_run(self) -> "CommentSection":
+        """The same section without its run: two of them are equal if they say the same."""
+        return dataclasses.replace(self, run=(0, 0))
+
+
+def to_markdown(section: CommentSection, *, shown: bool = True) -> str:
+    """A section as the comment holds it: a marker that no reader sees, and the text between it and the end.
+
+    Args:
+        section: what is to be written.
+        shown: False for a section that only the marker keeps.
+
+    Example:
+        >>> one = CommentSection("pfa.yaml", "digits", "", "kept", "digits: kept")
+        >>> print(to_markdown(one))
+        <!-- pfa_gate:section {"config":"pfa.yaml","gate":"digits",...} -->
+        digits: kept
+        <!-- pfa_gate:end -->
+        >>> sections_of(to_markdown(one)) == (one,)
+        True
+    """
+    facts = dataclasses.asdict(section)
+    text = facts.pop("text")
+    # The line is stored beside the text, and replaces it where the comment would be too long.
+    body = (text or _OURS.sub("&lt;!--", section.line)) if shown else ""
+    visible = f"{body}\n" if body else ""
+    return f"{_HEAD}{_json(facts | {'whole': bool(text)})}{_TAIL}\n{visible}{_END}"
+
+
+def sections_of(body: str) -> tuple[CommentSection, ...]:
+    """Every section that a comment holds; what somebody has damaged by hand is left out.
+
+    Example:
+        >>> sections_of("A comment of somebody else.")
+        ()
+    """
+    found = (_read(facts, text) for facts, text in _WRITTEN.findall(unix_line_ends(body)))
+    return tuple(section for section in found if section is not None)
+
+
+def unix_line_ends(body: str) -> str:
+    r"""A comment's text with the line ends it was written with, whatever an editor made of them.
+
+    Example:
+        >>> unix_line_ends("a\r\nb")
+        'a\nb'
+    """
+    return body.replace("\r\n", "\n")
+
+
+def is_ours(body: str) -> bool:
+    """Whether a comment begins with the marker; one that quotes it does not.
+
+    Example:
+        >>> is_ours(MARKER), is_ours(f"Look: {MARKER}")
+        (True, False)
+    """
+    return body.startswith(MARKER)
+
+
+def _json(facts: dict[str, Any]) -> str:
+    # Without a hyphen nothing can end an HTML comment; to JSON the escape is the same.
+    return json.dumps(facts, ensure_ascii=True, separators=(",", ":")).replace("-", "\\u002d")
+
+
+def _sound(text: str) -> str:
+    return unix_line_ends(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read(facts: str, text: str) -> CommentSection | None:
+    try:
+        data = json.loads(facts)
+        names = [data["config"], data["gate"], data["leg"], data["line"]]
+        run, cap = data["run"], data["cap"]
+        fits = (
+            all(isinstance(name, str) for name in names)
+            and data["outcome"] in OUTCOMES
+            and len(run) == 2
+            and all(type(part) is int for part in run)
+            and (cap is None or type(cap) is int)
+        )
+        whole = data["whole"] is True
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not fits:
+        return None
+    body = text.removesuffix("\n") if whole else ""
+    return CommentSection(names[0], names[1], names[2], data["outcome"], names[3], body, (run[0], run[1]), cap)
+
+
 def merge(body: str, sections: Iterable[CommentSection], limit: int = LIMIT) -> str:
-    """The comment that says what `body` says and what these sections say, the newer run first believed.
+    """A comment with the sections of `body` and these; of one gate and leg, that of the newer run.
 
     Args:
         body: text of the comment so far; empty, or somebody else's, counts as nothing.
@@ -48,8 +182,7 @@ def merge(body: str, sections: Iterable[CommentSection], limit: int = LIMIT) -> 
 def newest_sections(sections: Iterable[CommentSection]) -> tuple[CommentSection, ...]:
     """One section per key, in their order: that of the newest run, and of equals the last.
 
-    Of what one run says twice of itself as a whole, in two uses of one job, the worse stays: it is not mended by the
-    other.
+    Two sections of one run as a whole, of two uses of the action in one job, may differ: the worse one stays.
 
     Example:
         >>> old, new = (CommentSection("pfa.yaml", "digits", "", "kept", str(n), run=(n, 1)) for n in (7, 8))
@@ -65,12 +198,12 @@ def newest_sections(sections: Iterable[CommentSection]) -> tuple[CommentSection,
 
 
 def _reverses(section: CommentSection, there: CommentSection) -> bool:
-    """Whether a run would say of itself that all is well, after it has said the contrary."""
+    """Whether a section says that a run as a whole went well, where another one says the contrary."""
     return not section.gate and section.outcome == "kept" and there.outcome != "kept"
 
 
 def say_the_same(one: str, other: str) -> bool:
-    """Whether two texts of a comment say the same, whichever run they come from and however long it took.
+    """Whether two texts of a comment are equal but for the run they come from and the seconds it took.
 
     Example:
         >>> one = CommentSection("pfa.yaml", "digits", "", "kept", "kept", run=(7, 1))
@@ -86,7 +219,7 @@ def compose(sections: Sequence[CommentSection], limit: int = LIMIT) -> str:
     Texts are cut at line borders, all to the same length, until the whole fits; then each gate has one line.
     Beyond that gates are left out from the end, those with kept budgets first, and counted.
     """
-    # A cut, once made, binds all: else the order in which legs arrive would decide who is cut.
+    # A cut applies to all sections: else the order in which legs arrive would decide which one is cut.
     bound = min((section.cap for section in sections if section.cap is not None), default=None)
     for cap in (bound, *(each for each in _CAPS if bound is None or each < bound)):
         body = _joined([_cut(section, cap) for section in sections])
@@ -131,7 +264,7 @@ def _cut(section: CommentSection, cap: int | None) -> CommentSection:
 
 
 def _closed(text: str) -> str:
-    """A beginning of a text, with what it has opened closed, so that what follows is not folded away."""
+    """The beginning of a text, with the fences and folds that it opens closed."""
     fence = "\n```" if len(_FENCE.findall(text)) % 2 else ""
     folds = "\n</details>" * max(text.count("<details>") - text.count("</details>"), 0)
     return f"{text}{fence}{folds}\n\n{_CUT}"
