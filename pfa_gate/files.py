@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all, and what a process that was stopped has left of one.
+"""Files written whole or not at all, the remains of a process that was stopped, names of paths for people, digests.
 
-An unfinished file or folder bears the machine and the number of the process that writes it in its name, so that a later
-run can tell what nobody will finish.
+The name of an unfinished file or folder holds the machine and the number of the process that writes it, so that a later
+run can tell whether that process still exists.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ def unfinished_folder(name: str, folder: Path) -> Path:
         OSError: it cannot be made.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     folder = unfinished_folder(".digits", Path(place))
-        ...     folder.is_dir(), _NAME.fullmatch(folder.name) is not None
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     unfinished = unfinished_folder(".digits", Path(folder))
+        ...     unfinished.is_dir(), _NAME.fullmatch(unfinished.name) is not None
         (True, True)
     """
     return Path(tempfile.mkdtemp(prefix=_prefix(name), dir=folder))
@@ -42,10 +42,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
         OSError: it cannot be written.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     with replacing_file(Path(place) / "a.txt") as fresh:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing_file(Path(folder) / "a.txt") as fresh:
         ...         _ = fresh.write_text("whole")
-        ...     (Path(place) / "a.txt").read_text(), len(os.listdir(place))
+        ...     (Path(folder) / "a.txt").read_text(), len(os.listdir(folder))
         ('whole', 1)
     """
     handle, name = tempfile.mkstemp(prefix=_prefix(f".{path.name}"), dir=path.parent)
@@ -65,9 +65,9 @@ def replace_text(path: Path, text: str) -> None:
         OSError: it cannot be written.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     replace_text(Path(place) / "a.txt", "whole")
-        ...     (Path(place) / "a.txt").read_text()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     replace_text(Path(folder) / "a.txt", "whole")
+        ...     (Path(folder) / "a.txt").read_text()
         'whole'
     """
     with replacing_file(path) as fresh:
@@ -87,26 +87,26 @@ def display_path(path: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
+    """The SHA-256 digest of a file, as 64 hexadecimal digits.
 
     Raises:
         OSError: it cannot be read.
 
     Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     replace_text(Path(place) / "a.txt", "")
-        ...     sha256_of(Path(place) / "a.txt")[:8]
-        'e3b0c442'
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     replace_text(Path(folder) / "a.txt", "whole")
+        ...     sha256_of(Path(folder) / "a.txt")[:8]
+        '5d5766cf'
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that are gone have left unfinished in a folder; of another machine's, what is a day old.
+def remove_abandoned(folder: Path) -> None:
+    """Remove what ended processes left unfinished in a folder; of another machine, what is more than a day old.
 
     Example:
-        >>> sweep(Path("no/such/folder"))
+        >>> remove_abandoned(Path("no/such/folder"))
     """
     with suppress(OSError):
         paths = [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]

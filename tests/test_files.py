@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pfa_gate.artifacts.folder import replacing
-from pfa_gate.files import replacing_file, sweep, unfinished_folder
+from pfa_gate.files import remove_abandoned, replacing_file, unfinished_folder
 
 LEAVES = """
 import os, sys
@@ -44,7 +44,7 @@ def there(folder: Path) -> set[str]:
 def test_what_a_dead_process_left_is_removed_and_nothing_else(tmp_path: Path, left: list[Path]) -> None:
     own = unfinished_folder(".digits", tmp_path)
     with replacing_file(tmp_path / "a.json") as fresh:
-        sweep(tmp_path)
+        remove_abandoned(tmp_path)
         assert there(tmp_path) == {".digits", "pfa_gate-reports", ".digits-notes", ".git", own.name, fresh.name}
         fresh.write_text("whole")
     assert (tmp_path / "a.json").read_text() == "whole"
@@ -54,10 +54,10 @@ def test_what_another_machine_left_is_removed_after_a_day(
     tmp_path: Path, left: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "another")
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert all(path.exists() for path in left)
     os.utime(left[0], (1, 1))
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert [path.exists() for path in left] == [False, True, True]
 
 
@@ -65,7 +65,7 @@ def test_a_number_that_lives_again_is_not_taken_for_the_dead(tmp_path: Path, lef
     alive = left[0].with_name(left[0].name.replace(left[0].name.split("-")[-2], str(os.getppid())))
     left[0].rename(alive)
     os.utime(alive, (1, 1))
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert alive.exists()
 
 
@@ -76,7 +76,7 @@ def test_a_link_is_removed_and_not_followed(tmp_path: Path, left: list[Path]) ->
     folder = next(path for path in left if path.name.startswith("pfa_gate-"))
     folder.rmdir()
     folder.symlink_to(target)
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert not folder.is_symlink()
     assert (target / "a").exists()
 

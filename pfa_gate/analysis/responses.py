@@ -150,7 +150,7 @@ def respond_by_hooks(
 
     def reader(layer: Layer, tap: Tap) -> Any:
         def read(module: nn.Module, _inputs: Any, output: Any) -> None:
-            made = _made(module, output, tap)
+            made = _output_by_sample(module, output, tap)
             if made is not None and len(made):  # an expert to which no token of this batch goes makes nothing
                 responses.setdefault(layer.name, []).append(reading(made, tap.axis % made.ndim, samples))
 
@@ -174,7 +174,7 @@ def respond_by_hooks(
             handle.remove()
 
 
-def _made(module: nn.Module, output: Any, tap: Tap) -> Tensor | None:
+def _output_by_sample(module: nn.Module, output: Any, tap: Tap) -> Tensor | None:
     """What a layer made for each sample: a subclass may give a tuple, or something else altogether."""
     kernel = getattr(module, "kernel_size", None)  # a convolution's
     tensors: list[Tensor] = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.ndim > 1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.files import display_path, sweep, unfinished_folder
+from pfa_gate.files import display_path, remove_abandoned, unfinished_folder
 from pfa_gate.record.study import Study, dumps_study
 from pfa_gate.report.ownership import of_another, refuse, remove_own, require_folder, require_study
 from pfa_gate.report.study.svg import svg
@@ -36,7 +36,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield fresh
         _open_to_readers(fresh)
         _swap(fresh, folder)
-        sweep(folder.parent)
+        remove_abandoned(folder.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(
@@ -103,7 +103,7 @@ def write_study(folder: Path, study: Study) -> tuple[str, ...]:
                 os.replace(fresh / name, folder / name)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-        sweep(folder)
+        remove_abandoned(folder)
     except OSError as error:
         raise ArtifactError(
             f"The study cannot be written to {folder}: {error.strerror or error}.",

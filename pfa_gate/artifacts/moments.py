@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from pfa_gate.analysis.covariance import Moments
 from pfa_gate.errors import ArtifactError
-from pfa_gate.files import replacing_file, sweep
+from pfa_gate.files import remove_abandoned, replacing_file
 from pfa_gate.record import Probe
 from pfa_gate.report.ownership import MOMENTS, require_file
 
@@ -65,7 +65,7 @@ def write_moments(path: Path, part: ShardMoments) -> None:
         with replacing_file(path) as fresh:
             save_file(arrays, fresh, metadata)
             fresh.chmod(0o644)
-        sweep(path.parent)
+        remove_abandoned(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         remedy = "Free some space, or name another file with --output."

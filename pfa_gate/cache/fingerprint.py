@@ -15,7 +15,7 @@ from pathlib import Path
 from pfa_gate.cache.code import Code
 from pfa_gate.cache.imports import file_state
 from pfa_gate.config import Document, GateConfig
-from pfa_gate.config.paths import every_file, importable
+from pfa_gate.config.paths import checkpoint_files, importable
 from pfa_gate.config.recovery import DistillStep, FinetuneStep, Step
 from pfa_gate.config.sections import SELECTIONS
 from pfa_gate.errors import ConfigError
@@ -123,7 +123,7 @@ def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
     data = [config.probe.data, config.evaluation.data if config.evaluation else ""]
     yield from (folder / name for name in data if _is_array(name))
     if config.model.checkpoint is not None:
-        yield from every_file(folder / config.model.checkpoint)
+        yield from checkpoint_files(folder / config.model.checkpoint)
 
 
 def watched(document: Document, gate: str) -> Iterator[Path]:

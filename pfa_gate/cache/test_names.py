@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pfa_gate.files import replacing_file, sweep
+from pfa_gate.files import remove_abandoned, replacing_file
 
 _MOST = 64
 _NAME = re.compile(r"[0-9a-f]{32}\.json")
@@ -83,4 +83,4 @@ def _write(stored: Path, gates: Listing) -> None:
             old.unlink(missing_ok=True)
         with replacing_file(stored) as fresh:
             fresh.write_text(json.dumps(gates), encoding="utf-8")
-        sweep(stored.parent)
+        remove_abandoned(stored.parent)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pfa_gate.cache.lock import exclusive_lock, holder_of
 from pfa_gate.errors import PfaWarning
-from pfa_gate.files import replacing_file, sha256_of, sweep
+from pfa_gate.files import remove_abandoned, replacing_file, sha256_of
 
 if TYPE_CHECKING:
     from pfa_gate.cache.fingerprint import GateFingerprint
@@ -164,7 +164,7 @@ def store_verdict(folder: Path, digest: str, record: dict[str, Any], code: dict[
         part = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:16]
         with replacing_file(folder / f"{digest[:32]}-{part}.json") as fresh:
             fresh.write_text(text, encoding="utf-8")
-        sweep(folder)
+        remove_abandoned(folder)
         _evict(folder)
     except OSError as error:
         fact = f"The verdict cannot be cached in {folder.as_posix()}: {error.strerror or error}."

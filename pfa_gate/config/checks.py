@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, SIZES
-from pfa_gate.config.evaluation import scoring
-from pfa_gate.config.project import Project, outside
+from pfa_gate.config.evaluation import score_faults
+from pfa_gate.config.project import Project, paths_outside
 from pfa_gate.config.reader import Keys
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
@@ -42,14 +42,14 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         return
     yield from _names(list(gates))
     if project is not None:
-        yield from (Objection(*found) for found in outside(data, project))
+        yield from (Objection(*found) for found in paths_outside(data, project))
     for name, gate in gates.items():
         yield from _loader(gate, ("gates", name, "model"))
         yield from _positions(gate, ("gates", name, "probe"))
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
-        yield from (Objection(*found) for found in scoring(gate, ("gates", name)))
+        yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfa_gate.errors import ConfigError
+from pfa_gate.files import display_path
 
 # The line breaks of YAML 1.1, by which PyYAML counts; str.splitlines knows more.
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -31,10 +32,7 @@ class Place:
 
     def __str__(self) -> str:
         """Path relative to the working directory where it lies below it."""
-        file = self.file
-        if file.is_absolute() and file.is_relative_to(Path.cwd()):
-            file = file.relative_to(Path.cwd())
-        return f"{file.as_posix()}:{self.line}:{self.column}"
+        return f"{display_path(self.file)}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, order=True)

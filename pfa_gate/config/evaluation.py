@@ -54,7 +54,7 @@ Fault = tuple[Keys, str, str]
 _SIDE = {"higher": "min", "lower": "max"}
 
 
-def scoring(gate: object, at: Keys) -> Iterator[Fault]:
+def score_faults(gate: object, at: Keys) -> Iterator[Fault]:
     """Find what is wrong with how a gate is scored, and with what it asks of scores.
 
     Args:
@@ -65,7 +65,7 @@ def scoring(gate: object, at: Keys) -> Iterator[Fault]:
         For each fault its path, what is wrong there, and the remedy.
 
     Example:
-        >>> [fault[1] for fault in scoring({"evaluation": {"data": "net:test", "metric": "net:loss"}}, ())]
+        >>> [fault[1] for fault in score_faults({"evaluation": {"data": "net:test", "metric": "net:loss"}}, ())]
         ["evaluation.metric 'net:loss' needs a direction: which way is better"]
     """
     evaluation = _at(gate, "evaluation")

@@ -20,7 +20,7 @@ from pydantic import (
 
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.metrics import SHARES
-from pfa_gate.config.project import FOREIGN, UNSEEN, fault, unseen
+from pfa_gate.config.project import FOREIGN, UNSEEN, invisible_letter, path_fault
 from pfa_gate.config.quantity import (
     BYTES,
     BYTES_OR_SHARE,
@@ -56,33 +56,33 @@ class StrictSection(BaseModel):
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def seen(text: str) -> str:
+def visible_text(text: str) -> str:
     """Check that all letters of a text can be seen.
 
     Raises:
         RefusalError: one cannot.
 
     Example:
-        >>> seen("trunk.*")
+        >>> visible_text("trunk.*")
         'trunk.*'
     """
-    problem = unseen(text)
+    problem = invisible_letter(text)
     if problem:
         raise RefusalError(*problem)
     return text
 
 
-def portable(text: str) -> str:
+def portable_path(text: str) -> str:
     """Check that a path means the same on every machine.
 
     Raises:
         RefusalError: it refers to the environment, to a drive or an address, or holds what cannot be seen.
 
     Example:
-        >>> portable("weights/net.safetensors")
+        >>> portable_path("weights/net.safetensors")
         'weights/net.safetensors'
     """
-    problem = fault(text)
+    problem = path_fault(text)
     if problem:
         raise RefusalError(*problem)
     return text
@@ -98,7 +98,7 @@ def callable_reference(text: str) -> str:
         >>> callable_reference("src/net.py:build")
         'src/net.py:build'
     """
-    if _CALLABLE.match(portable(text)):
+    if _CALLABLE.match(portable_path(text)):
         return text
     remedy = "Write module:callable, or path/to/file.py:callable."
     raise RefusalError(f"must name a callable, not be {describe(text)}", remedy)
@@ -114,7 +114,7 @@ def data_reference(text: str) -> str:
         >>> data_reference("probe.npy")
         'probe.npy'
     """
-    if portable(text).lower().endswith(_DATA_FILES) or _CALLABLE.match(text):
+    if portable_path(text).lower().endswith(_DATA_FILES) or _CALLABLE.match(text):
         return text
     remedy = f"Write module:callable, path/to/file.py:callable, or a file ending in {', '.join(_DATA_FILES)}."
     raise RefusalError(f"must name a callable or a data file, not be {describe(text)}", remedy)
@@ -131,7 +131,7 @@ def metric_reference(text: str) -> str:
         'top5'
     """
     known = (*SHARES, "module:callable")
-    if text in SHARES or _CALLABLE.match(portable(text)):
+    if text in SHARES or _CALLABLE.match(portable_path(text)):
         return text
     raise RefusalError(f"must name a metric, not be {describe(text)}", nearest(text, known))
 
@@ -228,8 +228,8 @@ def _checked(check: Callable[[str], str], never: str, pattern: str = "") -> tupl
 _FIRST, _LETTER = r"[^\s!-@\[-^`{-~]", r"[^\s!-\-/:-@\[-^`{-~]"
 _CALLED = rf"^(.+\.py|{_FIRST}{_LETTER}*):{_FIRST}{_LETTER}*$"
 _ARRAYS = r"\.([nN][pP][yY]|[nN][pP][zZ]|[sS][aA][fF][eE][tT][eE][nN][sS][oO][rR][sS])$"
-Pattern = Annotated[Text, *_checked(seen, f"[{UNSEEN}]")]
-FilePath = Annotated[Text, *_checked(portable, FOREIGN)]
+Pattern = Annotated[Text, *_checked(visible_text, f"[{UNSEEN}]")]
+FilePath = Annotated[Text, *_checked(portable_path, FOREIGN)]
 Reference = Annotated[Text, *_checked(callable_reference, FOREIGN, _CALLED)]
 Data = Annotated[Text, *_checked(data_reference, FOREIGN, f"{_CALLED}|{_ARRAYS}")]
 Metric = Annotated[Text, *_checked(metric_reference, FOREIGN, f"^({'|'.join(SHARES)})$|{_CALLED}")]

@@ -96,7 +96,7 @@ def trial_config(request: InitRequest, path: Path) -> Document:
     except ConfigError as error:
         places = re.compile(rf"^\S*{re.escape(path.name)}:\d+:\d+: ", re.MULTILINE)
         raise ConfigError(places.sub("", error.fact)) from error
-    with of_arguments(document):
+    with naming_arguments(document):
         _check_files(document)
     return document
 
@@ -126,7 +126,7 @@ def _no_file(source: str, file: Path) -> DataError:
 
 
 @contextmanager
-def of_arguments(document: Document) -> Iterator[None]:
+def naming_arguments(document: Document) -> Iterator[None]:
     """Say of an error in the block to which argument it belongs, and not where in a file that is not there."""
     (gate,) = document.gates.values()
     words = _ARGUMENTS | {("model", "arguments", name): "--arguments" for name in gate.model.arguments}

@@ -169,11 +169,11 @@ def _is_plain(name: str) -> bool:
     return plain and name.endswith(".safetensors") and len(name.encode()) <= _LONGEST
 
 
-def every_file(checkpoint: Path) -> tuple[Path, ...]:
+def checkpoint_files(checkpoint: Path) -> tuple[Path, ...]:
     """All files that a checkpoint depends on: those that hold the tensors, and the index; itself where that is broken.
 
     Example:
-        >>> every_file(Path("nowhere.safetensors.index.json"))
+        >>> checkpoint_files(Path("nowhere.safetensors.index.json"))
         (PosixPath('nowhere.safetensors.index.json'),)
     """
     try:

@@ -22,20 +22,20 @@ FOREIGN = f"{_ENVIRONMENT}|{_WINDOWS}|{_REMOTE}|[{UNSEEN}]"
 """What no path of a config may hold, as the JSON schema says it."""
 
 
-def fault(text: str) -> tuple[str, str] | None:
+def path_fault(text: str) -> tuple[str, str] | None:
     r"""Find what makes a path, or a reference with one, mean another thing elsewhere.
 
     Returns:
         What is wrong and the remedy, or None.
 
     Example:
-        >>> fault("$DATA/probe.npy")
+        >>> path_fault("$DATA/probe.npy")
         ("refers to the environment with '$DATA'", 'Write the path itself, from the folder of this config.')
-        >>> fault("data/probe.npy") is None
+        >>> path_fault("data/probe.npy") is None
         True
     """
-    if unseen(text):
-        return unseen(text)
+    if invisible_letter(text):
+        return invisible_letter(text)
     itself = "Write the path itself, from the folder of this config."
     if re.search(_ENVIRONMENT, text):
         return f"refers to the environment with {_variable(text)!r}", itself
@@ -46,11 +46,11 @@ def fault(text: str) -> tuple[str, str] | None:
     return None
 
 
-def unseen(text: str) -> tuple[str, str] | None:
+def invisible_letter(text: str) -> tuple[str, str] | None:
     r"""Find a letter that nobody sees.
 
     Example:
-        >>> unseen("a\u202eb")
+        >>> invisible_letter("a\u202eb")
         ('holds the letter U+202E, which cannot be seen', 'Remove it.')
     """
     letter = next((character for character in text if not character.isprintable()), None)
@@ -108,7 +108,7 @@ def project_of(config: Path, root: Path | None = None) -> Project:
     return Project(folder, (top, *joined))
 
 
-def outside(data: object, project: Project) -> Iterator[tuple[Keys, str, str]]:
+def paths_outside(data: object, project: Project) -> Iterator[tuple[Keys, str, str]]:
     """Find the paths of a config that leave its project.
 
     Args:
@@ -121,7 +121,7 @@ def outside(data: object, project: Project) -> Iterator[tuple[Keys, str, str]]:
     gates = data.get("gates") if isinstance(data, dict) else None
     for name, gate in gates.items() if isinstance(gates, dict) else ():
         for keys, text in _paths(gate):
-            if not fault(text) and not project.holds(text):
+            if not path_fault(text) and not project.holds(text):
                 subject = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)[1:]
                 message = f"{subject} leaves the project: {shortened(text)!r} is not below {_shown(project)}"
                 yield ("gates", name, *keys), message, _REMEDY

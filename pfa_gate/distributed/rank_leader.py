@@ -103,7 +103,7 @@ class RankBackend(LocalBackend):
             return False
         content = buffer.getvalue()
         self._ranks.call("receive", size=len(content))
-        self._ranks.sent(content, len(content))
+        self._ranks.broadcast(content, len(content))
         return all(answer["read"] for answer in self._ranks.answers())
 
 

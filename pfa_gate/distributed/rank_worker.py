@@ -89,7 +89,7 @@ class _Follower:
         return {}
 
     def _receive(self, call: Facts) -> Facts:
-        content = self._ranks.sent(None, call["size"])
+        content = self._ranks.broadcast(None, call["size"])
         try:
             # From rank 0 of the same job, which ran the same code to make it.
             self._model = torch.load(io.BytesIO(content), weights_only=False)

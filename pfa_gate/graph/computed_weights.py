@@ -55,7 +55,7 @@ def computed_weights(program: Program) -> tuple[ComputedWeight, ...]:
     canonical: dict[Node, Any] = {}
     for node in _read_as_weights(program):
         alike.setdefault(_computation(node, canonical), []).append(node)
-    names = _kept_names(program, {node for nodes in alike.values() for node in nodes})
+    names = _names_still_read(program, {node for nodes in alike.values() for node in nodes})
     weights = []
     for nodes in alike.values():
         sources = _sources(nodes[0], held)
@@ -183,7 +183,7 @@ def _weight_name(node: Node, sources: Sequence[str], program: Program) -> str:
     return f"{owner}.{attribute}" if owner else attribute
 
 
-def _kept_names(program: Program, replaced: set[Node]) -> set[str]:
+def _names_still_read(program: Program, replaced: set[Node]) -> set[str]:
     """Names of stored tensors that something else than these nodes reads."""
     live: set[Node] = set()
     waiting = [node for node in program.exported.graph.nodes if node.op == "output"]

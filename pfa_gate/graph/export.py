@@ -24,7 +24,7 @@ from pfa_gate.model.user_frames import origin
 
 
 @contextmanager
-def borrowed(model: nn.Module) -> Iterator[nn.Module]:
+def in_eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Lend the model in eval mode; each of its modules gets back all that it was, whatever happens.
 
     Not the training flags alone: some models register hooks or keep attributes in their first forward pass.
@@ -78,7 +78,7 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 
 def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
-    with borrowed(model), torch.no_grad(), _in_silence(), without_garbage_collection():
+    with in_eval_mode(model), torch.no_grad(), _in_silence(), without_garbage_collection():
         exported = _export(model, args, kwargs)
     _drop_assertions(exported)
     named = dict(_held_tensors(exported))

@@ -85,8 +85,8 @@ class LabelFlow:
     untracked: list[UntrackedCall] = field(default_factory=list)
     sums: list[Node] = field(default_factory=list)
     normalised: list[Node] = field(default_factory=list)
-    heads: frozenset[Node] = frozenset()
-    shown: frozenset[Node] = frozenset()
+    near_attention: frozenset[Node] = frozenset()
+    near_output: frozenset[Node] = frozenset()
     residual: Residual = "project"
     scattered: list[Node] = field(default_factory=list)
 
@@ -253,11 +253,11 @@ class LabelFlow:
     def settle(self, node: Node, labels: Labels) -> None:
         """Store a node's labels such that what survives of it is always a box: one axis keeps its filters apart."""
         if isinstance(labels, list):
-            self.values[node] = [self.boxed(part, node in self.heads) for part in labels]
+            self.values[node] = [self.boxed(part, node in self.near_attention) for part in labels]
             return
         shape = shape_of(node)
         self.values[node] = self.boxed(
-            labels.expand(shape) if labels.ndim != len(shape) else labels, node in self.heads
+            labels.expand(shape) if labels.ndim != len(shape) else labels, node in self.near_attention
         )
 
     def boxed(self, labels: Tensor, heads: bool = False) -> Tensor:

@@ -134,7 +134,7 @@ class Program:
     ) -> Any:
         # torch.fx.Interpreter does the same with more ceremony at each node, which a pass over small images feels.
         values: dict[Node, Any] = {}
-        spent = _spent(self.exported.graph)
+        spent = _last_reads(self.exported.graph)
         for node in self.exported.graph.nodes:
             if node.op == "placeholder":
                 values[node] = next(inputs)
@@ -161,7 +161,7 @@ class Program:
 _MAKING = frozenset("arange zeros ones full empty scalar_tensor new_zeros new_ones eye linspace".split())
 
 
-def _spent(graph: Graph) -> dict[Node, list[Node]]:
+def _last_reads(graph: Graph) -> dict[Node, list[Node]]:
     """For each node the values that nobody reads after it."""
     last = {source: node for node in graph.nodes for source in node.all_input_nodes}
     spent: dict[Node, list[Node]] = {}

@@ -18,7 +18,9 @@ from pfa_gate.model.batch import Inputs
 
 def propagate_labels(program: Program, residual: Residual = "project") -> LabelFlow:
     """Send labels through the whole program and return the ledger."""
-    flow = LabelFlow(program, heads=near_attention(program), shown=near_output(program), residual=residual)
+    flow = LabelFlow(
+        program, near_attention=near_attention(program), near_output=near_output(program), residual=residual
+    )
     for node in program.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
@@ -90,10 +92,10 @@ def _apply(flow: LabelFlow, node: Node) -> None:
             return
         labels = known(flow, node)
     except NoRuleError as error:
-        _left_whole(flow, node, f"operator {name} {error}")
+        _leave_untracked(flow, node, f"operator {name} {error}")
         return
     except Exception as error:  # a rule that meets arguments it was not written for: pinning is never wrong
-        _left_whole(flow, node, f"operator {name} is used in an unknown way ({type(error).__name__})")
+        _leave_untracked(flow, node, f"operator {name} is used in an unknown way ({type(error).__name__})")
         return
     if labels is not None:
         flow.settle(node, labels)
@@ -127,7 +129,7 @@ _WEIGHTS = {
 }
 
 
-def _left_whole(flow: LabelFlow, node: Node, reason: str) -> None:
+def _leave_untracked(flow: LabelFlow, node: Node, reason: str) -> None:
     """Pin what an operator touches; a layer's call is measured all the same, and its work counts."""
     _pin_inputs(flow, node, reason)
     position, axis = _WEIGHTS.get(operator_name(node), (0, 0))

@@ -22,12 +22,12 @@ from pfa_gate.model.checkpoint_keys import (
     COUNT,
     State,
     WeightsMatch,
-    below,
+    abbreviated,
+    below_key,
     mappings,
     matches_of,
     most_usual,
     nearest_match,
-    some,
 )
 from pfa_gate.model.user_frames import raised, shown
 
@@ -87,7 +87,7 @@ def load_weights(model: nn.Module, path: Path, key: str | None = None) -> str:
     if empty:
         raise CheckpointError(
             f"The model was built without memory for its tensors, and {shown(path)} does not hold all of them: "
-            f"{some(empty)}.",
+            f"{abbreviated(empty)}.",
             remedy="Let the factory compute them on the CPU, or build all of the model there (loader: copy).",
         )
     return note
@@ -186,7 +186,7 @@ def _pickled(path: Path) -> Any:
 def _chosen_match(model: nn.Module, content: Any, path: Path, key: str | None) -> tuple[WeightsMatch, str]:
     """The tensors of a file that are the model's, and what a person must know of the choice, if there was one."""
     every = _mappings(content, path)
-    inside = every if key is None else below(every, key)
+    inside = every if key is None else below_key(every, key)
     if key is not None and not inside:
         raise _no_key(key, every, path)
     matches = [match for location, state in inside.items() for match in matches_of(model, location, state)]
@@ -212,7 +212,7 @@ def _mappings(content: Any, path: Path) -> dict[str, State]:
         )
     every = dict(mappings(content))
     if not every:
-        keys = f"; its keys: {some(content)}" if isinstance(content, Mapping) else ""
+        keys = f"; its keys: {abbreviated(content)}" if isinstance(content, Mapping) else ""
         raise CheckpointError(f"{shown(path)} holds no weights by name{keys}.", remedy=_SAFE)
     return every
 
@@ -240,7 +240,7 @@ def _unfit(match: WeightsMatch, path: Path) -> CheckpointError:
 def _in_part(match: WeightsMatch, path: Path) -> CheckpointError:
     return CheckpointError(
         f"The model is a part of what {shown(path)} holds: its tensors are those under '{match.location}', "
-        f"beside {len(match.left_out)} that it has no place for ({some(match.left_out)}).",
+        f"beside {len(match.left_out)} that it has no place for ({abbreviated(match.left_out)}).",
         remedy=f"If that part is meant, write model.checkpoint_key: {match.location}",
     )
 

@@ -34,7 +34,7 @@ class Difference:
     def __str__(self) -> str:
         """One indented line for each kind that occurs."""
         kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.reshaped}
-        return "\n".join(f"    {len(names)} {kind}: {some(names)}" for kind, names in kinds.items() if names)
+        return "\n".join(f"    {len(names)} {kind}: {abbreviated(names)}" for kind, names in kinds.items() if names)
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ def mappings(content: Any) -> Iterator[tuple[str, State]]:
                 waiting.append((_joined(location, name), entry))
 
 
-def below(every: Mapping[str, State], key: str) -> dict[str, State]:
+def below_key(every: Mapping[str, State], key: str) -> dict[str, State]:
     """Keep what lies at a place or below it; a place may be the beginning of names, too.
 
     Example:
-        >>> below({"state_dict": {"model.w": Tensor(), "loss.w": Tensor()}}, "state_dict.model")
+        >>> below_key({"state_dict": {"model.w": Tensor(), "loss.w": Tensor()}}, "state_dict.model")
         {'state_dict.model': {'w': tensor([])}}
     """
     inside = {location: state for location, state in every.items() if f"{location}.".startswith(f"{key}.")}
@@ -244,11 +244,11 @@ def _storage(tensor: Tensor) -> tuple[object, ...]:
     return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride()) if shared else (id(tensor),)
 
 
-def some(names: Iterable[object]) -> str:
+def abbreviated(names: Iterable[object]) -> str:
     """The first names of a list, and how many more there are.
 
     Example:
-        >>> some("abcdefg")
+        >>> abbreviated("abcdefg")
         'a, b, c, d, e and 2 more'
     """
     listed = [str(name) for name in names]

@@ -4,6 +4,8 @@ import sysconfig
 from pathlib import Path
 from types import TracebackType
 
+from pfa_gate.files import display_path
+
 _LONGEST = 400
 _OURS = Path(__file__).resolve().parent.parent
 _INSTALLED = tuple(
@@ -81,9 +83,7 @@ def shown(path: Path) -> str:
         >>> shown(Path.cwd() / "model.py")
         'model.py'
     """
-    absolute = path.resolve()
-    current = Path.cwd()
-    return absolute.relative_to(current).as_posix() if absolute.is_relative_to(current) else str(absolute)
+    return display_path(path.resolve())
 
 
 def _frames(traceback: TracebackType | None) -> list[tuple[Path, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pfa_gate.budget import Context
 from pfa_gate.config import load
-from pfa_gate.config.init_request import InitRequest, config_without_budgets, of_arguments, trial_config
+from pfa_gate.config.init_request import InitRequest, config_without_budgets, naming_arguments, trial_config
 from pfa_gate.errors import ConfigError
 from pfa_gate.pipeline.run import run_document
 from pfa_gate.record import LayerRecord, Record
@@ -27,7 +27,7 @@ def write_first_config(wish: InitRequest, path: Path) -> str:
         PFAGateError: the model could not be measured; its places are arguments of the command line.
     """
     document = trial_config(wish, path)
-    with of_arguments(document):
+    with naming_arguments(document):
         record = run_document(document, wish.name, Context(today=date.today()), output=path.parent / ".pfa").record
     text = config_without_budgets(wish) + "".join(_budgets(record))
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from pfa_gate.errors import ArtifactError
-from pfa_gate.files import sweep, unfinished_folder
+from pfa_gate.files import remove_abandoned, unfinished_folder
 from pfa_gate.plugin.command_line import Choice, absolute_ids, choice_of
 from pfa_gate.plugin.discovery import NAME, Request, require_own_root, search, shown
 from pfa_gate.report.text import printable
@@ -150,7 +150,7 @@ def _made(config: pytest.Config) -> RunPlan:
 
 def _shared_folder() -> Path:
     folder = Path(tempfile.gettempdir())
-    sweep(folder)
+    remove_abandoned(folder)
     try:
         return unfinished_folder("pfa_gate", folder)
     except OSError as error:

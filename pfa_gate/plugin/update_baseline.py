@@ -13,7 +13,7 @@ from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import PFAGateError
-from pfa_gate.files import replace_text, sweep
+from pfa_gate.files import remove_abandoned, replace_text
 from pfa_gate.plugin.gate_analysis import Result, results
 from pfa_gate.plugin.run_plan import RunPlan
 from pfa_gate.record import Record, from_dict
@@ -157,4 +157,4 @@ def _unjudged(record: Record) -> str:
 def _write(path: Path, gates: Mapping[str, Any]) -> None:
     require_baseline(path)
     replace_text(path, baseline_text(gates))
-    sweep(path.parent)
+    remove_abandoned(path.parent)

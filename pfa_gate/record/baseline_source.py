@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfa_gate.budget import Baseline, Context
-from pfa_gate.config.paths import every_file, from_root
+from pfa_gate.config.paths import checkpoint_files, from_root
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import display_path
 from pfa_gate.record.baseline import base, baseline_entries
@@ -215,7 +215,7 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
         "evaluation": None if scored is None else [scored.data, scored.metric, "lower" if scored.lower else "higher"],
         "weights": None
         if checkpoint is None
-        else _digest(every_file(folder / checkpoint), config.model.checkpoint_key),
+        else _digest(checkpoint_files(folder / checkpoint), config.model.checkpoint_key),
     }
 
 

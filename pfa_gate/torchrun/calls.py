@@ -23,7 +23,7 @@ from pfa_gate.torchrun import Seat
 from pfa_gate.torchrun.seat import Heartbeat
 
 _MEETING = timedelta(minutes=5)
-_AGAIN = "Run again; what that process printed says more."
+_RUN_AGAIN = "Run again; what that process printed says more."
 _PAUSES = (0.002, 0.1)
 Facts = dict[str, Any]
 
@@ -52,8 +52,8 @@ class Ranks:
         self._store, self._group = store, group
         self._number = 0
         watched = range(1, seat.size) if seat.rank == 0 else [0]
-        self._pulse = Heartbeat(seat, store, watched, self._failed)
-        self._pulse.start()
+        self._heartbeat = Heartbeat(seat, store, watched, self._failed)
+        self._heartbeat.start()
 
     def tick(self) -> None:
         """Say that what this process measures goes on.
@@ -62,7 +62,7 @@ class Ranks:
             RankError: on rank 0, another one is gone.
             DroppedError: on another, what it measures is not wanted any more.
         """
-        self._pulse.tick()
+        self._heartbeat.tick()
         if self.seat.rank == 0:
             self.require_all()
         elif self._store.check([f"call/{self._number + 1}"]):
@@ -75,7 +75,7 @@ class Ranks:
 
     def measuring(self) -> AbstractContextManager[None]:
         """While the block runs, this process counts as hung if it does not tick."""
-        return self._pulse.measuring()
+        return self._heartbeat.measuring()
 
     def require_all(self) -> None:
         """See that no other rank is gone.
@@ -84,7 +84,7 @@ class Ranks:
             RankError: one is.
         """
         if self.fault:
-            raise RankError(self.fault, remedy=_AGAIN)
+            raise RankError(self.fault, remedy=_RUN_AGAIN)
 
     def call(self, name: str, **facts: Any) -> None:
         """On rank 0: ask something of all others."""
@@ -137,7 +137,7 @@ class Ranks:
         self._together(lambda: self._group.allreduce([tensor]))
         return tensor.numpy()
 
-    def sent(self, content: bytes | None, size: int) -> bytes:
+    def broadcast(self, content: bytes | None, size: int) -> bytes:
         """What rank 0 sends; all call it at once, the others without content.
 
         Raises:
@@ -153,7 +153,7 @@ class Ranks:
         except RuntimeError as error:
             # A group that has failed once fails for ever.
             self.fault = self.fault or f"Another rank broke off while all took part: {str(error).splitlines()[0]}"
-            raise RankError(self.fault, remedy=_AGAIN) from error
+            raise RankError(self.fault, remedy=_RUN_AGAIN) from error
 
     def end(self, status: int) -> None:
         """On rank 0: let all others end with this exit status, and wait until they are about to."""
@@ -161,20 +161,20 @@ class Ranks:
             self._number += 1
             self._store.set(f"call/{self._number}", json.dumps({"name": "end", "status": status}))
             self.answers()
-        self._pulse.stop()
+        self._heartbeat.stop()
 
     def leave(self) -> None:
         """On another rank: end as rank 0 asked."""
-        self._pulse.stop()
+        self._heartbeat.stop()
         self.answer({})
 
     def _failed(self, sentence: str, own: bool) -> None:
-        """In the thread of the pulse: rank 0 lives on, to report; a rank without rank 0, or a hung one, cannot."""
+        """In the thread of the heartbeat: rank 0 lives on, to report; a rank without rank 0, or a hung one, cannot."""
         if self.seat.rank == 0 and not own:
             self.fault = sentence
             return
         with suppress(RuntimeError):  # where the store is gone too, silence says the same
-            self._pulse.part(sentence)
+            self._heartbeat.announce_end(sentence)
         self.say(f"pfa_gate: {sentence} Rank {self.seat.rank} ends without a verdict.\n")
         if own:
             ident = threading.main_thread().ident

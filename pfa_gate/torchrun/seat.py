@@ -50,14 +50,14 @@ def seat_in(environment: Mapping[str, str]) -> Seat | None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not environment.get(name):
             raise RankError(f"RANK and WORLD_SIZE are set, and {name} is not.", remedy="Start pytest with torchrun.")
-    size, rank = _whole(environment, "WORLD_SIZE", 2), _whole(environment, "RANK", 0)
+    size, rank = _whole_number(environment, "WORLD_SIZE", 2), _whole_number(environment, "RANK", 0)
     if rank >= size:
         raise RankError(f"RANK is {rank}, and WORLD_SIZE is {size}.", remedy="Start pytest with torchrun.")
     silence, stall = _seconds(environment, "SILENCE", SILENCE), _seconds(environment, "STALL", STALL)
     return Seat(rank, size, silence, stall)
 
 
-def _whole(environment: Mapping[str, str], name: str, least: int) -> int:
+def _whole_number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment[name]
     if text.isdecimal() and int(text) >= least:
         return int(text)
@@ -140,7 +140,7 @@ class Heartbeat:
         finally:
             self._measuring = False
 
-    def part(self, sentence: str) -> None:
+    def announce_end(self, sentence: str) -> None:
         """Tell the others that this process ends, and why."""
         self._store.set(f"beat/{self.seat.rank}", _GONE + sentence)
 

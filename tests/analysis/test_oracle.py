@@ -84,7 +84,7 @@ class TestShared:
             shards.add(rows[start : start + batch])
         got = spectrum_of_folds(shards.moments())
         assert keep_kl(got) == wanted["kl"]["count"]
-        # DNIKit sums bigmean_f32 in float32 (trap 1); the others agree far more closely, see below.
+        # DNIKit sums bigmean_f32 in float32; the others agree far more closely, see below.
         assert got.kl == pytest.approx(wanted["kl"]["kl_divergence"], rel=2e-3)
         counts = {t: each["count"] for t, each in wanted["energy"].items()}
         assert {t: keep_energy(got, float(t)) for t in counts} == counts

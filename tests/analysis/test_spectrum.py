@@ -1,4 +1,4 @@
-"""Laws of the spectrum, and the traps of design 5: dead, constant, few, one, scaled, broken."""
+"""Laws of the spectrum, and what breaks naive ones: dead, constant, few, one, scaled, broken."""
 
 from dataclasses import replace
 

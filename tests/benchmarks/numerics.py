@@ -65,7 +65,7 @@ def sharded(rows: np.ndarray, batch: int) -> np.ndarray:
 
 
 def raw_sums(rows: np.ndarray, batch: int) -> np.ndarray:
-    """What not to do (trap 1), for comparison."""
+    """Sums without centring, for comparison."""
     blocks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     squares = sum(block.T @ block for block in blocks)
     mean = sum(block.sum(axis=0) for block in blocks) / np.float32(len(rows))

@@ -49,7 +49,7 @@ def ranks(store: Store) -> Iterator[list[Ranks]]:
         found = list(pool.map(seated, range(SIZE)))
     yield found
     for each in found:
-        each._pulse.stop()
+        each._heartbeat.stop()
 
 
 def serving(rank: Ranks, do: Callable[[dict[str, Any]], dict[str, Any]]) -> "Future[None]":
@@ -82,7 +82,7 @@ def test_calls_are_answered_in_order_and_sums_are_over_all(ranks: list[Ranks]) -
             if call["name"] == "sum":
                 rank.total(np.full((2, 3), float(rank.seat.rank)))
             if call["name"] == "receive":
-                return {"got": rank.sent(None, call["size"]).decode()}
+                return {"got": rank.broadcast(None, call["size"]).decode()}
             return {"twice": 2 * call.get("number", 0), "rank": rank.seat.rank}
 
         return done
@@ -94,7 +94,7 @@ def test_calls_are_answered_in_order_and_sums_are_over_all(ranks: list[Ranks]) -
     np.testing.assert_array_equal(first.total(np.zeros((2, 3))), np.full((2, 3), 3.0))
     first.answers()
     first.call("receive", size=5)
-    first.sent(b"model", 5)
+    first.broadcast(b"model", 5)
     assert first.answers() == [{"got": "model"}] * 2
     first.end(0)
     assert [thread.result(10) for thread in threads] == [None, None]
@@ -146,8 +146,8 @@ def test_rank_0_learns_why_another_ended(ranks: list[Ranks]) -> None:
     first, one, two = ranks
     del two
     first.call("measure")
-    one._pulse.stop()
-    one._pulse.part("Rank 1 has made no progress for 3 s.")
+    one._heartbeat.stop()
+    one._heartbeat.announce_end("Rank 1 has made no progress for 3 s.")
     with pytest.raises(RankError, match=r"^Rank 1 has made no progress for 3 s\."):
         first.answers()
     with pytest.raises(RankError, match="no progress"):

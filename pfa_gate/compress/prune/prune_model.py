@@ -15,7 +15,7 @@ from pfa_gate.compress.prune.remaining import RemainingValues
 from pfa_gate.compress.prune.rewrite import rewrite
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
-from pfa_gate.graph.export import borrowed
+from pfa_gate.graph.export import in_eval_mode
 from pfa_gate.graph.group import Coupling
 from pfa_gate.model.batch import Inputs
 
@@ -86,7 +86,7 @@ def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -
 
     A model that computes its weights in each forward pass is cut as its program, in which they are stored.
     """
-    with borrowed(model):
+    with in_eval_mode(model):
         _require_same(model, coupling, inputs)
         trial = _Trial(model, coupling, dict(keep), inputs)
         good, reasons = _provable(trial, sorted(keep))

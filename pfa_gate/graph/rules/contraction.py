@@ -100,7 +100,7 @@ def multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes
     alias = flow.held(weight)
     labels = flow.of(source)
     if any(axis != labels.ndim - 1 for axis in varying(labels)):
-        return _mixed_elsewhere(flow, node, operands, alias.axes[axes[0]])
+        return _mixed_along_another_axis(flow, node, operands, alias.axes[axes[0]])
     channels = flow.along(source, -1)
     rows, columns = flow.matrix(alias, *axes)
     flow.meet(columns, channels, _INPUT_FIXED)
@@ -110,7 +110,7 @@ def multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes
     return flow.sets.canonical(rows).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))
 
 
-def _mixed_elsewhere(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], outputs: int) -> Tensor:
+def _mixed_along_another_axis(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], outputs: int) -> Tensor:
     """Filters lie along another axis than the one multiplied (token mixing): they pass, the weight stays whole."""
     source, weight, bias = operands
     for held in (weight, bias):

@@ -89,7 +89,7 @@ def _is_padded_sum(flow: LabelFlow, node: Node, sources: list[Node]) -> bool:
     """With `residual: pad`, a sum is always as wide as it was: what is left of its operands is scattered into it."""
     if flow.residual != "pad" or operator_name(node) not in ("add", "add_") or len(sources) != 2:
         return False
-    if node in flow.shown:
+    if node in flow.near_output:
         return False
     full_width = [source for source in sources if shape_of(source) == shape_of(node) and flow.tensor(source) is None]
     return len(full_width) == 2 and any(len(varying(flow.of(source))) == 1 for source in full_width)

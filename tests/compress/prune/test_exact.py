@@ -137,7 +137,7 @@ def test_a_group_that_cannot_be_proved_is_put_back_and_the_rest_goes_on(monkeypa
 
 
 class Swish(nn.Module):
-    """After a sigmoid, silence is not zero: 0.5 reaches the reader of the full model (traps 17)."""
+    """After a sigmoid, silence is not zero: 0.5 reaches the reader of the full model."""
 
     def __init__(self) -> None:
         super().__init__()
