@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -189,7 +190,25 @@ def _refused(model: nn.Module, batch: Batch, error: Exception) -> DataError:
         return DataError(f"The model's forward raised {raised(error)}.", remedy=devices)
     return DataError(
         f"The model does not take {given}: it raised {raised(error)}.",
-        remedy="Give the data in the shape and type that the model was trained on.",
+        remedy=size_remedy(model) or "Give the data in the shape and type that the model was trained on.",
+    )
+
+
+def size_remedy(model: nn.Module) -> str:
+    """What to do about data that a graph does not take: it has the sizes of its example. Empty for other modules.
+
+    Args:
+        model: full or compressed; a compressed model of the form `graph` is one.
+
+    Example:
+        >>> size_remedy(nn.Linear(2, 3))
+        ''
+    """
+    if not isinstance(model, GraphModule):
+        return ""
+    return (
+        "This model is a graph with the sizes of the probe's first batch. "
+        "Give all data in these sizes; only the number of samples may differ."
     )
 
 

@@ -17,7 +17,7 @@ from pfa_gate.model import Batch, Batches, Fingerprint, Metric
 from pfa_gate.model.batch import batch_usage
 from pfa_gate.model.device import input_device, prefetched
 from pfa_gate.model.evaluation.passes import FEWEST_SAMPLES, calls_of, data_read, parts_of, require_samples, with_passes
-from pfa_gate.model.torch_module import forward
+from pfa_gate.model.torch_module import forward, size_remedy
 from pfa_gate.model.user_frames import raised
 
 HITS = {"accuracy": 1, "top5": 5}
@@ -169,7 +169,8 @@ def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
     except PFAGateError as error:
         raise MetricError(f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where) from error
     except Exception as error:
-        raise MetricError(f"The metric '{name}' raised {raised(error)}.", remedy=batch_usage(error, name)) from error
+        remedy = batch_usage(error, name) or size_remedy(model)
+        raise MetricError(f"The metric '{name}' raised {raised(error)}.", remedy=remedy) from error
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):

@@ -177,6 +177,26 @@ BAD: dict[str, tuple[Any, Any, type[PFAGateError], str]] = {
 }
 
 
+class Halves(nn.Module):
+    """Has the length of its example written into it, as an exported graph has."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.view(-1, 5, 2, 2).amax((1, 3))
+
+
+@pytest.mark.parametrize(("metric", "kind"), [("accuracy", DataError), ("own", MetricError)])
+def test_a_graph_takes_the_sizes_of_its_example(metric: str, kind: type[PFAGateError]) -> None:
+    """As a compressed model of the form `graph` does: what its class would take is no help."""
+    graph = torch.fx.symbolic_trace(Halves())
+    data = batches_of((torch.randn(4, 7, 4), torch.zeros(4, dtype=torch.int64)), "net:test", Sampling())
+    with pytest.raises(kind) as caught:
+        score(graph, data, (lambda model, batches: [model(x) for x, _ in batches]) if metric == "own" else metric)
+    assert caught.value.remedy == (
+        "This model is a graph with the sizes of the probe's first batch. "
+        "Give all data in these sizes; only the number of samples may differ."
+    )
+
+
 @pytest.mark.parametrize(("model", "data", "kind", "message"), BAD.values(), ids=BAD)
 def test_what_is_no_score(model: nn.Module, data: Any, kind: type[PFAGateError], message: str) -> None:
     with pytest.raises(kind) as caught:
