@@ -309,3 +309,11 @@ def test_a_layer_whose_reader_makes_nothing_is_ordered_by_norm() -> None:
     given = evidence(net, torch.randn(64, 3), (64,))
     assert reader_losses(given) == {}
     assert SELECTIONS["reconstruction"](given)["first"].tolist() == SELECTIONS["l1"](given)["first"].tolist()
+
+
+def test_a_filter_that_nobody_reads_goes_first_and_costs_nothing() -> None:
+    net = conditioned(Net(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)))
+    net.rest[-1].weight.data[:, 2] = 0
+    given = evidence(net, torch.randn(64, 3, generator=torch.Generator().manual_seed(1)), (64,))
+    assert SELECTIONS["reconstruction"](given)["first"][0] == 2
+    assert (reader_losses(given)["first"] == 0).tolist() == [True] + [False] * 5
