@@ -1,7 +1,4 @@
-"""How many filters each group keeps: a plan, made before anything is cut.
-
-PYTEST_DONT_REWRITE
-"""
+"""How many filters each group keeps: a plan, made before anything is cut."""
 
 import math
 from bisect import bisect_left, bisect_right

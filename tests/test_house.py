@@ -182,7 +182,7 @@ def test_pytest_leaves_our_assertions_as_they_are(tmp_path: Path) -> None:
     assert [named(path) for path in having if "PYTEST_DONT_REWRITE" not in (ast.get_docstring(trees[path]) or "")] == []
     (tmp_path / "test_marks.py").write_text(
         "import pytest\npytest.register_assert_rewrite('pfa_gate')\n"
-        "import pfa_gate.compress.regress as ours\n"
+        f"import {having[0].relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')} as ours\n"
         "def test_it():\n    assert '@pytest_ar' in globals()\n    assert '@pytest_ar' not in vars(ours)\n"
     )
     subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:pfa_gate", tmp_path], check=True, cwd=tmp_path)

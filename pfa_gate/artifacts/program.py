@@ -1,7 +1,4 @@
-"""model.pt2: the compressed model as an exported program, which runs without the user's code and holds no pickle.
-
-PYTEST_DONT_REWRITE
-"""
+"""model.pt2: the compressed model as an exported program, which runs without the user's code and holds no pickle."""
 
 import io
 import json
@@ -45,7 +42,8 @@ def program_of(model: nn.Module, inputs: Inputs) -> Program:
     exported = program.exported
     _refuse_foreign(exported)
     signature = exported.module_call_graph[0].signature
-    assert signature is not None
+    if signature is None:
+        raise ExportFailedError("the exporter gives no structure of its outputs")
     signature.out_spec = _plain(signature.out_spec)
     # The example is the user's data, and the stack traces are paths on the user's machine.
     exported._example_inputs = None

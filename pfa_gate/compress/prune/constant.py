@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from pfa_gate.compress.prune.arguments import operand
 from pfa_gate.compress.prune.cut import axis_indices_of, silence
 from pfa_gate.compress.prune.proof import Proof, compare
-from pfa_gate.compress.prune.remaining import operand
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling, Group, Indices, Layer
 from pfa_gate.graph.program import operator_name

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from pfa_gate.compress.prune.arguments import RemainingValues, operand
 from pfa_gate.compress.prune.cut import AxisIndices, silence, zeroed
-from pfa_gate.compress.prune.remaining import RemainingValues, operand
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.device import substituted

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.compress.prune.arguments import rewrite_node, stored
+from pfa_gate.compress.prune.arguments import RemainingValues, rewrite_node, stored
 from pfa_gate.compress.prune.cut import AxisIndices
-from pfa_gate.compress.prune.remaining import RemainingValues
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.editing import drop_dead, drop_unread, origin, unlifted, writes
 from pfa_gate.graph.group import Coupling

@@ -1,4 +1,4 @@
-"""What a model answers, what its blocks make on the way, and how far two models are apart in that."""
+"""The loss of distillation: how far the logits and the outputs of the blocks of two models differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,48 +10,48 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.errors import DataError
 
-Made = dict[str, Tensor]
+Outputs = dict[str, Tensor]
 
 
 @contextmanager
-def watched(model: nn.Module) -> Iterator[Made]:
-    """While it is open: what the model's blocks, the modules that hold others, made in its last run, by their names.
+def block_outputs(model: nn.Module) -> Iterator[Outputs]:
+    """While it is open: outputs of the model's blocks, the modules that hold others, in its last run, by name.
 
     Example:
         >>> net = nn.Sequential(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), nn.Linear(3, 1))
-        >>> with watched(net) as made:
+        >>> with block_outputs(net) as outputs:
         ...     output = net(torch.ones(5, 2))
-        >>> {name: tuple(one.shape) for name, one in made.items()}
+        >>> {name: tuple(one.shape) for name, one in outputs.items()}
         {'0': (5, 3)}
     """
-    made: Made = {}
+    outputs: Outputs = {}
 
     def hook(name: str) -> Any:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
             leaf = _floating(output)
-            # A block that ends in another one makes nothing of its own.
-            if leaf is not None and all(leaf is not other for other in made.values()):
-                made[name] = leaf
+            # A block that ends in another one has no output of its own.
+            if leaf is not None and all(leaf is not other for other in outputs.values()):
+                outputs[name] = leaf
 
         return keep
 
     blocks = [(name, module) for name, module in model.named_modules() if name and next(module.children(), None)]
     hooks = [module.register_forward_hook(hook(name)) for name, module in blocks]
     try:
-        yield made
+        yield outputs
     finally:
         for each in hooks:
             each.remove()
 
 
-def answer(output: Any) -> Tensor:
+def logits_of(output: Any) -> Tensor:
     """The logits of what a model gave: what it names so, or its first floating tensor.
 
     Raises:
         DataError: there is none.
 
     Example:
-        >>> answer((torch.tensor([1]), torch.tensor([0.5])))
+        >>> logits_of((torch.tensor([1]), torch.tensor([0.5])))
         tensor([0.5000])
     """
     named = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
@@ -61,11 +61,11 @@ def answer(output: Any) -> Tensor:
     return leaf
 
 
-def apart(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed squares of the difference of two answers, and of the answer that was wanted.
+def squared_error(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed squares of the difference of two outputs, and of the one that was wanted.
 
     Example:
-        >>> apart(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0]))
+        >>> squared_error(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0]))
         (tensor(1.), tensor(5.))
     """
     # Half precision is too coarse for what two good models differ by.
@@ -75,30 +75,30 @@ def apart(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def relative(given: Tensor, wanted: Tensor) -> Tensor:
-    """The squared error as a share of what was wanted; of a silent one, as it is.
+    """The squared error as a share of the square of what was wanted; as it is where that is zero.
 
     Example:
         >>> relative(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0]))
         tensor(0.2000)
     """
-    error, size = apart(given, wanted)
+    error, size = squared_error(given, wanted)
     return error / torch.where(size > 0, size, 1)
 
 
-def lesson(full: nn.Module, pupil: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a pupil is to make small: its relative error and those of its blocks, added up.
+def distill_loss(full: nn.Module, student: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    """The relative error of the logits, plus those of the blocks.
 
-    Blocks count where they make the same shapes in both models; where there are none, the answer alone does.
+    Blocks count where their outputs have the same shapes in both models.
 
     Example:
         >>> net = nn.Linear(2, 3)
-        >>> lesson(net, net, (torch.ones(1, 2),), {}).item()
+        >>> distill_loss(net, net, (torch.ones(1, 2),), {}).item()
         0.0
     """
-    with watched(full) as theirs, torch.no_grad():
-        wanted = answer(full(*args, **kwargs))
-    with watched(pupil) as ours:
-        loss = relative(answer(pupil(*args, **kwargs)), wanted)
+    with block_outputs(full) as theirs, torch.no_grad():
+        wanted = logits_of(full(*args, **kwargs))
+    with block_outputs(student) as ours:
+        loss = relative(logits_of(student(*args, **kwargs)), wanted)
     shared = [name for name, one in ours.items() if name in theirs and one.shape == theirs[name].shape]
     # A model may be spread over several devices.
     hints = [relative(ours[name], theirs[name]).to(loss.device) for name in shared]

@@ -8,10 +8,9 @@ from networks import network
 from torch import nn
 
 from pfa_gate.compress.recover import DistillSettings
-from pfa_gate.compress.recover.distill import distill
+from pfa_gate.compress.recover.distill import distill, resampled
 from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
-from pfa_gate.compress.recover.resampling import dealt
 from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.graph import export_model
 from pfa_gate.graph.editing import unlifted
@@ -130,7 +129,7 @@ def test_the_samples_of_all_batches_are_dealt_anew_at_each_reading():
     batches = [((torch.arange(start, start + 10),), {"mask": torch.arange(start, start + 10) % 7}) for start in (0, 10)]
     batches.append(((torch.arange(20, 24),), {"mask": torch.arange(20, 24) % 7}))
     generator = torch.Generator().manual_seed(0)
-    one, two = (list(dealt(batches, generator)) for _ in range(2))
+    one, two = (list(resampled(batches, generator)) for _ in range(2))
     for hand in (one, two):
         assert [len(args[0]) for args, _ in hand] == [10, 10, 4]
         assert sorted(torch.cat([args[0] for args, _ in hand]).tolist()) == list(range(24))
@@ -141,7 +140,7 @@ def test_the_samples_of_all_batches_are_dealt_anew_at_each_reading():
 
 def test_batches_of_different_forms_come_whole():
     batches = [((torch.zeros(3, length),), {}) for length in (4, 5, 6)]
-    lengths = [args[0].shape for args, _ in dealt(batches, torch.Generator().manual_seed(1))]
+    lengths = [args[0].shape for args, _ in resampled(batches, torch.Generator().manual_seed(1))]
     assert sorted(lengths) == [(3, 4), (3, 5), (3, 6)]
 
 
