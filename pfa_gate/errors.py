@@ -121,4 +121,4 @@ class NotAllowedError(CommentError):
 
 
 class PfaWarning(UserWarning):
-    """Something is amiss that changes no verdict."""
+    """Something is wrong that changes no verdict."""

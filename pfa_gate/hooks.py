@@ -1,7 +1,7 @@
 """What another package may add: a model loader, a metric, a selection.
 
-A package names a module under the entry point group `pfa_gate`; there it implements hooks, marked with `hookimpl`. They
-are asked by name for what pfa_gate does not know itself. A section of the report is a hook of pytest: see `plugin`.
+A package names a module under the entry point group `pfa_gate`; there it implements hooks, marked with `hookimpl`. A
+hook is asked by name for what pfa_gate does not know itself. A section of the report is a hook of pytest: see `plugin`.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ class Hooks:
 
             @hookimpl
             def pfa_gate_model_loader(factory):
-                shelf, _, name = factory.partition(":")
-                return functools.partial(load_from_shelf, name) if shelf == "acme" else None
+                registry, _, name = factory.partition(":")
+                return functools.partial(load_registered, name) if registry == "acme" else None
         """
 
     @hookspec(firstresult=True)
@@ -52,8 +52,8 @@ class Hooks:
     def pfa_gate_selection(self, name: str) -> Callable[..., Any] | None:
         """Give the selection of this name, or None to leave it to others.
 
-        Asked where `selection` is none of pfa_gate's own. What is given is called with a `selection.Evidence` and
-        returns, for each of its groups, the order in which filters go: {name: int64 [filters]}, first to go first.
+        Asked where `selection` is none of pfa_gate's own. What is given is called with a `compress.select.Evidence` and
+        returns, for each of its groups, the order in which filters are removed: {name: int64 [filters]}.
 
         Example, for `selection: last`::
 
@@ -80,7 +80,7 @@ def installed() -> pluggy.PluginManager:
         manager.check_pending()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a skip or an exit in another package is no answer either
+    except BaseException as error:  # another package may also call pytest.skip or sys.exit while it is imported
         fact = f"A package under the entry points {GROUP} does not load: {type(error).__name__}: {error}."
         raise ConfigError(fact, remedy="Repair or uninstall it.") from error
     return manager

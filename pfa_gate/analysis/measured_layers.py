@@ -69,7 +69,7 @@ def layer_uses(model: nn.Module, batches: Iterable[Batch], names: Collection[str
             try:
                 with torch.no_grad(), _Reads(_owners(model, names), read):
                     model(*moved.args, **moved.kwargs)
-            except Exception:  # the model does not run while somebody looks on; if it runs alone, nothing is known
+            except Exception:  # it does not run under a dispatch mode; if it runs without one, its uses are unknown
                 forward(model, moved)
                 unknown.update(names)
             if read | called | unknown >= set(names):
@@ -233,7 +233,7 @@ def _hooked(name: str, module: nn.Module, reason: str) -> Layer:
 
 
 def require_used(never: Sequence[str]) -> None:
-    """Take no layer that is never called, or whose weights nobody reads.
+    """Refuse layers that are never called and whose weights are not read.
 
     Raises:
         LayerNotCalledError: there are some; it names them all.

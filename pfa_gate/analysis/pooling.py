@@ -57,8 +57,8 @@ MAX = PooledMaps()
 class SampledPositions:
     """The responses at some positions of each sample's maps, drawn without replacement; all if it has no more.
 
-    The draw hangs on the seed, the number of the sample and how many positions it has, and on nothing else: not on the
-    batch, the device, or who measures. Layers with maps of one size are read at the same positions.
+    The draw depends on the seed, the number of the sample and how many positions it has alone: not on the batch, the
+    device, or the process that measures. Layers with maps of one size are read at the same positions.
 
     Attributes:
         positions: of each sample.

@@ -1,6 +1,6 @@
-"""pfa.yaml: read strictly, checked whole, and every complaint with its line.
+"""pfa.yaml: read strictly, checked as a whole, and every complaint with its line.
 
-Paths in a config start at its own folder and stay in its project; `loading` resolves them.
+Paths in a config start at its own folder and stay in its project; `model` resolves them.
 """
 
 from pfa_gate.config.budgets import BudgetsConfig, CompressedBudgets, Declared, LayerRule, ModelBudgets, Waiver

@@ -1,4 +1,4 @@
-"""What one section asks of another, judged on the plain data so that nothing hides behind a wrong type."""
+"""What one section requires of another, checked on the plain data, so that a wrong type hides no other mistake."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -45,7 +45,7 @@ class EvaluationConfig(StrictSection):
 
     @property
     def share(self) -> bool:
-        """Whether the score is a share, whose changes are told in percentage points."""
+        """Whether the score is a share, whose changes are reported in percentage points."""
         return self.metric in SHARES
 
 

@@ -49,7 +49,7 @@ class StrictSection(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _has_value(cls, value: object) -> object:
-        # `kl:` with nothing behind it would otherwise be a budget that silently does not exist.
+        # `kl:` without a value would otherwise be a budget that silently does not exist.
         if value is None:
             raise RefusalError("has no value", "Write one after the colon, or remove the line.")
         # 1e3 is a whole number, to JSON schema as well.

@@ -1,4 +1,4 @@
-"""A first config, as the command line names its model and data: what is wrong with it is said of the arguments."""
+"""A first config, made of the arguments of `pfa-gate init`; its errors name the arguments, not lines of a file."""
 
 import json
 import re
@@ -31,7 +31,7 @@ _ARGUMENTS: dict[tuple[str, ...], str] = {
 
 @dataclass(frozen=True)
 class InitRequest:
-    """What a first config is about.
+    """What a first config is made of.
 
     Attributes:
         factory: module:callable.
@@ -81,10 +81,10 @@ def _scalar(text: str) -> str:
 
 
 def trial_config(request: InitRequest, path: Path) -> Document:
-    """The config with a budget that any model keeps, checked as far as that goes without the model.
+    """The config with a budget that any model keeps, checked as far as is possible without the model.
 
     Args:
-        request: what the config is about.
+        request: what the config is made of.
         path: of the config; nothing is written there.
 
     Raises:
@@ -102,7 +102,7 @@ def trial_config(request: InitRequest, path: Path) -> Document:
 
 
 def _check_files(document: Document) -> None:
-    """Miss a file now: the import of torch, which comes next, takes seconds."""
+    """Report a missing file now: the import of torch, which comes next, takes seconds."""
     (gate,) = document.gates.values()
     named = {
         ("model", "factory"): gate.model.factory,
@@ -127,7 +127,7 @@ def _no_file(source: str, file: Path) -> DataError:
 
 @contextmanager
 def naming_arguments(document: Document) -> Iterator[None]:
-    """Say of an error in the block to which argument it belongs, and not where in a file that is not there."""
+    """Errors raised in the block name the argument they belong to: the file whose lines they name does not exist."""
     (gate,) = document.gates.values()
     words = _ARGUMENTS | {("model", "arguments", name): "--arguments" for name in gate.model.arguments}
     places = {str(document.place("gates", gate.name, *keys)): words[keys] for keys in words if _has(gate, *keys)}
@@ -145,7 +145,7 @@ def _has(gate: GateConfig, section: str, key: str, *_: str) -> bool:
 
 
 def _by_argument(where: str, places: dict[str, str], file: str) -> str:
-    """A place in the config by the argument it came from; any other as it is."""
+    """The argument that a position in the config came from; any other text as it is."""
     match = re.match(rf"({file}:\d+:\d+)(?:, )?(.*)", where)
     if match is None:
         return where

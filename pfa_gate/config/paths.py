@@ -86,7 +86,7 @@ def repository_of(folder: Path) -> Path | None:
 
 
 def _of_submodule(mark: Path) -> bool:
-    """Whether what marks a repository leads into the git folder of another, as that of a submodule does."""
+    """Whether the `.git` entry points into the git folder of another repository, as that of a submodule does."""
     if not mark.is_file():
         return False
     try:
@@ -110,7 +110,7 @@ def from_root(path: Path) -> str:
         '/no/such/folder/pfa.yaml'
     """
     plain = Path(os.path.abspath(path))
-    # A link may lead to the file from a place that no repository holds.
+    # A link outside of any repository may lead to the file.
     real = Path(os.path.realpath(plain.parent)) / plain.name
     workspace = os.environ.get("GITHUB_WORKSPACE")
     for candidate in (plain, real):
@@ -179,4 +179,4 @@ def checkpoint_files(checkpoint: Path) -> tuple[Path, ...]:
     try:
         return tuple(dict.fromkeys((checkpoint, *weight_files(checkpoint))))
     except CheckpointError:
-        return (checkpoint,)  # the gate itself will say so
+        return (checkpoint,)  # loading the model reports the error

@@ -13,7 +13,7 @@ from pfa_gate.config.reader import Keys
 # Where pytest and packagers look for a project's settings, too.
 _SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
-# Letters that nobody sees, which the JSON schema can name; `str.isprintable` knows some more.
+# Invisible letters that the JSON schema can name; `str.isprintable` knows some more.
 UNSEEN = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ue000-\uf8ff\ufeff"
 _ENVIRONMENT = r"\$[A-Za-z_{(]|%[A-Za-z_][A-Za-z0-9_]*%|^~"
 _WINDOWS = r"\\|^[A-Za-z]:/"
@@ -47,7 +47,7 @@ def path_fault(text: str) -> tuple[str, str] | None:
 
 
 def invisible_letter(text: str) -> tuple[str, str] | None:
-    r"""Find a letter that nobody sees.
+    r"""Find an invisible letter.
 
     Example:
         >>> invisible_letter("a\u202eb")
@@ -103,7 +103,7 @@ def project_of(config: Path, root: Path | None = None) -> Project:
         (candidate for candidate in upward if any((candidate / name).is_file() for name in _SETTINGS)), folder
     )
     rootdir = Path(os.path.realpath(root or Path.cwd()))
-    # The root of all files is where a stray run starts, and no project.
+    # The root of the file system may be the current folder, and is no project.
     joined = [rootdir] if folder.is_relative_to(rootdir) and rootdir != rootdir.parent else []
     return Project(folder, (top, *joined))
 
@@ -155,6 +155,6 @@ def _at(data: Any, *keys: str) -> Any:
 
 
 def _shown(project: Project) -> str:
-    """The roots, by their way from the config: a message names no place on somebody's machine."""
+    """The roots relative to the config: a message holds no absolute path of a machine."""
     paths = dict.fromkeys(Path(os.path.relpath(root, project.folder)).as_posix() for root in project.roots)
     return " or ".join("its own folder" if path == "." else path for path in paths)

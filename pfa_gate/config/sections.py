@@ -247,7 +247,7 @@ class GateConfig(GateSections):
     name: Text
 
     def budgets_declared(self) -> tuple[Declared, ...]:
-        """List the budgets in the order of their tests; `exact`, the surgery's proof, is always first."""
+        """List the budgets in the order of their tests; `exact`, the proof of the cut, is always first."""
         return declared(self.budgets, ("gates", self.name))
 
 

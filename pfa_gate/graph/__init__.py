@@ -1,4 +1,4 @@
-"""Which filters live or die together, which cannot be touched, and why.
+"""Which filters can only be cut together, which cannot be cut, and why.
 
 The model is exported once and its ATen graph runs on integer label tensors instead of numbers; union-find over
 the labels gives the groups. There is no list of layer types and no list of architectures.

@@ -1,4 +1,4 @@
-"""From the ledger of a trace to groups: labels that touch the same axes equally often are one group."""
+"""From a finished trace to groups: labels that touch the same axes equally often are one group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

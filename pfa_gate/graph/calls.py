@@ -222,7 +222,7 @@ class Epilogue:
 
 
 def epilogue_of(program: Program, call: Call) -> Epilogue:
-    """Follow a layer's output through batch norm and dropout to a sum, and to the rectifier behind it.
+    """Follow a layer's output through batch norm and dropout to a sum, and to the rectifier after it.
 
     Example:
         >>> from pfa_gate.graph import export_model

@@ -25,9 +25,9 @@ from pfa_gate.model.user_frames import origin
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """Lend the model in eval mode; each of its modules gets back all that it was, whatever happens.
+    """The model in eval mode; afterwards each of its modules is restored, whatever happens.
 
-    Not the training flags alone: some models register hooks or keep attributes in their first forward pass.
+    Not the training flags alone: some models register hooks or set attributes in their first forward pass.
     """
     portraits = [(module, _portrait(module)) for module in model.modules()]
     try:
@@ -93,7 +93,7 @@ def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Put garbage collection off: exporters make a million objects, and a sixth of their time goes into looking on."""
+    """Suspend garbage collection, a sixth of the exporter's time: it makes a million objects and frees few."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -107,7 +107,7 @@ def without_garbage_collection() -> Iterator[None]:
 def _in_silence() -> Iterator[None]:
     """Keep the exporter's advice, its structured trace and the graphs it prints on failure out of everybody's log.
 
-    Nor is each node given its stack trace, a seventh of the exporter's time: nobody reads them.
+    Stack traces of nodes are switched off too: they take a seventh of the exporter's time and are not read.
     """
     structured, tracing = logging.getLogger("torch.__trace"), torch.fx.config
     disabled, structured.disabled = structured.disabled, True

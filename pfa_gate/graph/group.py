@@ -1,4 +1,4 @@
-"""What a trace gives: groups of filters that live or die together, and what a network of them costs."""
+"""The result of a trace: groups of filters that can only be cut together, and what a network of them costs."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -139,7 +139,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Coupling:
-    """Which filters of a model live or die together, which cannot be touched, and why.
+    """Which filters of a model can only be cut together, which cannot be cut, and why.
 
     Attributes:
         groups: in the order in which the forward pass makes them.

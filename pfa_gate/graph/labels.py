@@ -72,7 +72,7 @@ class Pin:
 
 @dataclass
 class LabelFlow:
-    """The ledger of one trace. Rules write in it; `groups` reads it afterwards."""
+    """The state of one trace: rules write it, and `build_groups` reads it afterwards."""
 
     program: Program
     sets: Partition = field(default_factory=Partition)
@@ -210,13 +210,13 @@ class LabelFlow:
             self.pin(torch.maximum(one, other)[lonely], reason)
 
     def pin(self, labels: Tensor, reason: str) -> None:
-        """Keep these filters for ever."""
+        """Never cut these filters."""
         tracked = torch.unique(labels[labels != UNTRACKED])
         if len(tracked):
             self.pins.append(Pin(tracked, reason))
 
     def pin_value(self, node: object, reason: str) -> None:
-        """Keep every filter of a value, or every index of a held tensor."""
+        """Never cut a filter of a value, or an index of a held tensor."""
         if not isinstance(node, Node):
             return
         alias = self.tensor(node)
@@ -241,7 +241,7 @@ class LabelFlow:
             self.pin(self.sets.canonical(labels), reason)
 
     def merge(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
-        """Make the labels along `axes` one set each, so that they live or die together; the rest stays apart.
+        """Make the labels along `axes` one set each, so that they are cut together or not at all; the rest stays apart.
 
         Labels that share a place with something always present are pinned.
         """

@@ -1,6 +1,6 @@
 """One exported program of a model: its ATen graph, the tensors it holds, and what they are called.
 
-The graph is what is followed, cut and probed; the model itself is only borrowed and given back as it was.
+The graph is what is followed, cut and probed; the model itself is left as it was.
 """
 
 import operator
@@ -162,7 +162,7 @@ _MAKING = frozenset("arange zeros ones full empty scalar_tensor new_zeros new_on
 
 
 def _last_reads(graph: Graph) -> dict[Node, list[Node]]:
-    """For each node the values that nobody reads after it."""
+    """For each node the values that no later node reads."""
     last = {source: node for node in graph.nodes for source in node.all_input_nodes}
     spent: dict[Node, list[Node]] = {}
     for source, node in last.items():

@@ -17,7 +17,7 @@ from pfa_gate.model.batch import Inputs
 
 
 def propagate_labels(program: Program, residual: Residual = "project") -> LabelFlow:
-    """Send labels through the whole program and return the ledger."""
+    """Send labels through the whole program and return the state of the trace."""
     flow = LabelFlow(
         program, near_attention=near_attention(program), near_output=near_output(program), residual=residual
     )

@@ -1,4 +1,4 @@
-"""From pfa.yaml to what a gate judges: the model with its weights, the probe, the evaluation."""
+"""What is judged, loaded from pfa.yaml: the model with its weights, the probe, the evaluation."""
 
 from pfa_gate.model.batch import Batch, batch_of
 from pfa_gate.model.batches import Batches, Fingerprint

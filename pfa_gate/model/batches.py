@@ -134,7 +134,7 @@ def data_errors(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
         for place in where:
             error.at(place)
         raise
-    # A skip or an exit is no data either: only the user's own Ctrl-C passes.
+    # pytest.skip and sys.exit become errors too: only the user's own Ctrl-C passes.
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
@@ -143,7 +143,7 @@ def data_errors(name: str, where: tuple[str, ...] = ()) -> Iterator[None]:
 
 
 class Fingerprint:
-    """What tells one pass from another: a digest of each input, in which the borders between batches leave no trace.
+    """What distinguishes one pass from another: a digest of each input that does not depend on the batch size.
 
     Args:
         labels: whether labels count too.
@@ -191,7 +191,7 @@ class _Input:
         self._digest.update(flat.view(torch.uint8).numpy().data)
 
     def take(self, label: Any) -> None:
-        """A label may be anything; of what has no text of its own, only the type counts."""
+        """A label may be any object; one without a text of its own counts by its type alone."""
         if isinstance(label, Tensor):
             self.update(label)
             return

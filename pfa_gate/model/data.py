@@ -78,7 +78,7 @@ def open_data(name: str, folder: Path, sampling: Sampling) -> Batches:
 
 
 def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
-    """Give data as batches that can be read again and again.
+    """Give data as batches that can be read any number of times.
 
     Args:
         data: a Dataset; a DataLoader; a tensor or array [N, …]; a tuple of them (inputs…, labels), all

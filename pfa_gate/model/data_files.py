@@ -66,7 +66,7 @@ def _check_size(path: Path, most: int) -> None:
     try:
         size = max(packed, _unpacked(path))
     except _UNREADABLE:
-        return  # whoever reads it says so
+        return  # reading it reports the error
     if size > most:
         raise DataError(
             f"{shown(path)} would take {_sized(size)} in memory ({_sized(packed)} on disk); "

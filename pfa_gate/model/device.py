@@ -1,4 +1,4 @@
-"""Where a model runs: the device that pfa.yaml names, and what it takes to be measured there as on the CPU."""
+"""Where a model runs: the device that pfa.yaml names, and how it is measured there as on the CPU."""
 
 import os
 import warnings
@@ -184,7 +184,7 @@ def _arrived(batch: Batch, arrival: torch.cuda.Event) -> Batch:
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Compute on a device as the CPU does anyway: in full precision, and the same again each time where it can.
+    """Compute on a device as on the CPU: in full precision, and with deterministic operators where there are some.
 
     What is compiled runs as it was written.
     """

@@ -33,7 +33,7 @@ def _states_of_seed(seed: int) -> _GeneratorStates:
     try:
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        # Not torch.manual_seed: that would also seed accelerators, which nobody puts back.
+        # Not torch.manual_seed: that would also seed accelerators, whose state is not restored.
         torch.default_generator.manual_seed(seed)
         return _capture()
     finally:
@@ -41,19 +41,19 @@ def _states_of_seed(seed: int) -> _GeneratorStates:
 
 
 class Randomness:
-    """A course of random numbers that the user's code draws from while `borrowed`.
+    """A sequence of random numbers that the user's code draws from inside `borrowed` blocks.
 
-    Python's, NumPy's and torch's global generators continue where the last `borrowed` block stopped;
-    outside of the blocks they are as if nothing had been drawn.
+    Inside a block, Python's, NumPy's and torch's global generators continue where the last block stopped; after
+    it they are as if nothing had been drawn.
 
     Args:
-        seed: where the course starts.
+        seed: where the sequence starts.
 
     Example:
-        >>> course = Randomness(0)
-        >>> with course.borrowed():
+        >>> randomness = Randomness(0)
+        >>> with randomness.borrowed():
         ...     first = random.random()
-        >>> with course.borrowed():
+        >>> with randomness.borrowed():
         ...     second = random.random()
         >>> with Randomness(0).borrowed():
         ...     print(first == random.random(), second == random.random())
@@ -65,7 +65,7 @@ class Randomness:
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:
-        """Run a block on this course."""
+        """Run a block on this sequence."""
         outer = _capture()
         _restore(self._state)
         try:
@@ -87,7 +87,7 @@ _DEFAULTS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 
 @contextmanager
 def defaults_restored() -> Iterator[None]:
-    """Leave torch's defaults as they were before the block: what runs after it must not meet a factory's.
+    """Restore torch's defaults after the block, so that those a factory sets do not outlive it.
 
     Example:
         >>> with defaults_restored():

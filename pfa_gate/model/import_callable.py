@@ -50,7 +50,7 @@ class UserCallable:
             self.check_arguments(positional, named)
             try:
                 return self.function(*positional, **named)
-            # A skip or an exit is no measurement either: only the user's own Ctrl-C passes.
+            # pytest.skip and sys.exit become errors too: only the user's own Ctrl-C passes.
             except (KeyboardInterrupt, PFAGateError):
                 raise
             except BaseException as error:
@@ -149,7 +149,7 @@ def resolve_or_ask_plugins(name: str, folder: Path, ask: Callable[[pluggy.Plugin
         ask: calls the hook; only where nothing of the name can be imported.
 
     Raises:
-        FactoryError: nobody knows the name; what another package gives is not callable, or giving it raises.
+        FactoryError: no package knows the name; what another package gives is not callable, or giving it raises.
         ConfigError: another package does not load.
 
     Example:

@@ -25,7 +25,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The module within `torch.compile`, `DataParallel` and their like; the model itself where nothing wraps it.
 
     Raises:
-        FactoryError: it is a ScriptModule, whose layers are code that nobody can measure or cut.
+        FactoryError: it is a ScriptModule, whose layers are code that cannot be measured or cut.
 
     Example:
         >>> unwrapped(nn.DataParallel(nn.Linear(2, 3)))
@@ -67,7 +67,7 @@ def uncompiled() -> Iterator[None]:
         ...     nn.Linear(2, 3)(torch.zeros(1, 2)).shape
         torch.Size([1, 3])
     """
-    # Whoever has compiled something has imported this; nobody else shall wait for it.
+    # Compiling has imported this module; importing it here would take a second for everybody else.
     if "torch._dynamo" not in sys.modules:
         yield
         return

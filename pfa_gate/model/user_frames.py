@@ -1,4 +1,4 @@
-"""Where in the user's own files an exception came from, and how to say it in one line."""
+"""Where in the user's own files an exception came from, in one line for error messages."""
 
 import sysconfig
 from pathlib import Path

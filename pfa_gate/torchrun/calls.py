@@ -1,4 +1,4 @@
-"""What rank 0 asks of the others, what they answer, and the sums in which all take part."""
+"""Calls from rank 0 to the other ranks, their answers, and sums over all ranks."""
 
 import json
 import os
@@ -29,20 +29,20 @@ Facts = dict[str, Any]
 
 
 class DroppedError(Exception):
-    """Rank 0 has asked for something else meanwhile; what it asked for before is of no use any more."""
+    """Rank 0 has made another call meanwhile; the answer to this one is not needed any more."""
 
 
 class Ranks:
     """All processes of one torchrun, as one of them sees them.
 
-    Rank 0 calls; each of the others answers every call, in order. Before a call that all take part in at once (`sum`,
-    `receive`) rank 0 has had everybody's answer to the one before, so that nobody waits there for long.
+    Rank 0 calls; each of the others answers every call, in order. Before a call in which all ranks take part at once
+    (`total`, `broadcast`), rank 0 has received all answers to the call before, so that no rank waits there for long.
 
     Args:
         seat: this process.
         store: shared by all.
         group: torch's process group of all, for what is summed and sent; none of the groups of the user's own code.
-        say: prints a sentence where people see it, whatever captures the output.
+        say: prints a sentence to the terminal, even while the output is captured.
     """
 
     def __init__(self, seat: Seat, store: Store, group: Any, say: Callable[[str], None]) -> None:
@@ -56,11 +56,11 @@ class Ranks:
         self._heartbeat.start()
 
     def tick(self) -> None:
-        """Say that what this process measures goes on.
+        """Report progress of what this process measures.
 
         Raises:
-            RankError: on rank 0, another one is gone.
-            DroppedError: on another, what it measures is not wanted any more.
+            RankError: on rank 0, another rank has ended.
+            DroppedError: on another rank, rank 0 does not need its measurement any more.
         """
         self._heartbeat.tick()
         if self.seat.rank == 0:
@@ -78,10 +78,10 @@ class Ranks:
         return self._heartbeat.measuring()
 
     def require_all(self) -> None:
-        """See that no other rank is gone.
+        """Check that no other rank has ended.
 
         Raises:
-            RankError: one is.
+            RankError: one has.
         """
         if self.fault:
             raise RankError(self.fault, remedy=_RUN_AGAIN)
@@ -93,10 +93,10 @@ class Ranks:
         self._store.set(f"call/{self._number}", json.dumps({"name": name, **facts}))
 
     def answers(self) -> list[Facts]:
-        """On rank 0: what the others answer to the last call, by rank.
+        """On rank 0: the answers of the others to the last call, by rank.
 
         Raises:
-            PFAGateError: one could not do it; or is gone.
+            PFAGateError: one of them failed, or has ended.
         """
         received: dict[int, Facts] = {}
         pause = _PAUSES[0]
@@ -112,7 +112,7 @@ class Ranks:
         return [received[rank] for rank in sorted(received)]
 
     def calls(self) -> Iterator[Facts]:
-        """On another rank: what rank 0 asks, in order; waits as long as rank 0 lives."""
+        """On another rank: the calls of rank 0, in order; waits as long as rank 0 lives."""
         while True:
             self._number += 1
             pause, key = _PAUSES[0], f"call/{self._number}"
@@ -157,7 +157,7 @@ class Ranks:
 
     def end(self, status: int) -> None:
         """On rank 0: let all others end with this exit status, and wait until they are about to."""
-        with suppress(RankError, RuntimeError):  # who is gone, or cannot be reached, ends by itself
+        with suppress(RankError, RuntimeError):  # a rank that cannot be reached ends by itself
             self._number += 1
             self._store.set(f"call/{self._number}", json.dumps({"name": "end", "status": status}))
             self.answers()
@@ -169,7 +169,7 @@ class Ranks:
         self.answer({})
 
     def _failed(self, sentence: str, own: bool) -> None:
-        """In the thread of the heartbeat: rank 0 lives on, to report; a rank without rank 0, or a hung one, cannot."""
+        """In the thread of the heartbeat: rank 0 goes on, to report; a hung rank, or one without rank 0, ends."""
         if self.seat.rank == 0 and not own:
             self.fault = sentence
             return
@@ -214,7 +214,7 @@ def failure(error: BaseException) -> Facts:
 
 
 def _read(answer: Facts, rank: int) -> Facts:
-    """An answer, or the error that it tells of, with the rank as its place."""
+    """An answer; if it holds an error, that is raised with the rank as its place."""
     content = answer.get("error")
     if content is None:
         return answer

@@ -79,7 +79,7 @@ _GONE = "gone: "
 
 
 class Store(Protocol):
-    """What all processes can read and write: torch's TCPStore, or what stands in for it."""
+    """What all processes can read and write: torch's TCPStore, or a substitute for it."""
 
     def set(self, key: str, value: str, /) -> None:
         """Write."""
@@ -102,7 +102,7 @@ class Heartbeat:
         seat: this process.
         store: shared by all.
         watched: ranks whose life matters here.
-        fail: called once, in the thread, with a sentence and whether it is this process that is to blame.
+        fail: called once, in the thread, with a sentence and whether this process itself is at fault.
     """
 
     def __init__(self, seat: Seat, store: Store, watched: Iterable[int], fail: Callable[[str, bool], None]) -> None:
@@ -121,13 +121,13 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more; the others have been told, or have ended."""
+        """Stop the beat; the others know that this process ends, or have ended."""
         self._ended.set()
         if self._thread is not threading.current_thread():
             self._thread.join(self.seat.silence)
 
     def tick(self) -> None:
-        """Say that what this process measures goes on."""
+        """Report progress of what this process measures."""
         self._ticked = time.monotonic()
 
     @contextmanager
@@ -151,7 +151,7 @@ class Heartbeat:
             try:
                 self._beat(number)
                 fault = self._hung() or self._dead()
-            except Exception as error:  # whatever the store raises, nobody can be reached any more
+            except Exception as error:  # whatever the store raises, no other rank can be reached any more
                 fault = (f"The store that connects the ranks cannot be reached: {_first_line(error)}", False)
             if fault and not self._ended.is_set():
                 self._fail(*fault)

@@ -1,4 +1,4 @@
-"""What is remembered of a stream of responses: count, mean and scatter.
+"""The statistics of a stream of responses: count, mean and scatter.
 
 Blocks are centred on their own mean before anything is squared and then merged pairwise, so that a
 large mean never swallows a small spread. Nothing here grows with the number of samples.

@@ -35,7 +35,7 @@ class JackknifeFolds:
     """Distributes samples over 8 folds and keeps the moments of each, for a jackknife over folds.
 
     Sample i of the stream goes to fold i modulo 8, with all its responses: those of one sample are alike, and a
-    jackknife that parted them would take them for independent. Samples wait in a block of fixed size, so the
+    jackknife that parted them would take them for independent. Samples are buffered in a block of fixed size, so the
     moments do not depend on how the stream was cut into batches, to the last bit. Memory is
     8 C^2 + 1032 C numbers, however many samples come.
 
@@ -124,7 +124,7 @@ class _Sum:
         self._scatter, self._shared = np.zeros((filters, filters), order="F"), False
 
     def add(self, block: Matrix) -> None:
-        """Take finite rows [n, C]: `block`, float64 [n + 1, C], has room for one more behind them, and is spent."""
+        """Take finite rows [n, C]: `block`, float64 [n + 1, C], has room for one row more, and is overwritten."""
         rows, more = block[:-1], block[-1]
         if self._shared:
             self._scatter, self._shared = self._scatter.copy(order="F"), False
@@ -139,7 +139,7 @@ class _Sum:
         self._scatter = dsyrk(1.0, block.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1)
 
     def moments(self) -> Moments:
-        """All so far, without a copy: who adds more, adds to a copy."""
+        """All so far, without a copy: rows added later go into a copy."""
         _mirror(self._scatter)
         self._shared = True
         return Moments(self._count, self._mean, self._scatter.T)

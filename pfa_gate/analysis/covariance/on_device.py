@@ -24,7 +24,7 @@ def device_tensor(responses: Any) -> Tensor | None:
 
 
 class DeviceFolds:
-    """As `Shards`, of tensors on one device; what waits, the products and the sums stay there.
+    """As `JackknifeFolds`, of tensors on one device; the buffer, the products and the sums stay there.
 
     Args:
         filters: C.
@@ -97,7 +97,7 @@ class DeviceFolds:
 
 
 def _merged(sums: Sums, rows: Tensor) -> Sums:
-    """The sums with more rows: the step between old and new mean is one row more, as in `Shards`."""
+    """The sums with more rows: the step between old and new mean is one row more, as in `JackknifeFolds`."""
     count, mean, scatter = sums
     if not len(rows):
         return sums

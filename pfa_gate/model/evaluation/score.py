@@ -52,8 +52,8 @@ class Outcomes:
     """What a model did with each sample.
 
     Attributes:
-        hits: f64 [N], 1 for a hit, 0 for a miss, NaN for a sample that was left to others.
-        labels: int64 [N], the class of each sample; -1 where the data has none, which whoever runs that batch refuses.
+        hits: f64 [N], 1 for a hit, 0 for a miss, NaN for a sample that another rank runs.
+        labels: int64 [N], the class of each sample; -1 where the data has none: the rank that runs it raises.
         data: fingerprint of all inputs, in their order.
     """
 
@@ -90,7 +90,7 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
 
 
 def score_of(result: Outcomes) -> Score:
-    """The score of hits and misses, none of which was left to others."""
+    """The score of hits and misses of all samples."""
     return Score(float(result.hits.mean()), result.hits, len(result.hits), data=result.data, labels=result.labels)
 
 
