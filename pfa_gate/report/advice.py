@@ -19,6 +19,8 @@ _ALWAYS = {
     "report it.",
     "model.score": "Nothing is cut here: check model.checkpoint, and that inputs and labels are those of training.",
 }
+_WORST = 3
+_Broken = tuple[LayerRecord, LayerFinding]
 
 
 def advice(record: Record, finding: Finding) -> tuple[str, ...]:
@@ -86,10 +88,6 @@ def _of_drop(record: Record) -> Iterator[str]:
         yield f"The recipe keeps {percent(recipe.energy)} of the energy; a higher recipe.energy cuts less."
     else:
         yield "Cut less: recipe: {strategy: energy, energy: 0.99} says by how much."
-
-
-_WORST = 3
-_Broken = tuple[LayerRecord, LayerFinding]
 
 
 def _of_layers(record: Record, finding: Finding, key: str) -> Iterator[str]:

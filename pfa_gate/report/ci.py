@@ -15,6 +15,8 @@ from pfa_gate.report.text import clean, shorten
 # A step shows ten of a kind; the last tells how many more there are.
 _MOST = 9
 _LONGEST = 1000
+_COLOURS: dict[Outcome, str] = {"kept": "brightgreen", "broken": "red", "not judged": "yellow"}
+_LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,6 @@ def _value(record: Record, finding: Finding) -> int | float | None:
     if key == "latency":
         return None if part is None else part.latency
     return part.exact.max_error if part is not None and finding.id == "exact" else None
-
-
-_COLOURS: dict[Outcome, str] = {"kept": "brightgreen", "broken": "red", "not judged": "yellow"}
-_LONGEST_LABEL = 40
 
 
 def badge(record: Record) -> str:

@@ -10,6 +10,9 @@ from pfa_gate.report.formatting import ratio
 from pfa_gate.report.html.pictures import Drawing, drawing, picture
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows
 
+# A page of more would be slow to open; such a network is read in record.json.
+MOST = 400
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -54,10 +57,6 @@ class Line:
     heat: str
     order: str
     inactive: int
-
-
-# A page of more would be slow to open; such a network is read in record.json.
-MOST = 400
 
 
 def lines(record: Record, base: Record | None) -> Iterator[Line]:

@@ -15,6 +15,9 @@ from pfa_gate.report.layers import energy_cut, kl_cut
 WIDTH, HEIGHT = 240, 72
 # More bars than this are no wider than a line; neighbours share one.
 _MOST_BARS = 64
+_LEVELS = 16
+_BLUE = (59, 130, 246)
+_MOST_CELLS = 128
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,6 @@ def _cut(keep: int | None, filters: int) -> CutLine | None:
 
 def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
-
-
-_LEVELS = 16
-_BLUE = (59, 130, 246)
-_MOST_CELLS = 128
 
 
 def picture(correlations: Correlations | None) -> str:

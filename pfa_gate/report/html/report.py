@@ -42,6 +42,7 @@ _MOST_REASONS = 400
 _MOST_GROUPS = 400
 # Of a sentence; no budget has more to say.
 _LONGEST = 2000
+_MOST_REPAIRS = 400
 
 
 def render(record: Record, base: Record | None = None) -> str:
@@ -133,9 +134,6 @@ def _text(name: str) -> str:
 
 def _digest(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}"
-
-
-_MOST_REPAIRS = 400
 
 
 @dataclass(frozen=True)

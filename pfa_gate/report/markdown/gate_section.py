@@ -16,6 +16,9 @@ from pfa_gate.report.text import clean, distinct
 
 FULL = Detail()
 _SIGNS: dict[Outcome, str] = {"kept": "✅", "broken": "❌", "not judged": "❔"}
+_SPECTRUM = 8
+_COLUMNS = ["", "layer", "kept", "KL ratio", "peak r", "mean r", "inactive", "spectrum"]
+_ALIGN = "clrrrrrl"
 
 
 @dataclass(frozen=True)
@@ -136,11 +139,6 @@ def _footer(record: Record) -> str:
         *map(prose, delivery(record)),
     )
     return f"<sub>{joined(facts, ' · ')}</sub>"
-
-
-_SPECTRUM = 8
-_COLUMNS = ["", "layer", "kept", "KL ratio", "peak r", "mean r", "inactive", "spectrum"]
-_ALIGN = "clrrrrrl"
 
 
 def changed_layers(record: Record, detail: Detail) -> str:

@@ -89,7 +89,7 @@ class Detail:
     Attributes:
         rows: most rows of a table and entries of a list; None for all.
         folded: whether it has the parts that are folded away.
-        advice: whether it says what would mend a broken budget.
+        advice: whether it says what would make a broken budget hold.
     """
 
     rows: int | None = None

@@ -26,6 +26,7 @@ from pfa_gate.report.text import clean, distinct
 _LEAST_WIDTH = 60
 _METHOD = 2
 _EMPHASIS = {"random best": QUIET, "random mean": QUIET, "uniform": QUIET, "pfa": ""}
+_COLUMNS = ("counts", "selection, recovery", "score", "±", "spread", "parameters", "MACs", "s", "failed")
 
 
 def terminal(study: Study, *, width: int, colour: bool, unicode: bool) -> str:
@@ -116,9 +117,6 @@ def _fit(cells: Sequence[list[Text]], look: Look) -> None:
     methods = distinct((line[_METHOD].plain for line in cells), room, look.glyphs.dots, cell_len)
     for line in cells:
         line[_METHOD] = Text(methods[line[_METHOD].plain], line[_METHOD].style)
-
-
-_COLUMNS = ("counts", "selection, recovery", "score", "±", "spread", "parameters", "MACs", "s", "failed")
 
 
 def markdown(study: Study) -> str:

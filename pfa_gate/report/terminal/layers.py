@@ -38,6 +38,10 @@ _TITLES = {
 _LEFT = ("mark", "layer", "spectrum")
 # A table that leaves less than this for the names gives up a column first.
 _NAME_ROOM = 20
+# The same where values have changed since the baseline: the picture goes before the numbers do.
+_MAIN = ("kl", "inactive")
+_INDENT = 3
+_WIDEST_SPECTRUM = 96
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,6 @@ _PLANS = (
     _Plan(_without("standardised", "spectrum", "mean_correlation", "inactive"), 0, False),
     _Plan(("mark", "layer", "kl"), 0, False),
 )
-# The same where values have changed since the baseline: the picture goes before the numbers do.
-_MAIN = ("kl", "inactive")
 _PLANS_SINCE = (
     _Plan(_without(), 16, True, KEYS),
     *(_Plan(_without("standardised"), spectrum, True, KEYS) for spectrum in (16, 8)),
@@ -124,7 +126,7 @@ def _fitting(
 
 
 def _with_changes(cells: list[list[Text]], changes: Sequence[dict[str, str]], plan: _Plan) -> list[list[Text]]:
-    """Write each change behind its value; the other cells of such a column get as much room."""
+    """Write each change after its value; the other cells of such a column get as much room."""
     for key in set(plan.columns).intersection(plan.changes):
         texts = ["", *(layer_changes.get(key, "") for layer_changes in changes)]
         room = max(map(len, texts)) + 1 if any(texts) else 0
@@ -241,10 +243,6 @@ def _legend(shown: Sequence[LayerRow], plan: _Plan, look: Look) -> list[Text]:
     since = "; signed: change since the baseline" if plan.changes else ""
     columns = f"{standardised}r: |Pearson| of two filters{spectrum}{since}"
     return look.sentence(f"{columns}; {marks}" if marks else columns, 0, QUIET)
-
-
-_INDENT = 3
-_WIDEST_SPECTRUM = 96
 
 
 def spectra_section(record: Record, look: Look) -> list[Text]:

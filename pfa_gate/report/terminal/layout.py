@@ -13,6 +13,15 @@ from pfa_gate.report.text import shorten as shorten_to
 
 GAP = 2
 _LINES = 3  # of one word
+STYLES: dict[Outcome, str] = {"kept": "green", "broken": "bold red", "not judged": "yellow"}
+BADGES: dict[Outcome, str] = {
+    "kept": "bold black on green",
+    "broken": "bold white on red",
+    "not judged": "bold black on yellow",
+}
+HEADING = "bold"
+QUIET = "dim"
+SPECTRUM = "cyan"
 
 
 def shorten(text: str, width: int, dots: str) -> str:
@@ -61,7 +70,7 @@ def _line(row: Sequence[Text], columns: Sequence[int], align: str) -> Text:
 
 
 def wrapped(text: str, width: int, indent: int, dots: str) -> list[str]:
-    """A sentence broken between words into lines of at most `width` cells, each behind an indent.
+    """A sentence broken between words into lines of at most `width` cells, each indented.
 
     A word too long for a line is broken; one too long for three lines is shortened in the middle.
 
@@ -87,17 +96,6 @@ def _pieces(word: str, room: int) -> Iterator[str]:
         yield piece
         word = word[len(piece) :]
     yield word
-
-
-STYLES: dict[Outcome, str] = {"kept": "green", "broken": "bold red", "not judged": "yellow"}
-BADGES: dict[Outcome, str] = {
-    "kept": "bold black on green",
-    "broken": "bold white on red",
-    "not judged": "bold black on yellow",
-}
-HEADING = "bold"
-QUIET = "dim"
-SPECTRUM = "cyan"
 
 
 @dataclass(frozen=True)

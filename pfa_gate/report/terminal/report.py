@@ -19,6 +19,11 @@ from pfa_gate.report.terminal.sizes import footprint_section, recovery_section
 from pfa_gate.report.text import clean, inert
 
 _LEAST_WIDTH = 40
+_FILES = "Files"
+# Terminals that follow OSC 8, by a variable that each of them sets.
+_TERMINALS = ("iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "Tabby", "rio")
+_VARIABLES = ("KITTY_WINDOW_ID", "WT_SESSION", "DOMTERM", "KONSOLE_VERSION", "ALACRITTY_WINDOW_ID")
+_FIRST_VTE = 5000
 
 
 def render(record: Record, *, width: int, colour: bool, unicode: bool, verbosity: int = 0) -> str:
@@ -113,7 +118,7 @@ def _budgets(record: Record, look: Look) -> list[Text]:
 def _budget_table(findings: Sequence[Finding], look: Look) -> list[Text]:
     cells = [[Text(title, QUIET) for title in ("", "budget", "limit", "observed", "", "")]]
     cells += [_budget_cells(finding, look) for finding in findings]
-    # First the line goes, then the word behind the mark: a name cut short is worse.
+    # First the line goes, then the word after the mark: a name cut short is worse.
     while len(cells[0]) > 4 and sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
         cells = [line[:-1] for line in cells]
     others = [width for index, width in enumerate(widths(cells)) if index != 1]
@@ -165,7 +170,7 @@ def _files(record: Record, look: Look) -> list[Text]:
         folders.setdefault(str(path.parent), []).append(path.name)
     texts = [*(f"{folder}: {', '.join(names)}" for folder, names in folders.items()), *delivery(record)]
     lines = [line for text in texts for line in look.sentence(text, 3)]
-    return [*look.heading("Files"), *lines] if lines else []
+    return [*look.heading(_FILES), *lines] if lines else []
 
 
 def _seconds(record: Record, look: Look) -> list[Text]:
@@ -173,12 +178,6 @@ def _seconds(record: Record, look: Look) -> list[Text]:
         return []
     cells = [[Text(f"   {clean(stage)}"), Text(f"{taken:.2f} s")] for stage, taken in record.seconds.items()]
     return [*look.heading("Seconds"), *lay_out(cells, "lr")]
-
-
-# Terminals that follow OSC 8, by a variable that each of them sets.
-_TERMINALS = ("iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "Tabby", "rio")
-_VARIABLES = ("KITTY_WINDOW_ID", "WT_SESSION", "DOMTERM", "KONSOLE_VERSION", "ALACRITTY_WINDOW_ID")
-_FIRST_VTE = 5000
 
 
 def follows_links(environment: Mapping[str, str]) -> bool:
@@ -212,7 +211,7 @@ def linked(text: str, record: Record, folder: Path) -> str:
         >>> linked("Files\n   .pfa/digits: record.json\n", record, Path("/p"))[9:]
         '.pfa/digits: \x1b]8;;file:///p/.pfa/digits/record.json\x1b\\record.json\x1b]8;;\x1b\\\n'
     """
-    head, title, files = text.rpartition("Files")
+    head, title, files = text.rpartition(_FILES)
     for path in map(Path, record.files.values()):
         address = Path(folder, path).absolute().as_uri()
         name = re.compile(rf"(?<![\w./-]){re.escape(path.name)}(?![\w/-])")
