@@ -107,11 +107,11 @@ def valid_entries(content: str, source: str) -> dict[str, Any]:
     """
     gates = baseline_entries(content, source)
     for gate in gates:
-        base(gates, gate, source, {})
+        baseline_of(gates, gate, source, {})
     return gates
 
 
-def base(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str, Any]) -> Baseline | None:
+def baseline_of(gates: Mapping[str, Any], gate: str, source: str, subject: Mapping[str, Any]) -> Baseline | None:
     """The baseline of one gate, compared with what is measured today; None where the gate is not in it.
 
     Args:

@@ -14,7 +14,7 @@ from pfa_gate.budget import Baseline, Context
 from pfa_gate.config.paths import checkpoint_files, from_root
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import display_path
-from pfa_gate.record.baseline import base, baseline_entries
+from pfa_gate.record.baseline import baseline_entries, baseline_of
 from pfa_gate.record.baseline_history import NAME, BaselineHistory, GitAnswer, ask_git, history_of, in_tree
 from pfa_gate.record.lost_baseline import (
     name_in_baseline,
@@ -161,9 +161,8 @@ def context_of(document: "Document", gate: str, baseline: BaselineText, updating
         return Context(base_of(document, gate, baseline, today), date.today(), updating)
     if baseline.content is None or updating:
         return Context(None, date.today(), updating)
-    return Context(
-        base(baseline_entries(baseline.content, baseline.source), gate, baseline.source, today), date.today(), updating
-    )
+    gates = baseline_entries(baseline.content, baseline.source)
+    return Context(baseline_of(gates, gate, baseline.source, today), date.today(), updating)
 
 
 def _compared(document: "Document", gate: str, baseline: BaselineText, today: Mapping[str, Any]) -> Baseline | None:
@@ -177,7 +176,7 @@ def _compared(document: "Document", gate: str, baseline: BaselineText, today: Ma
         refuse_missing_gate(baseline.source, baseline.history, gate)
         return None
     known = readable_versions((*baseline.history.versions, *baseline.history.branch_point), baseline.source)
-    earlier = (base(gates, name, source, today) for source, gates in known)
+    earlier = (baseline_of(gates, name, source, today) for source, gates in known)
     return _of(gates, (gate, name), baseline.source, today, tuple(old for old in earlier if old is not None))
 
 
@@ -197,7 +196,7 @@ def _of(
     earlier: tuple[Baseline, ...] = (),
 ) -> Baseline | None:
     """The baseline of a gate by its (name today, name then); a difference counts as a change."""
-    plain, renamed = base(gates, names[1], source, today), names[0] != names[1]
+    plain, renamed = baseline_of(gates, names[1], source, today), names[0] != names[1]
     words = (f"the gate's name ({names[1]} then)",) if renamed else ()
     return None if plain is None else replace(plain, changed=(*words, *plain.changed), earlier=earlier)
 

@@ -13,7 +13,7 @@ import records
 from pfa_gate.budget import Baseline, BaselineLayer, Context, Finding, LayerMeasure, Measurements, Scored, Size, judge
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import ArtifactError, LayerPatternError
-from pfa_gate.record.baseline import Stamp, base, baseline_entries, baseline_entry, baseline_text, comparison
+from pfa_gate.record.baseline import Stamp, baseline_entries, baseline_entry, baseline_of, baseline_text, comparison
 from pfa_gate.record.baseline_source import find_baseline
 
 TODAY = date(2026, 11, 20)
@@ -73,14 +73,14 @@ def test_another_device_is_given_its_roundings(observed: float, outcome: str) ->
 def test_a_baseline_knows_its_device_and_old_ones_are_of_the_cpu() -> None:
     record = dataclasses.replace(records.kept(), device="cuda:0")
     written = baseline_entry(record, Stamp("2026-11-12", "", {}))
-    again = base(baseline_entries(baseline_text({"digits": written}), "b"), "digits", "b", {})
+    again = baseline_of(baseline_entries(baseline_text({"digits": written}), "b"), "digits", "b", {})
     assert again is not None
     assert again.device == "cuda:0"
     told = comparison(again, [], record.probe.sha256, "cpu")
     assert told is not None
     assert told.changed == ("the device (cuda:0 then, cpu now)",)
     del written["subject"]["device"]
-    old = base({"digits": written}, "digits", "b", {})
+    old = baseline_of({"digits": written}, "digits", "b", {})
     assert old is not None
     assert old.device == "cpu"
 
@@ -157,8 +157,10 @@ def test_a_drop_of_another_evaluation_is_none_to_compare_with() -> None:
         records.broken(), Stamp("2026-11-12", "", {"evaluation": ["net:test", "accuracy", "higher"]})
     )
     assert [name for name in plain["budgets"] if "drop" in name] == ["compressed.accuracy_drop"]
-    same = base({"digits": plain}, "digits", "b", plain["subject"])
-    other = base({"digits": plain}, "digits", "b", {**plain["subject"], "evaluation": ["net:test", "top5", "higher"]})
+    same = baseline_of({"digits": plain}, "digits", "b", plain["subject"])
+    other = baseline_of(
+        {"digits": plain}, "digits", "b", {**plain["subject"], "evaluation": ["net:test", "top5", "higher"]}
+    )
     assert same is not None
     assert other is not None
     assert (same.value("compressed.accuracy_drop"), other.value("compressed.accuracy_drop")) == (1.388, None)
@@ -273,7 +275,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert written == baseline_text(json.loads(written)["gates"])
     assert len(written) < 12_000
     assert "eigenvalues" not in written
-    found = base(baseline_entries(written, "b"), "digits", "b", {**SUBJECT, "weights": "w"})
+    found = baseline_of(baseline_entries(written, "b"), "digits", "b", {**SUBJECT, "weights": "w"})
     assert found is not None
     assert (found.refusal, found.changed) == ("", ())
     assert found.value("model.parameters") == record.model.parameters
@@ -299,7 +301,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 )
 def test_what_differs_is_said_or_refused(change: dict[str, Any], refusal: str, changed: tuple[str, ...]) -> None:
     plain = baseline_entry(records.kept(), Stamp("2026-11-12", "abc", {**SUBJECT, "weights": "w"}))
-    found = base({"digits": plain}, "digits", "b", {**SUBJECT, "weights": "w", **change})
+    found = baseline_of({"digits": plain}, "digits", "b", {**SUBJECT, "weights": "w", **change})
     assert found is not None
     assert (found.refusal, found.changed) == (refusal, changed)
 
@@ -315,7 +317,7 @@ def test_a_torn_baseline_is_refused(content: str) -> None:
 @pytest.mark.parametrize("damage", [None, [], {"layers": {}}, {"layers": {"a": 1}}])
 def test_a_torn_gate_is_refused(damage: Any) -> None:
     with pytest.raises(ArtifactError, match="The baseline b cannot be read: gate 'digits' lacks or mistakes"):
-        base({"digits": damage}, "digits", "b", SUBJECT)
+        baseline_of({"digits": damage}, "digits", "b", SUBJECT)
 
 
 def waiver(layer: str | None, until: str, budget: str = "layers.kl") -> dict[str, Any]:

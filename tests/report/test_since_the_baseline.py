@@ -4,7 +4,7 @@ import dataclasses
 
 import records
 
-from pfa_gate.record.baseline import Stamp, base, baseline_entry, comparison
+from pfa_gate.record.baseline import Stamp, baseline_entry, baseline_of, comparison
 from pfa_gate.report.baseline import baseline_value, change_since, signed_change
 from pfa_gate.report.ci import scalars
 
@@ -14,7 +14,7 @@ SUBJECT = {"factory": "net:build"}
 def judged_against(today, yesterday):
     """Today's record, compared with what yesterday's run would have written."""
     gates = {today.gate: baseline_entry(yesterday, Stamp("2026-11-19", "abc", SUBJECT))}
-    found = base(gates, today.gate, "pfa.baseline.json", SUBJECT)
+    found = baseline_of(gates, today.gate, "pfa.baseline.json", SUBJECT)
     against = comparison(found, [layer.measure() for layer in today.layers], today.probe.sha256)
     return dataclasses.replace(today, baseline=against)
 
