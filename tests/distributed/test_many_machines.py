@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -144,14 +143,16 @@ class TestRefusals:
         other = collected(config, "undecided", 3)[1]
         assert "differ in their number of shards." in refused(self.ask(config, one, other), capsys)
 
-    def test_another_config_model_or_probe(self, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_another_config_model_or_probe(
+        self, mine: Path, torch_python: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         files = collected(mine, "undecided", 2)
         text, code = mine.read_text(), (mine.parent / "net.py").read_text()
         mine.write_text(text.replace("batch_size: 37", "batch_size: 36"))
         assert "were collected with another config than" in refused(self.ask(mine, *files), capsys)
         mine.write_text(text)
         (mine.parent / "net.py").write_text(code.replace("seed=0", "seed=1"))
-        run = [sys.executable, "-c", "import sys; from pfa_gate.cli import main; sys.exit(main())"]
+        run = [torch_python, "-c", "import sys; from pfa_gate.cli import main; sys.exit(main())"]
         done = subprocess.run([*run, *self.ask(mine, *files)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert "measured on another model" in done.stderr

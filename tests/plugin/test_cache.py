@@ -166,9 +166,9 @@ def test_a_forged_verdict_is_measured_again(project: pytest.Pytester, pfa: Pfa) 
     assert len(runs(project)) == 2
 
 
-def test_two_runs_at_once_share_one_analysis(project: pytest.Pytester) -> None:
-    files(project, "{seconds: 2, broken: [layers.kl]}")
-    command = [sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", "-q"]
+def test_two_runs_at_once_share_one_analysis(project: pytest.Pytester, light_python: str) -> None:
+    files(project, "{seconds: 1, broken: [layers.kl]}")
+    command = [light_python, "-m", "pytest", "-p", "fakes", "--pfa", "-q"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": project.path}
     with subprocess.Popen(command, **quiet) as first, subprocess.Popen(command, **quiet) as second:
         assert [first.wait(), second.wait()] == [1, 1]

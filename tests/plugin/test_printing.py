@@ -60,10 +60,10 @@ def test_a_terminal_that_is_not_unicode(pfa: Pfa, monkeypatch: pytest.MonkeyPatc
     assert "\\u" not in result.stdout.str()
 
 
-def on_terminal(project: pytest.Pytester, *arguments: str) -> str:
+def on_terminal(python: str, project: pytest.Pytester, *arguments: str) -> str:
     """Output of a run whose standard output is a terminal."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "pytest", "-p", "fakes", "--pfa", *arguments]
+    command = [python, "-m", "pytest", "-p", "fakes", "--pfa", *arguments]
     process = subprocess.Popen(command, cwd=project.path, stdout=theirs, stderr=theirs, stdin=theirs)
     os.close(theirs)
     shown = b""
@@ -82,17 +82,17 @@ def _read(terminal: int) -> bytes:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no pty")
-def test_progress_is_shown_on_a_terminal_and_wiped(project: pytest.Pytester) -> None:
+def test_progress_is_shown_on_a_terminal_and_wiped(project: pytest.Pytester, light_python: str) -> None:
     # Longer than the pause between two writes.
     project.makefile(".yaml", pfa=config(gate(arguments="{pause: 0.12}")))
-    shown = on_terminal(project)
+    shown = on_terminal(light_python, project)
     assert "digits: loading" in shown
     assert "digits: probing [######..................] 1/4" in shown
     assert "digits: probing [########################] 4/4" in shown
     assert re.search(r"\r +\r", shown)
     assert runs(project) == ["digits main None"]
     for argument in ("-q", "-n2"):
-        assert "digits: loading" not in on_terminal(project, argument)
+        assert "digits: loading" not in on_terminal(light_python, project, argument)
 
 
 def test_logs_of_quick_gates_have_no_progress(pfa: Pfa) -> None:
