@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from pfa_gate.config.complaints import RefusalError, describe, nearest
-from pfa_gate.config.metrics import SHARES
 from pfa_gate.config.project import FOREIGN, UNSEEN, invisible_letter, path_fault
 from pfa_gate.config.quantity import (
     BYTES,
@@ -35,6 +34,10 @@ from pfa_gate.config.quantity import (
     Limit,
     parse,
 )
+
+Direction = Literal["higher", "lower"]
+SHARES = ("accuracy", "top5")
+"""The metrics that pfa_gate computes: shares of hits, in [0, 1]. Any other is in plain numbers of its own."""
 
 _CALLABLE = re.compile(r"(?P<source>.+\.py|[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)\Z")
 _DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"

@@ -9,6 +9,7 @@ from pfa_gate.config.budgets import BudgetsConfig, Declared, Waivers, declared
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.field_types import (
+    SHARES,
     BytesTarget,
     Data,
     Device,
@@ -21,7 +22,6 @@ from pfa_gate.config.field_types import (
     StrictSection,
     Text,
 )
-from pfa_gate.config.metrics import SHARES
 from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.recovery import Step, recovery_steps
 

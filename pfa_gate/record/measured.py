@@ -5,7 +5,7 @@ from typing import Literal
 
 from pfa_gate.budget import LayerMeasure, Scored
 from pfa_gate.compress.repair import Repair
-from pfa_gate.config.metrics import SHARES, Direction
+from pfa_gate.config.field_types import SHARES, Direction
 from pfa_gate.record.plain_data import LATER
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pfa_gate.budget import Size
-from pfa_gate.config.metrics import Direction
+from pfa_gate.config.field_types import Direction
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.measured import is_share
 from pfa_gate.record.plain_data import LATER, plain, read_as, text_of

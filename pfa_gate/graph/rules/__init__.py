@@ -1,5 +1,5 @@
 """One rule for each operator of ATen that networks use; importing this package registers them all."""
 
-from . import contraction, elementwise, movement, products, statistics
+from . import axes, elementwise, layers, products
 
-__all__ = ["contraction", "elementwise", "movement", "products", "statistics"]
+__all__ = ["axes", "elementwise", "layers", "products"]

@@ -9,8 +9,8 @@ from torch.fx import Node
 from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, varying
 from pfa_gate.graph.program import Alias, argument, node_of, shape_of
-from pfa_gate.graph.rules.contraction import multiplied
 from pfa_gate.graph.rules.elementwise import meet_operand
+from pfa_gate.graph.rules.layers import multiplied
 
 
 @rule("matmul", "bmm", "mm")

@@ -1,4 +1,10 @@
-"""Convolutions, linears and embeddings: labels of the input end in the weight's columns, its rows start new ones."""
+"""Operators that read weights: convolutions, linears, embeddings, normalisations.
+
+In a product, labels of the input end in the weight's columns, and its rows start new ones. A normalisation of each
+channel by itself keeps labels free. A mean and variance over channels change when a channel goes, so no smaller model
+can equal the silenced one there. Such a normalisation is followed all the same, named in the report, and proved against
+its own definition: the same statistics over the channels that are left.
+"""
 
 import math
 from typing import Any
@@ -7,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall, rule
+from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, UntrackedCall, rule
 from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import argument, node_of, shape_of
+from pfa_gate.graph.program import argument, node_of, operator_name, shape_of
 
 _INPUT_FIXED = "its input cannot be cut"
 _MIXES = "mixes another axis than that of the filters"
@@ -135,3 +141,50 @@ def embedding(flow: LabelFlow, node: Node) -> Tensor:
     rows, columns = flow.matrix(flow.held(node.args[0], "looks up a computed table"), 0, 1)
     flow.pin(flow.sets.canonical(rows), "its rows are looked up by index")
     return flow.sets.canonical(columns).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))
+
+
+@rule("batch_norm instance_norm cudnn_batch_norm native_batch_norm")
+def by_channel(flow: LabelFlow, node: Node) -> Tensor:
+    """Each channel (axis 1) by its own statistics: weight, bias and running statistics follow the channels."""
+    source = node_of(node.args[0])
+    channels = flow.along(source, 1)
+    for held in node.args[1:5]:
+        flow.adopt_vector(held, channels)
+    return flow.of(source)
+
+
+@rule("layer_norm rms_norm")
+def across_last(flow: LabelFlow, node: Node) -> Tensor:
+    """Statistics over the last axis: weight and bias follow it. Over several axes at once, all stays whole."""
+    source = node_of(node.args[0])
+    normalised: Any = node.args[1]
+    labels = flow.of(source)
+    held = [argument(node, 2, "weight"), argument(node, 3, "bias") if operator_name(node) == "layer_norm" else None]
+    inside = [axis for axis in varying(labels) if axis >= labels.ndim - len(normalised)]
+    if len(normalised) == 1 and inside:
+        for tensor in held:
+            flow.adopt_vector(tensor, flow.along(source, -1))
+        flow.normalised.append(node)
+        return flow.of(source)
+    for tensor in held:
+        flow.pin_value(tensor, "belongs to a normalisation over other axes")
+    if inside:
+        flow.pin(labels, "is normalised over several axes at once")
+    return labels
+
+
+@rule("group_norm")
+def across_groups(flow: LabelFlow, node: Node) -> Tensor:
+    """Statistics over groups of channels (axis 1): all groups keep the same places."""
+    source = node_of(node.args[0])
+    groups: Any = node.args[1]
+    if varying(flow.of(source)) not in ([], [1]):
+        raise NoRuleError("normalises another axis than that of the filters")
+    channels = flow.along(source, 1).reshape(groups, -1)
+    flow.meet(channels, channels[:1].expand_as(channels), "shares a normalisation with filters that cannot be cut")
+    channels = flow.sets.canonical(channels).reshape(-1)
+    for held in (argument(node, 2, "weight"), argument(node, 3, "bias")):
+        flow.adopt_vector(held, channels)
+    if groups < len(channels):
+        flow.normalised.append(node)
+    return channels.reshape([-1 if axis == 1 else 1 for axis in range(len(shape_of(source)))])

@@ -1,6 +1,11 @@
-"""Operators that only move data: they run as themselves, on the labels instead of the numbers."""
+"""Operators along axes: they move, pad, pool or reduce data.
+
+Those that only move data run as themselves, on the labels instead of the numbers. Sums, means, maxima and softmax are
+free along space, and not along the axis of the filters.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +15,7 @@ from torch.fx import Node
 from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import concrete, is_tensor, node_of, operator_name, shape_of
+from pfa_gate.graph.rules.elementwise import meeting
 
 _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
 
@@ -171,3 +177,85 @@ def index_selected(flow: LabelFlow, node: Node) -> Tensor:
     if chosen is None or math.prod(chosen.shape) == 0:
         raise NoRuleError("picks filters by a computed index")
     return flow.full(source).index_select(axis, chosen)
+
+
+_ROOTS = ("rsqrt", "sqrt", "pow", "reciprocal")
+
+
+_PASSING = ("to", "_to_copy", "float", "type_as")
+
+
+def divides(node: Node) -> bool:
+    """Whether a statistic is used only to divide by: mean of squares, plus a constant, under a root or a fraction.
+
+    That is how RMSNorm and global response normalisation look once they are written out.
+    """
+    users = list(node.users)
+    if not users:
+        return False
+    return all(_divides_by(node, user) for user in users)
+
+
+def _divides_by(node: Node, user: Node) -> bool:
+    name = operator_name(user) if user.op == "call_function" else ""
+    if name in _ROOTS:
+        return True
+    if name == "div":
+        return user.args[1] is node and user.args[0] is not node
+    if name in _PASSING or (name in ("add", "clamp", "clamp_min") and user.all_input_nodes == [node]):
+        return divides(user)
+    return False
+
+
+def is_statistic(node: Node) -> bool:
+    """Whether a mean over channels is the statistic of a normalisation that is written out."""
+    source = node.args[0]
+    if not isinstance(source, Node) or source.op != "call_function":
+        return False
+    made = operator_name(source)
+    squares = made in ("square", "linalg_vector_norm", "norm") or (made == "pow" and source.args[1] == 2)
+    products = made == "mul" and len(source.all_input_nodes) == 1
+    return (squares or products) and divides(node)
+
+
+_ACROSS = "is reduced across channels"
+
+
+@rule(
+    "mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std var_mean cumsum",
+    "max min logsumexp argmax argmin prod any all median",
+)
+def reduced(flow: LabelFlow, node: Node) -> Labels:
+    """Reduce over axes without filters; filters along a reduced axis stay."""
+    source = node_of(node.args[0])
+    if len(node.args) > 1 and isinstance(node.args[1], Node):
+        return meeting(flow, node)  # max and min of two tensors
+    labels, axes = flow.of(source), _axes(node, len(shape_of(source)))
+    across = set(varying(labels)) & set(axes)
+    if across and operator_name(node) == "mean" and is_statistic(node):
+        flow.normalised.append(node)
+        return _without(torch.zeros_like(labels), axes, len(shape_of(node)))
+    if across:
+        flow.pin(labels, _ACROSS)
+    value = node.meta["val"]
+    if isinstance(value, Tensor) and value.shape == source.meta["val"].shape:
+        return labels
+    parts = list(value) if isinstance(value, list | tuple) else [value]
+    results = [_without(labels, axes, part.ndim) for part in parts]
+    return results if isinstance(value, list | tuple) else results[0]
+
+
+def _without(labels: Tensor, axes: Sequence[int], left: int) -> Tensor:
+    for axis in axes:
+        labels = labels.narrow(axis, 0, 1)
+    if left == labels.ndim:
+        return labels
+    return labels.reshape([size for axis, size in enumerate(labels.shape) if axis not in axes])
+
+
+def _axes(node: Node, count: int) -> list[int]:
+    position = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
+    given: Any = node.args[position] if len(node.args) > position else node.kwargs.get("dim")
+    if given is None or (isinstance(given, list | tuple) and not given) or isinstance(given, bool):
+        return list(range(count))
+    return [axis % count for axis in ([given] if isinstance(given, int) else given)]
