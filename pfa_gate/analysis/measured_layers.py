@@ -24,7 +24,7 @@ from pfa_gate.model.torch_module import forward
 
 @dataclass(frozen=True)
 class LayerUses:
-    """What became of some layers in one or more forward passes.
+    """How one or more forward passes used some layers.
 
     Attributes:
         called: names of those that were called.
@@ -38,7 +38,7 @@ class LayerUses:
 
     @property
     def possible(self) -> frozenset[str]:
-        """Those that may not be said to be unused."""
+        """Layers that may have been used."""
         return self.called | self.read | self.unknown
 
 

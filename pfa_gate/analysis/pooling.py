@@ -91,7 +91,7 @@ class SampledPositions:
 
 @lru_cache(maxsize=4)
 def _drawn(seed: int, positions: int, samples: tuple[int, int], places: int) -> Tensor:
-    """Positions of samples (the first, how many), int64 [samples, positions]; kept for the next layer of that size."""
+    """Positions of samples (the first, how many), int64 [samples, positions]; cached for layers of one size."""
     first, count = samples
     numbers = range(first, first + count)
     draws = [np.random.default_rng((seed, n)).choice(places, positions, replace=False, shuffle=False) for n in numbers]
@@ -99,7 +99,7 @@ def _drawn(seed: int, positions: int, samples: tuple[int, int], places: int) -> 
 
 
 def reader_of(probe: ProbeConfig) -> ResponseReader:
-    """How pfa.yaml wants responses to be taken.
+    """The reader of responses that pfa.yaml asks for.
 
     Example:
         >>> reader_of(ProbeConfig(data="net:probe")), reader_of(ProbeConfig(data="net:probe", positions=8, seed=3))
@@ -154,7 +154,7 @@ def samples_of(args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: int)
 
 
 def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Tensor, int]:
-    """A value with its samples in front, as torch's own attention has it not, and where its filters are then.
+    """A value with its samples on axis 0, where torch's own attention does not have them, and its axis of filters then.
 
     Args:
         node: of the graph; its recorded shape tells which axis grows with the batch.

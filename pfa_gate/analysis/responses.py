@@ -188,7 +188,7 @@ def _output_by_sample(module: nn.Module, output: Any, tap: Tap) -> Tensor | None
 def with_unread_explained(
     model: nn.Module, batches: Iterable[Batch], layers: Sequence[Layer], read: Collection[str]
 ) -> tuple[Layer, ...]:
-    """The layers after a pass by hooks: those of which it read nothing lose their taps, and say why.
+    """The layers after a pass by hooks: one that it did not read loses its taps and gets the reason.
 
     Args:
         model: the model.

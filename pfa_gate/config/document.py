@@ -1,4 +1,4 @@
-"""From a path to a document that holds, and back: the config written out with all its defaults."""
+"""From a path to a valid config, and back: the config written out with all its defaults."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _CODES = {"utf-16": "UTF-16", "utf-8-sig": "UTF-8"}
 
 @dataclass(frozen=True)
 class Document:
-    """A config that holds: its gates by name, where each value stands in the file, and the bytes that were read."""
+    """A valid config: its gates by name, the position of each value in the file, and the bytes that were read."""
 
     path: Path
     gates: dict[str, GateConfig]
@@ -60,7 +60,7 @@ def load(path: Path | str, root: Path | None = None) -> Document:
         root: pytest's rootdir, in which its paths may lead as in its own project; the current folder if None.
 
     Raises:
-        ConfigError: the file cannot be read or does not hold; its text lists all mistakes, by line.
+        ConfigError: the file cannot be read or is not valid; its text lists all mistakes, by line.
 
     Example:
         >>> load("no/pfa.yaml")
@@ -82,7 +82,7 @@ def parsed(text: str, file: Path, root: Path | None = None) -> Document:
         root: as for `load`.
 
     Raises:
-        ConfigError: it does not hold; lists all mistakes, by line.
+        ConfigError: it is not valid; lists all mistakes, by line.
 
     Example:
         >>> parsed("[]", Path("/pfa.yaml"))
@@ -130,7 +130,7 @@ def resolved(document: Document) -> str:
     """Write a config with all its defaults, as YAML that means the same, each value with its origin.
 
     Args:
-        document: a config that holds.
+        document: a valid config.
 
     Returns:
         Lines `key: value  # pfa.yaml:12` or `# default`; a key that is not set is a comment.

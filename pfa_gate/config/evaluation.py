@@ -1,4 +1,4 @@
-"""The section `evaluation` as a type, and what it and budgets on scores ask of each other: direction, unit, chance."""
+"""The section `evaluation` as a type, and how it and budgets on scores must agree: direction, unit, chance."""
 
 import re
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ _SIDE = {"higher": "min", "lower": "max"}
 
 
 def score_faults(gate: object, at: Keys) -> Iterator[Fault]:
-    """Find what is wrong with how a gate is scored, and with what it asks of scores.
+    """Find what is wrong with how a gate is scored, and with its budgets on scores.
 
     Args:
         gate: as plain data, of any shape.
@@ -200,7 +200,7 @@ _TURNS = frozenset({"neg", "negative", "minus", "inverse"})
 
 
 def likely_direction(metric: str) -> Direction | None:
-    """Which way is better, as far as the name of a metric tells; None where it does not.
+    """Which way is better, guessed from the name of a metric; None where the name says nothing.
 
     Args:
         metric: `accuracy`, `top5` or module:callable.

@@ -41,11 +41,11 @@ class Limit:
 
     @property
     def relative(self) -> bool:
-        """Whether a baseline takes part."""
+        """Whether the limit depends on a baseline."""
         return self.increase is not None or self.ratchet
 
     def words(self) -> str:
-        """All of it, as reports name it.
+        """The whole limit, as reports name it.
 
         Example:
             >>> Limit(0.7, "absolute", "0.7", increase=Limit(0.05, "absolute", "0.05"), ratchet=True).words()

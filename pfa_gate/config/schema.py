@@ -146,7 +146,7 @@ def validate(
     """
     root, problems = _root(reading)
     problems += [_of_objection(objection, reading) for objection in check(reading.data, project)]
-    # A value that the reader could not take is nothing by now: say one thing about a place, not two.
+    # The reader gave None for a value that it refused: report one mistake at a position, not two.
     refused = {(complaint.line, complaint.column) for complaint in reading.complaints}
     new = tuple(problem for problem in problems if (problem.line, problem.column) not in refused)
     complaints = (*reading.complaints, *new)
@@ -167,7 +167,7 @@ def _root(reading: ParsedYaml) -> tuple[Root | None, list[Complaint]]:
         refused = {(complaint.line, complaint.column) for complaint in reading.complaints}
         problems = [(_keys(details), details) for details in error.errors(include_url=False)]
         return None, [
-            _complaint(keys, details, reading) for keys, details in problems if _counts(keys, reading, refused)
+            _complaint(keys, details, reading) for keys, details in problems if _is_new(keys, reading, refused)
         ]
 
 
@@ -176,14 +176,14 @@ def _keys(details: Any) -> Keys:
     return tuple(key for key in details["loc"] if key not in KINDS)
 
 
-def _counts(keys: Keys, reading: ParsedYaml, refused: set[tuple[int, int]]) -> bool:
-    """Whether something new is said: not of a value that the reader refused."""
+def _is_new(keys: Keys, reading: ParsedYaml, refused: set[tuple[int, int]]) -> bool:
+    """Whether an error is new: not about a value that the reader has refused."""
     return not (keys in reading.marks and reading.mark(keys).value in refused)
 
 
 def _of_objection(objection: Objection, reading: ParsedYaml) -> Complaint:
     mark = reading.mark(objection.keys)
-    # A name is at fault itself, and a section by its key; only a scalar is better shown by its value.
+    # A mistake in a name or a section is shown at its key; one in a scalar at its value.
     position = mark.key if len(objection.keys) == 2 and mark.key else mark.best
     return Complaint(*position, objection.message, objection.remedy)
 

@@ -1,4 +1,4 @@
-"""What each stored tensor and each product costs, as products of axis lengths that groups of filters share."""
+"""The size of each stored tensor and the work of each product, as products of axis lengths that groups determine."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass

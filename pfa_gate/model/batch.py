@@ -72,7 +72,7 @@ class Batch:
         return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
 
     def to(self, device: torch.device) -> "Batch":
-        """Give the same on another device; a copy to an accelerator goes on while this returns."""
+        """Give the same on another device; a copy to an accelerator is asynchronous."""
 
         def moved(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor) or leaf.device == device:
@@ -102,7 +102,7 @@ class Batch:
 
 
 def batch_usage(error: Exception, name: str) -> str:
-    """What a callable of the user's should know that has mistaken a batch for something else; empty for other errors.
+    """A remedy for a callable of the user's that mistook a batch for something else; empty for other errors.
 
     Args:
         error: that it raised.

@@ -1,4 +1,4 @@
-"""The batches of a data set: read as often as needed, always in the same order."""
+"""The batches of a data set: read any number of times, always in the same order."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +85,7 @@ class Batches:
         return self._measured
 
     def first_pass(self) -> Iterator[Batch]:
-        """A pass after which `samples` and `sha256` need none of their own."""
+        """A pass that also computes `samples` and `sha256`, so that they need no pass of their own."""
         fingerprint = Fingerprint()
         for batch in self:
             fingerprint.update(batch)

@@ -94,7 +94,7 @@ def load_weights(model: nn.Module, path: Path, key: str | None = None) -> str:
 
 
 def _replace(model: nn.Module, pairs: Mapping[int, tuple[Tensor, Tensor]]) -> None:
-    """Put tensors in the place of the model's own, by their id; a tied one once, wherever it is held."""
+    """Replace the model's own tensors, by their id; a tied one by one tensor, in every module that holds it."""
     replacements: dict[int, Tensor] = {}
     for key, (own, tensor) in pairs.items():
         cast = tensor.to(own.dtype)
@@ -184,7 +184,7 @@ def _pickled(path: Path) -> Any:
 
 
 def _chosen_match(model: nn.Module, content: Any, path: Path, key: str | None) -> tuple[WeightsMatch, str]:
-    """The tensors of a file that are the model's, and what a person must know of the choice, if there was one."""
+    """The tensors of a file that are the model's, and a note on the choice where others would fit too."""
     every = _mappings(content, path)
     inside = every if key is None else below_key(every, key)
     if key is not None and not inside:

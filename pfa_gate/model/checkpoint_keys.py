@@ -95,7 +95,7 @@ def mappings(content: Any) -> Iterator[tuple[str, State]]:
 
 
 def below_key(every: Mapping[str, State], key: str) -> dict[str, State]:
-    """Keep what lies at a place or below it; a place may be the beginning of names, too.
+    """Keep what lies at a key or below it; a key may also be the beginning of names.
 
     Example:
         >>> below_key({"state_dict": {"model.w": Tensor(), "loss.w": Tensor()}}, "state_dict.model")
@@ -118,7 +118,7 @@ def matches_of(model: nn.Module, location: str, state: State) -> list[WeightsMat
     The names may have what wrappers put into them, anywhere, and may all begin with the same.
 
     Returns:
-        All ways in which it fits; else the one in which the fewest names differ. At least one.
+        All matches that fit; else the one in which the fewest names differ. At least one.
 
     Example:
         >>> state = {f"net.{name}": value for name, value in nn.Linear(2, 3).state_dict().items()}
@@ -135,7 +135,7 @@ def matches_of(model: nn.Module, location: str, state: State) -> list[WeightsMat
 
 
 def _by_beginning(own: State, names: "_Names", location: str, state: State) -> Iterator[WeightsMatch]:
-    """The same mapping without what most of its names begin with; several ways where as many begin with another."""
+    """The mapping without what most of its names begin with; several matches where beginnings are equally common."""
     counts = Counter(start for name in state for start in names.beginnings(name))
     most = max(counts.values(), default=0)
     seen: set[frozenset[str]] = set()
@@ -149,12 +149,12 @@ def _by_beginning(own: State, names: "_Names", location: str, state: State) -> I
 
 
 def nearest_match(matches: Iterable[WeightsMatch]) -> WeightsMatch:
-    """Choose the way in which most names are the model's; among those, the one that leaves out least."""
+    """Choose the match in which most names are the model's; among those, the one that leaves out least."""
     return max(matches, key=lambda match: (match.known, -len(match.left_out)))
 
 
 def most_usual(matches: Iterable[WeightsMatch]) -> list[WeightsMatch]:
-    """Sort ways by how usual their place is, the likeliest first; keep those that are as usual as the first alone.
+    """The matches whose location is the most usual one for weights.
 
     Example:
         >>> none = Difference((), (), ())

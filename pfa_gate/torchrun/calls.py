@@ -87,7 +87,7 @@ class Ranks:
             raise RankError(self.fault, remedy=_RUN_AGAIN)
 
     def call(self, name: str, **facts: Any) -> None:
-        """On rank 0: ask something of all others."""
+        """On rank 0: make a call to all others."""
         self.require_all()
         self._number += 1
         self._store.set(f"call/{self._number}", json.dumps({"name": name, **facts}))
@@ -184,10 +184,10 @@ class Ranks:
 
 
 def join(seat: Seat, say: Callable[[str], None]) -> Ranks:
-    """Meet all others.
+    """Wait until all ranks have joined.
 
     Raises:
-        RankError: they do not come within five minutes, or this seat is taken.
+        RankError: they do not join within five minutes, or this seat is taken.
     """
     try:
         store = PrefixStore("pfa_gate", next(rendezvous("env://", seat.rank, seat.size, timeout=_MEETING))[0])

@@ -30,7 +30,7 @@ class Seat:
 
 
 def seat_in(environment: Mapping[str, str]) -> Seat | None:
-    """Read what torchrun has set; None where this process is the only one, or was not started so.
+    """Read what torchrun has set; None where this process is the only one, or was not started by torchrun.
 
     Args:
         environment: such as os.environ. PFA_GATE_RANK_SILENCE and PFA_GATE_RANK_STALL give other bounds.
@@ -92,7 +92,7 @@ class Store(Protocol):
 
 
 class Heartbeat:
-    """Beats in the store, and watches the beats of others.
+    """Writes beats to the store, and watches the beats of the others.
 
     A process is dead when its beat does not change for `seat.silence` seconds: work does not stop the beat. It is hung
     when it measures (see `measuring`) and nothing of what it does has called `tick` for `seat.stall` seconds; each

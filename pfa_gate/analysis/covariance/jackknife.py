@@ -93,7 +93,7 @@ class JackknifeFolds:
         return tuple(fold.moments() for fold in self._sums)
 
     def _resize(self, per_sample: int) -> None:
-        """For samples of so many responses: those of each fold wait side by side, with room for one row more."""
+        """Resize the buffer for samples of so many responses; a fold has room for one row more."""
         number, held = len(self._sums), max(1, _ROWS // per_sample)
         self._per_sample, self._capacity = per_sample, number * held
         self._block = np.empty((number, held * per_sample + 1, self._filters))

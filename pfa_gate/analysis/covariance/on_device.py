@@ -79,7 +79,7 @@ class DeviceFolds:
         )
 
     def _resize(self, per_sample: int) -> None:
-        """For samples of so many responses."""
+        """Resize the buffer for samples of so many responses."""
         number, filters = len(self._sums), self._block.shape[2]
         self._block = self._block.new_empty(number * max(1, max(128, filters // 4) // per_sample), per_sample, filters)
 

@@ -47,7 +47,7 @@ def _convolve(flow: LabelFlow, source: Any, weight: Any, groups: int) -> Tensor:
 
 
 def _depthwise(flow: LabelFlow, rows: Tensor, channels: Tensor, groups: int) -> None:
-    """Input channel j makes the filters j m … j m + m - 1; they live and die with it."""
+    """Input channel j makes the filters j m … j m + m - 1; they are cut with it."""
     flow.meet(rows.reshape(groups, -1), channels.reshape(groups, 1), _INPUT_FIXED)
 
 

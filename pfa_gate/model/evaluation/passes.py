@@ -26,7 +26,7 @@ class DataPass:
 
 
 def with_passes(batches: Batches) -> tuple[Batches, list[DataPass]]:
-    """The same data, and a list to which each reading of it adds itself.
+    """The same data, and a list to which each pass over it is added.
 
     Example:
         >>> import torch
@@ -51,11 +51,11 @@ def with_passes(batches: Batches) -> tuple[Batches, list[DataPass]]:
 
 
 def data_read(passes: Sequence[DataPass], metric: str, batches: Batches) -> tuple[int, str]:
-    """How many samples a metric read, and their fingerprint; a reading that it broke off does not count beside others.
+    """How many samples a metric read, and their fingerprint; an incomplete pass counts only where there is no other.
 
     Raises:
         MetricError: it read none.
-        DataError: a reading to the end gave no sample, or others than the first.
+        DataError: a complete pass gave no sample, or others than the first.
     """
     complete = [data_pass for data_pass in passes if data_pass.complete]
     for number, data_pass in enumerate(complete, 1):
@@ -74,7 +74,7 @@ def data_read(passes: Sequence[DataPass], metric: str, batches: Batches) -> tupl
 
 
 def require_samples(samples: int, batches: Batches, number: int = 1) -> None:
-    """Take no reading of the evaluation that gave nothing.
+    """Refuse a pass over the evaluation that gave nothing.
 
     Raises:
         DataError: it gave no sample.
