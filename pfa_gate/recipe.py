@@ -141,7 +141,7 @@ def recipe(
     Args:
         spectra: group name -> spectrum, for every group that may be cut.
         footprint: filters kept per group -> exact size of the model, in the unit of the strategy
-            (parameters, bytes or macs). Asked by those strategies only; it must not fall when a count
+            (parameters, bytes or macs). Called by those strategies only; it must not fall when a count
             rises.
         rule: the strategy and its numbers.
         reasons: group name -> why it is kept whole, for the record.

@@ -1,4 +1,4 @@
-"""The files of a gate: written in one step, and counted again.
+"""The files of a gate: written in one step, and counted once more.
 
 What the files hold must be what the record says, as budgets are judged on that.
 """
@@ -65,7 +65,7 @@ def write(
         made = (RECORD, *REPORTS)
         names = [name for name in FILES if name in made or (fresh / name).exists()]
         record = replace(record, files={FILES[name]: display_path(folder.resolve() / name) for name in names})
-        # Made twice: the first time takes nearly all of it, imports and templates, and so is in the time that is told.
+        # Made twice: the first time, with imports and templates, takes nearly all of it, and is in the record's time.
         _reports(record)
         record = finish(record)
         (fresh / RECORD).write_text(dumps(record), encoding="utf-8")

@@ -65,11 +65,11 @@ def write_program(program: Program, path: Path, model: nn.Module, tried: Sequenc
         with quiet():
             torch.export.save(program.exported, buffer)
             _refuse_pickles(buffer)
-            again = _runnable(torch.export.load(buffer))
+            reread = _runnable(torch.export.load(buffer))
     except Exception as error:  # whatever the serialiser meets in a user's model
         raise ExportFailedError(reason_of(error)) from error
     for inputs in tried:
-        check(lambda given: floating(again(*given[0], **given[1])), model, inputs)
+        check(lambda given: floating(reread(*given[0], **given[1])), model, inputs)
     path.write_bytes(buffer.getbuffer())
 
 

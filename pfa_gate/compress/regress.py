@@ -51,7 +51,7 @@ class Equations:
     Args:
         groups, columns, filters: G, D and O.
         device: of the rows; the sums stay there.
-        folds: that are told apart.
+        folds: how many are kept apart.
 
     Example:
         >>> equations = Equations(1, 2, 1)

@@ -46,7 +46,7 @@ class FoldedModel:
 def fold_constants(
     model: nn.Module, coupling: Coupling, inactive: Mapping[str, npt.ArrayLike], inputs: Inputs
 ) -> FoldedModel | None:
-    """Move what inactive filters give into the biases behind them, group by group, where that can be proved.
+    """Move what inactive filters give into the biases of their readers, group by group, where that can be proved.
 
     Args:
         model: in eval mode; not changed.

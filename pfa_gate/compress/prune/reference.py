@@ -65,7 +65,7 @@ def _on_what_is_left(node: Node, axis: int, stays: Tensor) -> Forward:
         if name == "mean":
             result: Tensor = node.target(few, second, *rest, **kwargs)  # type: ignore[operator]
             return result
-        # Weight and bias stand behind the shape or the number of groups, and follow the channels.
+        # Weight and bias come after the shape or the number of groups, and follow the channels.
         held = [each.index_select(0, index) if isinstance(each, Tensor) else each for each in rest]
         second = [len(index)] if name in ("layer_norm", "rms_norm") else second
         result = node.target(few, second, *held, **kwargs)  # type: ignore[operator]

@@ -116,7 +116,7 @@ def _register_constant(module: GraphModule, name: str, value: Tensor, sources: S
 
 
 def _scatter_operands(node: Node, source: Node, remaining: RemainingValues) -> None:
-    """Each operand back to full width: one channel of zeros behind it, read wherever a filter is gone."""
+    """Each operand back to full width: one channel of zeros is appended, and read wherever a filter is gone."""
     for operand, place in zip(node.all_input_nodes, source.all_input_nodes, strict=True):
         left = remaining.of(place)
         if left is None:

@@ -1,4 +1,4 @@
-"""Accuracy back after surgery: in closed form from the unlabelled probe, or by the steps a user names."""
+"""Accuracy back after pruning: in closed form from the unlabelled probe, or by the steps a user names."""
 
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.distill import DistillResult, DistillSettings, distill

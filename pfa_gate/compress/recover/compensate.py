@@ -28,9 +28,9 @@ from pfa_gate.model.torch_module import copied
 COLUMNS = 8192  # the most that a layer may read: a matrix of so many takes 0.5 GB, and a refit holds about eight
 FIRST, LAST = 48, 256  # rows for each column: where drawing begins, and beyond which it does not go
 FEWEST = 768  # samples that the rows come from, however few there are of these
-SCARCE = 8  # rows for each column, for which other samples are asked from the beginning
+SCARCE = 8  # rows for each column, for which more samples are read from the beginning
 GAP = 0.05  # share of the held-out error that more rows might take away, up to which they are not drawn
-SAMPLES_GAP = 0.15  # the same where other samples would have to be asked, which costs far more
+SAMPLES_GAP = 0.15  # the same where more samples would have to be read, which costs far more
 
 
 def compensate(

@@ -32,7 +32,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, in
         (tensor([2.]), 1)
     """
     model = copied(model)
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = batch_norms(model)
     momenta = [norm.momentum for norm in norms]
     operators = _operators(model)
     for norm in norms:
@@ -48,6 +48,16 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> tuple[nn.Module, in
         norm.momentum = momentum
     _set(operators, training=False, momentum=0.1)
     return model.eval(), len(norms) + len(operators)
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of a model that hold running statistics.
+
+    Example:
+        >>> batch_norms(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)))
+        [BatchNorm1d(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)]
+    """
+    return [each for each in model.modules() if isinstance(each, _BatchNorm) and each.track_running_stats]
 
 
 def _operators(model: nn.Module) -> list[tuple[GraphModule, Node]]:

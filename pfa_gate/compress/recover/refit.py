@@ -145,7 +145,7 @@ def _held_out(equations: Equations, layer: LinearLayer, ridges: Sequence[float])
     """Squared error of each ridge, every fold judged by the others' solution."""
     totals = [0.0] * len(ridges)
     for fold in range(FOLDS):
-        # Added up again each time: of a wide layer all folds' matrices at once would be gigabytes.
+        # Summed anew each time: of a wide layer all folds' matrices at once would be gigabytes.
         rest = about(equations.part([other for other in range(FOLDS) if other != fold]), layer.centred)
         held = about(equations.part([fold]), layer.centred)
         missing = rest.cross - rest.gram @ layer.weights

@@ -114,8 +114,8 @@ class _ReaderState:
             table[:, mine], table[:, gone] = table[:, gone].clone(), table[:, mine].clone()
         left = slice(0, gone.start)
         weights, inverse, across = self._weights[:, left], self._inverse[:, left, left], self._inverse[:, left, gone]
-        asked = torch.cat([self._weights[:, gone], self._inverse[:, gone, left]], 2)
-        step = torch.linalg.solve(self._inverse[:, gone, gone], asked)
+        readings = torch.cat([self._weights[:, gone], self._inverse[:, gone, left]], 2)
+        step = torch.linalg.solve(self._inverse[:, gone, gone], readings)
         weights.baddbmm_(across, step[:, :, : weights.shape[2]], alpha=-1)
         inverse.baddbmm_(across, step[:, :, weights.shape[2] :], alpha=-1)
 

@@ -46,7 +46,7 @@ def geometric_median(evidence: Evidence) -> Orders:
 def batchnorm(evidence: Evidence) -> Orders:
     """Filters by |scale| of the batch norm that follows, smallest first (network slimming, Liu et al. 2017).
 
-    A layer with none behind it counts by the L1 norm of its weights.
+    A layer without one counts by the L1 norm of its weights.
     """
     return {group.name: _order(_shared(evidence.program, group, _scales)) for group in evidence.groups}
 

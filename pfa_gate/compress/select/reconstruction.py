@@ -32,7 +32,7 @@ def reconstruction(evidence: Evidence) -> Orders:
     """Filters by what their readers lose when they go and the others take over (optimal brain surgeon, in blocks).
 
     Each reader's outputs are weighted by the batch norm that follows. All is taken from the full model's own stream
-    in one pass without labels over as many samples as the readers need. A group that no reader can be asked about,
+    in one pass without labels over as many samples as the readers need. A group that no reader mixes,
     as in a branch of a sum that `residual: pad` fills up, goes by the L1 norm of its weights.
 
     Example:
@@ -53,7 +53,7 @@ def reader_losses(evidence: Evidence) -> dict[str, Losses]:
     """What the readers of each group lose with every further filter, in the order of `reconstruction`.
 
     Returns:
-        For each group that a reader can be asked about, float64 [C]: the share of the readers' outputs, weighted by
+        For each group that a reader mixes, float64 [C]: the share of the readers' outputs, weighted by
         the batch norm that follows, that each removal costs beyond those before it.
 
     Example:
@@ -72,7 +72,7 @@ def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     found = [(group, call, part) for group in evidence.groups for call, part in _readers(program, group)]
     every = {call.weight: call for _, call, _ in found}.values()
     chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
-    wanted = [_Wish(call, _columns(program, call), samples) for call in every]
+    wanted = [_GramRequest(call, _columns(program, call), samples) for call in every]
     grams = _grams(wanted, evidence, chosen)
     eliminations = {}
     for group in evidence.groups:
@@ -94,7 +94,7 @@ def _readers(program: Program, group: Group) -> Iterable[tuple[Call, Slice]]:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _GramRequest:
     """A call whose gram matrix is wanted, of how many columns, from how many samples."""
 
     call: Call
@@ -132,16 +132,16 @@ def _samples(batch: Any) -> int:
     return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
 
 
-def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
+def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
     """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass over chosen batches."""
-    sources: dict[str, list[_Wish]] = {}
-    for wish in wanted:
-        sources.setdefault(wish.call.source.name, []).append(wish)
+    sources: dict[str, list[_GramRequest]] = {}
+    for request in wanted:
+        sources.setdefault(request.call.source.name, []).append(request)
     equations: dict[str, Equations] = {}
 
-    def take(wish: _Wish, value: Tensor, batch: int) -> None:
-        call, shape = wish.call, (len(value), *shape_of(wish.call.node)[1:])
-        rows = patches(call, value, shape, wish.draw(shape, evidence.seed + batch))
+    def take(request: _GramRequest, value: Tensor, batch: int) -> None:
+        call, shape = request.call, (len(value), *shape_of(request.call.node)[1:])
+        rows = patches(call, value, shape, request.draw(shape, evidence.seed + batch))
         if call.weight not in equations:
             equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device, folds=1)
         equations[call.weight].add(rows, rows[:, :, :1])
@@ -151,8 +151,8 @@ def _grams(wanted: Iterable[_Wish], evidence: Evidence, chosen: set[int]) -> dic
             continue
 
         def observe(node: Node, value: Any, batch: int = batch) -> None:
-            for wish in sources.get(node.name, ()):
-                take(wish, value, batch)
+            for request in sources.get(node.name, ()):
+                take(request, value, batch)
 
         with torch.no_grad():
             evidence.running.run(*inputs_on(inputs_of(each), evidence.device), observe)
