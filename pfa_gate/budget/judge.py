@@ -44,6 +44,7 @@ def judge(
 
     Example:
         >>> from pathlib import Path
+        >>> from pfa_gate.budget.measurements import Size
         >>> from pfa_gate.config import Place
         >>> gate = {"name": "digits", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
         >>> gate["budgets"] = {"model": {"parameters": 100}}
