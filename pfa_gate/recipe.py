@@ -19,7 +19,7 @@ Footprint: TypeAlias = Callable[[Mapping[str, int]], float]
 
 @dataclass(frozen=True)
 class Rule:
-    """How a recipe is to be found.
+    """The strategy of a recipe and its numbers.
 
     Args:
         strategy: kl and energy look at each group alone; parameters, bytes and macs meet a target.

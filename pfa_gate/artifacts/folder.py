@@ -83,10 +83,10 @@ def write_study(folder: Path, study: Study) -> tuple[str, ...]:
 
     Args:
         folder: made where there is none.
-        study: what was found.
+        study: its record.
 
     Returns:
-        The paths, as people read them.
+        The paths, from the working directory where they lie below it.
 
     Raises:
         ArtifactError: the folder cannot be written, or one of the files there is of no study.

@@ -42,7 +42,7 @@ def write(
 
     Args:
         output: folder of all gates; the gate's own is `output / record.gate`.
-        record: what was found.
+        record: of the run.
         cut: the proved smaller model, and the groups it was cut by; None without a model.
         inputs: an example for the model; its values are not stored.
         finish: adds to the record what is known only after the model's files are written: the time it took.
@@ -103,7 +103,7 @@ def _write_programs(fresh: Path, compressed: PrunedModel, inputs: Inputs, recoun
 
 @dataclass(frozen=True)
 class Recount:
-    """A second count of a compressed model, of what its files hold.
+    """Counts what the files of a compressed model hold, to compare it with the record.
 
     Attributes:
         counted: what the record says; None where it says nothing.
@@ -132,16 +132,16 @@ class Recount:
         parameters = sum(tensor.numel() for name, tensor in once.values() if name not in self.buffers)
         return Stored(parameters, sum(tensor.numel() * tensor.element_size() for _, tensor in once.values()))
 
-    def require(self, name: str, found: Stored) -> None:
+    def require(self, name: str, held: Stored) -> None:
         """Compare what a file holds with what the record says.
 
         Raises:
             ArtifactError: they differ.
         """
         counted = self.counted
-        if counted is not None and found != Stored(counted.parameters, counted.bytes):
+        if counted is not None and held != Stored(counted.parameters, counted.bytes):
             raise ArtifactError(
-                f"{name} holds {found.parameters:,} parameters in {found.bytes:,} bytes, but the compressed model was "
+                f"{name} holds {held.parameters:,} parameters in {held.bytes:,} bytes, but the compressed model was "
                 f"counted as {counted.parameters:,} in {counted.bytes:,}.",
                 remedy="No budget is judged on a wrong count. "
                 "This is a fault of pfa_gate: please report it with the model.",

@@ -35,7 +35,7 @@ class ShardMoments:
         config: SHA-256 of what pfa.yaml says about the measuring.
         model: SHA-256 of the weights and of what is computed with them.
         versions: of what took part.
-        moments: place -> moments of its jackknife shards.
+        moments: layer or group name -> moments of its jackknife shards.
     """
 
     gate: str
@@ -123,7 +123,7 @@ _FIELDS = ("count", "mean", "scatter")
 
 
 def _arrays(moments: Mapping[str, tuple[Moments, ...]]) -> Arrays:
-    """`count` int64 [S], `mean` float64 [S, C] and `scatter` float64 [S, C, C] of each place."""
+    """`count` int64 [S], `mean` float64 [S, C] and `scatter` float64 [S, C, C] of each layer or group."""
     return {
         f"{name}.{field}": np.stack([np.asarray(getattr(shard, field)) for shard in shards])
         for name, shards in moments.items()

@@ -80,14 +80,16 @@ def _judgement(config: GateConfig, measurements: Measurements, name: str, contex
     effective, plain = _with_baseline(limit, name, measurements, context)
     if effective is not None and effective.limit is None:
         return not_judged(limit.words(), effective.refused)
-    found = _size(plain, measurements, area, key)
+    judgement = _size(plain, measurements, area, key)
     if area == "compressed" and key in SIZES:
-        found = replace(found, target=_target(limit, effective, plain))
+        judgement = replace(judgement, target=_target(limit, effective, plain))
     if effective is None:
-        return found
+        return judgement
     origin = f" That is {effective.origin}." if effective.origin else ""
     notes = (effective.refused,) if effective.refused else ()
-    return replace(found, limit=limit.words(), sentence=found.sentence + origin, notes=(*found.notes, *notes))
+    return replace(
+        judgement, limit=limit.words(), sentence=judgement.sentence + origin, notes=(*judgement.notes, *notes)
+    )
 
 
 def _target(limit: Limit, effective: EffectiveLimit | None, plain: Limit) -> str:

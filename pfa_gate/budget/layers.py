@@ -210,7 +210,7 @@ def _nothing_judged(rows: Sequence[_Row]) -> str:
 
 
 def _idle(rows: Sequence[_Row]) -> tuple[str, ...]:
-    """A sentence on each rule that decides layers of which none is judged."""
+    """A sentence for each rule all of whose layers are skipped."""
     decided: dict[str, list[_Row]] = {}
     for row in rows:
         decided.setdefault(row.rule.match, []).append(row)
@@ -222,7 +222,7 @@ def _idle(rows: Sequence[_Row]) -> tuple[str, ...]:
 
 
 def _passed_over(rules: Sequence[LayerRule], rows: Sequence[_Row], key: str) -> tuple[str, ...]:
-    """A sentence on each rule that decides no layer; `*` is a default, and is there to be passed over."""
+    """A sentence for each rule that applies to no layer; `*` is a default, and may apply to none."""
     used = {row.rule.match for row in rows} | {"*"}
     unused = dict.fromkeys(rule.match for rule in rules if getattr(rule, key) is not None and rule.match not in used)
     return tuple(f"The rule for '{match}' decides nothing: a later rule has each of its layers." for match in unused)

@@ -142,17 +142,17 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
         >>> observed_values(shares)["compressed.accuracy_drop"]
         0.4
     """
-    found: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
+    values: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
     if measurements.compressed is not None:
-        found |= {f"compressed.{key}": getattr(measurements.compressed, key) for key in SIZES}
+        values |= {f"compressed.{key}": getattr(measurements.compressed, key) for key in SIZES}
     scores = measurements.scores
     if scores is not None and scores.fall is not None and not scores.chance:
-        found[_FALL] = round(100 * scores.fall, 9) if scores.share else scores.fall
+        values[_FALL] = round(100 * scores.fall, 9) if scores.share else scores.fall
         if scores.share:
-            found[_DROP] = found[_FALL]
+            values[_DROP] = values[_FALL]
     if measurements.latency is not None:
-        found[_LATENCY] = 100 * measurements.latency
-    return found
+        values[_LATENCY] = 100 * measurements.latency
+    return values
 
 
 def layer_values(layer: LayerMeasure) -> dict[str, float]:
@@ -162,13 +162,13 @@ def layer_values(layer: LayerMeasure) -> dict[str, float]:
         >>> layer_values(LayerMeasure("stem", 8, kl_ratio=0.4, inactive=0))
         {'kl': 0.4, 'inactive': 0}
     """
-    found = {
+    values = {
         "kl": layer.kl_ratio,
         "peak_correlation": layer.peak_correlation,
         "mean_correlation": layer.mean_correlation,
         "inactive": layer.inactive,
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def in_plain_units(limit: Limit, budget: str, measurements: Measurements) -> Limit:

@@ -224,10 +224,10 @@ def judge_score(limit: Limit, measurements: Measurements, area: str) -> Judgemen
     if scores is None or value is None or math.isnan(value):
         return not_judged(limit.words(), measurements.scores_reason)
     scale = _Scale(scores.share)
-    found, bound = scale.of(value), scale.limit(limit)
-    kept = found >= bound if limit.side == "min" else found <= bound
-    observed = scale.text(found, bound, "%")
-    by = scale.text(abs(found - bound), 0.0, " points")
+    observed_value, bound = scale.of(value), scale.limit(limit)
+    kept = observed_value >= bound if limit.side == "min" else observed_value <= bound
+    observed = scale.text(observed_value, bound, "%")
+    by = scale.text(abs(observed_value - bound), 0.0, " points")
     against = "within" if kept else f"{by} {'below' if limit.side == 'min' else 'above'}"
     model = "full" if area == "model" else "compressed"
     sentence = f"The {model} model scores {observed}{_less(scores)}, {against} the limit of {limit.text}."

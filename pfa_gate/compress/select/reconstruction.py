@@ -50,7 +50,7 @@ def reconstruction(evidence: Evidence) -> Orders:
 
 
 def reader_losses(evidence: Evidence) -> dict[str, Losses]:
-    """What the readers of each group lose with every further filter, in the order of `reconstruction`.
+    """What the readers of each group lose with every further filter removed, in the order of `reconstruction`.
 
     Returns:
         For each group that a reader mixes, float64 [C]: the share of the readers' outputs, weighted by
