@@ -17,7 +17,7 @@ from pfa_gate.model import Batches, Sampling, batches_of
 from pfa_gate.model.device import device_label, exact_arithmetic, input_device
 from pfa_gate.model.torch_module import unwrapped
 from pfa_gate.pipeline.findings import Findings, versions
-from pfa_gate.pipeline.measure import Measured, listed
+from pfa_gate.pipeline.measure_and_cut import Measured, listed
 from pfa_gate.pipeline.spectra import SampleSupply, read_layers, responses, spectra
 from pfa_gate.pipeline.trace import trace_model
 from pfa_gate.record import Probe, Record, Size

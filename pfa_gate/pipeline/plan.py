@@ -12,8 +12,7 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.graph.group import Indices
 from pfa_gate.model import Subject
 from pfa_gate.pipeline.backend import GateJob
-from pfa_gate.pipeline.cut import cut_exactly
-from pfa_gate.pipeline.measure import measure_again
+from pfa_gate.pipeline.measure_and_cut import cut_exactly, measure_again
 from pfa_gate.pipeline.recovery_steps import compensate_on_device
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph

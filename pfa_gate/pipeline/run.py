@@ -18,10 +18,16 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.backend import LOCAL, GateJob, MeasurementBackend
-from pfa_gate.pipeline.cut import cut_and_prove
 from pfa_gate.pipeline.findings import Cut, Findings, versions
 from pfa_gate.pipeline.kl_remedy_size import with_remedy_size
-from pfa_gate.pipeline.measure import Measured, compressed_cost, compressed_latency, measure, trace
+from pfa_gate.pipeline.measure_and_cut import (
+    Measured,
+    compressed_cost,
+    compressed_latency,
+    cut_and_prove,
+    measure,
+    trace,
+)
 from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut
 from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.scores import score_both, score_model

@@ -13,7 +13,7 @@ from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
 from pfa_gate.pipeline.backend import LOCAL, GateJob
-from pfa_gate.pipeline.measure import measure
+from pfa_gate.pipeline.measure_and_cut import measure
 from pfa_gate.pipeline.plan import MeasuredGraph, plan_recipe
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.stages import Stages

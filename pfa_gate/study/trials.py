@@ -11,7 +11,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.graph.cost import cost
 from pfa_gate.pipeline.backend import GateJob
-from pfa_gate.pipeline.cut import cut_exactly
+from pfa_gate.pipeline.measure_and_cut import cut_exactly
 from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite

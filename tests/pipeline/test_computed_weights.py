@@ -122,7 +122,7 @@ def test_packed_weights_count_though_they_are_neither_parameters_nor_buffers() -
 def test_a_file_that_holds_something_else_than_the_record_says_ends_the_gate(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("pfa_gate.pipeline.measure"), "cost", _less_one)
+    monkeypatch.setattr(import_module("pfa_gate.pipeline.measure_and_cut"), "cost", _less_one)
     with pytest.raises(
         pfa_gate.PFAGateError, match=r"weights.safetensors holds [\d,]+ parameters in [\d,]+ bytes, but"
     ):

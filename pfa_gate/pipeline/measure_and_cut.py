@@ -1,18 +1,22 @@
-"""Measuring a model: the layers that pfa.yaml chooses, what the model costs, and its spectra."""
+"""Measuring a model on the probe, and cutting it: constant filters are folded, and what cannot be proved stays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy.typing as npt
 from torch import nn
 
 from pfa_gate.analysis.responses import chosen_layers, with_unread_explained
-from pfa_gate.graph import Layer
+from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, removed_and_inactive
+from pfa_gate.graph import Coupling, Layer, inputs_of
 from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
 from pfa_gate.model.device import model_on
 from pfa_gate.pipeline.backend import GateJob, ProbePass
 from pfa_gate.pipeline.spectra import SampleSupply, Spectra, read_layers, spectra
 from pfa_gate.pipeline.trace import ModelGraph, Traced, trace_model
+
+Filters = Mapping[str, npt.ArrayLike]
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,33 @@ def listed(layers: Sequence[Layer], chosen: Sequence[Layer]) -> tuple[Layer, ...
     now = {layer.name: layer for layer in chosen}
     names = {layer.name for layer in layers}
     return (*(now.get(each.name, each) for each in layers), *(each for each in chosen if each.name not in names))
+
+
+def cut_and_prove(job: GateJob, coupling: Coupling, keep: Filters, inactive: Filters) -> tuple[Coupling, PrunedModel]:
+    """Cut the full model and prove the cut; see `cut_exactly`."""
+    with job.stages.stage("cutting and proving", "recipe"):
+        return cut_exactly(job, coupling, keep, inactive)
+
+
+def cut_exactly(job: GateJob, coupling: Coupling, keep: Filters, inactive: Filters) -> tuple[Coupling, PrunedModel]:
+    """Cut the full model; filters that are constant go into the biases of their readers first.
+
+    Args:
+        job: the gate.
+        coupling: of the full model.
+        keep: group name -> the filters that stay, ascending.
+        inactive: group name -> bool [C], the filters that never move on the probe.
+
+    Returns:
+        The coupling of the model that was cut (the full one, or the one whose constants are folded), and the cut.
+    """
+    model, inputs = job.subject.model, inputs_of(job.subject.example)
+    constant = dict(removed_and_inactive(keep, inactive))
+    folded = fold_constants(model, coupling, constant, inputs) if constant else None
+    if folded is None:
+        return coupling, compress(model, coupling, keep, inputs)
+    coupling = ModelGraph.of(folded.model, job.subject.example, job.config.recipe.residual).coupling
+    return coupling, compress(folded.model, coupling, keep, inputs)
 
 
 def compressed_cost(job: GateJob, model: nn.Module) -> Cost:
