@@ -76,7 +76,7 @@ class TestCounts:
 
     @pytest.mark.parametrize("filters", [1, 3, 7, 10, 64, 100, 512])
     def test_equal_filters_at_a_border_are_not_moved_by_rounding(self, filters):
-        # Trap 12: ceil of 3.0000000000000004.
+        # In floats this is ceil(3.0000000000000004).
         got = of_variances(*[0.1] * filters)
         assert keep_kl(got) == filters
         assert [keep_energy(got, k / filters) for k in range(1, filters + 1)] == list(range(1, filters + 1))

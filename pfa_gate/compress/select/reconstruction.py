@@ -29,11 +29,11 @@ FEWEST = 512  # samples that the patches come from, however few there are of the
 
 
 def reconstruction(evidence: Evidence) -> Orders:
-    """Filters by what their readers lose when they go and the others take over (optimal brain surgeon, in blocks).
+    """Filters by what their readers lose when they go and the others are refitted (optimal brain surgeon, in blocks).
 
-    Each reader's outputs are weighted by the batch norm that follows. All is taken from the full model's own stream
-    in one pass without labels over as many samples as the readers need. A group that no reader mixes,
-    as in a branch of a sum that `residual: pad` fills up, goes by the L1 norm of its weights.
+    Each reader's outputs are weighted by the batch norm that follows. The full model runs once, without labels, over as
+    many samples as the readers need. A group that no reader mixes, such as a branch of a sum under `residual: pad`, is
+    ordered by the L1 norm of its weights.
 
     Example:
         >>> from pfa_gate.graph import export_model, trace_program

@@ -91,7 +91,7 @@ def test_a_dead_layer_keeps_its_last():
 
 class TestTies:
     def test_the_highest_single_coefficient_goes_first_and_not_its_partner(self):
-        # Trap 10: 1 and 2 tie at 0.7; 2 holds the highest coefficient, with 0, which is not tied.
+        # 1 and 2 tie at 0.7; 2 holds the highest coefficient, with 0, which is not tied.
         pairs = np.eye(6)
         for i, j, value in [(2, 0, 0.5), (2, 3, 0.2), (1, 4, 0.35), (1, 5, 0.35)]:
             pairs[i, j] = pairs[j, i] = value
@@ -109,7 +109,7 @@ class TestTies:
         assert order[:2] == [3, 1]
 
     def test_near_ties_are_no_ties(self):
-        # Trap 10: a tolerance of 1e-5 let the lower index go.
+        # A tolerance of 1e-5 let the lower index go.
         pairs = np.eye(4)
         pairs[0, 1] = pairs[1, 0] = 0.4
         pairs[2, 3] = pairs[3, 2] = 0.4 + 1e-6

@@ -1,4 +1,4 @@
-"""Positions drawn in each sample; that patches times the weight are the layer stands in `recovery/test_compensate`."""
+"""Positions drawn in each sample; that patches times the weight are the layer stands in `recover/test_compensate`."""
 
 import gc
 import weakref
