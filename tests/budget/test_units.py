@@ -123,7 +123,7 @@ def test_the_tighter_of_maximum_and_baseline_holds_in_its_own_unit(
     key: str, limit: Any, before: float, outcome: str, sentence: str
 ) -> None:
     finding = judged("compressed", key, limit, before)
-    assert (finding.outcome, finding.sentence) == (outcome, sentence)
+    assert (finding.outcome, finding.sentence, finding.notes) == (outcome, sentence, ())
     step = f"+{limit['max_increase']}" if "max_increase" in limit else "ratchet"
     assert finding.limit == ", ".join(str(part) for part in (limit.get("max"), step) if part is not None)
 
