@@ -21,7 +21,7 @@ Values = Mapping[str, Any]  # values of a program's nodes on one batch, by node 
 
 @dataclass(frozen=True)
 class LayerPair:
-    """One layer of the compressed model that reads a changed stream, and its origin in the full model.
+    """One layer of the compressed model that reads a changed input, and its origin in the full model.
 
     Attributes:
         small, whole: its call in the compressed and in the full program.
@@ -43,7 +43,7 @@ class LayerPair:
 
 
 def pairs(full: Program, program: Program, axis_indices: AxisIndices) -> list[LayerPair]:
-    """The layers of the compressed program that read a changed stream, in forward order."""
+    """The layers of the compressed program that read a changed input, in forward order."""
     origins = {call.weight: call for call in calls(full)}
     changed: set[Node] = set()
     found = []
@@ -95,7 +95,7 @@ def _sum(program: Program, call: Call) -> Node | None:
 
 @dataclass(frozen=True)
 class LayerTarget:
-    """How the target of one layer is made from the two streams.
+    """How the target of one layer is made from the values of both programs.
 
     What follows the layer maps its output y to scale y + shift in the compressed model, and to
     `whole.scale` y + `whole.shift` in the full one; both then meet the other operand of a sum, if there is one.
@@ -121,7 +121,7 @@ class LayerTarget:
         """What the layer reads and should make at some positions.
 
         Args:
-            values: of the compressed and of the full stream.
+            values: of the compressed and of the full program.
             positions: int64 [N, P].
         """
         small, whole = values
