@@ -178,12 +178,12 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _report(chosen: argparse.Namespace) -> None:
     from pfa_gate.report.command import ReportOptions, Screen, write_reports  # noqa: PLC0415  no other command renders
 
-    order = ReportOptions(
+    options = ReportOptions(
         tuple(chosen.records), chosen.history, chosen.html, chosen.markdown, chosen.badge, chosen.base
     )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size().columns
-    shown = write_reports(order, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose))
+    shown = write_reports(options, Screen(width, colour, shows_unicode(sys.stdout.encoding), chosen.verbose))
     print(printable(shown, styled=True), end="")
 
 
@@ -208,7 +208,7 @@ def _add_comment(parser: argparse.ArgumentParser) -> None:
 def _comment(chosen: argparse.Namespace) -> None:
     from pfa_gate.github import CommentRequest, comment  # noqa: PLC0415  no other command renders
 
-    order = CommentRequest(
+    request = CommentRequest(
         records=tuple(chosen.foreign or chosen.records),
         trusted=chosen.foreign is not None,
         repository=chosen.repo,
@@ -219,7 +219,7 @@ def _comment(chosen: argparse.Namespace) -> None:
         status=chosen.status,
         dry_run=chosen.dry_run,
     )
-    print(printable(comment(order, os.environ)))
+    print(printable(comment(request, os.environ)))
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
@@ -249,13 +249,13 @@ def _init(chosen: argparse.Namespace) -> None:
     from pfa_gate.report.ownership import NOTHING, require_file  # noqa: PLC0415  no other command needs it
 
     require_file(path, NOTHING)
-    wish = InitRequest(
+    request = InitRequest(
         chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name
     )
-    trial_config(wish, path)  # what is wrong with a path is said before torch is imported
+    trial_config(request, path)  # what is wrong with a path is said before torch is imported
     from pfa_gate.pipeline.init_config import write_first_config  # noqa: PLC0415  needs torch
 
-    print(printable(write_first_config(wish, path)), end="")
+    print(printable(write_first_config(request, path)), end="")
     print(printable(f"# Written to {chosen.config}. Next: pytest --pfa {chosen.config}"))
 
 

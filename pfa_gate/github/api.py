@@ -23,7 +23,7 @@ _MOVED = (301, 302, 307, 308)
 _TRIES = 3
 # More than any conversation has, so that a list whose links form a circle ends.
 _MOST_PAGES = 1_000
-_AGAIN = "Run the job again; https://www.githubstatus.com tells of outages."
+_RETRY = "Run the job again; https://www.githubstatus.com tells of outages."
 SCOPES = (
     "Give the job `permissions: {pull-requests: write}` (`issues: write` does as well). A pull request from a fork "
     "gets a token that may only read, whatever the workflow says: upload record.json there, and post from a "
@@ -46,7 +46,7 @@ _FACTS = {
         "GitHub does not accept the comment on {}.",
         "The text is too long, or the conversation takes no comments; `report.md` of the run has it all.",
     ),
-    429: ("GitHub asks for patience with {}.", _AGAIN),
+    429: ("GitHub asks for patience with {}.", _RETRY),
 }
 # PyGithub prints each retry and each refusal; the error at the end says what the user needs.
 logging.getLogger("github").setLevel(logging.ERROR)
@@ -223,18 +223,18 @@ def refusal(error: GithubException | requests.RequestException, repository: str,
     where = f"{repository}#{number}"
     if isinstance(error, requests.RequestException):
         kind = "did not answer in time" if isinstance(error, requests.Timeout) else "could not be reached"
-        return CommentError(f"GitHub {kind}, so {where} has no new comment.", remedy=_AGAIN)
+        return CommentError(f"GitHub {kind}, so {where} has no new comment.", remedy=_RETRY)
     said = _said(error)
     if "locked" in said.lower():
         return NotAllowedError(f"The conversation of {where} is locked.", remedy="Unlock it, or set --policy never.")
     if error.status in (403, 429) and "rate limit" in said.lower():
         return CommentError(
-            f"GitHub's limit of requests is used up for {where}.", remedy=f"GitHub says: {said}. {_AGAIN}"
+            f"GitHub's limit of requests is used up for {where}.", remedy=f"GitHub says: {said}. {_RETRY}"
         )
     if error.status == 403:
         return NotAllowedError(f"The token may not write comments on {where}.", remedy=f"GitHub says: {said}. {SCOPES}")
     if error.status >= 500:
-        return CommentError(f"GitHub failed with {error.status}, so {where} has no new comment.", remedy=_AGAIN)
+        return CommentError(f"GitHub failed with {error.status}, so {where} has no new comment.", remedy=_RETRY)
     fact, remedy = _FACTS.get(error.status, (f"GitHub refused with {error.status} to comment on {{}}.", ""))
     return CommentError(fact.format(where), remedy=f"GitHub says: {said}. {remedy}".strip())
 
@@ -248,7 +248,7 @@ def not_github(repository: str) -> CommentError:
     """
     return CommentError(
         f"What answers for {repository} makes no sense: no JSON, or not what was asked for.",
-        remedy=f"Check GITHUB_API_URL, and whether a proxy answers in GitHub's place. {_AGAIN}",
+        remedy=f"Check GITHUB_API_URL, and whether a proxy answers in GitHub's place. {_RETRY}",
     )
 
 

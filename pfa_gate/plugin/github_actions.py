@@ -36,7 +36,7 @@ class GitHubActions:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Add to the summary of the job; what cannot be written is told later, and no more."""
+        """Add to the summary of the job; a summary that cannot be written is reported at the end, and fails nothing."""
         path = os.environ.get("GITHUB_STEP_SUMMARY")
         records, failed = _found(self.plan)
         if not path or not (records or failed):

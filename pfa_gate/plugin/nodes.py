@@ -162,7 +162,7 @@ class BudgetItem(pytest.Item):
         if verdict.since:
             from pfa_gate.report.files import restore  # noqa: PLC0415  a listing restores nothing
 
-            # Judged again today: it speaks for this run.
+            # The cache found it valid in this run, so it bears this run's token.
             verdict = replace(verdict, record={**verdict.record, "run": plan.run})
             restore(verdict.record, folder)
         return verdict
