@@ -91,12 +91,12 @@ def test_a_maker_of_nothing_leaves_the_order_to_the_others() -> None:
 
 def test_distances_do_not_depend_on_what_all_filters_share() -> None:
     """A large offset swallows them where they are taken by products; there are more than 25 filters, as for that."""
-    model = nn.Sequential(nn.Linear(3, 40), nn.ReLU(), nn.Linear(40, 2))
-    whole = torch.randint(3, (40, 3), generator=torch.Generator().manual_seed(0)).float()
+    model = nn.Sequential(nn.Linear(3, 40), nn.ReLU(), nn.Linear(40, 2)).double()
+    whole = torch.randint(3, (40, 3), generator=torch.Generator().manual_seed(0)).double()
     model[0].weight.data = whole
-    plain = orders(model, torch.randn(2, 3), "0")["geometric_median"]
-    model[0].weight.data = whole + 8_000_000
-    assert orders(model, torch.randn(2, 3), "0")["geometric_median"] == plain
+    plain = orders(model, torch.randn(2, 3).double(), "0")["geometric_median"]
+    model[0].weight.data = whole + 2.0**40
+    assert orders(model, torch.randn(2, 3).double(), "0")["geometric_median"] == plain
 
 
 class Normed(nn.Module):
