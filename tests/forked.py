@@ -27,7 +27,7 @@ import time
 import traceback
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,10 @@ class Interpreter:
         self.path = path
         # One thread: a fork has none of the others, and would wait for them.
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | threads
         command = [sys.executable, __file__, address, path, *modules]
-        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            command, env=os.environ | threads, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != b"ready\n":
             raise RuntimeError(f"the process to be forked ended with {self._process.wait()}")
@@ -150,12 +151,13 @@ def _supervised(connection: socket.socket) -> Request:
 def _begin(request: Request) -> None:
     """Set up what a new interpreter sets up: its folder, environment, path and streams."""
     folder, arguments, environment = request
+    own = _path_of(os.environ)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[:] = arguments[:1] + arguments[2:]
     first = folder if arguments[0] == "-m" else ""
-    sys.path[:] = [first, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
+    sys.path[:] = [first, *_path_of(environment), *sys.path[1 + len(own) :]]
     importlib.invalidate_caches()
     _open_streams(environment)
     # A project's file may be changed twice in a second: what was compiled of the first state would pass for the second.
@@ -165,6 +167,10 @@ def _begin(request: Request) -> None:
     # Of the project, this process has imported nothing so far.
     imports = importlib.import_module("pfa_gate.cache.imports")
     imports._BEGAN, imports.IMPORTS.began = imports._process_began(), time.time_ns()
+
+
+def _path_of(environment: Mapping[str, str]) -> list[str]:
+    return [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 
 def _open_streams(environment: dict[str, str]) -> None:
