@@ -50,6 +50,9 @@ class Description:
         self.data = json.loads(path.read_bytes())
         resource = DRAFT202012.create_resource(self.data)
         self.registry: Registry[Any] = Registry().with_resource("urn:github", resource)
+        # More than the 512 patterns that `re` keeps, so compiled here and not at each request.
+        templates = sorted(self.data["paths"], key=lambda template: template.count("{"))
+        self.patterns = {each: re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(each))) for each in templates}
 
     def example(self, name: str) -> dict[str, Any]:
         """An example of a schema."""
@@ -91,11 +94,9 @@ class Description:
     def _operation(self, method: str, path: str) -> tuple[str, dict[str, Any] | None]:
         # Links to further pages name the repository by its id.
         path = re.sub(r"^/repositories/42/", "/repos/acme/nets/", path)
-        for template, operations in sorted(self.data["paths"].items(), key=lambda item: item[0].count("{")):
-            if (
-                re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path)
-                and method.lower() in operations
-            ):
+        for template, pattern in self.patterns.items():
+            operations = self.data["paths"][template]
+            if method.lower() in operations and pattern.fullmatch(path):
                 return template, operations[method.lower()]
         return "", None
 
