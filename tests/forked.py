@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import importlib.util
 import io
 import marshal
 import os
@@ -39,9 +40,11 @@ pfa_gate.report.terminal pfa_gate.report.html pfa_gate.plugin.xdist
 """.split()
 """What `pytest --pfa` imports but for the measuring."""
 MEASURING = """
-torch.export._trace onnxscript pfa_gate.pipeline.run pfa_gate.pipeline.check_model pfa_gate.distributed.merge_shards
+torch.export._trace pfa_gate.pipeline.run pfa_gate.pipeline.check_model pfa_gate.distributed.merge_shards
 """.split()
 """What a gate imports when it measures."""
+EXTRAS = {"pfa_gate.github": "github", "torch.export._trace": "onnxscript"}
+"""What else is imported with a module where it is installed."""
 
 CLIENT = """
 import _signal, _socket, marshal, os, sys
@@ -198,7 +201,8 @@ def _export_once() -> None:
     with warnings.catch_warnings(action="ignore"), _operators_kept():
         torch.export.save(program, stored)
         torch.export.load(stored)
-        torch.onnx.export(program, (), dynamo=True, verbose=False)
+        if "onnxscript" in sys.modules:
+            torch.onnx.export(program, (), dynamo=True, verbose=False)
 
 
 def _run(way: str, what: str) -> None:
@@ -228,7 +232,9 @@ def _main(address: str, path: str, *modules: str) -> None:
     leave = os._exit
     for module in modules:
         importlib.import_module(module)
-    if "onnxscript" in modules:
+        if module in EXTRAS and importlib.util.find_spec(EXTRAS[module]):
+            importlib.import_module(EXTRAS[module])
+    if "torch" in sys.modules:
         _export_once()
     gc.freeze()
     request = _served(address)

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -47,7 +46,7 @@ class Barrier:
 
 
 @pytest.fixture
-def start(hub: Hub, tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
+def start(hub: Hub, light_python: str, tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
     """Start a poster for one leg."""
 
     def started(leg: str, *more: str) -> "subprocess.Popen[str]":
@@ -62,7 +61,7 @@ def start(hub: Hub, tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
             "GITHUB_RUN_ID": "5",
             "GITHUB_TOKEN": "ghs_token",
         }
-        command = [sys.executable, "-c", POSTER, "comment", str(record), "--leg", leg, *more]
+        command = [light_python, "-c", POSTER, "comment", str(record), "--leg", leg, *more]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return started
