@@ -134,11 +134,17 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
 
     Raises:
         ArtifactError: a file is missing, broken or another one, or the model is not the one that was compressed.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        pfa_gate.errors.ArtifactError: There is no compressed model in nowhere: No such file or directory.
+          Run the gate first.
     """
-    plan = read_recipe(Path(directory))
-    if model is None or plan.form == "graph":
-        return with_kept(read_program(plan.file(PROGRAM)), plan.axis_indices)
-    return with_kept(_in_place(plan, model), plan.axis_indices)
+    recipe = read_recipe(Path(directory))
+    if model is None or recipe.form == "graph":
+        return with_kept(read_program(recipe.file(PROGRAM)), recipe.axis_indices)
+    return with_kept(_in_place(recipe, model), recipe.axis_indices)
 
 
 def _add_biases(model: nn.Module, weights: Path) -> None:
@@ -152,15 +158,15 @@ def _add_biases(model: nn.Module, weights: Path) -> None:
                 model.get_submodule(owner).bias = nn.Parameter(held.get_tensor(name))
 
 
-def _in_place(plan: RecipeFile, model: nn.Module) -> nn.Module:
-    weights = plan.file(WEIGHTS)
+def _in_place(recipe: RecipeFile, model: nn.Module) -> nn.Module:
+    weights = recipe.file(WEIGHTS)
     try:
-        smaller = narrow(model, plan.axis_indices)
+        smaller = narrow(model, recipe.axis_indices)
         _add_biases(smaller, weights)
         load_model(smaller, weights, strict=True)
     except (SurgeryError, SafetensorError, RuntimeError, IndexError, OSError) as error:
         raise ArtifactError(
-            f"The compressed weights in {plan.folder} do not fit the model: {str(error).splitlines()[0]}",
+            f"The compressed weights in {recipe.folder} do not fit the model: {str(error).splitlines()[0]}",
             remedy="Pass a model from the same factory, with the same arguments, as in pfa.yaml.",
         ) from error
     return smaller.eval()

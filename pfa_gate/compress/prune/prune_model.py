@@ -10,8 +10,7 @@ from torch import nn
 
 from pfa_gate.compress.prune.arguments import RemainingValues
 from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
-from pfa_gate.compress.prune.proof import TOLERANCE, Proof, difference, prove
-from pfa_gate.compress.prune.reference import Silenced
+from pfa_gate.compress.prune.proof import TOLERANCE, Proof, Silenced, difference, prove
 from pfa_gate.compress.prune.rewrite import rewrite
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
