@@ -45,6 +45,24 @@ LIGHT = (
     "github.pull_requests",
 )
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "core"}
+# Words that were names here once, and that only their authors understood.
+PRIVATE = {
+    "hands",
+    "crew",
+    "mend",
+    "foresee",
+    "shelf",
+    "lesson",
+    "told",
+    "dealt",
+    "deal",
+    "blame",
+    "wish",
+    "spool",
+    "behind",
+    "again",
+}
+MOST_FILES = 200
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -104,7 +122,7 @@ def test_examples_in_docstrings_are_true(name: str) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_files_fit_in_the_head(path: Path) -> None:
-    long = [f"{each.name} {length(each)} lines" for each in functions(path) if length(each) > 60]
+    long = [f"{each.name} {length(each)} lines" for each in functions(path) if length(each) > 50]
     many = [f"{each.name} {parameters(each)} parameters" for each in functions(path) if parameters(each) > 5]
     assert (long, many) == ([], [])
     lines = path.read_text("utf-8").count("\n")
@@ -114,7 +132,73 @@ def test_files_fit_in_the_head(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_names_say_what_is_inside(path: Path) -> None:
     parts = {part for name in path.relative_to(ROOT).with_suffix("").parts for part in name.lower().split("_")}
-    assert parts.isdisjoint(VAGUE)
+    assert parts.isdisjoint(VAGUE | PRIVATE)
+
+
+def classes(path: Path) -> list[str]:
+    return [node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)]
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A reader who meets a name in an import must know which one it is."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for name in classes(path):
+            places.setdefault(name, []).append(named(path))
+    assert len(places) > 100
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def defines(statement: ast.stmt) -> bool:
+    """Whether a statement of a package's face is more than its docstring, an import or its list of names."""
+    if isinstance(statement, ast.Assign):
+        return [ast.unparse(each) for each in statement.targets] != ["__all__"]
+    return not isinstance(statement, ast.Import | ast.ImportFrom | ast.Expr)
+
+
+# The lazy page of the package, and the hooks that pytest looks for on the plugin's own module.
+OPEN_FACES = {"pfa_gate/__init__.py", "pfa_gate/plugin/__init__.py"}
+
+
+@pytest.mark.parametrize("path", [each for each in SOURCES if each.name == "__init__.py"], ids=named)
+def test_a_face_hands_on_and_defines_nothing(path: Path) -> None:
+    if named(path) in OPEN_FACES:
+        assert length_of(path) <= 130
+    else:
+        assert [ast.unparse(each)[:60] for each in ast.parse(path.read_text("utf-8")).body if defines(each)] == []
+
+
+def length_of(path: Path) -> int:
+    return path.read_text("utf-8").count("\n")
+
+
+def test_the_package_is_small_enough_to_walk_through() -> None:
+    assert len(SOURCES) <= MOST_FILES
+
+
+def test_asserts_are_for_tests() -> None:
+    """`python -O` drops them, and pytest rewrites those of a plugin: a check of ours raises an error of its own."""
+    found = [
+        f"{named(path)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Assert)
+    ]
+    assert found == []
+
+
+FUNCTIONS_OF_THE_PAGE = [name for name in pfa_gate.__all__ if not name.endswith("Error")]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS_OF_THE_PAGE)
+def test_the_public_page_is_documented_whole(name: str) -> None:
+    """What goes in, and an example, which `test_examples_in_docstrings_are_true` runs."""
+    function = getattr(pfa_gate, name)
+    text = function.__doc__
+    assert [part for part in ("Args:", "Example:", ">>>") if part not in text] == []
+    for parameter, kind in function.__annotations__.items():
+        if parameter != "return" and any(word in str(kind) for word in ("NDArray", "ArrayLike", "Tensor")):
+            assert "[" in text.split(f"{parameter}:")[1].split("\n")[0], f"the shape of {parameter}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
@@ -172,20 +256,6 @@ def written() -> list[Path]:
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     paths = [ROOT / name for name in done.stdout.split("\0") if name and not name.endswith((".png", ".safetensors"))]
     return [path for path in paths if path.is_file()]
-
-
-def test_pytest_leaves_our_assertions_as_they_are(tmp_path: Path) -> None:
-    """It rewrites those of every plugin it finds, which a hot loop feels: a module that has some must refuse."""
-    trees = {path: ast.parse(path.read_text()) for path in SOURCES}
-    having = [path for path, tree in trees.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))]
-    assert having
-    assert [named(path) for path in having if "PYTEST_DONT_REWRITE" not in (ast.get_docstring(trees[path]) or "")] == []
-    (tmp_path / "test_marks.py").write_text(
-        "import pytest\npytest.register_assert_rewrite('pfa_gate')\n"
-        f"import {having[0].relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')} as ours\n"
-        "def test_it():\n    assert '@pytest_ar' in globals()\n    assert '@pytest_ar' not in vars(ours)\n"
-    )
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:pfa_gate", tmp_path], check=True, cwd=tmp_path)
 
 
 def test_no_file_names_a_place_on_somebodys_machine() -> None:

@@ -136,10 +136,23 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
         ArtifactError: a file is missing, broken or another one, or the model is not the one that was compressed.
 
     Example:
-        >>> load("nowhere")
-        Traceback (most recent call last):
-        pfa_gate.errors.ArtifactError: There is no compressed model in nowhere: No such file or directory.
-          Run the gate first.
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from pfa_gate import run
+        >>> code = '''
+        ... import torch
+        ... def build():
+        ...     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        ... def probe():
+        ...     return torch.eye(4).repeat(16, 1)
+        ... '''
+        >>> gate = "{model: {factory: net.py:build}, probe: {data: net.py:probe}, budgets: {model: {parameters: 100}}}"
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "net.py").write_text(code)
+        ...     _ = Path(folder, "pfa.yaml").write_text(f"{{version: 1, gates: {{tiny: {gate}}}}}")
+        ...     _ = run(Path(folder, "pfa.yaml"))
+        ...     load(Path(folder, ".pfa", "tiny"))(torch.zeros(1, 4)).shape
+        torch.Size([1, 2])
     """
     recipe = read_recipe(Path(directory))
     if model is None or recipe.form == "graph":
