@@ -228,7 +228,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from pfa_gate.report.verify import verify  # noqa: PLC0415  no other command reads manifests
+    from pfa_gate.report.command import verify  # noqa: PLC0415  no other command reads manifests
 
     found = verify(chosen.folders)
     for sentence in found.sentences:

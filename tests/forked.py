@@ -35,7 +35,7 @@ from typing import Any
 LIGHT = """
 _pytest.junitxml _pytest.pytester _pytest.terminal asyncio filelock jinja2 pydantic rich.console rich.table yaml
 pfa_gate.cache.fingerprint pfa_gate.cli pfa_gate.github pfa_gate.plugin.session pfa_gate.record.baseline_source
-pfa_gate.report.advice pfa_gate.report.verify pfa_gate.report.files pfa_gate.report.ci
+pfa_gate.report.advice pfa_gate.report.command pfa_gate.report.files pfa_gate.report.ci
 pfa_gate.report.terminal pfa_gate.report.html pfa_gate.plugin.xdist
 """.split()
 """What `pytest --pfa` imports but for the measuring."""

@@ -34,7 +34,6 @@ LIGHT = (
     "report.history",
     "report.ci",
     "report.command",
-    "report.verify",
     "cache",
     "plugin",
     "plugin.run_plan",

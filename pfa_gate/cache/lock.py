@@ -18,7 +18,7 @@ from pfa_gate.errors import ArtifactError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-    from pfa_gate.record.progress import Progress
+    from pfa_gate.record.manifest import Progress
 
 BEAT = 5.0
 SILENCE = 300.0
@@ -115,7 +115,7 @@ class _Waiting:
     def over(self) -> None:
         """Report the end of the wait, where the wait was reported."""
         if self._progress is not None and self._reported:
-            from pfa_gate.record.progress import WAITED  # noqa: PLC0415  pydantic and yaml come with it
+            from pfa_gate.record.manifest import WAITED  # noqa: PLC0415  pydantic and yaml come with it
 
             self._progress(WAITED, 1, 1)
 

@@ -18,7 +18,7 @@ from pfa_gate.files import remove_abandoned, replacing_file, sha256_of
 
 if TYPE_CHECKING:
     from pfa_gate.cache.fingerprint import GateFingerprint
-    from pfa_gate.record.progress import Progress
+    from pfa_gate.record.manifest import Progress
 
 _FORMAT = 3
 _MOST_FILES = 64

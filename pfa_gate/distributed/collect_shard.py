@@ -23,7 +23,7 @@ from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.measure_and_cut import choose_layers, trace
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
-from pfa_gate.record.progress import Progress
+from pfa_gate.record.manifest import Progress
 
 MEASURING = ("pfa-gate", "torch")
 """The packages whose versions decide what is measured."""

@@ -36,7 +36,7 @@ from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import comparison
 from pfa_gate.record.baseline_source import absolute, context_of, find_with_history
-from pfa_gate.record.progress import Progress, Wait
+from pfa_gate.record.manifest import Progress, Wait
 from pfa_gate.report.ownership import require_folder
 
 __all__ = ["Progress", "Run", "only_gate", "run"]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pfa_gate.config import Document
 from pfa_gate.errors import PFAGateError
-from pfa_gate.record.progress import Progress
+from pfa_gate.record.manifest import Progress
 
 Item = TypeVar("Item")
 

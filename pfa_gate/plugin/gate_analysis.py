@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
     from pfa_gate.record import Record
-    from pfa_gate.record.progress import Wait
+    from pfa_gate.record.manifest import Wait
 
 _IN_FILE = re.compile(r"(.+):(\d{1,9}):(\d{1,9})")
 

@@ -170,7 +170,7 @@ class BudgetItem(pytest.Item):
     def _analysis(self, document: "Document", baseline: "BaselineText", since: float) -> dict[str, object]:
         from pfa_gate.record import to_dict  # noqa: PLC0415
         from pfa_gate.record.baseline_source import context_of  # noqa: PLC0415
-        from pfa_gate.record.progress import Wait  # noqa: PLC0415
+        from pfa_gate.record.manifest import Wait  # noqa: PLC0415
 
         plan, watch, name = self.config.stash[PLAN], self.config.stash.get(PROGRESS, None), self._gate.name
         context = replace(context_of(document, name, baseline, plan.updating), run=plan.run)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
     from pfa_gate.record import Record
-    from pfa_gate.record.progress import Progress, Wait
+    from pfa_gate.record.manifest import Progress, Wait
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pfa_gate.report.text import printable
 
 if TYPE_CHECKING:
     from pfa_gate.record import Record
-    from pfa_gate.record.progress import Progress
+    from pfa_gate.record.manifest import Progress
 
 _PAUSE = 0.1
 _BAR = 24
@@ -55,7 +55,7 @@ class ProgressLine:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show a stage; at the end of the last one, or of a wait, the line is wiped."""
-        from pfa_gate.record.progress import WAITED  # noqa: PLC0415  pydantic and yaml come with it
+        from pfa_gate.record.manifest import WAITED  # noqa: PLC0415  pydantic and yaml come with it
 
         now = time.monotonic()
         finished = stage in ("writing", WAITED) and done >= total
@@ -91,7 +91,7 @@ class StageLines:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Print a stage once: when it begins, or when the analysis has taken long in it."""
-        from pfa_gate.record.progress import WAITED  # noqa: PLC0415
+        from pfa_gate.record.manifest import WAITED  # noqa: PLC0415
 
         taken = time.monotonic() - self.began
         if stage in (self.stage, WAITED) or taken < LONG:

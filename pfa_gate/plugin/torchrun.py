@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pfa_gate.budget import Context
     from pfa_gate.config import Document
     from pfa_gate.record import Record
-    from pfa_gate.record.progress import Wait
+    from pfa_gate.record.manifest import Wait
     from pfa_gate.torchrun.calls import Ranks
 
 
@@ -87,7 +87,7 @@ class Worker:
         if has_workers(config):
             return pytest.ExitCode.USAGE_ERROR  # rank 0 says why
         ranks = _joined(self.seat)
-        from pfa_gate.distributed.rank_worker import run_as_worker  # noqa: PLC0415  torch, for these runs alone
+        from pfa_gate.distributed.ranks import run_as_worker  # noqa: PLC0415  torch, for these runs alone
 
         exits = ExitInterceptor()
         try:
@@ -124,7 +124,7 @@ def _say(file: int, words: str) -> None:
 
 def _leading(ranks: "Ranks", root: Path) -> Runner:
     def run(document: "Document", gate: str, context: "Context", output: Path | None, wait: "Wait") -> "Record":
-        from pfa_gate.distributed.rank_leader import run_as_leader  # noqa: PLC0415  torch, for a gate that is measured alone
+        from pfa_gate.distributed.ranks import run_as_leader  # noqa: PLC0415  torch, for a gate that is measured alone
 
         return run_as_leader(ranks, root, (document, gate, context), output, wait)
 

@@ -1,8 +1,10 @@
-"""What a run set out to judge, written beside its results: a record counts only for the run that wrote it."""
+"""A run while it goes on: what it set out to judge, written beside its results, and how far it is."""
 
 import json
 import re
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.plain_data import plain, read_as, text_of
@@ -97,3 +99,23 @@ def read_manifest(text: str) -> Manifest:
     if not manifest.run:
         raise ArtifactError("The manifest bears no token of a run.", remedy=_REMEDY)
     return manifest
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total) while a gate runs."""
+
+WAITED = "waited"
+"""The stage that ends a wait for another process, after which there may be no other."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A wait for a gate, which the seconds of its record add up to.
+
+    Attributes:
+        progress: called with how far the gate is; None to stay silent.
+        since: `time.perf_counter()` of when it began.
+    """
+
+    progress: Progress | None = None
+    since: float = field(default_factory=time.perf_counter)

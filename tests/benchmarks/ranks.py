@@ -30,8 +30,7 @@ from surroundings import CONSOLE, Finding, described, keep
 from pfa_gate.compress.prune import compress
 from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import load_and_trace
-from pfa_gate.distributed.rank_leader import RankBackend
-from pfa_gate.distributed.rank_worker import run_as_worker
+from pfa_gate.distributed.ranks import RankBackend, run_as_worker
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend, ProbePass
 from pfa_gate.pipeline.stages import Stages

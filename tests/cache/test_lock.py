@@ -19,7 +19,7 @@ from pfa_gate.cache.lock import exclusive_lock, holder_of
 from pfa_gate.cache.verdicts import one_at_a_time
 from pfa_gate.errors import ArtifactError
 from pfa_gate.plugin.gate_analysis import Result, analyse_once
-from pfa_gate.record.progress import WAITED
+from pfa_gate.record.manifest import WAITED
 
 HOLDS = """
 import sys, time

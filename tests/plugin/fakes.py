@@ -21,7 +21,7 @@ import pytest
 from pfa_gate.errors import FactoryError
 
 if TYPE_CHECKING:
-    from pfa_gate.record.progress import Wait
+    from pfa_gate.record.manifest import Wait
 
 MODULES_AT_END = "MODULES_AT_END"
 FAKE_RECORDS = "FAKE_RECORDS"

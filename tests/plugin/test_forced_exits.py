@@ -21,7 +21,7 @@ DRIVER = """
 import gc, json, os, sys
 from pathlib import Path
 import filelock, pydantic, pytest, rich.table, yaml
-import fakes, pfa_gate.report.verify, pfa_gate.report.files, pfa_gate.cli, pfa_gate.config, pfa_gate.github
+import fakes, pfa_gate.report.command, pfa_gate.report.files, pfa_gate.cli, pfa_gate.config, pfa_gate.github
 import pfa_gate.cache.fingerprint, pfa_gate.plugin.session, pfa_gate.record.baseline_source, pfa_gate.report.ci
 import pfa_gate.report.terminal, pfa_gate.report.advice
 

@@ -20,7 +20,7 @@ from pfa_gate.analysis.covariance import Moments
 from pfa_gate.analysis.spectrum import spectrum as spectrum_of
 from pfa_gate.record import Correlations, Record, RecoveryStep, Scores
 from pfa_gate.report.html import render
-from pfa_gate.report.html.pictures import picture
+from pfa_gate.report.html.layers import picture
 from pfa_gate.report.html.report import steps
 from pfa_gate.report.layers import energy_cut, kl_cut
 

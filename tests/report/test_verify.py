@@ -11,7 +11,7 @@ from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record, dumps
 from pfa_gate.record.manifest import MANIFEST, DeclaredGate, Manifest, Unlisted, write_manifest
-from pfa_gate.report.verify import Verified, verify
+from pfa_gate.report.command import Verified, verify
 
 RUN, BEGUN = "5e1f", "2026-11-20T08:30:00Z"
 GOOD = replace(kept(), run=RUN)

@@ -10,7 +10,7 @@ from pfa_gate.budget.wording import trimmed
 from pfa_gate.record import Size
 from pfa_gate.record.study import Row, Study, Task, Trial
 from pfa_gate.report.formatting import score, share
-from pfa_gate.report.study.formatting import counts, method
+from pfa_gate.report.study.tables import counts, method
 from pfa_gate.report.text import clean, shorten
 
 _WIDTH, _PANEL, _HEIGHT = 760, 300, 220
