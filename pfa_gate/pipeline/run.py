@@ -18,8 +18,7 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.backend import LOCAL, GateJob, MeasurementBackend
-from pfa_gate.pipeline.findings import Cut, Findings, versions
-from pfa_gate.pipeline.kl_remedy_size import with_remedy_size
+from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
 from pfa_gate.pipeline.measure_and_cut import (
     Measured,
     compressed_cost,
