@@ -33,7 +33,10 @@ from pathlib import Path
 from typing import Any
 
 LIGHT = """
-_pytest.junitxml _pytest.pytester _pytest.terminal asyncio filelock jinja2 pydantic rich.console rich.table yaml
+_pytest.faulthandler _pytest.helpconfig _pytest.junitxml _pytest.pastebin _pytest.pytester _pytest.setuponly
+_pytest.setupplan _pytest.skipping _pytest.stepwise _pytest.terminal _pytest.threadexception _pytest.tracemalloc
+_pytest.unittest _pytest.unraisableexception _pytest.warnings asyncio filelock jinja2 pdb pydantic rich.console
+rich.table yaml
 pfa_gate.cache.fingerprint pfa_gate.cli pfa_gate.github pfa_gate.plugin.session pfa_gate.record.baseline_source
 pfa_gate.report.advice pfa_gate.report.command pfa_gate.report.files pfa_gate.report.ci
 pfa_gate.report.terminal pfa_gate.report.html pfa_gate.plugin.xdist
@@ -43,7 +46,7 @@ MEASURING = """
 torch.export._trace pfa_gate.pipeline.run pfa_gate.pipeline.check_model pfa_gate.distributed.merge_shards
 """.split()
 """What a gate imports when it measures."""
-EXTRAS = {"pfa_gate.github": "github", "torch.export._trace": "onnxscript"}
+EXTRAS = {"pfa_gate.github": "github", "pfa_gate.plugin.xdist": "execnet", "torch.export._trace": "onnxscript"}
 """What else is imported with a module where it is installed."""
 
 CLIENT = """
