@@ -30,16 +30,16 @@ class Sums:
 
     Attributes:
         count: n.
-        read: mean of the rows read, float64 [groups, D].
-        made: mean of the targets, float64 [groups, O].
+        row_mean: of the rows, float64 [groups, D].
+        target_mean: of the targets, float64 [groups, O].
         gram: X'X of centred rows, [groups, D, D].
         cross: X'Y, [groups, D, O].
         square: Y'Y of each output, [groups, O].
     """
 
     count: int
-    read: Tensor
-    made: Tensor
+    row_mean: Tensor
+    target_mean: Tensor
     gram: Tensor
     cross: Tensor
     square: Tensor
@@ -128,8 +128,8 @@ class Equations:
         centre = self._centred_about()
         return Sums(
             count=count,
-            read=read + centre[0][:, 0],
-            made=made + centre[1][:, 0],
+            row_mean=read + centre[0][:, 0],
+            target_mean=made + centre[1][:, 0],
             gram=gram.baddbmm_(read[:, :, None], read[:, None, :], alpha=-count),
             cross=cross.baddbmm_(read[:, :, None], made[:, None, :], alpha=-count),
             square=_added(self._square, folds) - count * made.square(),
@@ -161,13 +161,13 @@ def errors(sums: Sums, weights: Tensor, offset: Tensor) -> Tensor:
         float64 [groups, O], at least 0.
     """
     centred = sums.square - 2 * (weights * sums.cross).sum(1) + (weights * (sums.gram @ weights)).sum(1)
-    step = sums.made - (sums.read[:, None] @ weights)[:, 0] - offset
+    step = sums.target_mean - (sums.row_mean[:, None] @ weights)[:, 0] - offset
     return centred.clamp_min(0) + sums.count * step.square()
 
 
 def offset_of(sums: Sums, weights: Tensor) -> Tensor:
     """The offset with which `weights` meet the mean of the targets, [groups, O]."""
-    return sums.made - (sums.read[:, None] @ weights)[:, 0]
+    return sums.target_mean - (sums.row_mean[:, None] @ weights)[:, 0]
 
 
 def draw(samples: int, places: int, count: int, seed: int) -> Tensor:

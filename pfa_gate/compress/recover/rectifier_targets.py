@@ -147,15 +147,17 @@ class _Rounds:
 
     def round(self, weights: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """The rows solved with the targets that weights and offset give."""
-        cross, made = torch.zeros_like(self.sums.cross), torch.zeros_like(self.sums.made)
+        cross, made = torch.zeros_like(self.sums.cross), torch.zeros_like(self.sums.target_mean)
         for rows in self.rows:
             present = _before_rectifier(self.sample, rows, weights, offset).clamp_max_(0)
             target = torch.maximum(rows.target, present).sub_(rows.rest)
             cross += rows.read.transpose(1, 2) @ target
             made += target.sum(1, dtype=torch.float64)
         cross, made = cross / self.sample.scale[:, None], made / self.sample.scale
-        cross += (self.sample.equations.centre - self.sums.read[:, None]).transpose(1, 2) * made[:, None]
-        sums = replace(self.sums, cross=cross, made=made / self.sums.count if self.layer.centred else self.sums.made)
+        cross += (self.sample.equations.centre - self.sums.row_mean[:, None]).transpose(1, 2) * made[:, None]
+        sums = replace(
+            self.sums, cross=cross, target_mean=made / self.sums.count if self.layer.centred else self.sums.target_mean
+        )
         weights = solve(sums, self.layer.weights, self.factor)
         return weights, offset_of(sums, weights)
 

@@ -130,14 +130,14 @@ def about(sums: Sums, centred: bool) -> Sums:
     """The sums about their means, or about zero where a layer has no place for an offset."""
     if centred:
         return sums
-    read, made, count = sums.read, sums.made, sums.count
+    rows, targets, count = sums.row_mean, sums.target_mean, sums.count
     return replace(
         sums,
-        read=torch.zeros_like(read),
-        made=torch.zeros_like(made),
-        gram=sums.gram + count * read[:, :, None] * read[:, None, :],
-        cross=sums.cross + count * read[:, :, None] * made[:, None, :],
-        square=sums.square + count * made.square(),
+        row_mean=torch.zeros_like(rows),
+        target_mean=torch.zeros_like(targets),
+        gram=sums.gram + count * rows[:, :, None] * rows[:, None, :],
+        cross=sums.cross + count * rows[:, :, None] * targets[:, None, :],
+        square=sums.square + count * targets.square(),
     )
 
 

@@ -117,7 +117,9 @@ def test_sums_of_single_precision_equal_two_passes_in_double(rows, columns, size
     np.testing.assert_allclose(sums.gram[0], x.T @ x, rtol=0, atol=1e-6 * scale)
     np.testing.assert_allclose(sums.cross[0], x.T @ y, rtol=0, atol=1e-6 * scale)
     np.testing.assert_allclose(sums.square[0], (y * y).sum(0), rtol=1e-6)
-    np.testing.assert_allclose(sums.read[0], read[taken].mean(0, dtype=np.float64), rtol=0, atol=1e-6 * (1 + abs(mean)))
+    np.testing.assert_allclose(
+        sums.row_mean[0], read[taken].mean(0, dtype=np.float64), rtol=0, atol=1e-6 * (1 + abs(mean))
+    )
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, *CONNECTED])
