@@ -147,8 +147,8 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(chosen: argparse.Namespace) -> int:
-    from pfa_gate.study.command import StudyCommand, study  # noqa: PLC0415  needs torch
     from pfa_gate.study.options import StudyOptions, domain, listed  # noqa: PLC0415  needs torch
+    from pfa_gate.study.run import StudyCommand, study  # noqa: PLC0415  needs torch
 
     ask = StudyOptions(
         strategies=listed(chosen.strategies),

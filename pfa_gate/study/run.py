@@ -1,11 +1,19 @@
-"""The study: the score against size for every method, beside uniform and random recipes at equal parameters."""
+"""The study: the score against size for every method, and `pfa-gate study`, which shows how far it is and prints it."""
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from pfa_gate.artifacts.folder import write_study
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.paths import from_root
@@ -14,10 +22,14 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.findings import versions
-from pfa_gate.pipeline.run import Progress, only_gate
+from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
 from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Size
 from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial
+from pfa_gate.report.formatting import shows_unicode
+from pfa_gate.report.ownership import require_study
+from pfa_gate.report.study.tables import terminal
+from pfa_gate.report.text import printable
 from pfa_gate.study.context import TaskContext, stderr_of, task_contexts
 from pfa_gate.study.options import StudyOptions
 from pfa_gate.study.recipes import TOLERANCE
@@ -188,3 +200,78 @@ def _row(trials: Sequence[Trial], shown: Sequence[Trial], kind: Kind, samples: i
         seconds=fmean(trial.seconds for trial in done) if done else None,
         reason=failed[0] if failed else None,
     )
+
+
+FAILED = 1
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """What the command was asked for.
+
+    Attributes:
+        config: a pfa.yaml.
+        gate: one of its gates; None where it has one.
+        ask: what to compare.
+        output: folder for the files; None for `.pfa/<gate>.study` beside the config.
+    """
+
+    config: Path
+    gate: str | None
+    ask: StudyOptions
+    output: Path | None
+
+
+def study(order: StudyCommand) -> int:
+    """Run a study, print it, write it.
+
+    Returns:
+        0, or 1 where a trial could not be run.
+
+    Raises:
+        PFAGateError: nothing could be run, or nothing written.
+    """
+    document = load(order.config)
+    gate = order.gate or only_gate(document)
+    folder = order.output or document.path.parent / OUTPUT / f"{gate}.study"
+    require_study(folder)  # hours before it is written
+    series = TrialSeries.of(document.gate(gate), order.ask)
+    print(printable(_announced(gate, series, max(1, len(order.ask.domains)))), file=sys.stderr, flush=True)
+    with _Bar() as bar:
+        found = run(order.config, gate, order.ask, StudyObserver(bar.show))
+    files = write_study(folder, found)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    unicode = shows_unicode(sys.stdout.encoding)
+    shown = terminal(found, width=shutil.get_terminal_size().columns, colour=colour, unicode=unicode)
+    print(printable(shown, styled=True), end="")
+    print(printable(f"\nFiles: {', '.join(files)}"))
+    return FAILED if found.failed or any(plan.reason for plan in found.plans) else 0
+
+
+def _announced(gate: str, series: TrialSeries, tasks: int) -> str:
+    models, trials = series.models * tasks, series.trials * tasks
+    return f"Study of {gate}: {models:,} models to cut and recover, {trials:,} scores."
+
+
+class _Bar:
+    """A bar on the error stream, on a terminal only; it is gone when all is done."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        shown = console.is_terminal
+        self._progress = ProgressBar(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        self._progress.update(self._task, description=stage, completed=done, total=total)

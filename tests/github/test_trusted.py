@@ -14,8 +14,8 @@ from records import broken, kept
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError, CommentError
 from pfa_gate.github import CommentRequest, comment
+from pfa_gate.github.command import LARGEST, LARGEST_SUM, MOST, read
 from pfa_gate.github.comment_text import sections_of
-from pfa_gate.github.records import LARGEST, LARGEST_SUM, MOST, read
 from pfa_gate.github.target import target_of
 from pfa_gate.record import dumps
 

@@ -8,8 +8,8 @@ from foreign import PAYLOADS, assert_all_markup_is_ours, planted, shape, sites
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pfa_gate.github.command import LegRecord, section_of
 from pfa_gate.github.comment_text import compose
-from pfa_gate.github.records import LegRecord, section_of
 from pfa_gate.record import Record
 from pfa_gate.report.markdown import comment, not_measured
 
