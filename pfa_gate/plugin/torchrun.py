@@ -12,7 +12,7 @@ import pytest
 from pfa_gate.errors import RankError
 from pfa_gate.plugin.exit_guard import JUDGED, ExitInterceptor
 from pfa_gate.plugin.run_plan import RUNNER, Runner
-from pfa_gate.plugin.threads import choose_threads
+from pfa_gate.plugin.session import choose_threads
 from pfa_gate.plugin.xdist import has_workers
 from pfa_gate.report.text import printable
 from pfa_gate.torchrun import Seat, seat_in

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from projects import Pfa
 
-from pfa_gate.plugin.threads import cores_for, quota
+from pfa_gate.plugin.session import cores_for, quota
 
 NAMES = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SHOWS = """
