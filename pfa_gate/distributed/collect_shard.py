@@ -18,10 +18,9 @@ from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored
-from pfa_gate.pipeline.backend import GateJob, ProbePass
 from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.job import GateJob, ProbePass, Stages
 from pfa_gate.pipeline.measure_and_cut import choose_layers, trace
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
 from pfa_gate.record.manifest import Progress
 

@@ -10,11 +10,10 @@ from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import MEASURING, config_fingerprint, model_fingerprint
 from pfa_gate.errors import ArtifactError
 from pfa_gate.model import Batch
-from pfa_gate.pipeline.backend import LocalBackend, ProbePass
 from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.job import LocalBackend, ProbePass, Stages
 from pfa_gate.pipeline.run import Run, run_with_backend
 from pfa_gate.pipeline.spectra import Shards
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Probe
 from pfa_gate.record.baseline_source import absolute, context_of, find_with_history
 

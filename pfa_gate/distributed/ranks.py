@@ -20,10 +20,9 @@ from pfa_gate.errors import PFAGateError, RankError
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import exact_arithmetic, model_on
 from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
-from pfa_gate.pipeline.backend import LocalBackend, ProbePass, evaluation_of
+from pfa_gate.pipeline.job import LocalBackend, ProbePass, Stages, evaluation_of
 from pfa_gate.pipeline.run import run_with_backend
 from pfa_gate.pipeline.spectra import Shards
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Record
 from pfa_gate.record.manifest import Wait
 from pfa_gate.torchrun.calls import DroppedError, Facts, Ranks, failure

@@ -18,9 +18,8 @@ from pfa_gate.graph import Coupling, Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
-from pfa_gate.pipeline.measure_and_cut import Measured
+from pfa_gate.pipeline.measure_and_cut import Measured, scores_record
 from pfa_gate.pipeline.plan import CutPlan
-from pfa_gate.pipeline.scores import scores_record
 from pfa_gate.record import (
     COMPRESSED_MODEL,
     CompressedRecord,

@@ -11,7 +11,7 @@ from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.graph.group import Indices
 from pfa_gate.model import Subject
-from pfa_gate.pipeline.backend import GateJob
+from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.measure_and_cut import cut_exactly, measure_again
 from pfa_gate.pipeline.recovery_steps import compensate_on_device
 from pfa_gate.pipeline.spectra import Spectra

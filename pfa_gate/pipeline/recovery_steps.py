@@ -21,9 +21,8 @@ from pfa_gate.model import Subject
 from pfa_gate.model.device import CPU, model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
-from pfa_gate.pipeline.backend import GateJob
-from pfa_gate.pipeline.scores import score_model
-from pfa_gate.pipeline.stages import Stages
+from pfa_gate.pipeline.job import GateJob, Stages
+from pfa_gate.pipeline.measure_and_cut import score_model
 from pfa_gate.record import RecoveryStep, finite
 
 

@@ -17,20 +17,20 @@ from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored
-from pfa_gate.pipeline.backend import LOCAL, GateJob, MeasurementBackend
 from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
+from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.measure_and_cut import (
     Measured,
     compressed_cost,
     compressed_latency,
     cut_and_prove,
     measure,
+    score_both,
+    score_model,
     trace,
 )
 from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut
 from pfa_gate.pipeline.recovery_steps import recover
-from pfa_gate.pipeline.scores import score_both, score_model
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import comparison

@@ -12,11 +12,10 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
-from pfa_gate.pipeline.backend import LOCAL, GateJob
+from pfa_gate.pipeline.job import LOCAL, GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import measure
 from pfa_gate.pipeline.plan import MeasuredGraph, plan_recipe
 from pfa_gate.pipeline.spectra import Spectra
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.pipeline.trace import ModelGraph, Traced
 from pfa_gate.recipe import Recipe
 from pfa_gate.record.study import Task

@@ -22,8 +22,8 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored
 from pfa_gate.pipeline.findings import versions
+from pfa_gate.pipeline.job import Stages
 from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import Size
 from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial
 from pfa_gate.report.formatting import shows_unicode

@@ -10,10 +10,9 @@ from pfa_gate.compress.select import criterion, keep_last
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.graph.cost import cost
-from pfa_gate.pipeline.backend import GateJob
+from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import cut_exactly
 from pfa_gate.pipeline.recovery_steps import recover
-from pfa_gate.pipeline.stages import Stages
 from pfa_gate.record import RecoveryStep, Size, finite
 from pfa_gate.record.study import Counts, StudyPlan, Trial
 from pfa_gate.study.context import TaskContext, scored, stderr_of

@@ -32,8 +32,7 @@ from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import load_and_trace
 from pfa_gate.distributed.ranks import RankBackend, run_as_worker
 from pfa_gate.model.evaluation import Score
-from pfa_gate.pipeline.backend import LOCAL, MeasurementBackend, ProbePass
-from pfa_gate.pipeline.stages import Stages
+from pfa_gate.pipeline.job import LOCAL, MeasurementBackend, ProbePass, Stages
 from pfa_gate.torchrun import seat_in
 from pfa_gate.torchrun.calls import join
 

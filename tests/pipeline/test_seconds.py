@@ -10,7 +10,7 @@ import pytest
 
 from pfa_gate.config import Document, load
 from pfa_gate.errors import DataError
-from pfa_gate.pipeline.stages import Stages
+from pfa_gate.pipeline.job import Stages
 
 NET = """
 import torch
