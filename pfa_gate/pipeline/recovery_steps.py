@@ -1,29 +1,71 @@
 """The recovery steps in the order written, each timed and scored."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.recover import DistillResult, DistillSettings
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.distill import distill
-from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.compress.repair import Repair
 from pfa_gate.config.recovery import DistillOptions, DistillStep, FinetuneStep
+from pfa_gate.errors import FactoryError
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
+from pfa_gate.model.batch import batch_usage
 from pfa_gate.model.device import CPU, model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
+from pfa_gate.model.torch_module import copied
+from pfa_gate.model.user_frames import raised
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import score_model
 from pfa_gate.record import RecoveryStep, finite
+
+Training = Callable[[nn.Module, Iterable[Any]], Any]
+
+
+def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed: int = 0) -> nn.Module:
+    """Run the user's callable(model, batches) -> None on a copy of the model.
+
+    Args:
+        model: not changed.
+        batches: the probe's, with their labels where it has any.
+        training: changes the model it is given, which lies on the CPU and may be moved; what it returns is not used.
+        seed: of torch's global generator while it runs.
+
+    Returns:
+        The trained copy in eval mode.
+
+    Raises:
+        FactoryError: the callable raises, or leaves another size of parameter behind.
+
+    Example:
+        >>> finetune(nn.Linear(1, 1), [], lambda model, batches: nn.init.ones_(model.weight)).weight.item()
+        1.0
+    """
+    trained = copied(model)
+    shapes = {name: tensor.shape for name, tensor in trained.state_dict().items()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.default_generator.manual_seed(seed)
+            training(trained, batches)
+    except Exception as error:  # a user's training may raise anything
+        fact = f"The finetune step raised {raised(error)}."
+        raise FactoryError(fact, remedy=batch_usage(error, getattr(training, "__name__", "finetune"))) from error
+    if {name: tensor.shape for name, tensor in trained.state_dict().items()} != shapes:
+        raise FactoryError(
+            "The finetune step changed the shapes of the model.", remedy="Train its weights and leave their sizes."
+        )
+    return trained.cpu().eval()
 
 
 @dataclass(frozen=True)

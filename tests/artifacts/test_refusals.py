@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.artifacts import folder as folders
 from pfa_gate.artifacts import gate_files, program
+from pfa_gate.artifacts import gate_files as folders
 from pfa_gate.compress.prune import compress
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_of

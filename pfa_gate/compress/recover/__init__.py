@@ -2,7 +2,6 @@
 
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.distill import DistillResult, DistillSettings, distill
-from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
 
-__all__ = ["DistillResult", "DistillSettings", "compensate", "distill", "finetune", "recalibrate"]
+__all__ = ["DistillResult", "DistillSettings", "compensate", "distill", "recalibrate"]

@@ -9,13 +9,13 @@ from torch import nn
 
 from pfa_gate.compress.recover import DistillSettings
 from pfa_gate.compress.recover.distill import distill, resampled
-from pfa_gate.compress.recover.finetune import finetune
 from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.graph import export_model
 from pfa_gate.graph.editing import unlifted
 from pfa_gate.model import Batch
 from pfa_gate.model.torch_module import copied
+from pfa_gate.pipeline.recovery_steps import finetune
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
