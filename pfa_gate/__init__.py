@@ -1,8 +1,6 @@
 """A pytest plugin and model-quality gate: redundancy spectra, recipes and budgets by Principal Filter Analysis.
 
 Importing this package costs nothing; each name below loads its room when it is first used.
-
-PYTEST_DONT_REWRITE
 """
 
 from typing import TYPE_CHECKING
