@@ -26,7 +26,7 @@ def mean_output(model: nn.Module, batches: Batches) -> float:
     return total / sum(batch.size for batch in batches)
 
 
-@pytest.mark.parametrize("samples", [64, 65, 100, 159, 160, 161, 5000])
+@pytest.mark.parametrize("samples", [64, 65, 100, 159, 160, 161, 1000])
 @pytest.mark.parametrize("batch", [1, 30, 10_000])
 def test_parts_hold_every_sample_once_and_in_order(samples: int, batch: int) -> None:
     parts = [torch.cat([each.args[0][:, 0] for each in part]) for part in parts_of(data(samples, batch))]
