@@ -1,6 +1,8 @@
 """A pytest plugin and model-quality gate: redundancy spectra, recipes and budgets by Principal Filter Analysis.
 
 Importing this package costs nothing; each name below loads its room when it is first used.
+
+PYTEST_DONT_REWRITE: else pytest warns where a program has imported pfa_gate before it starts pytest.
 """
 
 from typing import TYPE_CHECKING

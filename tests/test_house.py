@@ -186,6 +186,14 @@ def test_asserts_are_for_tests() -> None:
     assert found == []
 
 
+def test_a_program_may_import_the_package_before_it_starts_pytest(tmp_path: Path) -> None:
+    """Pytest warns of a plugin that it can no longer rewrite, unless the package says that it need not be."""
+    (tmp_path / "test_one.py").write_text("def test_one():\n    assert True\n")
+    code = "import sys, pytest, pfa_gate; sys.exit(pytest.main(['-q', '-W', 'error', 'test_one.py']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 FUNCTIONS_OF_THE_PAGE = [name for name in pfa_gate.__all__ if not name.endswith("Error")]
 
 
