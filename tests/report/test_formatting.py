@@ -114,7 +114,7 @@ def test_names_lose_their_middle(width, short):
     assert shorten("layer3.1.conv1", width, "…") == short
 
 
-@given(st.text(), st.integers(5, 60), st.integers(0, 4))
+@given(st.text(), st.integers(6, 60), st.integers(0, 4))  # two columns are left for the widest of letters
 def test_wrapped_lines_fit(text, width, indent):
     assert all(cell_len(line) <= width for line in wrapped(text, width, indent, "…"))
 
