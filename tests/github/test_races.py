@@ -53,11 +53,12 @@ def start(hub: Hub, light_python: str, tmp_path: Path) -> Callable[..., "subproc
         record = tmp_path / leg / "record.json"
         record.parent.mkdir(exist_ok=True)
         record.write_text(dumps(dataclasses.replace(broken(), seconds={})), encoding="utf-8")
-        (tmp_path / "event.json").write_text(json.dumps({"pull_request": {"number": 7}}))
+        event = record.with_name("event.json")  # one each: a poster may read it while the next is started
+        event.write_text(json.dumps({"pull_request": {"number": 7}}))
         environment = os.environ | {
             "GITHUB_REPOSITORY": "acme/nets",
             "GITHUB_API_URL": hub.root,
-            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+            "GITHUB_EVENT_PATH": str(event),
             "GITHUB_RUN_ID": "5",
             "GITHUB_TOKEN": "ghs_token",
         }
