@@ -160,7 +160,7 @@ class Board:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_posters_that_meet_anywhere_end_with_the_same_comment(seed: int) -> None:
-    board, pace = Board(seed), Pace(settle=0.2, between_writes=0)
+    board, pace = Board(seed), Pace(settle=0.5, between_writes=0)
     sections = [
         CommentSection("pfa.yaml", "digits", f"leg {n}", "broken", f"line {n}", f"text {n}", (1, 1)) for n in range(5)
     ]
