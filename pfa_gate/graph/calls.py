@@ -253,8 +253,9 @@ def epilogue_of(program: Program, call: Call) -> Epilogue:
 
 
 def _is_settled(program: Program, norm: Node, read: Node) -> bool:
-    """Whether a batch norm reads this node with stored statistics, which do not depend on the batch."""
-    stored = all(_name(program, norm.args[position]) is not None for position in (3, 4))
+    """Whether a batch norm reads this node with stored statistics, weight and bias: none depends on the batch."""
+    given = [norm.args[3], norm.args[4], *(value for value in norm.args[1:3] if value is not None)]
+    stored = all(_name(program, value) is not None for value in given)
     return norm.args[0] is read and stored and norm.args[5] is False
 
 
