@@ -112,18 +112,6 @@ def test_every_name_of_the_public_page_is_there_and_explained(name: str) -> None
     assert getattr(pfa_gate, name).__doc__
 
 
-@pytest.fixture
-def _forget_examples() -> Iterator[None]:
-    """An example may load a module of a folder that is gone with it: nobody after it shall find that module loaded."""
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and not Path(file).exists():
-            del sys.modules[name]
-
-
-@pytest.mark.usefixtures("_forget_examples")
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_are_true(name: str) -> None:
     module: ModuleType = importlib.import_module(name)

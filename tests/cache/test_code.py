@@ -34,14 +34,18 @@ def imports() -> Iterator[Imports]:
     watched.stop()
 
 
+# Python, the packages of this environment, and this repository.
+OURS = (*map(Path, (sys.prefix, sys.base_prefix)), Path(__file__).parents[2])
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder whose modules are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     for name, module in list(sys.modules.items()):
         file = Path(file_of(module))
-        # pytest's own, of these very tests; and what a test before them loaded from a folder that is gone
-        if file.name == "conftest.py" or (file.is_absolute() and not file.exists()):
+        # the conftest of these very tests, and what gates of earlier tests loaded from projects of their own
+        if file.name == "conftest.py" or (file.is_absolute() and not any(map(file.is_relative_to, OURS))):
             monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     yield tmp_path
