@@ -1,6 +1,6 @@
 """From a finished trace to groups: labels that touch the same axes equally often are one group."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices, Layer, Slice, Tap, Volume
 from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall
-from pfa_gate.graph.partition import UNTRACKED, narrowed, varying
+from pfa_gate.graph.partition import Cluster, Reasons, Touch, clusters_of, narrowed, varying
 from pfa_gate.graph.program import operator_name, shape_of
 from pfa_gate.graph.sizes import Sizes
 
@@ -24,51 +24,37 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class _Touch:
-    """An axis of a parameter, or of a product of activations, and the root of each of its indices."""
-
-    parameter: str | None
-    axis: int
-    roots: Indices
-    makes: bool = False
-    reads: bool = False
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    """Roots that touch the same axes equally often: the filters of one group, in order."""
-
-    roots: Indices
-    touches: tuple[_Touch, ...]
-    frozen: str | None
-
-    def filters(self, roots: Indices) -> Indices:
-        """The filter of each root, -1 for those of other groups."""
-        places = np.searchsorted(self.roots, roots).clip(max=len(self.roots) - 1)
-        return np.where(self.roots[places] == roots, places, OTHER_GROUP)
-
-
 def coupling_of(flow: LabelFlow) -> Coupling:
     """Build the coupling from a finished trace."""
     return _GroupBuilder(flow).coupling()
 
 
+@dataclass(frozen=True)
+class _Carried:
+    """The axis of a value's filters, their roots, and which clusters are there with all of theirs."""
+
+    axis: int
+    roots: Indices
+    complete: frozenset[int]
+
+
 class _GroupBuilder:
     def __init__(self, flow: LabelFlow) -> None:
         self.flow = flow
-        self._carried: dict[Node, tuple[int, Indices] | None] = {}  # the axis of a node's filters, and their roots
+        self._carried: dict[Node, _Carried | None] = {}
         for name, labels in flow.aligned.items():
             flow.aligned[name] = flow.boxed(labels)
+        self.touches = self._touches()
+        self.clusters = clusters_of(self.touches, self._reasons())
+        self.makers = [self._makers(cluster) for cluster in self.clusters.each]
+        self.names = tuple(_numbered(makers[0] for makers in self.makers))
 
     def coupling(self) -> Coupling:
-        named = dict(self._named())
-        groups = tuple(self._group(name, cluster) for name, cluster in named.items())
         return Coupling(
-            groups=groups,
-            layers=tuple(self._layers(named)),
+            groups=tuple(self._group(index) for index in range(len(self.names))),
+            layers=tuple(self._layers()),
             unknown=tuple(sorted(self.flow.unknown)),
-            volumes=tuple(self._sizes(named)),
+            volumes=tuple(self._sizes()),
             program=self.flow.program,
             scattered=tuple(node.name for node in self.flow.scattered),
             normalised=tuple(node.name for node in self.flow.normalised),
@@ -78,7 +64,7 @@ class _GroupBuilder:
     # --- labels as roots
 
     def _roots(self, labels: Tensor) -> Indices:
-        roots: Indices = self.flow.sets.canonical(labels).numpy().astype(np.int64)
+        roots: Indices = self.flow.sets.canonical(labels).numpy()
         return roots
 
     def _canonical(self, labels: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
@@ -86,18 +72,17 @@ class _GroupBuilder:
             return [narrowed(self.flow.sets.canonical(part)) for part in labels]
         return narrowed(self.flow.sets.canonical(labels))
 
-    @cached_property
-    def _touches(self) -> list[_Touch]:
+    def _touches(self) -> list[Touch]:
         made = {(call.weight, call.outputs) for call in self.flow.contractions}
         read = {(call.weight, call.inputs) for call in self.flow.contractions if call.inputs != OTHER_GROUP}
         touches = [
-            _Touch(name, axis, self._roots(labels), (name, axis) in made, (name, axis) in read)
+            Touch(name, axis, self._roots(labels), (name, axis) in made, (name, axis) in read)
             for name, pair in self.flow.matrices.items()
             for axis, labels in enumerate(pair)
         ]
-        touches += [_Touch(name, axis, self._roots(labels)) for name, axis, labels in self._aligned_axes()]
+        touches += [Touch(name, axis, self._roots(labels)) for name, axis, labels in self._aligned_axes()]
         products = (call for call in self.flow.contractions if call.weight is None)
-        touches += [_Touch(None, 0, self._roots(axis)) for call in products for axis in call.axes]
+        touches += [Touch(None, 0, self._roots(axis)) for call in products for axis in call.axes]
         return touches
 
     def _aligned_axes(self) -> Iterator[tuple[str, int, Tensor]]:
@@ -107,49 +92,13 @@ class _GroupBuilder:
             for axis in axes:
                 yield name, axis, labels.reshape(-1)
 
-    @cached_property
-    def _frozen(self) -> dict[int, str]:
-        reasons: dict[int, str] = {}
-        for pin in self.flow.pins:
-            for root in np.unique(self._roots(pin.labels)).tolist():
-                reasons.setdefault(root, pin.reason)
-        return reasons
-
-    # --- clusters
-
-    def _clusters(self) -> list[_Cluster]:
-        signature = self._signatures()
-        together: dict[tuple[object, ...], list[int]] = {}
-        for root in sorted(signature):
-            together.setdefault((*signature[root], self._frozen.get(root)), []).append(root)
-        clusters = [self._cluster(key, roots) for key, roots in together.items()]
-        return sorted(
-            (cluster for cluster in clusters if cluster is not None), key=lambda cluster: int(cluster.roots[0])
-        )
-
-    def _signatures(self) -> dict[int, list[tuple[int, int]]]:
-        """For each root, which touches it takes part in, and how often."""
-        signatures: dict[int, list[tuple[int, int]]] = {}
-        for index, touch in enumerate(self._touches):
-            roots, counts = np.unique(touch.roots, return_counts=True)
-            for root, count in zip(roots.tolist(), counts.tolist(), strict=True):
-                if root != UNTRACKED:
-                    signatures.setdefault(root, []).append((index, count))
-        return signatures
-
-    def _cluster(self, key: tuple[object, ...], roots: list[int]) -> _Cluster | None:
-        *entries, frozen = key
-        touches = tuple(self._touches[entry[0]] for entry in entries if isinstance(entry, tuple))
-        if not any(touch.makes for touch in touches):
-            return None  # columns that read something that is no filter of this network
-        return _Cluster(np.array(roots), touches, frozen if isinstance(frozen, str) else None)
-
-    def _named(self) -> Iterator[tuple[str, _Cluster]]:
-        seen: dict[str, int] = {}
-        for cluster in self._clusters():
-            name = self._makers(cluster)[0]
-            seen[name] = seen.get(name, 0) + 1
-            yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), cluster
+    def _reasons(self) -> Reasons:
+        """Why roots cannot be cut; of several reasons, the first."""
+        texts = {pin.reason: place for place, pin in reversed(list(enumerate(self.flow.pins)))}
+        of = np.full(len(self.flow.sets), -1, np.int64)
+        for pin in reversed(self.flow.pins):
+            of[self._roots(pin.labels)] = texts[pin.reason]
+        return Reasons([pin.reason for pin in self.flow.pins], of)
 
     # --- groups
 
@@ -162,61 +111,67 @@ class _GroupBuilder:
                 calls.setdefault(call.weight, []).append(call)
         return calls
 
-    def _makers(self, cluster: _Cluster) -> list[str]:
+    def _makers(self, cluster: Cluster) -> list[str]:
         weights = {touch.parameter for touch in cluster.touches if touch.makes}
         return [layer_of(weight) for weight in self._calls if weight in weights]
 
-    def _group(self, name: str, cluster: _Cluster) -> Group:
+    def _group(self, index: int) -> Group:
+        cluster = self.clusters.each[index]
         reading = {touch.parameter for touch in cluster.touches if touch.reads}
         slices = (
-            Slice(touch.parameter, touch.axis, cluster.filters(touch.roots))
+            Slice(touch.parameter, touch.axis, self.clusters.filters(index, touch.roots))
             for touch in cluster.touches
             if touch.parameter is not None
         )
         return Group(
-            name=name,
+            name=self.names[index],
             width=len(cluster.roots),
-            layers=tuple(self._makers(cluster)),
+            layers=tuple(self.makers[index]),
             readers=tuple(layer_of(weight) for weight in self._calls if weight in reading),
             slices=tuple(slices),
-            taps=tuple(self._taps(cluster)),
+            taps=tuple(self._taps(index)),
             labels=cluster.roots,
             frozen=cluster.frozen,
         )
 
-    def _taps(self, cluster: _Cluster) -> list[Tap]:
-        sums = [tap for node in self.flow.sums if (tap := self._tap(node, cluster)) is not None]
+    def _taps(self, index: int) -> list[Tap]:
+        sums = [tap for node in self.flow.sums if (tap := self._tap(node, index)) is not None]
         if sums:
             return sums
-        weights = {touch.parameter for touch in cluster.touches if touch.makes}
+        weights = {touch.parameter for touch in self.clusters.each[index].touches if touch.makes}
         nodes = [call.node for weight, calls in self._calls.items() if weight in weights for call in calls]
-        return [tap for node in nodes if (tap := self._tap(node, cluster)) is not None]
+        return [tap for node in nodes if (tap := self._tap(node, index)) is not None]
 
-    def _tap(self, node: Node, cluster: _Cluster) -> Tap | None:
+    def _tap(self, node: Node, index: int) -> Tap | None:
         """A tap where the node carries every filter of the cluster."""
         if node not in self._carried:
             self._carried[node] = self._along_one_axis(self.flow.of(node))
         carried = self._carried[node]
-        if carried is None:
+        if carried is None or index not in carried.complete:
             return None
-        axis, roots = carried
-        filters = cluster.filters(roots)
-        complete = len(np.unique(filters[filters != OTHER_GROUP])) == len(cluster.roots)
-        return Tap(node.name, axis, filters) if complete else None
+        return Tap(node.name, carried.axis, self.clusters.filters(index, carried.roots))
 
-    def _along_one_axis(self, labels: Tensor) -> tuple[int, Indices] | None:
+    def _along_one_axis(self, labels: Tensor) -> _Carried | None:
         axes = varying(labels)
-        return (axes[0], self._roots(labels.reshape(-1))) if len(axes) == 1 else None
+        if len(axes) != 1:
+            return None
+        roots = self._roots(labels.reshape(-1))
+        _, counts = self.clusters.counts(np.unique(roots))
+        return _Carried(axes[0], roots, frozenset(np.flatnonzero(counts == self.clusters.widths).tolist()))
 
     # --- layers
 
-    def _layers(self, named: Mapping[str, _Cluster]) -> Iterator[Layer]:
+    def _layers(self) -> Iterator[Layer]:
+        owners: dict[str, list[int]] = {}
+        for index, makers in enumerate(self.makers):
+            for layer in dict.fromkeys(makers):
+                owners.setdefault(layer, []).append(index)
         for weight, calls in self.flow.calls().items():
-            owners = [(name, cluster) for name, cluster in named.items() if layer_of(weight) in self._makers(cluster)]
-            reasons = [cluster.frozen for _, cluster in owners if cluster.frozen is not None]
-            frozen = reasons[0] if reasons and len(reasons) == len(owners) else None
+            groups = owners.get(layer_of(weight), [])
+            reasons = [reason for index in groups if (reason := self.clusters.each[index].frozen) is not None]
+            frozen = reasons[0] if reasons and len(reasons) == len(groups) else None
             frozen = next((call.reason for call in calls if isinstance(call, UntrackedCall)), frozen)
-            yield self._layer(weight, calls, tuple(name for name, _ in owners), frozen)
+            yield self._layer(weight, calls, tuple(self.names[index] for index in groups), frozen)
 
     def _layer(
         self, weight: str, calls: Sequence[Contraction | UntrackedCall], groups: tuple[str, ...], frozen: str | None
@@ -237,14 +192,20 @@ class _GroupBuilder:
 
     # --- sizes
 
-    def _sizes(self, named: Mapping[str, _Cluster]) -> Iterator[Volume]:
-        owner = {int(root): (name, len(cluster.roots)) for name, cluster in named.items() for root in cluster.roots}
+    def _sizes(self) -> Iterator[Volume]:
         touched: dict[str, dict[int, Indices]] = {}
-        for touch in self._touches:
+        for touch in self.touches:
             if touch.parameter is not None:
                 touched.setdefault(touch.parameter, {})[touch.axis] = touch.roots
-        free = {name for name, cluster in named.items() if cluster.frozen is None}
-        return Sizes(self.flow, touched, owner, free).volumes()
+        return Sizes(self.flow, touched, self.clusters, self.names).volumes()
+
+
+def _numbered(names: Iterable[str]) -> Iterator[str]:
+    """Names, told apart by a number where one comes again: `conv`, `conv#2`."""
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        yield name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
 def layer_of(weight: str) -> str:

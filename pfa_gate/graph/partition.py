@@ -1,9 +1,19 @@
-"""Disjoint sets of integer labels, kept flat: one array holds the root of every label."""
+"""Disjoint sets of labels, and the clusters of these sets that become groups.
 
+A set is what stays or goes together, known by its root. Sets that touch the same axes equally often, and stay or go for
+the same reason, are one cluster: the filters of a group.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+
+from pfa_gate.graph.group import OTHER_GROUP, Indices
 
 UNTRACKED = 0  # the label of everything that is always present
 
@@ -11,6 +21,7 @@ UNTRACKED = 0  # the label of everything that is always present
 class Partition:
     """Labels 1, 2, … in disjoint sets; a set's root is its smallest label.
 
+    One flat array leads from every label towards the root of its set; where it has led once, it leads at once.
     Label 0 is everything that is always present; it never joins.
 
     Example:
@@ -22,52 +33,60 @@ class Partition:
     """
 
     def __init__(self) -> None:
-        self.roots = torch.zeros(1, dtype=torch.int64)
+        self._parents: Indices = np.zeros(1024, np.int64)  # grows by doubling; never above the label itself
+        self._count = 1
+
+    def __len__(self) -> int:
+        """How many labels there are, with that of what is always present."""
+        return self._count
 
     def fresh(self, count: int) -> Tensor:
         """`count` new labels, int64 [count], each a set of its own."""
-        start = len(self.roots)
-        labels = torch.arange(start, start + count)
-        self.roots = torch.cat([self.roots, labels])
-        return labels
+        start, self._count = self._count, self._count + count
+        if self._count > len(self._parents):
+            self._parents = np.resize(self._parents, 2 * self._count)
+        labels = np.arange(start, self._count)
+        self._parents[start : self._count] = labels
+        return torch.from_numpy(labels)
 
     def canonical(self, labels: Tensor) -> Tensor:
-        """The roots of `labels`, any shape."""
-        return self.roots[labels]
+        """The roots of `labels`, any shape; spread along the axes along which these are."""
+        spread = [axis for axis, step in enumerate(labels.stride()) if step == 0 and labels.shape[axis] > 1]
+        few = labels.numpy()
+        for axis in spread:
+            few = few.take([0], axis)
+        roots = torch.from_numpy(np.asarray(self._roots(few)))
+        return roots.expand(labels.shape) if spread else roots
 
     def join(self, one: Tensor, other: Tensor) -> None:
         """Make the sets of labels that stand at the same place one; shapes broadcast."""
-        one, other = aligned(self.canonical(one), self.canonical(other))
-        meets = (one != other) & (one != UNTRACKED) & (other != UNTRACKED)
-        if not bool(meets.any()):
-            return
-        pairs = torch.unique(torch.stack([one[meets], other[meets]], 1), dim=0)
-        members, places = torch.unique(pairs, return_inverse=True)
-        count, sets = _in_pairs(places, len(members)) or _components(places, len(members))
-        lowest = torch.full((count,), len(self.roots)).scatter_reduce(0, sets, members, "amin")
-        renamed = torch.arange(len(self.roots))
-        renamed[members] = lowest[sets]
-        self.roots = renamed[self.roots]
+        first, second = np.broadcast_arrays(*(self.canonical(labels).numpy() for labels in (one, other)))
+        meets = (first != second) & (first != UNTRACKED) & (second != UNTRACKED)
+        first, second = first[meets], second[meets]
+        while len(first):
+            # Each larger root goes below the smallest that it meets; what it met besides is left for the next round.
+            lower, upper = np.minimum(first, second), np.maximum(first, second)
+            np.minimum.at(self._parents, upper, lower)
+            first, second = self._roots(lower), self._roots(upper)
+            apart = first != second
+            first, second = first[apart], second[apart]
 
-
-def _in_pairs(pairs: Tensor, count: int) -> tuple[int, Tensor] | None:
-    """The sets where no member has two partners, as where two layers meet in a sum."""
-    if count != 2 * len(pairs):
-        return None
-    sets = torch.empty(count, dtype=torch.int64)
-    sets[pairs] = torch.arange(len(pairs))[:, None]
-    return len(pairs), sets
-
-
-def _components(pairs: Tensor, count: int) -> tuple[int, Tensor]:
-    first, second = pairs.T.numpy()
-    links = coo_array((torch.ones(len(pairs)).numpy(), (first, second)), shape=(count, count))
-    number, sets = connected_components(links, directed=False)
-    return int(number), torch.from_numpy(sets).to(torch.int64)
+    def _roots(self, labels: Indices) -> Indices:
+        """The root of each label, to which it leads at once from now on."""
+        above: Any = self._parents[labels]
+        roots = self._parents[above]
+        if np.array_equal(above, roots):
+            return roots  # type: ignore[no-any-return]
+        while not np.array_equal(above, roots):
+            above, roots = roots, self._parents[roots]
+        self._parents[labels] = roots
+        return roots  # type: ignore[no-any-return]
 
 
 def aligned(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Both at the shape they broadcast to."""
+    if one.shape == other.shape:
+        return one, other
     first, second = torch.broadcast_tensors(one, other)  # type: ignore[no-untyped-call]
     return first, second
 
@@ -80,11 +99,154 @@ def narrowed(labels: Tensor) -> Tensor:
         [[1], [2]]
     """
     for axis, size in enumerate(labels.shape):
-        if size > 1 and (labels.stride(axis) == 0 or bool((labels == labels.narrow(axis, 0, 1)).all())):
+        if size > 1 and (labels.stride(axis) == 0 or not _changes(labels.numpy(), axis)):
             labels = labels.narrow(axis, 0, 1)
     return labels
+
+
+def _changes(labels: Indices, axis: int) -> bool:
+    """Whether labels change along an axis; most that do so begin with two that differ."""
+    start = (0,) * labels.ndim
+    second = (*start[:axis], 1, *start[axis + 1 :])
+    if labels.size and labels[start] != labels[second]:
+        return True
+    return bool((labels != labels.take([0], axis)).any())
 
 
 def varying(labels: Tensor) -> list[int]:
     """The axes along which narrowed labels change."""
     return [axis for axis, size in enumerate(labels.shape) if size > 1]
+
+
+@dataclass(frozen=True)
+class Touch:
+    """An axis of a parameter, or of a product of activations, and the root of each of its indices."""
+
+    parameter: str | None
+    axis: int
+    roots: Indices
+    makes: bool = False
+    reads: bool = False
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The filters of one group.
+
+    Attributes:
+        roots: of its labels, in order.
+        touches: the axes that it takes part in.
+        frozen: why it cannot be cut, or None.
+    """
+
+    roots: Indices
+    touches: tuple[Touch, ...]
+    frozen: str | None
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """All groups of filters, in the order of their first roots.
+
+    Attributes:
+        each: the clusters.
+        size: of all labels.
+    """
+
+    each: Sequence[Cluster]
+    size: int
+
+    @cached_property
+    def widths(self) -> Indices:
+        """Filters of each cluster."""
+        return np.array([len(cluster.roots) for cluster in self.each], np.int64)
+
+    @cached_property
+    def _owners(self) -> Indices:
+        owners = np.full(self.size, OTHER_GROUP, np.int64)
+        for index, cluster in enumerate(self.each):
+            owners[cluster.roots] = index
+        return owners
+
+    @cached_property
+    def _places(self) -> Indices:
+        places = np.zeros(self.size, np.int64)
+        for cluster in self.each:
+            places[cluster.roots] = np.arange(len(cluster.roots))
+        return places
+
+    def filters(self, index: int, roots: Indices) -> Indices:
+        """The filter of one cluster that each root is, -1 for those of others."""
+        return np.where(self._owners[roots] == index, self._places[roots], OTHER_GROUP)
+
+    def counts(self, roots: Indices) -> tuple[int, Indices]:
+        """How many of these roots are of no cluster, and of each cluster."""
+        counts = np.bincount(self._owners[roots] + 1, minlength=len(self.each) + 1)
+        return int(counts[0]), counts[1:]
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why some roots cannot be cut.
+
+    Attributes:
+        texts: the reasons.
+        of: for each root the place of its reason in `texts`, -1 where it may be cut.
+    """
+
+    texts: Sequence[str]
+    of: Indices
+
+    def text(self, root: int) -> str | None:
+        """Why a root cannot be cut, or None."""
+        return self.texts[self.of[root]] if self.of[root] >= 0 else None
+
+
+def clusters_of(touches: Sequence[Touch], reasons: Reasons) -> Clusters:
+    """The clusters of the roots of these touches; columns that read something that is no filter are in none.
+
+    Example:
+        >>> rows, read = Touch("0.weight", 0, np.array([1, 2, 3]), makes=True), Touch("1.weight", 1, np.array([1, 2]))
+        >>> found = clusters_of([rows, read], Reasons(["it is shown"], np.array([-1, -1, 0, -1])))
+        >>> [(cluster.roots.tolist(), len(cluster.touches), cluster.frozen) for cluster in found.each]
+        [([1], 2, None), ([2], 2, 'it is shown'), ([3], 1, None)]
+    """
+    together: dict[tuple[int, ...], list[Indices]] = {}
+    for roots, signature in _runs(touches, reasons):
+        together.setdefault(signature, []).append(roots)
+    clusters = []
+    for signature, parts in together.items():
+        taken = tuple(touches[index] for index in signature[1::2])
+        if any(touch.makes for touch in taken):
+            clusters.append(Cluster(np.concatenate(parts), taken, reasons.text(int(parts[0][0]))))
+    return Clusters(sorted(clusters, key=lambda cluster: int(cluster.roots[0])), len(reasons.of))
+
+
+def _runs(touches: Sequence[Touch], reasons: Reasons) -> Iterator[tuple[Indices, tuple[int, ...]]]:
+    """Roots in order, as runs that share a signature: the reason, then each touch they are in and how often."""
+    roots, entries = _entries(touches, len(reasons.of))
+    starts = np.flatnonzero(np.diff(roots, prepend=UNTRACKED))
+    lengths = np.diff(starts, append=len(roots))
+    distinct = roots[starts]
+    why = reasons.of[distinct]
+    if not len(distinct):
+        return
+    # Where a root has as many entries as the one before it, each of them is compared with that one's.
+    before = np.arange(len(roots)) - np.repeat(lengths, lengths)
+    unlike = np.logical_or.reduceat((entries != entries[before]).any(1), starts)
+    unlike[1:] |= (lengths[1:] != lengths[:-1]) | (why[1:] != why[:-1])
+    unlike[0] = True
+    begins = np.flatnonzero(unlike)
+    for begin, end in zip(begins, [*begins[1:], len(distinct)], strict=True):
+        signature = entries[starts[begin] : starts[begin] + lengths[begin]].reshape(-1)
+        yield distinct[begin:end], (int(why[begin]), *signature.tolist())
+
+
+def _entries(touches: Sequence[Touch], size: int) -> tuple[Indices, Indices]:
+    """For each root and each touch that it is in: the root [n], and [n, 2] which touch it is and how often; by root."""
+    places = [touch.roots + index * size for index, touch in enumerate(touches)]
+    keys, counts = np.unique(np.concatenate(places or [np.zeros(0, np.int64)]), return_counts=True)
+    which, roots = np.divmod(keys, size)
+    order = np.argsort(roots, kind="stable")
+    order = order[np.searchsorted(roots[order], UNTRACKED, "right") :]
+    return roots[order], np.stack([which, counts], 1)[order]

@@ -1,6 +1,6 @@
 """The size of each stored tensor and the work of each product, as products of axis lengths that groups determine."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from torch.fx import Node
 from pfa_gate.graph.computed_weights import held_nodes, sources_of
 from pfa_gate.graph.group import Axis, Footprint, Indices, Volume
 from pfa_gate.graph.labels import LabelFlow
+from pfa_gate.graph.partition import Clusters
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Sizes:
     Attributes:
         flow: the finished trace.
         touched: for each tensor and axis that carries filters, the root of each index.
-        owner: root -> the group it belongs to, and that group's width.
-        free: the groups that may be cut.
+        clusters: the filters of each group.
+        names: of these groups.
     """
 
     flow: LabelFlow
     touched: Mapping[str, Mapping[int, Indices]]
-    owner: Mapping[int, tuple[str, int]]
-    free: Collection[str]
+    clusters: Clusters
+    names: Sequence[str]
 
     def volumes(self) -> Iterator[Volume]:
         """The terms of the footprint."""
@@ -69,8 +70,9 @@ class Sizes:
         return {name: groups for name, groups in groups.items() if groups}
 
     def _groups(self, name: str) -> frozenset[str]:
-        roots = {int(root) for axis in self.touched[name].values() for root in np.unique(axis)}
-        return frozenset(self.owner[root][0] for root in roots if root in self.owner) & frozenset(self.free)
+        present = sum(self.clusters.counts(axis)[1] for axis in self.touched[name].values())
+        groups = np.flatnonzero(present).tolist()
+        return frozenset(self.names[index] for index in groups if self.clusters.each[index].frozen is None)
 
     def _computed_size(self, name: str) -> Footprint:
         program = self.flow.program
@@ -101,15 +103,10 @@ class Sizes:
         )
 
     def _axis(self, roots: Indices) -> Axis:
-        values, counts = np.unique(roots, return_counts=True)
-        fixed, shares = 0, dict[str, float]()
-        for root, count in zip(values.tolist(), counts.tolist(), strict=True):
-            if root in self.owner:
-                name, width = self.owner[root]
-                shares[name] = shares.get(name, 0.0) + count / width
-            else:
-                fixed += count
-        return Axis(fixed, shares)
+        fixed, counts = self.clusters.counts(roots)
+        groups = np.flatnonzero(counts)
+        shares = (counts[groups] / self.clusters.widths[groups]).tolist()
+        return Axis(fixed, dict(zip((self.names[index] for index in groups.tolist()), shares, strict=True)))
 
 
 def _readers(node: Node, computed: Collection[str], constants: Collection[Node]) -> set[str | None]:
