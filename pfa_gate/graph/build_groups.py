@@ -42,8 +42,7 @@ class _GroupBuilder:
     def __init__(self, flow: LabelFlow) -> None:
         self.flow = flow
         self._carried: dict[Node, _Carried | None] = {}
-        for name, labels in flow.aligned.items():
-            flow.aligned[name] = flow.boxed(labels)
+        flow.close()
         self.touches = self._touches()
         self.clusters = clusters_of(self.touches, self._reasons())
         self.makers = [self._makers(cluster) for cluster in self.clusters.each]

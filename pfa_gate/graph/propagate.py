@@ -8,6 +8,7 @@ from torch.fx import Node
 
 import pfa_gate.graph.rules  # noqa: F401  registers every operator's rule
 from pfa_gate.graph.build_groups import coupling_of
+from pfa_gate.graph.editing import with_ancestors, writes
 from pfa_gate.graph.export import export_model
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.labels import RULES, Contraction, LabelFlow, Labels, NoRuleError, Residual, UntrackedCall
@@ -21,20 +22,31 @@ def propagate_labels(program: Program, residual: Residual = "project") -> LabelF
     flow = LabelFlow(
         program, near_attention=near_attention(program), near_output=near_output(program), residual=residual
     )
+    read = _read_at_all(program)
     for node in program.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
                 flow.pin_value(source, "it feeds the model's output")
-        else:
+        elif node in read:
             _apply(flow, node)
     return flow
+
+
+def _read_at_all(program: Program) -> set[Node]:
+    """The values on which the output or something written in place depends: not the weights of attention, say."""
+    nodes = list(program.exported.graph.nodes)
+    return with_ancestors(
+        node for node in nodes if node.op == "output" or (node.op == "call_function" and writes(node))
+    )
 
 
 PASSING = frozenset(
     """
     view reshape _unsafe_view permute transpose unsqueeze squeeze select split split_with_sizes chunk getitem cat
     expand unflatten flatten contiguous clone mul div add sub neg to _to_copy slice unbind repeat_interleave repeat
-    movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack
+    movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack alias
+    detach flip roll narrow expand_as broadcast_to view_as reshape_as swapaxes type_as rsub tanh sigmoid relu silu gelu
+    elu exp square sqrt reciprocal clamp clamp_min linalg_vector_norm addcmul lerp
     """.split()
 )
 

@@ -1,5 +1,6 @@
 """What is left of every value of the graph, and how operators whose arguments hold shapes follow it."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -114,15 +115,30 @@ def _view(node: Node, source: Node, remaining: RemainingValues) -> None:
 def _expand(node: Node, source: Node, remaining: RemainingValues) -> None:
     given: Any = node.args[1]
     new, old = remaining.shape(source), shape_of(source)
-    node.update_arg(
-        1,
-        [
-            size if isinstance(argument, int) and argument != -1 else argument
-            for argument, size in zip(given, new, strict=True)
-        ]
-        if new != list(old)
-        else given,
-    )
+    if new != list(old):
+        node.update_arg(1, [_size(node, *each) for each in zip(given, new, old, strict=True)])
+
+
+def _size(node: Node, given: Any, new: int, old: int) -> Any:
+    """A size that an operator is given, written or computed from the batch, as it is now."""
+    if new == old or given == -1:
+        return given
+    if not isinstance(given, Node):
+        return new
+    with node.graph.inserting_before(node):
+        scaled = node.graph.call_function(operator.mul, (given, new))
+        return node.graph.call_function(operator.floordiv, (scaled, old))
+
+
+def _repeat(node: Node, source: Node, remaining: RemainingValues) -> None:
+    """A value that is repeated along the axis of filters is repeated as often as there are filters left."""
+    before, after = remaining.of(operand(source)), remaining.of(source)
+    if before is not None or after is None:
+        return
+    times: Any = node.args[1]
+    axis = after[0] - len(shape_of(source)) + len(times)
+    new = _size(node, times[axis], remaining.shape(source)[after[0]], shape_of(source)[after[0]])
+    node.update_arg(1, [*times[:axis], new, *times[axis + 1 :]])
 
 
 def _made(node: Node, source: Node, remaining: RemainingValues) -> None:
@@ -131,9 +147,8 @@ def _made(node: Node, source: Node, remaining: RemainingValues) -> None:
         return
     place = 1 if operator_name(source).startswith("new_") else 0
     given: Any = node.args[place]
-    new = remaining.shape(source)
-    sizes = [size if isinstance(argument, int) else argument for argument, size in zip(given, new, strict=True)]
-    node.update_arg(place, sizes)
+    new, old = remaining.shape(source), shape_of(source)
+    node.update_arg(place, [_size(node, *each) for each in zip(given, new, old, strict=True)])
 
 
 def _unflatten(node: Node, source: Node, remaining: RemainingValues) -> None:
@@ -172,7 +187,8 @@ def _slice(node: Node, source: Node, remaining: RemainingValues) -> None:
     args = torch.fx.node.map_arg(source.args[1:], _hint)
     moved: Any = source.target(indices, *args, **source.kwargs)  # type: ignore[operator]
     after = remaining.of(source)
-    line = moved.movedim(axis, 0).reshape(moved.shape[axis], -1)[:, 0]
+    length = moved.shape[axis]
+    line = moved.movedim(axis, 0).reshape(length, moved.numel() // max(length, 1))[:, :1].reshape(-1)
     line = line if after is None else line[after[1]]
     rank = stays.cumsum(0) - 1
     index = torch.as_tensor(rank[line])
@@ -242,6 +258,7 @@ _REWRITES: dict[str, Rewrite] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
     **dict.fromkeys(("layer_norm", "rms_norm"), _normalised_shape),
     **dict.fromkeys("new_zeros new_ones new_full new_empty zeros ones full empty".split(), _made),
+    **dict.fromkeys(("repeat", "tile"), _repeat),
     "unflatten": _unflatten,
     "scaled_dot_product_attention": _attention,
 }

@@ -218,6 +218,16 @@ def _sizes(*names: str) -> Callable[[Any, Shapes], Counts]:
     return count
 
 
+def _attention(module: Any, shapes: Shapes) -> Counts:
+    """Width and heads; where these do not shrink alike, the module's own checks refuse to run."""
+    packed = shapes.get("in_proj_weight")
+    query, key, value = (packed or shapes.get(f"{each}_proj_weight") for each in "qkv")
+    if query is None or key is None or value is None:
+        return {}
+    heads = query[0] // (3 if packed else 1) // module.head_dim
+    return {"embed_dim": query[1], "kdim": key[1], "vdim": value[1], "num_heads": heads}
+
+
 def _normalised_shape(_module: Any, shapes: Shapes) -> Counts:
     return {"normalized_shape": tuple(shapes["weight"])} if "weight" in shapes else {}
 
@@ -234,6 +244,7 @@ _COUNTS: tuple[tuple[Any, Callable[[Any, Shapes], Counts]], ...] = (
     (nn.Linear, _sizes("out_features", "in_features")),
     ((nn.Embedding, nn.EmbeddingBag), _sizes("num_embeddings", "embedding_dim")),
     (nn.Bilinear, _sizes("out_features", "in1_features", "in2_features")),
+    (nn.MultiheadAttention, _attention),
     (nn.PReLU, _sizes("num_parameters")),
     (nn.GroupNorm, _sizes("num_channels")),
     ((nn.LayerNorm, nn.RMSNorm), _normalised_shape),

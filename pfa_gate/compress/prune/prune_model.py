@@ -38,6 +38,7 @@ def rewrite(coupling: Coupling, remaining: RemainingValues, axis_indices: AxisIn
     program = coupling.program
     smaller = unlifted(program)
     graph = smaller.graph
+    graph.eliminate_dead_code()  # what nothing reads was not followed
     _own_tensors(smaller, axis_indices)
     sources = {node.name: node for node in program.exported.graph.nodes}
     for node in list(graph.nodes):

@@ -16,6 +16,7 @@ from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import concrete, is_tensor, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import meeting
+from pfa_gate.graph.rules.spread import MADE
 
 _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
 
@@ -38,9 +39,6 @@ def moved(flow: LabelFlow, node: Node) -> Labels:
     return result if isinstance(result, Tensor) else list(result)
 
 
-_MADE = frozenset("new_zeros new_ones new_full new_empty zeros ones full empty".split())
-
-
 def _label_constants(flow: LabelFlow, node: Node) -> None:
     """Constants put beside filters, as zeros before a causal convolution, go with those they stand beside."""
     sources: Any = node.args[0]
@@ -48,7 +46,7 @@ def _label_constants(flow: LabelFlow, node: Node) -> None:
     axis = given % len(shape_of(node))
     beside = [flow.of(source) for source in sources if _distinct_along_another(flow.of(source), axis)]
     for source in sources if beside else ():
-        alone = source.op == "call_function" and operator_name(source) in _MADE and list(source.users) == [node]
+        alone = source.op == "call_function" and operator_name(source) in MADE and list(source.users) == [node]
         if alone and len(shape_of(source)) == beside[0].ndim:
             flow.settle(source, beside[0])
 
@@ -60,7 +58,7 @@ def _distinct_along_another(labels: Tensor, axis: int) -> bool:
 
 def _operand(flow: LabelFlow, source: Node) -> Any:
     if is_tensor(source):
-        return flow.full(source).contiguous()
+        return flow.loose(source).expand(shape_of(source)).contiguous()
     value = source.meta.get("val")
     if isinstance(value, torch.SymInt | int):
         return concrete(value)

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.labels import LabelFlow, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, narrowed, varying
 from pfa_gate.graph.program import argument, is_tensor, node_of, operator_name, shape_of
+from pfa_gate.graph.rules.spread import goes_along
 
 
 @rule(
@@ -23,7 +25,7 @@ def same(flow: LabelFlow, node: Node) -> Tensor:
     tensors = [source for source in node.args if is_tensor(source)]
     if len(tensors) > 1:
         return meeting(flow, node)
-    return flow.of(tensors[0])  # type: ignore[arg-type]
+    return flow.loose(tensors[0])  # type: ignore[arg-type]
 
 
 @rule(
@@ -39,8 +41,11 @@ def meeting(flow: LabelFlow, node: Node) -> Tensor:
         flow.scattered.append(node)
         return torch.full((1,) * len(shape), UNTRACKED).expand(shape)
     unlabelled = [source for source in sources if _not_yet_used(flow, source)]
-    operands = {source: _aligned(flow.of(source), len(shape)) for source in sources if source not in unlabelled}
-    labels = _joined(flow, operands, shape)
+    # Where nothing is spread over axes, several of them may keep their filters apart until a product reads them.
+    alike = all(shape_of(source) in (shape, ()) for source in sources)
+    read = flow.loose if alike else flow.of
+    operands = {source: _aligned(read(source), len(shape)) for source in sources if source not in unlabelled}
+    labels = _joined(flow, node, operands)
     for source in unlabelled:
         labels = _adopted(flow, source, labels, _alone(source, sources))
     if len(operands) > 1 and operator_name(node) in ("add", "add_"):
@@ -63,7 +68,8 @@ def _adopted(flow: LabelFlow, source: Node, labels: Tensor, alone: list[int]) ->
     """A parameter takes the labels of what it meets; along an axis of its own it starts new ones."""
     shape = shape_of(source)
     adopted = _reduced(labels, shape)
-    if len(alone) == 1 and not varying(labels) and not bool((labels != UNTRACKED).any()) and len(shape) > 1:
+    free = len(alone) == 1 and len(shape) > 1 and not bool((labels != UNTRACKED).any())
+    if free and _is_trained(flow, source):
         axis = len(shape) + alone[0]
         adopted = flow.sets.fresh(shape[axis]).reshape([-1 if place == axis else 1 for place in range(len(shape))])
         labels = _aligned(adopted, labels.ndim)
@@ -71,7 +77,14 @@ def _adopted(flow: LabelFlow, source: Node, labels: Tensor, alone: list[int]) ->
     return labels
 
 
-def meet_operand(flow: LabelFlow, labels: Tensor, operand: Node) -> None:
+def _is_trained(flow: LabelFlow, source: Node) -> bool:
+    """Whether a held tensor is a parameter or computed from some; a mask, say, has no filters of its own."""
+    program, name = flow.program, flow.held(source).name
+    names = sources_of(program, program.folded[name]) if name in program.folded else [name]
+    return any(each in program.exported.graph_signature.parameters for each in names)
+
+
+def meet_operand(flow: LabelFlow, reader: Node, labels: Tensor, operand: Node) -> None:
     """What is added to a value of these labels [full shape], such as a mask or a bias: joined where it is as wide."""
     shape, small = shape_of(operand), narrowed(labels)
     if _not_yet_used(flow, operand):
@@ -81,8 +94,16 @@ def meet_operand(flow: LabelFlow, labels: Tensor, operand: Node) -> None:
     wide = (1,) * (labels.ndim - len(shape)) + shape
     if all(wide[axis] == 1 for axis in varying(small)):
         flow.pin(own, "it is spread over the heads of attention")
-    else:
+    elif not _goes_along(flow, reader, operand, small):
         flow.meet(small, own, "meets a value whose filters cannot be cut")
+
+
+def _goes_along(flow: LabelFlow, reader: Node, source: Node, labels: Tensor) -> bool:
+    """Whether an operand of which no filter is known goes with those that it meets."""
+    lead = labels.ndim - len(shape_of(source))
+    if bool((flow.loose(source) != UNTRACKED).any()) or any(axis < lead for axis in varying(labels)):
+        return False
+    return goes_along(flow, reader, source, labels.reshape(labels.shape[lead:]))
 
 
 def _is_padded_sum(flow: LabelFlow, node: Node, sources: list[Node]) -> bool:
@@ -95,15 +116,19 @@ def _is_padded_sum(flow: LabelFlow, node: Node, sources: list[Node]) -> bool:
     return len(full_width) == 2 and any(len(varying(flow.of(source))) == 1 for source in full_width)
 
 
-def _joined(flow: LabelFlow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> Tensor:
+def _joined(flow: LabelFlow, node: Node, operands: dict[Node, Tensor]) -> Tensor:
+    shape = shape_of(node)
     apart = {axis for labels in operands.values() for axis in varying(labels)}
     result = torch.zeros((1,) * len(shape), dtype=torch.int64)
     started = False
-    for source, labels in operands.items():
+    # Those with filters come first: what has none may be the same along their axis, and go with them.
+    for source, labels in sorted(operands.items(), key=lambda item: not bool((item[1] != UNTRACKED).any())):
         size = (1,) * (len(shape) - len(shape_of(source))) + shape_of(source)
         if _broadcasts(size, shape, apart):
             # One channel spread over many is no filter of theirs: it must simply stay.
             flow.pin(labels, "it is spread over the channels of another value")
+            continue
+        if started and bool((result != UNTRACKED).any()) and _goes_along(flow, node, source, narrowed(result)):
             continue
         if started:
             flow.meet(result, labels, "meets a value whose filters cannot be cut")

@@ -24,7 +24,7 @@ def product(flow: LabelFlow, node: Node) -> Tensor:
     if flow.tensor(left) is not None or flow.tensor(right) is not None:
         raise NoRuleError("multiplies by a parameter from the left")
     axes = max(len(shape_of(left)), len(shape_of(right)))
-    one, other = (_lead(flow.of(source), axes) for source in (left, right))
+    one, other = (_lead(_read(flow, source), axes) for source in (left, right))
     _note_product(flow, node, one, other, (shape_of(left), shape_of(right)))
     return multiply(flow, one, other)
 
@@ -33,13 +33,15 @@ def product(flow: LabelFlow, node: Node) -> Tensor:
 def product_and_sum(flow: LabelFlow, node: Node) -> Tensor:
     """Input + batch1 @ batch2."""
     added, left, right = (node_of(given) for given in node.args[:3])
-    made = multiply(flow, flow.of(left), flow.of(right))
+    made = multiply(flow, _read(flow, left), _read(flow, right))
     _note_product(flow, node, flow.of(left), flow.of(right), (shape_of(left), shape_of(right)))
-    if flow.tensor(added) is not None:
-        flow.adopt(flow.tensor(added), made.expand(shape_of(node)))  # type: ignore[arg-type]
-    else:
-        flow.meet(made, flow.of(added), "meets a value whose filters cannot be cut")
+    meet_operand(flow, node, flow.sets.canonical(made).expand(shape_of(node)), added)
     return flow.sets.canonical(made)
+
+
+def _read(flow: LabelFlow, source: Node) -> Tensor:
+    """Labels of an operand; where filters lie along a batch axis, as heads do, these are kept apart."""
+    return flow.of(source, range(len(shape_of(source)) - 2))
 
 
 def _lead(labels: Tensor, axes: int) -> Tensor:
@@ -116,12 +118,12 @@ def attention(flow: LabelFlow, node: Node) -> Tensor:
     """softmax(q kᵀ + mask) v; heads on a batch axis are shared, value channels pass through."""
     query, key, value = (node_of(given) for given in node.args[:3])
     repeats = shape_of(query)[-3] // shape_of(key)[-3] if argument(node, 7, "enable_gqa", False) else 1
-    keys, values = (_repeated(flow.of(source), shape_of(source), repeats) for source in (key, value))
-    mixing = multiply(flow, flow.of(query), keys.transpose(-1, -2))
+    keys, values = (_repeated(_read(flow, source), shape_of(source), repeats) for source in (key, value))
+    mixing = multiply(flow, _read(flow, query), keys.transpose(-1, -2))
     mask = argument(node, 3, "attn_mask")
     if isinstance(mask, Node):
         scores = (*shape_of(query)[:-1], shape_of(key)[-2])
-        meet_operand(flow, flow.sets.canonical(mixing).expand(scores), mask)
+        meet_operand(flow, node, flow.sets.canonical(mixing).expand(scores), mask)
     _note_attention(flow, node)
     return multiply(flow, flow.sets.canonical(mixing), flow.sets.canonical(values))
 
@@ -206,8 +208,9 @@ def _by_matrix(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple
 
 
 def _of_activations(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node]) -> Tensor:
+    batched = {*equation.left} & {*equation.right} & {*equation.result}
     vectors = [
-        _by_letter(flow, source, letters)
+        _by_letter(flow, source, letters, batched)
         for source, letters in zip(operands, (equation.left, equation.right), strict=True)
     ]
     for letter in {*vectors[0], *vectors[1]}:
@@ -224,9 +227,9 @@ def _of_activations(flow: LabelFlow, node: Node, equation: _Equation, operands: 
     return _placed(shared[passed[0]], equation.result.index(passed[0]), len(equation.result))
 
 
-def _by_letter(flow: LabelFlow, source: Node, letters: str) -> dict[str, Tensor]:
-    """The label of each index of the axis along which an operand's filters lie."""
-    labels = flow.of(source)
+def _by_letter(flow: LabelFlow, source: Node, letters: str, batched: set[str]) -> dict[str, Tensor]:
+    """The label of each index of the axis along which an operand's filters lie; of heads, where there are any."""
+    labels = flow.of(source, [axis for axis, letter in enumerate(letters) if letter in batched])
     axes = varying(labels)
     if not axes and bool((labels != UNTRACKED).any()):
         flow.pin(labels, "is one filter spread over a product")
