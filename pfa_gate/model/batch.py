@@ -1,7 +1,7 @@
 """One batch: what the model is called with, and the labels apart from it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,6 +183,48 @@ def joined(batches: Sequence[Batch]) -> Batch:
     except (RuntimeError, ValueError) as error:
         raise DataError(f"Two samples of the data do not fit into one batch: {error}.") from error
     return Batch(args, kwargs)
+
+
+def inputs_at(inputs: Inputs, dtype: torch.dtype | None) -> Inputs:
+    """The same inputs, floating tensors in a precision, if one is given.
+
+    Example:
+        >>> inputs_at(((torch.zeros(1), torch.zeros(1, dtype=torch.int64)), {}), torch.float64)
+        ((tensor([0.], dtype=torch.float64), tensor([0])), {})
+    """
+    return _mapped(inputs, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() and dtype else leaf)
+
+
+def random_inputs(inputs: Inputs, dtype: torch.dtype | None, count: int) -> list[Inputs]:
+    """Random inputs like these: noise of their own mean and spread; integers are drawn from their own values.
+
+    Args:
+        inputs: the example.
+        dtype: the precision of floating tensors; their own if None.
+        count: how many are drawn, the same in every call.
+
+    Example:
+        >>> [((drawn,), _)] = random_inputs(((torch.tensor([3, 3]),), {}), None, 1)
+        >>> drawn.tolist()
+        [3, 3]
+    """
+    generator = torch.Generator().manual_seed(0)
+    return [_mapped(inputs, lambda leaf: _random_like(leaf, dtype, generator)) for _ in range(count)]
+
+
+def _mapped(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    mapped: Inputs = tree_map(lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
+    return mapped
+
+
+def _random_like(leaf: Tensor, dtype: torch.dtype | None, generator: torch.Generator) -> Tensor:
+    if leaf.is_floating_point():
+        noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        spread = leaf.double().std() if leaf.numel() > 1 else torch.tensor(1.0)
+        return (noise * (spread + 1e-3) + leaf.double().mean()).to(dtype or leaf.dtype)
+    if leaf.dtype == torch.bool or not leaf.numel():
+        return leaf
+    return leaf.reshape(-1)[torch.randint(leaf.numel(), leaf.shape, generator=generator)]
 
 
 def _tensor(value: Any) -> Any:

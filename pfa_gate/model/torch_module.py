@@ -4,7 +4,8 @@ import copy
 import inspect
 import sys
 import warnings
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -110,10 +111,51 @@ def deep_copy(model: Model, replacements: dict[int, Tensor]) -> Model:
         >>> deep_copy(normed, {}).weight.shape
         torch.Size([3, 2])
     """
-    computed = {id(tensor): tensor.detach().clone() for tensor in _computed(model)}
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(model)} | replacements
+    modules = list(model.modules())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
-        return copy.deepcopy(model, {**computed, **replacements})
+        if not any(_copies_itself(kind) for kind in {type(module) for module in modules}):
+            _copy_modules(modules, memo)
+        return copy.deepcopy(model, memo)
+
+
+def _copies_itself(kind: type) -> bool:
+    """Whether a class has a word in how its instances are copied, or keeps some of their state in slots."""
+    inherited = {"__new__": object, "__reduce__": object, "__reduce_ex__": object, "__getstate__": nn.Module}
+    return (
+        hasattr(kind, "__deepcopy__")
+        or any(getattr(kind, name) is not getattr(base, name) for name, base in inherited.items())
+        or any("__slots__" in vars(base) for base in kind.__mro__)
+    )
+
+
+def _copy_modules(modules: Sequence[nn.Module], memo: dict[int, Any]) -> None:
+    """Put a copy of each module into `memo`, as `copy.deepcopy` makes it, in a fifth of the time.
+
+    Nearly all that a module holds are numbers, words and empty tables of hooks, on which it spends most of its time.
+    """
+    memo |= {id(module): type(module).__new__(type(module)) for module in modules}
+    for module in reversed(modules):  # parts before what holds them
+        state = {name: _copied_value(value, memo) for name, value in module.__getstate__().items()}  # type: ignore[no-untyped-call]
+        memo[id(module)].__setstate__(state)
+
+
+_UNCHANGING = frozenset([bool, int, float, str, type(None)])
+
+
+def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in _UNCHANGING or (kind is tuple and all(type(entry) in _UNCHANGING for entry in value)):
+        return value
+    if kind is set and not value and id(value) not in memo:
+        return memo.setdefault(id(value), set())
+    if kind not in (dict, OrderedDict) or id(value) in memo:
+        return copy.deepcopy(value, memo)
+    memo[id(value)] = table = kind()
+    for name, entry in value.items():
+        table[_copied_value(name, memo)] = _copied_value(entry, memo)
+    return table
 
 
 def with_own_memory(model: Model) -> Model:

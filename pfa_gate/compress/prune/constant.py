@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.compress.prune.arguments import operand
-from pfa_gate.compress.prune.cut import axis_indices_of, silence
+from pfa_gate.compress.prune.cut import axis_indices_of, silenced
 from pfa_gate.compress.prune.proof import Proof, compare
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling, Group, Indices, Layer
@@ -89,7 +89,7 @@ def _proved(
     if any(not len(left) for left in keep.values()):
         return None
     try:
-        proof = compare(silence(copied(shifted), axis_indices_of(coupling, keep)), model, inputs)
+        proof = compare(silenced(shifted, axis_indices_of(coupling, keep)), model, inputs)
     except SurgeryError:
         return None
     return FoldedModel(shifted, filters, proof) if proof.passed else None

@@ -6,16 +6,20 @@ count changed does not run at the new widths, or is not proved; then the exporte
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
 
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
+from pfa_gate.graph.program import Program
+from pfa_gate.model.device import substituted
 from pfa_gate.model.torch_module import deep_copy, with_own_memory
 
 AxisIndices = dict[str, dict[int, Indices]]  # for each parameter and axis, the indices that stay
@@ -85,31 +89,36 @@ def narrow(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
     Raises:
         SurgeryError: a parameter of the plan is not one of the model's own.
     """
-    smaller = with_own_memory(deep_copy(model, {}))
-    places = _places(smaller)
-    before: dict[nn.Module, Shapes] = {}
+    places = _places(model)
+    cut: dict[int, Tensor] = {}
+    owners: set[nn.Module] = set()
     for name, axes in axis_indices.items():
-        tensor = _named(smaller, name)
-        cut = _selected(tensor, axes)
+        tensor = _named(model, name)
         if id(tensor) not in places:
             raise SurgeryError(f"'{name}' is neither a parameter nor a buffer, so its module cannot be cut in place.")
-        for owner, attribute in places[id(tensor)]:
-            before.setdefault(owner, shapes_of(owner))
-            _replace(owner, attribute, cut)
-    for module, shapes in before.items():
-        recount(module, shapes)
+        cut[id(tensor)] = _selected(tensor, axes)
+        owners |= places[id(tensor)]
+    smaller = with_own_memory(deep_copy(model, cut))
+    for module, twin in zip(model.modules(), smaller.modules(), strict=True):
+        if module in owners:
+            recount(twin, shapes_of(module))
     return smaller
 
 
-def silence(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
-    """Put zeros, in place, in all that `axis_indices` leaves out: where it is made and where it is read."""
-    trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    with torch.no_grad():
-        for name, axes in axis_indices.items():
-            if name in trained:  # running statistics may stay: what they normalise is silent already
-                tensor = _named(model, name)
-                tensor.copy_(zeroed(tensor, axes))
-    return model
+def silenced(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
+    """A copy, in eval mode, with zeros in all that `axis_indices` leaves out: where it is made and where it is read.
+
+    Example:
+        >>> silenced(nn.Linear(1, 3, bias=False), {"weight": {0: np.array([1])}}).weight.ne(0).tolist()
+        [[False], [True], [False]]
+    """
+    trained = dict(model.named_parameters(remove_duplicate=False))
+    silent: dict[int, Tensor] = {}
+    for name, axes in axis_indices.items():
+        if name in trained:  # running statistics may stay: what they normalise is silent already
+            parameter = trained[name]
+            silent[id(parameter)] = nn.Parameter(zeroed(parameter, axes), requires_grad=parameter.requires_grad)
+    return deep_copy(model, silent).eval()
 
 
 def zeroed(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
@@ -124,6 +133,56 @@ def _left_out(size: int, indices: Indices) -> Tensor:
     gone = torch.ones(size, dtype=torch.bool)
     gone[torch.as_tensor(indices)] = False
     return gone.nonzero().reshape(-1)
+
+
+def silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> Program:
+    """The exported program with the same zeros, its floating tensors in `dtype`."""
+    silent: dict[int, Tensor] = {}
+
+    def quiet(name: str, tensor: Any) -> Any:
+        if not isinstance(tensor, Tensor):
+            return tensor
+        if id(tensor) not in silent:
+            silent[id(tensor)] = at(
+                zeroed(tensor, axis_indices[name]) if _made_silent(name, axis_indices) else tensor, dtype
+            )
+        return silent[id(tensor)]
+
+    # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
+    ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
+    done = {name: quiet(name, program.tensors[name]) for name in ordered}
+    instead = dict.fromkeys(program.halves, dtype)
+    wide = replace(program, tensors=done, substitutes=instead)
+    return replace(wide, constants=_constants(wide, axis_indices, dtype))
+
+
+def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> dict[Node, Any]:
+    """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
+    values: dict[Node, Any] = {
+        node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
+        for node, alias in program.aliases.items()
+        if node.op == "placeholder"
+    }
+    constants: dict[Node, Any] = {}
+    cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
+    for node, value in program.constants.items():
+        if node in cut:
+            constants[node] = at(zeroed(value, cut[node]), dtype)
+        else:
+            operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+            args, kwargs = substituted(operands, program.substitutes)
+            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        values[node] = constants[node]
+    return constants
+
+
+def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
+    return name in axis_indices and not name.endswith(("running_mean", "running_var"))
+
+
+def at(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a precision, where it is floating."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _selected(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
@@ -145,18 +204,13 @@ def _named(model: nn.Module, name: str) -> Tensor:
     return tensor
 
 
-def _places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
-    """Every module attribute at which each tensor lives; tied tensors have several."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
+def _places(model: nn.Module) -> dict[int, set[nn.Module]]:
+    """The modules at which each tensor lives; a tied tensor may have several."""
+    places: dict[int, set[nn.Module]] = {}
     for module in model.modules():
-        for attribute, tensor in own_tensors(module):
-            places.setdefault(id(tensor), []).append((module, attribute))
+        for _, tensor in own_tensors(module):
+            places.setdefault(id(tensor), set()).add(module)
     return places
-
-
-def _replace(owner: nn.Module, attribute: str, tensor: Tensor) -> None:
-    table: dict[str, Any] = owner._parameters if attribute in owner._parameters else owner._buffers
-    table[attribute] = tensor
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -7,29 +7,31 @@ its own definition.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
+from torch.func import functional_call
+from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune.arguments import RemainingValues, operand
-from pfa_gate.compress.prune.cut import AxisIndices, silence, zeroed
+from pfa_gate.compress.prune.cut import AxisIndices, at, silenced, silent_program
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
-from pfa_gate.graph.program import Program, halves, operator_name
-from pfa_gate.model.batch import Inputs
-from pfa_gate.model.device import substitute_in_graphs, substituted
+from pfa_gate.graph.program import halves, operator_name
+from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
+from pfa_gate.model.device import substitute_in_graphs
 from pfa_gate.model.torch_module import copied
 
 Forward = Callable[..., Any]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 CHEAP_PARAMETERS = 10_000_000  # above this, copies in double precision take more than three times the model
 RANDOM_INPUTS = 2
+SMALL_INPUTS = 100_000  # elements; three times as many, side by side, still fit a processor's cache
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,74 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What a compressed model must give.
+
+    Attributes:
+        passes: the inputs of each forward pass.
+        outputs: floating outputs of each pass.
+        dtype: the precision of both.
+        samples: of each input, where all of them stand side by side in one pass; 0 where each has a pass of its own.
+    """
+
+    passes: Sequence[Inputs]
+    outputs: Sequence[Sequence[Tensor]]
+    dtype: torch.dtype
+    samples: int = 0
+
+
+@dataclass(frozen=True)
 class Silenced:
-    """The reference of one cut, to be called at a given precision."""
+    """The reference of one cut, and what it gives on some inputs and on random ones like them."""
 
     model: nn.Module
     coupling: Coupling
     axis_indices: AxisIndices
     remaining: RemainingValues
+    inputs: Inputs
+
+    @cached_property
+    def expected(self) -> Expected:
+        """In float64 where that is cheap; in one pass where the inputs are small and the model takes any batch.
+
+        Raises:
+            SurgeryError: the silenced model does not run.
+        """
+        program = self.coupling.program
+        samples = _samples_of(self.inputs) if program.dynamic else 0
+        parameters = sum(tensor.numel() for tensor in self.model.parameters())
+        exact = parameters <= CHEAP_PARAMETERS and not program.single_precision
+        error = Exception()
+        for dtype in [torch.float64, torch.float32] if exact else [torch.float32]:
+            for together in dict.fromkeys([samples, 0]):
+                found = _expected(lambda dtype=dtype: self._forward(dtype), self.inputs, dtype, together)  # type: ignore[misc]
+                if isinstance(found, Expected):
+                    return found
+                error = found
+        raise _does_not_run(error)
+
+    @cached_property
+    def one_by_one(self) -> Expected:
+        """The same, each input in a pass of its own."""
+        dtype = self.expected.dtype
+        found = _expected(lambda: self._forward(dtype), self.inputs, dtype)
+        if isinstance(found, Exception):
+            raise _does_not_run(found)
+        return found
+
+    def _forward(self, dtype: torch.dtype) -> Forward:
+        """The silenced model as a function, its floating tensors in `dtype`."""
+        if not self._by_graph:
+            return silenced(self.model, self.axis_indices).to(dtype)
+        program = silent_program(self.coupling.program, self.axis_indices, dtype)
+        return lambda *args, **kwargs: program.run(args, kwargs, instead=self._redefined)
 
     @property
-    def by_graph(self) -> bool:
+    def _by_graph(self) -> bool:
         """Whether the exported program must stand for the model."""
-        return not self.axis_indices.keys().isdisjoint(self.coupling.program.folded) or bool(self._redefined())
+        return not self.axis_indices.keys().isdisjoint(self.coupling.program.folded) or bool(self._redefined)
 
-    def forward(self, dtype: torch.dtype) -> Forward:
-        """The silenced model as a function, its floating tensors in `dtype`."""
-        if not self.by_graph:
-            return silence(copied(self.model), self.axis_indices).to(dtype)
-        program = _silent_program(self.coupling.program, self.axis_indices, dtype)
-        instead = self._redefined()
-        return lambda *args, **kwargs: program.run(args, kwargs, instead=instead)
-
+    @cached_property
     def _redefined(self) -> dict[Node, Forward]:
         nodes = {node.name: node for node in self.coupling.program.exported.graph.nodes}
         found: dict[Node, Forward] = {}
@@ -105,68 +154,18 @@ def _on_what_is_left(node: Node, axis: int, stays: Tensor) -> Forward:
     return run
 
 
-def _silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> Program:
-    silent: dict[int, Tensor] = {}
-
-    def quiet(name: str, tensor: Any) -> Any:
-        if not isinstance(tensor, Tensor):
-            return tensor
-        if id(tensor) not in silent:
-            silent[id(tensor)] = _at(
-                zeroed(tensor, axis_indices[name]) if _made_silent(name, axis_indices) else tensor, dtype
-            )
-        return silent[id(tensor)]
-
-    # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
-    ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
-    done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    instead = dict.fromkeys(program.halves, dtype)
-    wide = replace(program, tensors=done, substitutes=instead)
-    return replace(wide, constants=_constants(wide, axis_indices, dtype))
-
-
-def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> dict[Node, Any]:
-    """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
-    values: dict[Node, Any] = {
-        node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
-        for node, alias in program.aliases.items()
-        if node.op == "placeholder"
-    }
-    constants: dict[Node, Any] = {}
-    cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
-    for node, value in program.constants.items():
-        if node in cut:
-            constants[node] = _at(zeroed(value, cut[node]), dtype)
-        else:
-            operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
-            args, kwargs = substituted(operands, program.substitutes)
-            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-        values[node] = constants[node]
-    return constants
-
-
-def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
-    return name in axis_indices and not name.endswith(("running_mean", "running_var"))
-
-
-def _at(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def prove(smaller: nn.Module, silenced: Silenced, inputs: Inputs) -> Proof:
-    """Compare `smaller` with its reference on `inputs` and random inputs like them, in float64 where that is cheap.
+def prove(smaller: nn.Module, reference: Silenced) -> Proof:
+    """Compare `smaller` with its reference on the example and on random inputs like it.
 
     Raises:
-        SurgeryError: the compressed model does not run.
+        SurgeryError: one of them does not run.
     """
-    parameters = sum(tensor.numel() for tensor in silenced.model.parameters())
-    exact = parameters <= CHEAP_PARAMETERS and not silenced.coupling.program.single_precision
-    dtypes = [torch.float64, torch.float32] if exact else [torch.float32]
-    for dtype in dtypes:
-        reference = _outputs(partial(silenced.forward, dtype), inputs, dtype)
-        if isinstance(reference, list):
-            break
-    return _proof(smaller, reference, inputs, dtype)
+    try:
+        return _proof(smaller, reference.expected)
+    except SurgeryError:
+        if not (reference.expected.samples and isinstance(smaller, GraphModule)):
+            raise
+    return _proof(smaller, reference.one_by_one)  # a graph may have the batch of its example written into it
 
 
 def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
@@ -175,8 +174,10 @@ def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
     Raises:
         SurgeryError: one of them does not run.
     """
-    dtype = torch.float32
-    return _proof(smaller, _outputs(lambda: copied(reference).to(dtype), inputs, dtype), inputs, dtype)
+    found = _expected(lambda: copied(reference).to(torch.float32), inputs, torch.float32)
+    if isinstance(found, Exception):
+        raise _does_not_run(found)
+    return _proof(smaller, found)
 
 
 def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
@@ -191,39 +192,76 @@ def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
     """
     found = []
     for model in (one, other):
-        outputs = _outputs(lambda model=model: model, inputs, None)  # type: ignore[misc]
-        if isinstance(outputs, Exception):
-            raise SurgeryError(f"The model does not run on its own example: {_first_line(outputs)}") from outputs
-        found.append(outputs)
+        expected = _expected(lambda model=model: model, inputs, None)  # type: ignore[misc]
+        if isinstance(expected, Exception):
+            raise SurgeryError(f"The model does not run on its own example: {_first_line(expected)}") from expected
+        found.append(expected.outputs)
     return max(_distance(first, second) for first, second in zip(*found, strict=True))
 
 
-def _proof(smaller: nn.Module, reference: list[list[Tensor]] | Exception, inputs: Inputs, dtype: torch.dtype) -> Proof:
-    if isinstance(reference, Exception):
-        raise SurgeryError(
-            f"The silenced model does not run on its own example: {_first_line(reference)}"
-        ) from reference
-    outputs = _outputs(lambda: _wide(copied(smaller), dtype), inputs, dtype)
+def _does_not_run(error: Exception) -> SurgeryError:
+    return SurgeryError(f"The silenced model does not run on its own example: {_first_line(error)}")
+
+
+def _proof(smaller: nn.Module, expected: Expected) -> Proof:
+    dtype = expected.dtype
+    outputs = _outputs(lambda: _at_precision(smaller, dtype), expected.passes)
     if isinstance(outputs, Exception):
         raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
-    error = max(_distance(one, other) for one, other in zip(outputs, reference, strict=True))
+    pairs = zip(_by_input(outputs, expected.samples), _by_input(expected.outputs, expected.samples), strict=True)
+    error = max(_distance(one, other) for one, other in pairs)
     return Proof(error, TOLERANCE[dtype], str(dtype).removeprefix("torch."), 1 + RANDOM_INPUTS)
 
 
-def _wide(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model in another precision; a graph that casts to the half precision of its own model no longer does."""
-    substitute_in_graphs(model, dict.fromkeys(halves((*model.parameters(), *model.buffers())), dtype))
-    return model.to(dtype)
+def _at_precision(model: nn.Module, dtype: torch.dtype) -> Forward:
+    """A copy of the model in another precision; a graph that casts to its own half precision no longer does."""
+    narrow = halves((*model.parameters(), *model.buffers()))
+    if isinstance(model, GraphModule) and not narrow:
+        # A graph is its tensors and no more; it is not compiled again for a copy.
+        tensors = dict((*model.named_parameters(), *model.named_buffers()))
+        own = {name: at(tensor.detach().clone(), dtype) for name, tensor in tensors.items()}
+        return lambda *args, **kwargs: functional_call(model, own, args, kwargs)
+    copy = copied(model)
+    substitute_in_graphs(copy, dict.fromkeys(narrow, dtype))
+    return copy.to(dtype)
 
 
-def _outputs(build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype | None) -> list[list[Tensor]] | Exception:
-    """Floating outputs on each input, in `dtype` if one is given; an exception is a value, for the caller to judge."""
+def _expected(
+    build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype | None, samples: int = 0
+) -> Expected | Exception:
+    passes = [inputs_at(inputs, dtype), *random_inputs(inputs, dtype, RANDOM_INPUTS)]
+    if samples:
+        batch = joined([Batch(*each) for each in passes])
+        passes = [(batch.args, batch.kwargs)]
+    outputs = _outputs(build, passes)
+    if isinstance(outputs, Exception):
+        return outputs
+    return Expected(passes, outputs, dtype or torch.get_default_dtype(), samples)
+
+
+def _outputs(build: Callable[[], Forward], passes: Sequence[Inputs]) -> list[list[Tensor]] | Exception:
+    """Floating outputs on each input; an exception is a value, for the caller to judge."""
     try:
         forward = build()
         with torch.no_grad():
-            return [floating(forward(*args, **kwargs)) for args, kwargs in _variants(inputs, dtype)]
+            return [floating(forward(*args, **kwargs)) for args, kwargs in passes]
     except Exception as error:  # a user's forward may raise anything
         return error
+
+
+def _samples_of(inputs: Inputs) -> int:
+    """Samples of small inputs, on whose passes a processor waits more than it computes; 0 for others."""
+    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
+    return sizes.pop() if len(sizes) == 1 and sum(leaf.numel() for leaf in leaves) <= SMALL_INPUTS else 0
+
+
+def _by_input(passes: Sequence[Sequence[Tensor]], samples: int) -> Sequence[Sequence[Tensor]]:
+    """Outputs of inputs that stood side by side, apart again, where all outputs are by sample."""
+    total = samples * (1 + RANDOM_INPUTS)
+    if not samples or any(not output.ndim or len(output) != total for output in passes[0]):
+        return passes
+    return list(zip(*(torch.split(output, samples) for output in passes[0]), strict=True))
 
 
 def floating(outputs: Any) -> list[Tensor]:
@@ -233,30 +271,7 @@ def floating(outputs: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def _variants(inputs: Inputs, dtype: torch.dtype | None) -> Iterator[Inputs]:
-    generator = torch.Generator().manual_seed(0)
-    yield _mapped(inputs, lambda leaf: leaf.to(dtype) if leaf.is_floating_point() and dtype else leaf)
-    for _ in range(RANDOM_INPUTS):
-        yield _mapped(inputs, lambda leaf: _random_like(leaf, dtype, generator))
-
-
-def _mapped(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    mapped: Inputs = pytree.tree_map(lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
-    return mapped
-
-
-def _random_like(leaf: Tensor, dtype: torch.dtype | None, generator: torch.Generator) -> Tensor:
-    """Noise of the example's own mean and spread; integers are drawn from the example's own values."""
-    if leaf.is_floating_point():
-        noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
-        spread = leaf.double().std() if leaf.numel() > 1 else torch.tensor(1.0)
-        return (noise * (spread + 1e-3) + leaf.double().mean()).to(dtype or leaf.dtype)
-    if leaf.dtype == torch.bool or not leaf.numel():
-        return leaf
-    return leaf.reshape(-1)[torch.randint(leaf.numel(), leaf.shape, generator=generator)]
-
-
-def _distance(outputs: list[Tensor], reference: list[Tensor]) -> float:
+def _distance(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
     if [one.shape for one in outputs] != [one.shape for one in reference] or not reference:
         return float("inf")
     return max(_relative(one.double(), other.double()) for one, other in zip(outputs, reference, strict=True))

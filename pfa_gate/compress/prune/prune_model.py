@@ -72,9 +72,10 @@ def _own_tensors(module: GraphModule, axis_indices: AxisIndices) -> None:
 
 
 def _cut(tensor: Tensor, axes: Mapping[int, Any]) -> Tensor:
-    fresh = tensor.detach().clone()
+    fresh = tensor.detach()
     for axis, indices in axes.items():
         fresh = fresh.index_select(axis, torch.as_tensor(indices))
+    fresh = fresh if axes else fresh.clone()
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(fresh.contiguous(), requires_grad=tensor.requires_grad)
     return fresh.contiguous()
@@ -242,7 +243,8 @@ class _Trial:
         keep = {name: self.keep[name] for name in names}
         axis_indices = axis_indices_of(self.coupling, keep)
         stored = self.coupling.program.stored
-        silenced = Silenced(stored or self.model, self.coupling, axis_indices, RemainingValues(self.coupling, keep))
+        remaining = RemainingValues(self.coupling, keep)
+        silenced = Silenced(stored or self.model, self.coupling, axis_indices, remaining, self.inputs)
         in_place: PrunedModel | str = "it computes its weights"
         if stored is None:
             in_place = self._proved("module", lambda: narrow(self.model, axis_indices).eval(), silenced)
@@ -254,7 +256,7 @@ class _Trial:
     def _proved(self, form: Form, build: Callable[[], nn.Module], silenced: Silenced) -> "PrunedModel | str":
         try:
             smaller = build()
-            proof = prove(smaller, silenced, self.inputs)
+            proof = prove(smaller, silenced)
         except SurgeryError as error:
             return error.fact.removesuffix(".")
         if not proof.passed:

@@ -1,0 +1,95 @@
+"""The proof runs on the example and on random inputs: side by side where they are small, else one by one."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx import symbolic_trace
+
+from pfa_gate.compress.prune import prove
+from pfa_gate.compress.prune.arguments import RemainingValues
+from pfa_gate.compress.prune.cut import axis_indices_of, narrow
+from pfa_gate.compress.prune.proof import SMALL_INPUTS, Proof, Silenced
+from pfa_gate.errors import SurgeryError
+from pfa_gate.graph import trace
+
+KEEP = {"inner": np.array([0, 2])}
+BATCHES: list[int] = []  # those that the networks of this file were called on
+
+
+class Network(nn.Module):
+    def __init__(self, batch: int = -1) -> None:
+        super().__init__()
+        self.inner, self.outer, self.batch = nn.Linear(6, 4), nn.Linear(4, 2), batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        BATCHES.append(x.shape[0])
+        made: Tensor = self.outer(self.inner(x.reshape(self.batch, 6)).relu())
+        return made
+
+
+def cut_of(model: nn.Module, samples: int) -> tuple[nn.Module, Silenced]:
+    """The smaller model, and its reference on a batch of so many samples."""
+    example = torch.randn(samples, 6, generator=torch.Generator().manual_seed(1))
+    groups = trace(model.eval(), example)
+    indices = axis_indices_of(groups, KEEP)
+    BATCHES.clear()
+    return narrow(model, indices), Silenced(model, groups, indices, RemainingValues(groups, KEEP), ((example,), {}))
+
+
+def passed(proof: Proof) -> tuple[bool, str, int]:
+    return proof.passed, proof.dtype, proof.inputs
+
+
+def test_small_inputs_are_tried_in_one_pass_of_each_model() -> None:
+    smaller, silenced = cut_of(Network(), 3)
+    assert passed(prove(smaller, silenced)) == (True, "float64", 3)
+    assert BATCHES == [9, 9]
+
+
+def test_a_reference_runs_once_for_all_that_is_compared_with_it() -> None:
+    smaller, silenced = cut_of(Network(), 3)
+    prove(smaller, silenced)
+    prove(smaller, silenced)
+    assert BATCHES == [9, 9, 9]
+
+
+def test_large_inputs_are_tried_one_by_one() -> None:
+    samples = SMALL_INPUTS // 6 + 1
+    smaller, silenced = cut_of(Network(), samples)
+    assert passed(prove(smaller, silenced)) == (True, "float64", 3)
+    assert [samples] * 6 == BATCHES
+
+
+def test_a_model_of_one_batch_is_tried_on_that_batch() -> None:
+    smaller, silenced = cut_of(Network(batch=3), 3)
+    assert passed(prove(smaller, silenced)) == (True, "float64", 3)
+    assert BATCHES[-6:] == [3] * 6
+
+
+def test_a_graph_with_a_batch_written_into_it_is_tried_on_that_batch() -> None:
+    smaller, silenced = cut_of(Network(), 3)
+    vars(smaller)["batch"] = 3
+    graph = symbolic_trace(smaller)
+    BATCHES.clear()
+    assert passed(prove(graph, silenced)) == (True, "float64", 3)
+    assert BATCHES == [9, 3, 3, 3]  # of the reference; a graph notes nothing
+    assert {tensor.dtype for tensor in graph.parameters()} == {torch.float32}
+
+
+def test_an_error_in_one_of_the_inputs_is_seen() -> None:
+    smaller, silenced = cut_of(Network(), 3)
+    smaller.register_forward_hook(lambda _, __, output: output + torch.arange(9)[:, None].eq(8) * 1e-8)
+    proof = prove(smaller, silenced)
+    assert not proof.passed
+    assert 1e-9 < proof.max_error < 1e-7
+
+
+def test_a_smaller_model_that_does_not_run_is_refused() -> None:
+    smaller, silenced = cut_of(Network(), 3)
+    smaller.outer = nn.Linear(3, 2)
+    with pytest.raises(SurgeryError) as refused:
+        prove(smaller, silenced)
+    assert str(refused.value) == (
+        "The compressed model does not run: RuntimeError: mat1 and mat2 shapes cannot be multiplied (9x2 and 3x2)"
+    )
