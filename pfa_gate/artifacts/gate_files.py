@@ -27,7 +27,6 @@ from pfa_gate.graph.cost import Stored, storage_key
 from pfa_gate.graph.export import without_garbage_collection
 from pfa_gate.model.batch import Inputs
 from pfa_gate.record import CompressedRecord, Record, Unmeasured, dumps
-from pfa_gate.record.study import Study, dumps_study
 from pfa_gate.report.files import report_text
 from pfa_gate.report.ownership import (
     FILES,
@@ -43,8 +42,6 @@ from pfa_gate.report.ownership import (
     require_folder,
     require_study,
 )
-from pfa_gate.report.study.svg import svg
-from pfa_gate.report.study.tables import markdown
 
 
 @contextmanager
@@ -109,12 +106,12 @@ def _swap(fresh: Path, folder: Path) -> None:
         old.rmdir()
 
 
-def write_study(folder: Path, study: Study) -> tuple[str, ...]:
+def write_study(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
     """Write study.json, study.md and study.svg; whatever else the folder holds stays.
 
     Args:
         folder: made where there is none.
-        study: its record.
+        texts: of the files, by their names.
 
     Returns:
         The paths, from the working directory where they lie below it.
@@ -122,7 +119,6 @@ def write_study(folder: Path, study: Study) -> tuple[str, ...]:
     Raises:
         ArtifactError: the folder cannot be written, or one of the files there is of no study.
     """
-    texts = {"study.json": dumps_study(study), "study.md": markdown(study), "study.svg": svg(study)}
     require_study(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -87,8 +87,8 @@ class BudgetsConfig(StrictSection):
     layers: Annotated[tuple[LayerRule, ...], Field(strict=False), BeforeValidator(_rules)] = Field(
         default=(), description="rules for layers, in order; the last matching rule wins"
     )
-    model: ModelBudgets = ModelBudgets()
-    compressed: CompressedBudgets = CompressedBudgets()
+    model: ModelBudgets = ModelBudgets.model_construct()
+    compressed: CompressedBudgets = CompressedBudgets.model_construct()
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ _DATA_FILES = (".npy", ".npz", ".safetensors")
 class StrictSection(BaseModel):
     """A mapping of the config: immutable, no unknown keys, no conversions between types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

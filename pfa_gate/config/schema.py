@@ -156,8 +156,8 @@ def validate(
 
 
 def _named(name: str, gate: GateSections) -> GateConfig:
-    # What was left out must stay left out: a None that is handed over counts as a key without a value.
-    return GateConfig(name=name, **{key: getattr(gate, key) for key in gate.model_fields_set})
+    # All of it has been validated, and what was left out must stay left out.
+    return GateConfig.model_construct({"name", *gate.model_fields_set}, name=name, **dict(gate))
 
 
 def _root(reading: ParsedYaml) -> tuple[Root | None, list[Complaint]]:

@@ -210,8 +210,8 @@ class GateSections(StrictSection):
 
     model: ModelConfig
     probe: ProbeConfig
-    layers: LayersConfig = LayersConfig()
-    recipe: RecipeConfig = RecipeConfig()
+    layers: LayersConfig = LayersConfig.model_construct()
+    recipe: RecipeConfig = RecipeConfig.model_construct()
     selection: Annotated[Text, BeforeValidator(_known_selection)] = Field(
         default="correlation",
         description=f"which filters are kept: {', '.join(f'`{name}`' for name in SELECTIONS)}, or one that another "

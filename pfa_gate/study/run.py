@@ -25,10 +25,10 @@ from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import Stages
 from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
 from pfa_gate.record import Size
-from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial
+from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial, dumps_study
 from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.ownership import require_study
-from pfa_gate.report.study.tables import terminal
+from pfa_gate.report.study import markdown, svg, terminal
 from pfa_gate.report.text import printable
 from pfa_gate.study.context import TaskContext, stderr_of, task_contexts
 from pfa_gate.study.options import StudyOptions
@@ -239,7 +239,8 @@ def study(order: StudyCommand) -> int:
     print(printable(_announced(gate, series, max(1, len(order.ask.domains)))), file=sys.stderr, flush=True)
     with _Bar() as bar:
         found = run(order.config, gate, order.ask, StudyObserver(bar.show))
-    files = write_study(folder, found)
+    texts = {"study.json": dumps_study(found), "study.md": markdown(found), "study.svg": svg(found)}
+    files = write_study(folder, texts)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     unicode = shows_unicode(sys.stdout.encoding)
     shown = terminal(found, width=shutil.get_terminal_size().columns, colour=colour, unicode=unicode)
