@@ -53,6 +53,17 @@ def test_a_wide_layer_is_kept_in_one_shard_wherever_it_is_read(monkeypatch: pyte
     assert spectrum_of_folds(whole["wide"]).kl_ratio == pytest.approx(analyse(wide).kl_ratio, rel=1e-12)
 
 
+@pytest.mark.parametrize("filters", [127, 128, 130, 600])
+def test_the_scatter_of_many_filters_is_that_of_the_whole_matrix(filters: int) -> None:
+    rows = np.random.default_rng(filters).standard_normal((300, filters))
+    folds = JackknifeFolds(filters, 1)
+    folds.add(rows[:170])
+    folds.add(rows[170:])
+    (found,) = folds.moments()
+    centred = rows - rows.mean(axis=0)
+    np.testing.assert_allclose(found.scatter, centred.T @ centred, atol=1e-9)
+
+
 @given(data=st.data(), batch=st.integers(1, 90), samples=st.integers(1, 400), machines=st.integers(1, 6))
 @settings(deadline=None, max_examples=60)
 def test_any_split_in_any_order_gives_the_shards_of_the_whole(

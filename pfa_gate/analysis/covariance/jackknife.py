@@ -5,7 +5,6 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dsyrk
 
 from pfa_gate.analysis.covariance.moments import Moments, merge
 from pfa_gate.analysis.covariance.on_device import DeviceFolds, device_tensor
@@ -14,7 +13,7 @@ from pfa_gate.errors import DataError, PFAGateError
 
 FOLDS = 8
 WIDEST = 4096  # eight matrices of this many filters take a gigabyte
-_ROWS = 128
+_TILE = 128
 
 
 def folds_for(filters: int, *, single: bool = False) -> int:
@@ -37,7 +36,7 @@ class JackknifeFolds:
     Sample i of the stream goes to fold i modulo 8, with all its responses: those of one sample are alike, and a
     jackknife that parted them would take them for independent. Samples are buffered in a block of fixed size, so the
     moments do not depend on how the stream was cut into batches, to the last bit. Memory is
-    8 C^2 + 1032 C numbers, however many samples come.
+    8 C^2 + 1032 C numbers (2056 C from 512 filters on), however many samples come.
 
     Args:
         filters: C.
@@ -94,7 +93,8 @@ class JackknifeFolds:
 
     def _resize(self, per_sample: int) -> None:
         """Resize the buffer for samples of so many responses; a fold has room for one row more."""
-        number, held = len(self._sums), max(1, _ROWS // per_sample)
+        rows = _TILE if self._filters < 4 * _TILE else 2 * _TILE  # of wide layers the sums cost more than the products
+        number, held = len(self._sums), max(1, rows // per_sample)
         self._per_sample, self._capacity = per_sample, number * held
         self._block = np.empty((number, held * per_sample + 1, self._filters))
 
@@ -121,13 +121,13 @@ class _Sum:
 
     def __init__(self, filters: int) -> None:
         self._count, self._mean = 0, np.zeros(filters)
-        self._scatter, self._shared = np.zeros((filters, filters), order="F"), False
+        self._scatter, self._shared = np.zeros((filters, filters)), False
 
     def add(self, block: Matrix) -> None:
         """Take finite rows [n, C]: `block`, float64 [n + 1, C], has room for one row more, and is overwritten."""
         rows, more = block[:-1], block[-1]
         if self._shared:
-            self._scatter, self._shared = self._scatter.copy(order="F"), False
+            self._scatter, self._shared = self._scatter.copy(), False
         count = self._count + len(rows)
         mean = np.add.reduce(rows) / len(rows)
         step = mean - self._mean
@@ -136,13 +136,21 @@ class _Sum:
         np.multiply(step, sqrt(self._count * len(rows) / count), out=more)
         self._mean = self._mean + step * (len(rows) / count)
         self._count = count
-        self._scatter = dsyrk(1.0, block.T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1)
+        _add_products(self._scatter, block)
 
     def moments(self) -> Moments:
         """All so far, without a copy: rows added later go into a copy."""
         _mirror(self._scatter)
         self._shared = True
-        return Moments(self._count, self._mean, self._scatter.T)
+        return Moments(self._count, self._mean, self._scatter)
+
+
+def _add_products(lower: Matrix, rows: Matrix) -> None:
+    """Add rows.T @ rows to the lower triangle, tile by tile: half of the products, and sums that fit in a cache."""
+    for top in range(0, len(lower), _TILE):
+        own = rows[:, top : top + _TILE]
+        for left in range(0, top + 1, _TILE):
+            lower[top : top + _TILE, left : left + _TILE] += own.T @ rows[:, left : left + _TILE]
 
 
 def _mirror(lower: Matrix, step: int = 128) -> None:
