@@ -73,7 +73,7 @@ class MetricError(PFAGateError):
 
 
 class TraceError(PFAGateError):
-    """The model cannot be exported, so its filters cannot be followed through it."""
+    """The model cannot be followed, so nothing of it can be cut."""
 
 
 class LayerPatternError(PFAGateError):

@@ -43,7 +43,8 @@ pfa_gate.report.terminal pfa_gate.report.html pfa_gate.plugin.xdist
 """.split()
 """What `pytest --pfa` imports but for the measuring."""
 MEASURING = """
-torch.export._trace pfa_gate.pipeline.run pfa_gate.pipeline.check_model pfa_gate.distributed.merge_shards
+torch.export._trace pfa_gate.artifacts.export pfa_gate.pipeline.run pfa_gate.pipeline.check_model
+pfa_gate.distributed.merge_shards
 """.split()
 """What a gate imports when it measures."""
 EXTRAS = {"pfa_gate.github": "github", "pfa_gate.plugin.xdist": "execnet", "torch.export._trace": "onnxscript"}
@@ -196,10 +197,10 @@ def _export_once() -> None:
     """Fill the exporters' tables, which take a second; ONNX Runtime is not loaded, as its threads do not fork."""
     import torch  # noqa: PLC0415 - the light one has none
 
+    from pfa_gate.artifacts.export import export_model  # noqa: PLC0415
     from pfa_gate.artifacts.onnx_model import _operators_kept  # noqa: PLC0415
-    from pfa_gate.graph import export_model  # noqa: PLC0415
 
-    program = export_model(torch.nn.Linear(2, 2).eval(), (torch.zeros(2, 2),), {}).exported
+    program = export_model(torch.nn.Linear(2, 2).eval(), (torch.zeros(2, 2),), {}).program
     stored = io.BytesIO()
     with warnings.catch_warnings(action="ignore"), _operators_kept():
         torch.export.save(program, stored)

@@ -185,7 +185,7 @@ def unmeasured(model: nn.Module, name: str, reason: str) -> Layer:
 
 
 def _uncalled(model: nn.Module, called: Collection[str]) -> list[str]:
-    """Layers of whose weights the exported program reads none; a module registered twice counts once."""
+    """Layers of whose weights the program reads none; a module registered twice counts once."""
     return [
         name
         for name, module in model.named_modules()
@@ -219,7 +219,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 def hooked_layers(model: nn.Module) -> tuple[Layer, ...]:
     """The convolutions and linears of a model that cannot be followed: they are read by hooks, and none is cut."""
-    reason = "the model cannot be exported, so nothing of it is cut"
+    reason = "the model cannot be followed, so nothing of it is cut"
     return tuple(_hooked(name, module, reason) for name, module in model.named_modules() if isinstance(module, _LAYERS))
 
 

@@ -1,4 +1,4 @@
-"""Responses of layers to a probe: read in the exported program, or by hooks where a model cannot be exported."""
+"""Responses of layers to a probe: read in the model's program, or by hooks where a model cannot be followed."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -137,7 +137,7 @@ def _described(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
 def respond_by_hooks(
     model: nn.Module, batches: Iterable[Any], layers: Sequence[Layer], reading: ResponseReader = MAX, first: int = 0
 ) -> Iterator[Responses]:
-    """The same responses as `respond`, by layer name, from the model itself: for models that cannot be exported.
+    """The same responses as `respond`, by layer name, from the model itself: for models that cannot be followed.
 
     A layer that a batch does not call gives nothing for that batch; see `with_unread_explained`. The hooks are removed
     again, whatever happens.
@@ -217,7 +217,7 @@ def _unread(model: nn.Module, layer: Layer, used: LayerUses) -> str:
         return f"it is called, but gives no tensor of {layer.filters} channels for each sample"
     owner = layer.name.rpartition(".")[0]
     who = f"'{owner}', {_kind(model.get_submodule(owner))}," if owner else f"the model, {_kind(model)},"
-    return f"{who} reads its weights without calling it, and a model that cannot be exported is read at calls alone"
+    return f"{who} reads its weights without calling it, and a model that cannot be followed is read at calls alone"
 
 
 def _kind(module: nn.Module) -> str:

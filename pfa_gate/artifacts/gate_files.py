@@ -14,6 +14,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from pfa_gate.artifacts.export import Export, without_garbage_collection
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, trials, write_program
 from pfa_gate.artifacts.recipe import recipe_text
@@ -21,10 +22,9 @@ from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.prune.prune_model import constant_name
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import display_path, remove_abandoned, sha256_of, unfinished_folder
-from pfa_gate.graph import Coupling, Program
+from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.cost import Stored, storage_key
-from pfa_gate.graph.export import without_garbage_collection
 from pfa_gate.model.batch import Inputs
 from pfa_gate.record import CompressedRecord, Record, Unmeasured, dumps
 from pfa_gate.report.files import report_text
@@ -188,23 +188,23 @@ def _reports(record: Record) -> dict[str, str]:
 
 def _write_programs(fresh: Path, compressed: PrunedModel, inputs: Inputs, recount: "Recount") -> list[Unmeasured]:
     """Write the forms that run without the user's code; give those that could not be made, and why."""
-    wanted: dict[str, Callable[[Program, Path, nn.Module, Sequence[Inputs]], None]] = {PROGRAM: write_program}
+    wanted: dict[str, Callable[[Export, Path, nn.Module, Sequence[Inputs]], None]] = {PROGRAM: write_program}
     if installed():
         wanted[ONNX] = write_onnx
     try:
-        program = program_of(compressed.model, inputs)
+        export = program_of(compressed.model, inputs)
     except ExportFailedError as failure:
         return [Unmeasured(name, f"not written: {failure}") for name in wanted]
-    recount.require(PROGRAM, recount.program(program.exported))
-    tried = trials(program, compressed.model, inputs)
+    recount.require(PROGRAM, recount.program(export.program))
+    tried = trials(export, compressed.model, inputs)
     gaps = []
     for name, writer in wanted.items():
         try:
-            writer(program, fresh / name, compressed.model, tried)
+            writer(export, fresh / name, compressed.model, tried)
         except ExportFailedError as failure:
             gaps.append(Unmeasured(name, f"not written: {failure}"))
     if len(tried) == 1:
-        fixed = f"the model's forward fixes the batch: it runs at {program.batch} samples only"
+        fixed = f"the model's forward fixes the batch: it runs at {export.batch} samples only"
         gaps += [Unmeasured(name, fixed) for name in wanted if (fresh / name).exists()]
     return gaps
 
@@ -263,8 +263,8 @@ def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
     under another name is a weight: the files hold it once, under one of its names.
     """
     program = coupling.program
-    signature = program.exported.graph_signature
-    full, trained = set(signature.buffers), set(signature.parameters)
+    trained = program.parameters
+    full = program.held.values() - trained
     constants = {constant_name(node): node for node in program.folded.values()}
 
     def no_weight(name: str) -> bool:

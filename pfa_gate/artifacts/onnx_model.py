@@ -12,14 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
-from torch.utils import _pytree as pytree
 
-from pfa_gate.artifacts.program import ExportFailedError, check, quiet, reason_of
-from pfa_gate.graph import Program
-from pfa_gate.graph.editing import writes
-from pfa_gate.graph.program import operator_name
+from pfa_gate.artifacts.export import Export, ExportFailedError
+from pfa_gate.artifacts.program import check, quiet, reason_of
+from pfa_gate.graph.program import operator_name, writes
 from pfa_gate.model.batch import Inputs
 
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
@@ -30,7 +27,7 @@ def installed() -> bool:
     return all(find_spec(name) is not None for name in _EXTRA)
 
 
-def write_onnx(program: Program, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:
+def write_onnx(export: Export, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:
     """Write model.onnx; in ONNX Runtime it must equal `model` on the inputs `tried`.
 
     The program's graph may be changed, to another that computes the same: this form comes last.
@@ -40,13 +37,13 @@ def write_onnx(program: Program, path: Path, model: nn.Module, tried: Sequence[I
         OSError: the disk is full.
     """
     try:
-        content = _translated(_whole(program.exported), program, model, tried)
+        content = _translated(_whole(export.program), export, model, tried)
     except ExportFailedError:  # the exporter's own way takes four times as long
-        content = _translated(program.exported, program, model, tried)
+        content = _translated(export.program, export, model, tried)
     path.write_bytes(content)
 
 
-def _translated(exported: ExportedProgram, program: Program, model: nn.Module, tried: Sequence[Inputs]) -> bytes:
+def _translated(exported: ExportedProgram, export: Export, model: nn.Module, tried: Sequence[Inputs]) -> bytes:
     known: Any = _KNOWN if isinstance(exported, _Whole) else None
     try:
         with quiet(), _operators_kept():
@@ -58,7 +55,7 @@ def _translated(exported: ExportedProgram, program: Program, model: nn.Module, t
     except Exception as error:  # whatever the converter meets in a user's model
         raise ExportFailedError(reason_of(error)) from error
     for inputs in tried:
-        check(lambda given: _run(session, program, given), model, inputs)
+        check(lambda given: _run(session, export, given), model, inputs)
     return content
 
 
@@ -158,12 +155,9 @@ _KNOWN = {
 }
 
 
-def _run(session: Any, program: Program, inputs: Inputs) -> list[Tensor]:
+def _run(session: Any, export: Export, inputs: Inputs) -> list[Tensor]:
     """Floating outputs of the runtime, in the model's order."""
-    args, kwargs = inputs
-    spec = program.exported.call_spec.in_spec
-    ordered = reorder_kwargs(kwargs, spec) if spec is not None else kwargs
-    tensors = [leaf for leaf in pytree.tree_leaves((args, ordered)) if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in export.leaves(inputs) if isinstance(leaf, Tensor)]
     names = [each.name for each in session.get_inputs()]
     feed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
     outputs = (torch.from_numpy(value) for value in session.run(None, feed))

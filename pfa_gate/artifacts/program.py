@@ -17,29 +17,22 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from pfa_gate.artifacts.export import Export, ExportFailedError, export_model
 from pfa_gate.compress.prune import floating
-from pfa_gate.errors import ArtifactError, TraceError
-from pfa_gate.graph import Program, export_model
+from pfa_gate.errors import ArtifactError
 from pfa_gate.model.batch import Inputs
 
 AGREEMENT = 1e-4  # largest difference from the compressed model, relative to the largest output
 
 
-class ExportFailedError(Exception):
-    """A form of the model that cannot be made; the reason goes into the record, and the rest goes on."""
-
-
-def program_of(model: nn.Module, inputs: Inputs) -> Program:
+def program_of(model: nn.Module, inputs: Inputs) -> Export:
     """Export the compressed model for those who have neither its code nor its example.
 
     Raises:
         ExportFailedError: torch.export cannot follow it.
     """
-    try:
-        program = export_model(model, *inputs)
-    except TraceError as error:
-        raise ExportFailedError(error.fact) from error
-    exported = program.exported
+    export = export_model(model, *inputs)
+    exported = export.program
     _refuse_foreign(exported)
     signature = exported.module_call_graph[0].signature
     if signature is None:
@@ -49,10 +42,10 @@ def program_of(model: nn.Module, inputs: Inputs) -> Program:
     exported._example_inputs = None
     for node in exported.graph.nodes:
         node.meta.pop("stack_trace", None)
-    return program
+    return export
 
 
-def write_program(program: Program, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:
+def write_program(export: Export, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:
     """Write model.pt2 and read it back: it must equal `model` on the inputs `tried`.
 
     Raises:
@@ -63,7 +56,7 @@ def write_program(program: Program, path: Path, model: nn.Module, tried: Sequenc
     buffer = io.BytesIO()
     try:
         with quiet():
-            torch.export.save(program.exported, buffer)
+            torch.export.save(export.program, buffer)
             _refuse_pickles(buffer)
             reread = _runnable(torch.export.load(buffer))
     except Exception as error:  # whatever the serialiser meets in a user's model
@@ -87,10 +80,10 @@ def read_program(path: Path) -> nn.Module:
         raise ArtifactError(f"{path} cannot be read: {reason_of(error)}.", remedy="Run the gate again.") from error
 
 
-def trials(program: Program, model: nn.Module, inputs: Inputs) -> list[Inputs]:
+def trials(export: Export, model: nn.Module, inputs: Inputs) -> list[Inputs]:
     """The example at the batch it was exported with, and where the model runs at any batch, at another."""
-    own, other = (_batch(inputs, size) for size in (program.batch, program.batch + 1))
-    if not program.dynamic:
+    own, other = (_batch(inputs, size) for size in (export.batch, export.batch + 1))
+    if not export.dynamic:
         return [own]
     try:
         with torch.no_grad():

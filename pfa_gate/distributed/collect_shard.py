@@ -166,9 +166,9 @@ def _responses(
 
 
 def model_fingerprint(model: nn.Module, program: Program | None) -> str:
-    """SHA-256 of a model's tensors, and of its exported operators, or of its modules where it has no program."""
+    """SHA-256 of a model's tensors, and of its operators, or of its modules where it has no program."""
     modules = "\n".join(f"{name} {type(module).__qualname__}" for name, module in model.named_modules())
-    digest = hashlib.sha256((modules if program is None else program.exported.graph_module.code).encode())
+    digest = hashlib.sha256((modules if program is None else str(program.graph)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not isinstance(tensor, torch.Tensor):
             continue

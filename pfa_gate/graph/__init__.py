@@ -1,10 +1,10 @@
 """Which filters can only be cut together, which cannot be cut, and why.
 
-The model is exported once and its ATen graph runs on integer label tensors instead of numbers; union-find over
+The model is recorded and its ATen graph runs on integer label tensors instead of numbers; union-find over
 the labels gives the groups. There is no list of layer types and no list of architectures.
 """
 
-from pfa_gate.graph.export import export_model
+from pfa_gate.graph.follow import record_model
 from pfa_gate.graph.group import Axis, Coupling, Footprint, Group, Layer, Slice, Tap, Volume
 from pfa_gate.graph.program import Program
 from pfa_gate.graph.propagate import inputs_of, trace, trace_program
@@ -19,8 +19,8 @@ __all__ = [
     "Slice",
     "Tap",
     "Volume",
-    "export_model",
     "inputs_of",
+    "record_model",
     "trace",
     "trace_program",
 ]

@@ -93,8 +93,8 @@ def calls(program: Program) -> tuple[Call, ...]:
 
     Example:
         >>> import torch
-        >>> from pfa_gate.graph import export_model
-        >>> program = export_model(torch.nn.Conv2d(3, 8, 3, padding=1), (torch.zeros(2, 3, 4, 4),), {})
+        >>> from pfa_gate.graph import record_model
+        >>> program = record_model(torch.nn.Conv2d(3, 8, 3, padding=1), (torch.zeros(2, 3, 4, 4),), {})
         >>> [(call.weight, call.geometry.padding, call.groups) for call in calls(program)]
         [('weight', (1, 1), 1)]
     """
@@ -132,7 +132,7 @@ def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometr
     if alias is None or not isinstance(source, Node) or len(alias.axes) < 2:
         return None
     held = program.aliases.get(bias) if isinstance(bias, Node) else None
-    stored, straight = program.exported.state_dict, tuple(range(len(alias.axes)))
+    stored, straight = program.state, tuple(range(len(alias.axes)))
     product = geometry is None and operator_name(node) not in LINEAR
     faults = {
         "its weight is computed from others": alias.name not in stored,
@@ -225,10 +225,10 @@ def epilogue_of(program: Program, call: Call) -> Epilogue:
     """Follow a layer's output through batch norm and dropout to a sum, and to the rectifier after it.
 
     Example:
-        >>> from pfa_gate.graph import export_model
+        >>> from pfa_gate.graph import record_model
         >>> from pfa_gate.graph.calls import calls
         >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.ReLU()).eval()
-        >>> program = export_model(net, (torch.zeros(2, 1, 4, 4),), {})
+        >>> program = record_model(net, (torch.zeros(2, 1, 4, 4),), {})
         >>> followed = epilogue_of(program, calls(program)[0])
         >>> followed.mean, followed.added, followed.rectified
         ('1.running_mean', None, True)

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from pfa_gate.graph.editing import drop_dead, drop_unread, origin, register, unlifted, with_ancestors, writes
-from pfa_gate.graph.program import Program, is_tensor, operator_name
+from pfa_gate.graph.editing import as_module, drop_dead, drop_unread, register, with_ancestors
+from pfa_gate.graph.program import Program, is_tensor, operator_name, origin, writes
 
 _PRODUCTS = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "embedding")
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
@@ -44,10 +44,10 @@ def computed_weights(program: Program) -> tuple[ComputedWeight, ...]:
     Constants computed from float buffers alone, such as the kernel of a blur, are no weights.
 
     Example:
-        >>> from pfa_gate.graph import export_model
+        >>> from pfa_gate.graph import record_model
         >>> net = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 2))
-        >>> program = export_model(torch.nn.Sequential(net), (torch.zeros(2, 3),), {})
-        >>> sorted(program.exported.state_dict)
+        >>> program = record_model(torch.nn.Sequential(net), (torch.zeros(2, 3),), {})
+        >>> sorted(program.state)
         ['0.bias', '0.weight']
     """
     held = held_nodes(program)
@@ -73,7 +73,7 @@ def store_weights(program: Program, weights: Sequence[ComputedWeight]) -> GraphM
         program: of the model as it is.
         weights: what `computed_weights` found in it.
     """
-    module = unlifted(program)
+    module = as_module(program)
     values = {node.name: value for node, value in program.constants.items()}
     for weight in weights:
         register(module, weight.name, nn.Parameter(values[weight.nodes[0]].detach().clone().contiguous()))
@@ -92,7 +92,7 @@ def store_weights(program: Program, weights: Sequence[ComputedWeight]) -> GraphM
 
 def unpacked_weights(program: Program, weights: Sequence[ComputedWeight]) -> frozenset[str]:
     """Names of the integer buffers that these weights are unpacked from: they are the model's weights."""
-    trained = program.exported.graph_signature.parameters
+    trained = program.parameters
     sources = {name for weight in weights for name in weight.sources}
     return frozenset(name for name in sources if name not in trained and _is_weight(program, name))
 
@@ -135,7 +135,7 @@ def _computation(node: Node, known: dict[Node, Any]) -> Any:
 
 def held_nodes(program: Program) -> Mapping[Node, str]:
     """Graph inputs that stand for stored tensors of the model, and their names."""
-    stored = program.exported.state_dict
+    stored = program.state
     return {
         node: alias.name for node, alias in program.aliases.items() if node.op == "placeholder" and alias.name in stored
     }
@@ -154,7 +154,7 @@ def _sources(node: Node, held: Mapping[Node, str]) -> list[str]:
 
 def _is_weight(program: Program, name: str) -> bool:
     """A parameter, or integers that weights are unpacked from."""
-    if name in program.exported.graph_signature.parameters:
+    if name in program.parameters:
         return True
     tensor = program.tensors[name]
     return not tensor.is_floating_point() and tensor.dtype != torch.bool and tensor.ndim > 1
@@ -186,7 +186,7 @@ def _weight_name(node: Node, sources: Sequence[str], program: Program) -> str:
 def _names_still_read(program: Program, replaced: set[Node]) -> set[str]:
     """Names of stored tensors that something else than these nodes reads."""
     live: set[Node] = set()
-    waiting = [node for node in program.exported.graph.nodes if node.op == "output"]
+    waiting = [node for node in program.graph.nodes if node.op == "output"]
     while waiting:
         node = waiting.pop()
         if node not in live and node not in replaced:

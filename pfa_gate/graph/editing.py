@@ -1,33 +1,34 @@
-"""Changes of an exported graph: constants folded, the graph as a module, tensors and nodes put in and taken out."""
+"""Changes of a program's graph: constants folded, the graph as a module, tensors and nodes put in and taken out."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 
-from pfa_gate.graph.program import Alias, Program, operator_name
+from pfa_gate.graph.program import Alias, Program, operator_name, origin, writes
 
 _PERMUTING = {"t", "transpose", "permute", "numpy_T", "mT", "movedim", "swapaxes"}
+_CASTING = {"to", "_to_copy", "type_as", "float", "half", "bfloat16", "double"}
 _COPYING = {"clone", "detach", "contiguous", "alias", "lift_fresh_copy", "detach_", "lift_fresh"}
 
 
 def fold(
-    exported: ExportedProgram, held: Mapping[Node, Alias], tensors: dict[str, Tensor]
+    graph: Graph, held: Mapping[Node, Alias], tensors: dict[str, Tensor]
 ) -> tuple[dict[Node, Any], dict[Node, Alias], dict[str, Node]]:
     """Compute what depends on held tensors alone, once; name each result that the rest of the graph reads.
 
     Args:
-        exported: the program.
+        graph: of the program.
         held: its inputs that stand for a stored tensor.
         tensors: by name; the results are added.
 
     Returns:
         The values of these nodes; what each node stands for, with `held`; and the nodes by the names of their results.
     """
-    fixed = _constant_nodes(exported, held)
+    fixed = _constant_nodes(graph, held)
     written = {origin(node) for node in fixed if writes(node)}
     values: dict[Node, Any] = {
         node: tensors[alias.name].clone() if node in written else tensors[alias.name] for node, alias in held.items()
@@ -48,16 +49,17 @@ def fold(
     return constants, aliases, named
 
 
-def _constant_nodes(exported: ExportedProgram, held: Mapping[Node, Alias]) -> list[Node]:
+def _constant_nodes(graph: Graph, held: Mapping[Node, Alias]) -> list[Node]:
     """Nodes that depend on held tensors alone, in order; not those into whose memory an activation is written."""
     tainted: set[Node] = set()
     while True:
+        held = {node: alias for node, alias in held.items() if node not in tainted}
         fixed: dict[Node, None] = {}
-        for node in exported.graph.nodes:
+        for node in graph.nodes:
             if node.op == "call_function" and node not in tainted and _is_fixed(node, fixed, held):
                 fixed[node] = None
-        writers = (node for node in exported.graph.nodes if node.op == "call_function" and node not in fixed)
-        written = {origin(node) for node in writers if writes(node)} & set(fixed)
+        writers = (node for node in graph.nodes if node.op == "call_function" and node not in fixed)
+        written = {origin(node) for node in writers if writes(node)} & {*fixed, *held}
         if not written:
             return list(fixed)
         tainted |= written
@@ -76,66 +78,77 @@ def _draws(node: Node) -> bool:
     return drawing and operator_name(node) != "scaled_dot_product_attention"
 
 
-def writes(node: Node) -> bool:
-    """Whether an operator writes into its first argument."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
-
-
-def origin(node: Node) -> Node:
-    """Where the memory that a node writes into may come from: its first argument, followed to the start."""
-    while node.op == "call_function" and node.args and isinstance(node.args[0], Node):
-        node = node.args[0]
-    return node
-
-
 def _permuted(node: Node, aliases: Mapping[Node, Alias]) -> Alias | None:
     source = node.args[0]
     kind = operator_name(node)
     if not isinstance(source, Node) or source not in aliases or len(node.all_input_nodes) != 1:
         return None
-    origin = aliases[source]
-    if kind in _COPYING:
-        return origin
+    held = aliases[source]
+    if kind in _COPYING or (kind in _CASTING and _stays_floating(source, node)):
+        return held
     if kind not in _PERMUTING:
         return None
     # The operator itself is asked where each axis went: sizes 2, 3, 4 … are all different.
-    shape = tuple(range(2, 2 + len(origin.axes)))
+    shape = tuple(range(2, 2 + len(held.axes)))
     moved = node.target(torch.empty(shape, device="meta"), *node.args[1:], **node.kwargs)  # type: ignore[operator]
-    return Alias(origin.name, tuple(origin.axes[size - 2] for size in moved.shape))
+    return Alias(held.name, tuple(held.axes[size - 2] for size in moved.shape))
 
 
-def unlifted(program: Program) -> GraphModule:
-    """The exported program as a module of its own graph; it shares its tensors with the model.
+def _stays_floating(source: Node, node: Node) -> bool:
+    """Whether a cast, as autocast makes it, leaves a weight what it is, in another precision."""
+    before, after = source.meta["val"].dtype, node.meta["val"].dtype
+    return bool(before.is_floating_point and after.is_floating_point)
+
+
+def as_module(program: Program) -> GraphModule:
+    """The program as a module of its own graph; it shares its tensors with the model.
 
     It stores what the model stores: tensors that are in no state dict are buffers that do not persist.
     """
-    module = program.exported.module(check_guards=False)
-    graph = module.graph  # the exporter's own copy
-    graph._tracer_cls = None  # the exporter's tracer takes part in no unpickling: another rank could not read the model
-    result = GraphModule(module, graph)
-    for node in graph.nodes:
-        if node.op == "get_attr" and node.target not in program.exported.state_dict:
-            _leave_unstored(result, str(node.target))
-    return result
+    root, graph, copies = nn.Module(), Graph(), dict[Node, Node]()
+    for name in program.held.values():
+        if name in program.parameters:
+            register(root, name, program.state[name])
+        else:
+            _register_buffer(root, name, program)
+    inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node not in program.held]
+    for node in inputs:
+        copies[node] = graph.node_copy(node)
+    for node in program.graph.nodes:
+        if node in program.held:
+            copies[node] = graph.create_node("get_attr", program.held[node], name=node.name)
+            copies[node].meta = dict(node.meta)
+        elif node not in copies:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    call = program.call
+    graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(list(call.names), call.inputs, call.output)))
+    module = GraphModule(root, graph).eval()
+    for name in program.held.values():
+        if name not in program.state:
+            owner, _, attribute = name.rpartition(".")
+            module.get_submodule(owner)._non_persistent_buffers_set.add(attribute)
+    return module
 
 
-def _leave_unstored(module: nn.Module, name: str) -> None:
-    owner_name, _, attribute = name.rpartition(".")
-    owner = module.get_submodule(owner_name)
-    tensor = getattr(owner, attribute)
-    if isinstance(tensor, Tensor) and attribute not in owner._parameters:
-        delattr(owner, attribute)
-        owner.register_buffer(attribute, tensor, persistent=False)
+def _register_buffer(root: nn.Module, name: str, program: Program) -> None:
+    tensor = program.state.get(name)
+    owner, _, attribute = name.rpartition(".")
+    _made_module(root, owner).register_buffer(attribute, program.tensors[name] if tensor is None else tensor)
 
 
-def register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+def _made_module(root: nn.Module, name: str) -> nn.Module:
+    """The module of this name, made where there is none."""
+    for part in filter(None, name.split(".")):
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    return root
+
+
+def register(module: nn.Module, name: str, parameter: Any) -> None:
     """Put a parameter at its qualified name, in the place of a buffer of this name."""
     owner, _, attribute = name.rpartition(".")
-    for part in filter(None, owner.split(".")):
-        if part not in module._modules:
-            module.add_module(part, nn.Module())
-        module = module.get_submodule(part)
+    module = _made_module(module, owner)
     if attribute in module._buffers:
         del module._buffers[attribute]
     module.register_parameter(attribute, parameter)

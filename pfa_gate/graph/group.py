@@ -146,7 +146,7 @@ class Coupling:
         layers: every convolution, linear and embedding that is called, in that order.
         unknown: operators met without a rule that covers them; what they touch is whole.
         volumes: the terms of the footprint.
-        program: the exported model.
+        program: of the model.
         labels: for each value of its graph, by node name, whose filter each element is.
         normalised: nodes that normalise across filters that may be cut.
         scattered: sums into which what is left of each operand is scattered at full width (`residual: pad`).

@@ -1,4 +1,4 @@
-"""One exported program of a model: its ATen graph, the tensors it holds, and what they are called.
+"""The program of a model: its ATen graph, the tensors it holds, and what they are called.
 
 The graph is what is followed, cut and probed; the model itself is left as it was.
 """
@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
-from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
@@ -30,11 +28,40 @@ class Alias:
 
 
 @dataclass(frozen=True)
-class Program:
-    """An exported model.
+class CallStructure:
+    """How the inputs and the output of a model are made of single values.
 
     Attributes:
-        exported: the program as torch.export gave it.
+        names: of the inputs, first the positional ones, then those given by keyword.
+        inputs: the structure of (args, kwargs).
+        output: the structure of the output.
+    """
+
+    names: tuple[str, ...]
+    inputs: pytree.TreeSpec
+    output: pytree.TreeSpec
+
+    def leaves(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The single values of a call's inputs, in the order of the graph's; keywords may come in any order.
+
+        Raises:
+            KeyError: a keyword input of the example is missing.
+        """
+        keywords = self.inputs.children()[1].context
+        ordered = {name: kwargs[name] for name in keywords}
+        return pytree.tree_leaves((args, ordered))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model as a graph of operators.
+
+    Attributes:
+        graph: one input for each held tensor, one for each value of the model's inputs, then the operators.
+        call: how the model's inputs and output are made of single values.
+        held: the graph's inputs that stand for a held tensor, and its qualified name.
+        state: the tensors of the model's state dict, themselves, by each of their names.
+        parameters: names of its parameters.
         tensors: every parameter, buffer and constant the graph reads, by qualified name.
         aliases: graph nodes that stand for such a tensor.
         constants: values of the nodes that depend on parameters alone, computed once.
@@ -46,8 +73,12 @@ class Program:
         unpacked: names of the given model's integer buffers that hold weights.
     """
 
-    exported: ExportedProgram
-    tensors: Mapping[str, Tensor]
+    graph: Graph
+    call: CallStructure
+    held: Mapping[Node, str]
+    state: Mapping[str, Tensor] = field(repr=False)
+    parameters: frozenset[str] = field(repr=False)
+    tensors: Mapping[str, Tensor] = field(repr=False)
     aliases: Mapping[Node, Alias]
     constants: Mapping[Node, Any] = field(repr=False)
     folded: Mapping[str, Node] = field(repr=False)
@@ -73,7 +104,7 @@ class Program:
     @property
     def nodes(self) -> Iterator[Node]:
         """The operators that depend on the input, in execution order, then the output."""
-        return (node for node in self.exported.graph.nodes if self._depends_on_input(node))
+        return (node for node in self.graph.nodes if self._depends_on_input(node))
 
     def _depends_on_input(self, node: Node) -> bool:
         return node.op in ("call_function", "output") and node not in self.constants
@@ -85,14 +116,18 @@ class Program:
 
     @property
     def batch(self) -> int:
-        """Samples in the example the program was exported with."""
+        """Samples in the example of the program."""
         return next((shape[0] for shape in self.inputs if shape), 1)
 
     @property
     def inputs(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the input tensors of that example."""
-        names = self.exported.graph_signature.user_inputs
-        return tuple(shape_of(node) for node in self.exported.graph.nodes if node.name in names and is_tensor(node))
+        return tuple(shape_of(node) for node in self.inputs_of_model if is_tensor(node))
+
+    @property
+    def inputs_of_model(self) -> tuple[Node, ...]:
+        """The graph's inputs that stand for the model's."""
+        return tuple(node for node in self.graph.nodes if node.op == "placeholder" and node not in self.held)
 
     @property
     def halves(self) -> frozenset[torch.dtype]:
@@ -104,7 +139,7 @@ class Program:
         """Whether the graph itself casts to float32, so that not even a double copy computes in double."""
         return any(
             torch.float32 in (*node.args, *node.kwargs.values())
-            for node in self.exported.graph.nodes
+            for node in self.graph.nodes
             if node.op == "call_function" and operator_name(node) not in _MAKING
         )
 
@@ -123,23 +158,19 @@ class Program:
             observe: called with (node, value) right after each value was computed.
             instead: functions to call in place of the operators of some nodes.
         """
-        spec = self.exported.call_spec.in_spec
-        ordered = reorder_kwargs(dict(kwargs), spec) if spec is not None else dict(kwargs)
-        flat = pytree.tree_leaves((args, ordered), is_leaf=lambda leaf: leaf is None)
-        outputs = self._executed(iter([*self._held(), *flat]), observe, instead or {})
-        return pytree.tree_unflatten(outputs, self.exported.call_spec.out_spec)
+        given = dict(zip(self.inputs_of_model, self.call.leaves(args, kwargs), strict=True))
+        outputs = self._executed(given | self._held(), observe, instead or {})
+        return pytree.tree_unflatten(outputs, self.call.output)
 
     def _executed(
-        self, inputs: Iterator[Any], observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]
+        self, inputs: Mapping[Node, Any], observe: Observe | None, instead: Mapping[Node, Callable[..., Any]]
     ) -> Any:
         # torch.fx.Interpreter does the same with more ceremony at each node, which a pass over small images feels.
         values: dict[Node, Any] = {}
-        spent = _last_reads(self.exported.graph)
-        for node in self.exported.graph.nodes:
+        spent = _last_reads(self.graph)
+        for node in self.graph.nodes:
             if node.op == "placeholder":
-                values[node] = next(inputs)
-            elif node.op == "get_attr":
-                values[node] = operator.attrgetter(node.target)(self.exported.graph_module)
+                values[node] = inputs[node]
             elif node in self.constants:
                 values[node] = self.constants[node]
             else:
@@ -151,10 +182,15 @@ class Program:
                 observe(node, values[node])
             for source in spent.get(node, ()):
                 del values[source]
-        raise RuntimeError("The exported graph has no output.")
+        raise RuntimeError("The graph has no output.")
 
-    def _held(self) -> list[Any]:
-        return [self.tensors[name] for name in held_names(self.exported).values()]
+    def _held(self) -> dict[Node, Any]:
+        """The held tensors; copies of those that an operator writes into, which stay as they are."""
+        written = {origin(node) for node in self.graph.nodes if writes(node)}
+        return {
+            node: self.tensors[name].clone() if node in written else self.tensors[name]
+            for node, name in self.held.items()
+        }
 
 
 # These make tensors of a dtype; nothing is rounded by them.
@@ -211,13 +247,18 @@ def argument(node: Node, position: int, name: str, default: Any = None) -> Any:
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
-    """The node's shape as integers, a dynamic batch taken at the example's size."""
-    return tuple(concrete(size) for size in sizes_of(node))
+    """The node's shape; a batch is taken at the example's size."""
+    value = node.meta.get("val")
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
-def concrete(size: Any) -> int:
-    """An integer for a size that may be symbolic."""
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+class BatchSize(int):
+    """An integer that depends on the batch; its value is that of the example.
+
+    Example:
+        >>> BatchSize(6) == 6, isinstance(6, BatchSize)
+        (True, False)
+    """
 
 
 def is_tensor(node: Any) -> bool:
@@ -226,18 +267,19 @@ def is_tensor(node: Any) -> bool:
 
 
 def sizes_of(node: Node) -> tuple[Any, ...]:
-    """The node's shape as the exporter has it: symbols where it depends on the batch."""
-    value = node.meta.get("val")
-    return tuple(value.shape) if isinstance(value, Tensor) else ()
+    """The node's shape, the sizes that depend on the batch marked as such."""
+    growing = node.meta.get("growing", ())
+    return tuple(BatchSize(size) if axis in growing else size for axis, size in enumerate(shape_of(node)))
 
 
-def held_names(exported: ExportedProgram) -> dict[str, str]:
-    """Placeholders of parameters, buffers and constants, and what they are called in the model."""
-    signature = exported.graph_signature
-    named = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-        **signature.inputs_to_lifted_custom_objs,
-    }
-    return {node.name: named[node.name] for node in exported.graph.nodes if node.name in named}
+def writes(node: Node) -> bool:
+    """Whether an operator writes into one of its arguments."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def origin(node: Node) -> Node:
+    """Where the memory that a node writes into may come from: its first argument, followed to the start."""
+    while node.op == "call_function" and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node

@@ -1,4 +1,4 @@
-"""From a model to its groups: labels pass through the exported program, each operator by its rule or pinned."""
+"""From a model to its groups: labels pass through the program, each operator by its rule or pinned."""
 
 import math
 from typing import Any
@@ -8,12 +8,12 @@ from torch.fx import Node
 
 import pfa_gate.graph.rules  # noqa: F401  registers every operator's rule
 from pfa_gate.graph.build_groups import coupling_of
-from pfa_gate.graph.editing import with_ancestors, writes
-from pfa_gate.graph.export import export_model
+from pfa_gate.graph.editing import with_ancestors
+from pfa_gate.graph.follow import record_model
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.labels import RULES, Contraction, LabelFlow, Labels, NoRuleError, Residual, UntrackedCall
 from pfa_gate.graph.partition import UNTRACKED
-from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of
+from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of, writes
 from pfa_gate.model.batch import Inputs
 
 
@@ -172,13 +172,13 @@ def trace(model: nn.Module, example: Any, residual: Residual = "project") -> Cou
     """Follow the filters of `model` through its forward pass; the model is left as it was.
 
     Args:
-        model: any module that torch.export accepts; traced in eval mode.
+        model: any module; traced in eval mode.
         example: a batch of inputs: a tensor, a tuple of positional inputs, or a mapping of keyword inputs.
         residual: at a sum, `project` cuts all that feed it alike (paper, App. C.3); `pad` lets each be cut freely
             and scatters what is left of it back to full width (App. C.2).
 
     Raises:
-        TraceError: the model cannot be exported.
+        TraceError: the model cannot be followed.
 
     Example:
         >>> import torch
@@ -186,11 +186,11 @@ def trace(model: nn.Module, example: Any, residual: Residual = "project") -> Cou
         >>> [(group.name, group.width, group.frozen) for group in trace(net, torch.zeros(2, 4)).groups]
         [('0', 8, None), ('2', 2, "it feeds the model's output")]
     """
-    return trace_program(export_model(model, *inputs_of(example)), residual)
+    return trace_program(record_model(model, *inputs_of(example)), residual)
 
 
 def trace_program(program: Program, residual: Residual = "project") -> Coupling:
-    """The coupling of a model that is exported already."""
+    """The coupling of a model that is recorded already."""
     return coupling_of(propagate_labels(program, residual))
 
 

@@ -48,16 +48,15 @@ class Sizes:
 
     def _stored(self) -> dict[str, Footprint]:
         """What one element of each stored tensor costs; tied tensors count once, under the name the graph reads."""
-        exported = self.flow.program.exported
-        trained = set(exported.graph_signature.parameters)
+        state, trained = self.flow.program.state, self.flow.program.parameters
         work: dict[str | None, float] = {}
         for call in self.flow.contractions:
             work[call.weight] = work.get(call.weight, 0.0) + call.work
         names: dict[tuple[int, int], str] = {}
-        for name, tensor in exported.state_dict.items():
+        for name, tensor in state.items():
             names.setdefault((tensor.data_ptr(), tensor.numel()) if tensor.numel() else (id(tensor), 0), name)
         return {
-            name: Footprint(int(name in trained), exported.state_dict[name].element_size(), work.get(name, 0))  # type: ignore[arg-type]
+            name: Footprint(int(name in trained), state[name].element_size(), work.get(name, 0))  # type: ignore[arg-type]
             for name in names.values()
         }
 
@@ -77,7 +76,7 @@ class Sizes:
     def _computed_size(self, name: str) -> Footprint:
         program = self.flow.program
         sources = sources_of(program, program.folded[name])
-        trained = any(source in program.exported.graph_signature.parameters for source in sources)
+        trained = any(source in program.parameters for source in sources)
         return Footprint(int(trained), program.tensors[name].element_size() if sources else 0, 0)
 
     @cached_property
@@ -95,7 +94,7 @@ class Sizes:
     # --- lengths
 
     def _axes(self, name: str) -> tuple[Axis, ...]:
-        tensors: Mapping[str, Tensor] = {**self.flow.program.exported.state_dict, **self.flow.program.tensors}
+        tensors: Mapping[str, Tensor] = {**self.flow.program.state, **self.flow.program.tensors}
         axes = self.touched.get(name, {})
         return tuple(
             self._axis(axes[axis]) if axis in axes else Axis(int(size), {})

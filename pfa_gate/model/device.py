@@ -129,7 +129,7 @@ def substitute_in_graphs(model: nn.Module, substitutes: Mapping[Any, Any]) -> No
 def substituted(operands: Any, substitutes: Mapping[Any, Any]) -> Any:
     """Operands with other dtypes and devices in the place of those named.
 
-    A graph names the device it was exported on wherever it makes a tensor, and the model's dtype wherever it casts.
+    A graph names the device it was recorded on wherever it makes a tensor, and the model's dtype wherever it casts.
 
     Example:
         >>> substituted((1, {"dtype": torch.bfloat16}), {torch.bfloat16: torch.float64})

@@ -1,5 +1,6 @@
 """Where in the user's own files an exception came from, in one line for error messages."""
 
+import sys
 import sysconfig
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +75,22 @@ def origin(error: BaseException) -> str | None:
         return f"{shown(Path(error.filename))}:{error.lineno}"
     lines = [(file, line) for file, line in _frames(error.__traceback__) if _is_users(file)]
     return f"{shown(lines[-1][0])}:{lines[-1][1]}" if lines else None
+
+
+def running_line() -> str:
+    """Give `file:line` of the user's innermost frame that is running; empty where there is none.
+
+    Example:
+        >>> running_line()
+        ''
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        file = Path(frame.f_code.co_filename)
+        if _is_users(file):
+            return f"{shown(file)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 def shown(path: Path) -> str:

@@ -6,7 +6,7 @@ from torch import nn
 
 from pfa_gate.analysis.responses import hooked_layers
 from pfa_gate.errors import TraceError
-from pfa_gate.graph import Coupling, Layer, Program, export_model, inputs_of, trace_program
+from pfa_gate.graph import Coupling, Layer, Program, inputs_of, record_model, trace_program
 from pfa_gate.graph.labels import Residual
 from pfa_gate.model import Batch
 
@@ -20,7 +20,7 @@ class ModelGraph:
 
     @classmethod
     def of(cls, model: nn.Module, example: Batch, residual: Residual = "project") -> "ModelGraph":
-        """Export a model and follow its filters.
+        """Record a model and follow its filters.
 
         Args:
             model: in evaluation mode.
@@ -28,9 +28,9 @@ class ModelGraph:
             residual: how sums are cut, see `recipe.residual`.
 
         Raises:
-            TraceError: the model cannot be exported or followed.
+            TraceError: the model cannot be followed.
         """
-        program = export_model(model, *inputs_of(example))
+        program = record_model(model, *inputs_of(example))
         return cls(program, trace_program(program, residual))
 
 

@@ -73,7 +73,7 @@ class CompressedRecord:
         exact: the proof of the cut.
         put_back: groups left whole because their own proof failed.
         recovery: the cut and each recovery step after it; empty without recovery.
-        form: module where the model's own class runs at the new widths; else graph, its exported program.
+        form: module where the model's own class runs at the new widths; else graph, its program.
     """
 
     parameters: int

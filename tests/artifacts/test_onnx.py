@@ -11,9 +11,9 @@ from torch.export import ExportedProgram
 from torch.nn import functional
 
 from pfa_gate.artifacts import onnx_model
+from pfa_gate.artifacts.export import export_model
 from pfa_gate.artifacts.onnx_model import write_onnx
 from pfa_gate.artifacts.program import ExportFailedError, program_of, trials
-from pfa_gate.graph import export_model
 
 pytest.importorskip("onnxruntime", reason="not run: the extra onnx is not installed")
 

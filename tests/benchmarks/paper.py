@@ -29,7 +29,7 @@ from pfa_gate.analysis.responses import respond
 from pfa_gate.compress.prune import compress
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.pipeline.spectra import spectra
 from pfa_gate.recipe import keep_energy, keep_kl
@@ -134,7 +134,7 @@ def cuts(name: str, seed: int, data: tuple[Tensor, Tensor], arguments: argparse.
     if not arguments.recipes:
         return
     probe, test = data[0][: arguments.samples], images("test")
-    program = export_model(model, (probe[:2],), {})
+    program = record_model(model, (probe[:2],), {})
     coupling = trace_program(program)
     layers = [layer for layer in coupling.layers if layer.frozen is None]
     taps = [tap for part in (*coupling.free, *layers) for tap in part.taps]

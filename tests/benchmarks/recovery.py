@@ -29,7 +29,7 @@ from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.compress.prune import compress
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
-from pfa_gate.graph import Coupling, Group, Program, export_model, trace_program
+from pfa_gate.graph import Coupling, Group, Program, record_model, trace_program
 from pfa_gate.model import Batch
 from pfa_gate.pipeline.spectra import spectra
 from pfa_gate.recipe import keep_energy
@@ -71,7 +71,7 @@ def bench(depth: int, cut: str, samples: int) -> Bench:
     """The network, and the spectra and the probe of the first so many training images: nothing sees the others."""
     model = resnet(depth)
     pixels, labels = (part[:samples] for part in images("train"))
-    program = export_model(model, (pixels[:2],), {})
+    program = record_model(model, (pixels[:2],), {})
     coupling = trace_program(program, "project" if cut == "inner" else cut)
     groups = tuple(g for g in coupling.free if cut != "inner" or all(name.endswith(".conv1") for name in g.layers))
     layers = [layer for layer in coupling.layers if any(layer.name in group.layers for group in groups)]

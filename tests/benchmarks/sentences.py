@@ -26,7 +26,7 @@ from transformers import AutoModel, AutoTokenizer
 from pfa_gate.compress.prune import compress
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 from pfa_gate.model import Batch
 
 LENGTH = 32
@@ -102,7 +102,7 @@ def main() -> None:
     ids, mask = coded["input_ids"], coded["attention_mask"]
     probe = batches(ids[: arguments.probe], mask[: arguments.probe])
     test = batches(ids[arguments.probe :], mask[arguments.probe :])
-    program = export_model(model, probe[0].args, {})
+    program = record_model(model, probe[0].args, {})
     coupling = trace_program(program)
     groups = [group for group in coupling.free if any("intermediate" in name for name in group.layers)]
     wanted = embedded(model, test)

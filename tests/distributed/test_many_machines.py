@@ -16,7 +16,7 @@ from pfa_gate.artifacts.moments import ShardMoments, read_moments, write_moments
 from pfa_gate.cli import main
 from pfa_gate.distributed.merge_shards import joinable
 from pfa_gate.errors import ArtifactError
-from pfa_gate.graph import Program, export_model
+from pfa_gate.graph import Program, record_model
 from pfa_gate.pipeline import trace
 from pfa_gate.pipeline.run import Run
 from pfa_gate.record import Probe
@@ -68,9 +68,9 @@ def test_a_program_of_a_fixed_batch_leaves_out_the_same_samples(
     """It runs two samples at a time, so the last one of each odd batch is left out, wherever the batch is run."""
 
     def fixed(*given: Any) -> Program:
-        return replace(export_model(*given), dynamic=False)
+        return replace(record_model(*given), dynamic=False)
 
-    monkeypatch.setattr(trace, "export_model", fixed)
+    monkeypatch.setattr(trace, "record_model", fixed)
     mine = project(tmp_path)
     wanted = plain(pfa_gate.run(mine, "tokens", output=tmp_path / "alone").record)
     assert wanted["layers"][0]["samples"] == 4 * (8 * 36 + 4)

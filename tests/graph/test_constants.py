@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pfa_gate.graph import export_model
+from pfa_gate.graph import record_model
 
 DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
     "rand_like": torch.rand_like,
@@ -39,7 +39,7 @@ operand.register_fake(torch.empty_like)
 
 
 def folded(made: Callable[[Tensor], Tensor]) -> list[str]:
-    return list(export_model(Scaled(made), (torch.zeros(2, 3),), {}).folded)
+    return list(record_model(Scaled(made), (torch.zeros(2, 3),), {}).folded)
 
 
 @pytest.mark.parametrize("name", DRAWS)

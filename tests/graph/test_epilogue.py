@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
-from pfa_gate.graph import export_model
+from pfa_gate.graph import record_model
 from pfa_gate.graph.calls import calls, epilogue_of
 
 Norm = Callable[[nn.BatchNorm2d, Tensor, Tensor], Tensor]
@@ -48,7 +48,7 @@ def followed(normed: Norm) -> tuple[Tensor, Tensor, str | None, bool]:
         for place, value in enumerate((net.norm.running_mean, net.norm.running_var, net.norm.weight, net.norm.bias)):
             assert value is not None
             value.copy_(torch.tensor([1.0, 2.0, 3.0]) + place)
-    program = export_model(net, (torch.randn(2, 1, 4, 4),), {})
+    program = record_model(net, (torch.randn(2, 1, 4, 4),), {})
     epilogue = epilogue_of(program, calls(program)[0])
     return epilogue.scale, epilogue.shift, epilogue.mean, epilogue.rectified
 

@@ -151,8 +151,8 @@ class Undecided(nn.Module):
         return self.head(x) if x.sum() > 0 else self.head(-x)
 
 
-def test_a_model_that_cannot_be_exported_says_why() -> None:
-    with pytest.raises(TraceError, match="cannot be exported"):
+def test_a_model_that_cannot_be_followed_says_why() -> None:
+    with pytest.raises(TraceError, match="cannot be followed"):
         trace(Undecided(), torch.randn(2, 4))
 
 

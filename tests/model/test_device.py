@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from pfa_gate.errors import ConfigError
-from pfa_gate.graph import export_model
+from pfa_gate.graph import record_model
+from pfa_gate.graph.editing import as_module
 from pfa_gate.model import batch_of
 from pfa_gate.model.device import (
     CPU,
@@ -72,7 +73,7 @@ def test_a_copy_elsewhere_keeps_ties_and_leaves_the_model() -> None:
 
 def test_a_program_runs_elsewhere_with_what_its_graph_makes() -> None:
     batch = batch_of(torch.ones(3, 4))
-    program = export_model(Tied(), batch.args, {})
+    program = record_model(Tied(), batch.args, {})
     there = program.on(META)
     (moved,) = prefetched([batch], META)
     assert there.run(moved.args, {}).device == META
@@ -82,7 +83,7 @@ def test_a_program_runs_elsewhere_with_what_its_graph_makes() -> None:
 
 def test_a_model_that_is_a_graph_makes_its_tensors_where_it_is_taken() -> None:
     batch = batch_of(torch.ones(3, 4))
-    graph = export_model(Tied(), batch.args, {}).exported.module()
+    graph = as_module(record_model(Tied(), batch.args, {}))
     there = model_on(graph, META)
     assert there(batch.args[0].to(META)).device == META
     assert graph(*batch.args).device == CPU

@@ -135,15 +135,15 @@ def _unread(groups: Coupling, result: PrunedModel) -> int:
     if result.form == "module":
         return 0
     program = groups.program
-    live, waiting = set(), [node for node in program.exported.graph.nodes if node.op == "output"]
+    live, waiting = set(), [node for node in program.graph.nodes if node.op == "output"]
     while waiting:
         node = waiting.pop()
         if node not in live:
             live.add(node)
             waiting.extend(node.all_input_nodes)
     read = {program.tensors[alias.name].data_ptr() for node, alias in program.aliases.items() if node in live}
-    held = program.exported.named_parameters()
-    sizes = {name: list(tensor.shape) for name, tensor in held if tensor.data_ptr() not in read}
+    held = {name: program.state[name] for name in program.parameters}
+    sizes = {name: list(tensor.shape) for name, tensor in held.items() if tensor.data_ptr() not in read}
     for name, shape in sizes.items():
         for axis, indices in result.axis_indices.get(name, {}).items():
             shape[axis] = len(indices)

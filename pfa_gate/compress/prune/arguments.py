@@ -12,7 +12,7 @@ from pfa_gate.compress.prune.cut import removed_labels
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import concrete, operator_name, shape_of
+from pfa_gate.graph.program import BatchSize, operator_name, shape_of, sizes_of
 
 aten = torch.ops.aten
 
@@ -46,7 +46,7 @@ class RemainingValues:
     def shape(self, node: Node, part: int | None = None) -> list[int]:
         """The value's new shape; the batch is that of the example."""
         value = node.meta["val"] if part is None else node.meta["val"][part]
-        sizes = [concrete(size) for size in value.shape]
+        sizes = list(value.shape)
         left = self.of(node, part)
         if left is not None:
             sizes[left[0]] = int(left[1].sum())
@@ -90,12 +90,10 @@ def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> li
     Written numbers become the new size. A product of the batch and something cut becomes -1, which leaves it to the
     operator; a -1 that stood there already is then written out, if it does not depend on the batch too.
     """
-    changed = [
-        isinstance(each, Node) and size != concrete(before) for each, size, before in zip(given, new, old, strict=True)
-    ]
+    changed = [isinstance(each, Node) and size != before for each, size, before in zip(given, new, old, strict=True)]
     result: list[Any] = []
     for argument, size, before, lost in zip(given, new, old, changed, strict=True):
-        written = isinstance(argument, int) and (argument != -1 or (any(changed) and isinstance(before, int)))
+        written = isinstance(argument, int) and (argument != -1 or (any(changed) and not isinstance(before, BatchSize)))
         result.append(-1 if lost else size if written else argument)
     if sum(isinstance(argument, int) and argument == -1 for argument in result) > 1:
         raise SurgeryError("Two sizes of one reshape depend on the batch.")
@@ -107,7 +105,7 @@ def _view(node: Node, source: Node, remaining: RemainingValues) -> None:
         return
     given: Any = node.args[1]
     new = remaining.shape(source)
-    node.update_arg(1, _resized(given, new, source.meta["val"].shape))
+    node.update_arg(1, _resized(given, new, sizes_of(source)))
     if operator_name(node) in ("view", "_unsafe_view"):
         node.target = aten.reshape.default
 
@@ -156,7 +154,7 @@ def _unflatten(node: Node, source: Node, remaining: RemainingValues) -> None:
     sizes: Any = node.args[2]
     parent = operand(source)
     axis %= len(shape_of(parent))
-    new, old = remaining.shape(source), source.meta["val"].shape
+    new, old = remaining.shape(source), sizes_of(source)
     window = slice(axis, axis + len(sizes))
     node.update_arg(2, _resized(sizes, new[window], old[window]))
 
@@ -196,8 +194,7 @@ def _slice(node: Node, source: Node, remaining: RemainingValues) -> None:
 
 
 def _hint(node: Node) -> Any:
-    value = node.meta.get("val")
-    return int(value.node.hint) if isinstance(value, torch.SymInt) else value
+    return node.meta.get("val")
 
 
 def _moves_along(source: Node, axis: int, axes: int) -> bool:

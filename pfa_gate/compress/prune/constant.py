@@ -97,7 +97,7 @@ def _proved(
 
 def _inputs_of_readers(coupling: Coupling, inputs: Inputs) -> dict[str, Tensor]:
     """The value that each layer's call reads on the example, by node name of the call."""
-    nodes = {node.name: node for node in coupling.program.exported.graph.nodes}
+    nodes = {node.name: node for node in coupling.program.graph.nodes}
     readers: dict[str, list[str]] = {}
     for layer in coupling.layers:
         for tap in layer.taps:
@@ -123,7 +123,7 @@ def _shifts(
     """For each reader, what its bias gains; None where one of them cannot be served."""
     if _read_otherwise(coupling, group, filters):
         return None
-    nodes = {node.name: node for node in coupling.program.exported.graph.nodes}
+    nodes = {node.name: node for node in coupling.program.graph.nodes}
     shifts: dict[str, Tensor] = {}
     for layer in coupling.layers:
         if layer.name not in group.readers:
@@ -147,7 +147,7 @@ def _columns(group: Group, layer: Layer, filters: Indices) -> Tensor:
 def _read_otherwise(coupling: Coupling, group: Group, filters: Indices) -> bool:
     """Whether these filters reach a normalisation across channels: a constant matters there."""
     labels = torch.as_tensor(group.labels[filters])
-    nodes = {node.name: node for node in coupling.program.exported.graph.nodes}
+    nodes = {node.name: node for node in coupling.program.graph.nodes}
     sources = (nodes[name].args[0] for name in coupling.normalised)
     found = (coupling.labels.get(source.name) for source in sources if isinstance(source, Node))
     return any(isinstance(each, Tensor) and bool(torch.isin(each, labels).any()) for each in found)

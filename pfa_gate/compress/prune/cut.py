@@ -2,7 +2,7 @@
 
 What an attribute means is known for torch's own classes alone: the num_features of timm's transformers is the width of
 their output. So a count is changed only where it agreed with the tensors before the cut. A forward that needs another
-count changed does not run at the new widths, or is not proved; then the exported graph is delivered.
+count changed does not run at the new widths, or is not proved; then the graph is delivered.
 """
 
 from collections.abc import Callable, Iterator, Mapping

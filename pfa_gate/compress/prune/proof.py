@@ -2,7 +2,7 @@
 
 Silenced means zeros wherever a removed filter is read. Where all that is cut are the model's own parameters, this is
 the model itself with zeros in them, so the proof shares nothing with the graph. Where a normalisation across channels
-or a folded constant is cut, it is the exported program, with that normalisation taken over the channels that are left:
+or a folded constant is cut, it is the program, with that normalisation taken over the channels that are left:
 its own definition.
 """
 
@@ -121,12 +121,12 @@ class Silenced:
 
     @property
     def _by_graph(self) -> bool:
-        """Whether the exported program must stand for the model."""
+        """Whether the program must stand for the model."""
         return not self.axis_indices.keys().isdisjoint(self.coupling.program.folded) or bool(self._redefined)
 
     @cached_property
     def _redefined(self) -> dict[Node, Forward]:
-        nodes = {node.name: node for node in self.coupling.program.exported.graph.nodes}
+        nodes = {node.name: node for node in self.coupling.program.graph.nodes}
         found: dict[Node, Forward] = {}
         for name in self.coupling.normalised:
             left = self.remaining.of(operand(nodes[name]))

@@ -1,4 +1,4 @@
-"""The compressed model, cut in place or as a graph: the exported program on smaller tensors."""
+"""The compressed model, cut in place or as a graph: the program on smaller tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,17 +15,17 @@ from pfa_gate.compress.prune.proof import TOLERANCE, Proof, Silenced, difference
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.computed_weights import sources_of
-from pfa_gate.graph.editing import drop_dead, drop_unread, origin, unlifted, writes
-from pfa_gate.graph.export import in_eval_mode
+from pfa_gate.graph.editing import as_module, drop_dead, drop_unread
 from pfa_gate.graph.group import Coupling
-from pfa_gate.graph.program import shape_of
+from pfa_gate.graph.program import origin, shape_of, writes
 from pfa_gate.model.batch import Inputs
+from pfa_gate.model.torch_module import in_eval_mode
 
 aten = torch.ops.aten
 
 
 def rewrite(coupling: Coupling, remaining: RemainingValues, axis_indices: AxisIndices) -> GraphModule:
-    """The exported program with the planned parameters cut and every shape constant that depends on them changed.
+    """The program with the planned parameters cut and every shape constant that depends on them changed.
 
     Args:
         coupling: with the program and the labels of its values.
@@ -36,11 +36,11 @@ def rewrite(coupling: Coupling, remaining: RemainingValues, axis_indices: AxisIn
         SurgeryError: an operator's arguments cannot follow.
     """
     program = coupling.program
-    smaller = unlifted(program)
+    smaller = as_module(program)
     graph = smaller.graph
     graph.eliminate_dead_code()  # what nothing reads was not followed
     _own_tensors(smaller, axis_indices)
-    sources = {node.name: node for node in program.exported.graph.nodes}
+    sources = {node.name: node for node in program.graph.nodes}
     for node in list(graph.nodes):
         if node.op == "call_function":
             rewrite_node(node, sources[node.name], remaining)
@@ -150,7 +150,7 @@ class PrunedModel:
         axis_indices: for each parameter and axis, the indices that stayed.
         proof: how exactly it equals the silenced model.
         put_back: for each group whose cut could not be proved, why; these groups are whole.
-        form: `module` where the model's own class runs at the new widths; else `graph`, its exported program.
+        form: `module` where the model's own class runs at the new widths; else `graph`, its program.
     """
 
     model: nn.Module
@@ -164,7 +164,7 @@ def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
     """A smaller model that keeps the filters named in `keep`; `model` is not changed.
 
     Args:
-        model: any module that torch.export accepts.
+        model: any module.
         example: a batch of inputs: a tensor, a tuple of positional inputs, or a mapping of keyword inputs.
         keep: for each group to cut, int64 indices of the filters that stay; other groups stay whole.
 
@@ -172,7 +172,7 @@ def operate(model: nn.Module, example: Any, keep: Keep) -> nn.Module:
         A module in eval mode with `.kept`, {parameter: {axis: int64 indices}}.
 
     Raises:
-        TraceError: the model cannot be exported.
+        TraceError: the model cannot be followed.
         SurgeryError: a group is unknown or frozen, or the proof fails; the message names the groups.
 
     Example:

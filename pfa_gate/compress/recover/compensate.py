@@ -19,7 +19,7 @@ from pfa_gate.compress.recover.refit import Fit, LinearLayer, refit
 from pfa_gate.compress.recover.staged_run import PairedRun
 from pfa_gate.compress.regress import FOLDS, Equations, draw, position_count
 from pfa_gate.compress.repair import Repair
-from pfa_gate.graph import Program, export_model, inputs_of
+from pfa_gate.graph import Program, inputs_of, record_model
 from pfa_gate.graph.calls import matrix_of, weight_of
 from pfa_gate.graph.program import shape_of
 from pfa_gate.model.device import input_device, inputs_on
@@ -53,20 +53,20 @@ def compensate(
         A new model, and for each such layer what was done.
 
     Raises:
-        TraceError: the compressed model cannot be exported.
+        TraceError: the compressed model cannot be followed.
 
     Example:
         >>> from pfa_gate.graph import trace_program
         >>> from pfa_gate.compress.prune import narrow, axis_indices_of
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
-        >>> full = export_model(net, (torch.zeros(2, 4),), {})
+        >>> full = record_model(net, (torch.zeros(2, 4),), {})
         >>> axis_indices = axis_indices_of(trace_program(full), {"0": [0, 1, 2, 3, 4]})
         >>> model, repairs = compensate(full, narrow(net, axis_indices), axis_indices, [torch.randn(256, 4)])
         >>> [(each.layer, each.after < each.before) for each in repairs]
         [('2', True)]
     """
     smaller = copied(smaller)
-    program = export_model(smaller, *inputs_on(inputs_of(next(iter(batches))), input_device(smaller)))
+    program = record_model(smaller, *inputs_on(inputs_of(next(iter(batches))), input_device(smaller)))
     found = pairs(full, program, axis_indices)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
     sound = [pair for pair in found if pair.small.layer not in faults]

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
@@ -143,12 +142,12 @@ class StagedProgram:
     """One program, cut into stages.
 
     Args:
-        program: an exported model.
+        program: of the model.
         wanted: for each stage the nodes whose values it must end with.
 
     Example:
-        >>> from pfa_gate.graph import export_model
-        >>> program = export_model(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), (torch.ones(2, 2),), {})
+        >>> from pfa_gate.graph import record_model
+        >>> program = record_model(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), (torch.ones(2, 2),), {})
         >>> linear, relu, _ = program.nodes
         >>> staged = StagedProgram(program, [[linear], [relu]])
         >>> values = staged.start((torch.ones(4, 2),), {})
@@ -160,17 +159,14 @@ class StagedProgram:
 
     def __init__(self, program: Program, wanted: Sequence[Iterable[Node]]) -> None:
         self._program = program
-        self._order = list(program.exported.graph.nodes)
+        self._order = list(program.graph.nodes)
         self._sources = _sources(self._order)
         self.stages = tuple(self._cut([list(nodes) for nodes in wanted]))
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Values:
         """The values before the first stage: the inputs by name."""
-        spec = self._program.exported.call_spec.in_spec
-        ordered = reorder_kwargs(dict(kwargs), spec) if spec is not None else dict(kwargs)
-        flat = pytree.tree_leaves((args, ordered), is_leaf=lambda leaf: leaf is None)
-        inputs = [n for n in self._order if n.op == "placeholder" and n not in self._program.aliases]
-        return {node.name: value for node, value in zip(inputs, flat, strict=True)}
+        given = self._program.call.leaves(args, kwargs)
+        return {node.name: value for node, value in zip(self._program.inputs_of_model, given, strict=True)}
 
     def run(self, stage: Stage, values: Values) -> Values:
         """Compute one stage on one batch; gives the values alive at its end."""
@@ -205,8 +201,6 @@ class StagedProgram:
     def _held(self, node: Node, values: Values) -> Any:
         if node in self._program.constants:
             return self._program.constants[node]
-        if node.op == "get_attr":
-            return getattr(self._program.exported.graph_module, str(node.target))
         if node.op == "placeholder" and node in self._program.aliases:
             return self._program.tensors[self._program.aliases[node].name]
         return values[node.name]
@@ -233,7 +227,7 @@ class StagedProgram:
     def _fixed(self, node: Node) -> bool:
         program = self._program
         held = node.op == "placeholder" and node in program.aliases
-        return held or node.op == "get_attr" or node in program.constants
+        return held or node in program.constants
 
 
 def _sources(order: Sequence[Node]) -> dict[Node, dict[Node, Node]]:

@@ -28,10 +28,10 @@ def l1(evidence: Evidence) -> Orders:
     """Filters by the L1 norm of their weights, smallest first (Li et al. 2017, the paper's rival FP).
 
     Example:
-        >>> from pfa_gate.graph import export_model, trace_program
+        >>> from pfa_gate.graph import record_model, trace_program
         >>> net = torch.nn.Sequential(torch.nn.Linear(1, 3, bias=False), torch.nn.Linear(3, 2))
         >>> net[0].weight.data = torch.tensor([[2.0], [-3.0], [1.0]])
-        >>> program = export_model(net, (torch.zeros(2, 1),), {})
+        >>> program = record_model(net, (torch.zeros(2, 1),), {})
         >>> l1(Evidence(program, trace_program(program).groups[:1], {}, []))["0"].tolist()
         [2, 0, 1]
     """

@@ -144,10 +144,10 @@ def reconstruction(evidence: Evidence) -> Orders:
     ordered by the L1 norm of its weights.
 
     Example:
-        >>> from pfa_gate.graph import export_model, trace_program
+        >>> from pfa_gate.graph import record_model, trace_program
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> _ = torch.nn.init.zeros_(net[1].weight[:, 1].data)
-        >>> program = export_model(net, (torch.zeros(2, 4),), {})
+        >>> program = record_model(net, (torch.zeros(2, 4),), {})
         >>> groups = trace_program(program).groups[:1]
         >>> int(reconstruction(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"][0])
         1
@@ -165,9 +165,9 @@ def reader_losses(evidence: Evidence) -> dict[str, Losses]:
         the batch norm that follows, that each removal costs beyond those before it.
 
     Example:
-        >>> from pfa_gate.graph import export_model, trace_program
+        >>> from pfa_gate.graph import record_model, trace_program
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
-        >>> program = export_model(net, (torch.zeros(2, 4),), {})
+        >>> program = record_model(net, (torch.zeros(2, 4),), {})
         >>> groups = trace_program(program).groups[:1]
         >>> reader_losses(Evidence(program, groups, {}, [torch.randn(64, 4)]))["0"].shape
         (3,)

@@ -19,7 +19,7 @@ class Evidence:
     """The full model as selections see it.
 
     Attributes:
-        program: the exported full model.
+        program: of the full model.
         groups: the groups that are to be cut.
         spectra: group name -> spectrum, for at least these groups.
         batches: the probe's batches, the same at each reading; only `taylor` reads their labels.

@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import concrete, is_tensor, node_of, operator_name, shape_of
+from pfa_gate.graph.program import is_tensor, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import meeting
 from pfa_gate.graph.rules.spread import MADE
 
@@ -60,8 +60,8 @@ def _operand(flow: LabelFlow, source: Node) -> Any:
     if is_tensor(source):
         return flow.loose(source).expand(shape_of(source)).contiguous()
     value = source.meta.get("val")
-    if isinstance(value, torch.SymInt | int):
-        return concrete(value)
+    if isinstance(value, int):
+        return value
     raise NoRuleError("reads a value that is not a tensor")
 
 
@@ -78,7 +78,7 @@ def padded(flow: LabelFlow, node: Node) -> Tensor:
     """Padding in space keeps the labels; a padded channel axis gets fresh ones: zeros that can be left out."""
     amounts: Any = node.args[1]
     labels, shape = flow.of(node_of(node.args[0])), shape_of(node)
-    widths = _by_axis([concrete(_number(amount)) for amount in amounts], len(shape))
+    widths = _by_axis([_number(amount) for amount in amounts], len(shape))
     if not any(before or after for axis, (before, after) in widths.items() if axis in varying(labels)):
         return _spread(labels, shape)
     axis = varying(labels)[0]
@@ -136,14 +136,14 @@ def spatial(flow: LabelFlow, node: Node) -> Labels:
     value = node.meta["val"]
     outputs = list(value) if isinstance(value, list | tuple) else [value]
     for axis in varying(labels):
-        if concrete(outputs[0].shape[axis]) != before[axis]:
+        if outputs[0].shape[axis] != before[axis]:
             raise NoRuleError("resizes the axis that holds the filters")
     several = isinstance(value, list | tuple)
     return [labels.expand(_like(labels, part)) for part in outputs] if several else labels
 
 
 def _like(labels: Tensor, part: Tensor) -> list[int]:
-    return [concrete(size) if axis in varying(labels) else 1 for axis, size in enumerate(part.shape)]
+    return [size if axis in varying(labels) else 1 for axis, size in enumerate(part.shape)]
 
 
 @rule("index")

@@ -19,7 +19,7 @@ from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.compensate import FEWEST, compensate
 from pfa_gate.compress.recover.staged_run import StagedProgram
 from pfa_gate.compress.regress import FOLDS, Equations, outputs, patches, position_count
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 from pfa_gate.graph.calls import calls, matrix_of, weight_of
 
 MENDED = [(name, "project") for name in (*NETWORKS, *CONNECTED) if name != "shared"]
@@ -30,7 +30,7 @@ PADDED = [(name, "pad") for name in ("residual", "padded_shortcut", "attention")
 def cut(name: str, residual: Literal["project", "pad"] = "project", share: float = 0.6):
     """A network, its program, a model with a share of every free group, what was kept, and probe batches."""
     model, example = network(name)
-    program = export_model(model, (example,), {})
+    program = record_model(model, (example,), {})
     coupling = trace_program(program, residual)
     draw = np.random.default_rng(0)
     keep = {g.name: np.sort(draw.permutation(g.width)[: max(1, int(share * g.width))]) for g in coupling.free}
@@ -85,7 +85,7 @@ def test_neither_model_is_changed_and_the_result_is_the_same_again(name):
 
 def test_a_linear_reader_equals_least_squares():
     model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 3)).double().eval()
-    program = export_model(model, (torch.zeros(2, 6).double(),), {})
+    program = record_model(model, (torch.zeros(2, 6).double(),), {})
     kept = axis_indices_of(trace_program(program), {"0": np.arange(7)})
     probe = torch.randn(4000, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mended, (repair,) = compensate(program, narrow(model, kept), kept, [probe])
@@ -126,7 +126,7 @@ def test_sums_of_single_precision_equal_two_passes_in_double(rows, columns, size
 def test_patches_times_the_weight_are_the_layer(name):
     """Every convolution, grouped, depthwise, transposed or strided, and every linear, at every position."""
     model, example = network(name)
-    program = export_model(model, (example,), {})
+    program = record_model(model, (example,), {})
     values = {}
     program.run((example,), {}, lambda node, value: values.setdefault(node.name, copy.deepcopy(value)))
     values.update({n.name: example for n in program.exported.graph.nodes if n.name == "x"})
@@ -145,7 +145,7 @@ def test_patches_times_the_weight_are_the_layer(name):
 
 def test_a_stream_computes_each_node_once_and_drops_what_is_done(monkeypatch):
     model, example = network("residual")
-    program = export_model(model, (example,), {})
+    program = record_model(model, (example,), {})
     nodes = [node for node in program.nodes if node.op == "call_function"]
     counts: dict[str, int] = {}
     compute = StagedProgram._compute
@@ -182,7 +182,7 @@ class InPlace(nn.Module):
 def test_operators_in_place_do_not_reach_kept_values():
     torch.manual_seed(0)
     model, probe = InPlace().eval(), torch.randn(256, 3, 6, 6)
-    program = export_model(model, (probe[:2],), {})
+    program = record_model(model, (probe[:2],), {})
     nodes = [node for node in program.nodes if node.op == "call_function"]
     staged = StagedProgram(program, [[node] for node in nodes])
     values = staged.start((probe,), {})
@@ -198,7 +198,7 @@ def test_operators_in_place_do_not_reach_kept_values():
 def test_no_more_samples_are_run_than_the_layers_need_and_they_come_from_all_over_the_probe(monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 3)).eval()
-    program = export_model(model, (torch.zeros(2, 6),), {})
+    program = record_model(model, (torch.zeros(2, 6),), {})
     kept = axis_indices_of(trace_program(program), {"0": np.arange(7)})
     batches = [torch.randn(64, 6) for _ in range(64)]
     numbers = {batch.data_ptr(): number for number, batch in enumerate(batches)}
@@ -244,7 +244,7 @@ def test_it_is_no_worse_for_a_probe_in_batches_of_one_sample():
     layers = nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, 3, padding=1), nn.ReLU(), nn.Flatten()
     net = nn.Sequential(*layers, nn.Linear(6 * 36, 4)).eval()
     images = torch.randn(320, 3, 6, 6)
-    full = export_model(net, (images[:2],), {})
+    full = record_model(net, (images[:2],), {})
     kept = axis_indices_of(trace_program(full), {"0": [0, 1, 2, 3, 4]})
     gaps = []
     for size in (1, 64):

@@ -11,8 +11,8 @@ from pfa_gate.compress.recover import DistillSettings
 from pfa_gate.compress.recover.distill import distill, resampled
 from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.errors import DataError, FactoryError
-from pfa_gate.graph import export_model
-from pfa_gate.graph.editing import unlifted
+from pfa_gate.graph import record_model
+from pfa_gate.graph.editing import as_module
 from pfa_gate.model import Batch
 from pfa_gate.model.torch_module import copied
 from pfa_gate.pipeline.recovery_steps import finetune
@@ -196,7 +196,7 @@ def test_a_graph_is_recalibrated_as_the_module_that_it_was_exported_from():
     torch.manual_seed(0)
     blocks = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
     module, probe = nn.Sequential(*blocks).eval(), [torch.randn(8, 2, 4, 4), torch.randn(5, 2, 4, 4)]
-    graph = unlifted(export_model(module, (probe[0],), {}))
+    graph = as_module(record_model(module, (probe[0],), {}))
     before = copied(graph)
     (found, count), (wanted, _) = recalibrate(graph, probe), recalibrate(module, probe)
     assert count == 2

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pfa_gate.compress.select import SELECTIONS, Evidence
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 
 
 def orders(model: nn.Module, example: Tensor, group: str) -> dict[str, list[int]]:
     """Of one group by each of the three, from one export."""
-    program = export_model(model.eval(), (example,), {})
+    program = record_model(model.eval(), (example,), {})
     groups = [each for each in trace_program(program).groups if each.name == group]
     given = Evidence(program, groups, {}, [])
     return {name: SELECTIONS[name](given)[group].tolist() for name in ("l1", "geometric_median", "batchnorm")}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pfa_gate.compress.select import SELECTIONS, Evidence, reader_losses
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 from pfa_gate.model import Batch
 
 Read = tuple[np.ndarray, np.ndarray]  # what a reader reads, [rows, filters, columns of each]; weights likewise
@@ -143,7 +143,7 @@ def left_over(reads: list[Read], alive: tuple[int, ...], width: int) -> float:
 
 def evidence(net: nn.Module, x: Tensor, sizes: tuple[int, ...], *names: str) -> Evidence:
     """Of the group `first` unless others are named."""
-    program = export_model(net, (x[:2],), {})
+    program = record_model(net, (x[:2],), {})
     groups = [group for group in trace_program(program).groups if group.name in (names or ("first",))]
     return Evidence(program, groups, {}, [Batch((part,), {}, None) for part in x.split(sizes)])
 
@@ -243,7 +243,7 @@ def test_samples_are_counted_by_the_first_input_that_has_some() -> None:
     net, x = Scaled(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)), numbered(20, 100, 3)
     plain = evidence(conditioned(Net(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))), 3 * x, (100,) * 20)
     beside = (2, torch.tensor(1.5))
-    program = export_model(conditioned(net), (*beside, x[:2]), {})
+    program = record_model(conditioned(net), (*beside, x[:2]), {})
     groups = [group for group in trace_program(program).groups if group.name == "first"]
     given = Evidence(program, groups, {}, [Batch((*beside, part), {}, None) for part in x.split(100)])
     np.testing.assert_allclose(reader_losses(given)["first"], reader_losses(plain)["first"], rtol=1e-4)

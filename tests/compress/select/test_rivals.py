@@ -17,7 +17,7 @@ from pfa_gate.compress.select import SELECTIONS, Evidence, Orders, criterion, ho
 from pfa_gate.compress.select.reconstruction import GroupReader, eliminate
 from pfa_gate.compress.select.registry import Hooks
 from pfa_gate.errors import ConfigError, LabelsError
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 from pfa_gate.model import Batch
 
 FORMS = [*((net, "project") for net in (*NETWORKS, *CONNECTED)), ("residual", "pad"), ("attention", "pad")]
@@ -26,7 +26,7 @@ FORMS = [*((net, "project") for net in (*NETWORKS, *CONNECTED)), ("residual", "p
 @cache
 def evidence(name: str, residual: Literal["project", "pad"] = "project", samples: int = 64) -> Evidence:
     model, example = network(name)
-    program = export_model(model, (example,), {})
+    program = record_model(model, (example,), {})
     groups = trace_program(program, residual).free
     draw = np.random.default_rng(0)
     spectra = {g.name: analyse(draw.standard_normal((100, g.width))) for g in groups}
@@ -90,7 +90,7 @@ def test_every_order_is_a_permutation_and_the_same_again(name, net, residual):
 def two_layers() -> tuple[nn.Module, Evidence]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
-    program = export_model(model, (torch.zeros(2, 2, 5, 5),), {})
+    program = record_model(model, (torch.zeros(2, 2, 5, 5),), {})
     return model, Evidence(program, trace_program(program).groups[:1], {}, [torch.randn(128, 2, 5, 5)])
 
 
@@ -110,7 +110,7 @@ def test_a_filter_that_nobody_reads_goes_first(name):
     model[3].weight.data[:, 2] = 0
     probe = Batch((torch.randn(128, 2, 5, 5),), {}, torch.zeros(128, dtype=torch.int64))
     model_out = nn.Sequential(model, nn.Flatten())
-    program = export_model(model_out, (torch.zeros(2, 2, 5, 5),), {})
+    program = record_model(model_out, (torch.zeros(2, 2, 5, 5),), {})
     given = Evidence(program, trace_program(program).groups[:1], {}, [probe])
     assert SELECTIONS[name](given)["0.0"][0] == 2
 
@@ -153,7 +153,7 @@ def test_a_reader_is_asked_however_it_is_written(form):
     """What cannot be set anew can be read all the same; the order is that of the plain layer, and not by norm."""
 
     def orders(form: str, selection: str) -> list[int]:
-        program = export_model(Reader(form).eval(), (torch.zeros(2, 4),), {})
+        program = record_model(Reader(form).eval(), (torch.zeros(2, 4),), {})
         groups = [group for group in trace_program(program).groups if group.name == "first"]
         probe = torch.randn(256, 4, generator=torch.Generator().manual_seed(1))
         return SELECTIONS[selection](Evidence(program, groups, {}, [probe]))["first"].tolist()

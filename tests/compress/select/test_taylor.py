@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pfa_gate.compress.select import SELECTIONS, Evidence
 from pfa_gate.errors import LabelsError
-from pfa_gate.graph import export_model, trace_program
+from pfa_gate.graph import record_model, trace_program
 from pfa_gate.model import Batch
 
 LABELS = torch.arange(24) % 3
@@ -95,7 +95,7 @@ def frozen() -> nn.Module:
 
 def evidence(model: nn.Module, batches: Sequence[Any], names: Sequence[str]) -> Evidence:
     inputs = batches[0].args if isinstance(batches[0], Batch) else (batches[0],)
-    program = export_model(model, (inputs[0][:2], *inputs[1:]), {})
+    program = record_model(model, (inputs[0][:2], *inputs[1:]), {})
     groups = [group for group in trace_program(program).groups if group.name in names]
     assert [group.name for group in groups] == list(names)
     return Evidence(program, groups, {}, batches)

@@ -1,0 +1,263 @@
+"""From a merged recording to a program: operators as nodes of a graph, held tensors by their names."""
+
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, Node
+
+from pfa_gate.graph.editing import fold
+from pfa_gate.graph.program import Alias, BatchSize, CallStructure, Program, writes
+from pfa_gate.graph.record import Given, Held, Made, Operation, Recording
+from pfa_gate.graph.repeat import Affine, GrowingForm
+
+aten = torch.ops.aten
+
+
+def build_program(model: nn.Module, recording: Recording, call: CallStructure, samples: int) -> Program:
+    """The program that a recording shows.
+
+    Args:
+        model: that was recorded.
+        recording: merged of two.
+        call: how its inputs and output are made of single values.
+        samples: of the first of the two recordings.
+    """
+    named = NamedTensors.of(model)
+    builder = _GraphBuilder(recording, named, call, samples)
+    graph = builder.graph()
+    held = builder.placeholders
+    tensors = {name: tensor.detach() for name, tensor in builder.tensors().items()}
+    tied = _tied(tensors)
+    aliases = {node: Alias(tied[name], tuple(range(tensors[name].ndim))) for node, name in held.items()}
+    constants, aliases, folded = fold(graph, aliases, tensors)
+    dynamic = any(growing.growing for growing in recording.inputs if growing is not None)
+    return Program(
+        graph, call, held, named.state, named.parameters, tensors, aliases, constants, folded, dynamic=dynamic
+    )
+
+
+@dataclass(frozen=True)
+class NamedTensors:
+    """The tensors that a model holds, by name.
+
+    Attributes:
+        state: those of its state dict, themselves, by each of their names.
+        parameters: names of its parameters.
+        buffers: those that its state dict leaves out.
+        attributes: tensors that are attributes of a module, alone or in a list or mapping, and neither of these.
+    """
+
+    state: Mapping[str, Tensor]
+    parameters: frozenset[str]
+    buffers: Mapping[str, Tensor]
+    attributes: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "NamedTensors":
+        """List what a model holds; a tensor under several names is listed under each."""
+        stored = {key: value for key, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        state: dict[str, Tensor] = {**parameters, **stored}
+        left_out = {name: tensor for name, tensor in buffers.items() if name not in state}
+        return cls(state, frozenset(parameters), left_out, dict(_attributes(model)))
+
+    def every(self) -> Mapping[str, Tensor]:
+        """All of them; the state first."""
+        return {**self.attributes, **self.state, **self.buffers} | {}
+
+
+def _attributes(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for owner, module in model.named_modules():
+        for name, value in vars(module).items():
+            if not name.startswith("_") or isinstance(value, Tensor):
+                for key, tensor in _tensors_within(value):
+                    yield ".".join(filter(None, (owner, name, key))), tensor
+
+
+def _tensors_within(value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield "", value
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    yield from ((str(key), each) for key, each in entries if isinstance(each, Tensor))
+
+
+def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name the first name of the same tensor: tied weights are one weight."""
+    first: dict[tuple[object, ...], str] = {}
+    return {name: first.setdefault(_elements(tensor, name), name) for name, tensor in tensors.items()}
+
+
+def _elements(tensor: Tensor, name: str) -> tuple[object, ...]:
+    return tensor.data_ptr() or name, tensor.shape, tensor.stride()
+
+
+class _GraphBuilder:
+    def __init__(self, recording: Recording, named: NamedTensors, call: CallStructure, samples: int) -> None:
+        self._recording, self._named, self._call, self._samples = recording, named, call, samples
+        self._graph = Graph()
+        self._sizes: dict[Affine, Node] = {}
+        self._made: dict[Any, Node] = {}
+        self._places: dict[int, Node] = {}
+        self._given: list[Node] = []
+        self._constants: dict[str, Tensor] = {}
+        self.placeholders: dict[Node, str] = {}
+
+    def graph(self) -> Graph:
+        """The graph: inputs, operators, output."""
+        self._place_held()
+        self._place_inputs()
+        for place, operation in enumerate(self._recording.operations):
+            self._made[Made(place)] = self._called(operation)
+        self._store_assigned()
+        self._graph.output(self._argument(list(self._recording.outputs)))
+        _drop_unread(self._graph)
+        return self._graph
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that stands for one of the graph's inputs, by name."""
+        return {**self._named.state, **self._named.buffers, **self._constants}
+
+    # --- inputs
+
+    def _place_held(self) -> None:
+        stored = {**self._named.state, **self._named.buffers}
+        nodes = {name: self._held_input(name, tensor) for name, tensor in stored.items()}
+        by_elements = {_elements(tensor, name): name for name, tensor in reversed(stored.items())}
+        others = {_elements(tensor, name): name for name, tensor in self._named.attributes.items()}
+        ids = {id(tensor): name for name, tensor in reversed(stored.items())}
+        for place, tensor in enumerate(self._recording.held):
+            key = _elements(tensor, "")
+            name = ids.get(id(tensor)) or by_elements.get(key)
+            if name is None:
+                name = self._constant_name(others.get(key))
+                self._constants[name] = tensor
+                nodes[name] = self._held_input(name, tensor)
+            self._places[place] = nodes[name]
+
+    def _held_input(self, name: str, tensor: Tensor) -> Node:
+        node = self._graph.create_node("placeholder", name, name=name.replace(".", "_"))
+        node.target = node.name
+        node.meta["val"] = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        self.placeholders[node] = name
+        return node
+
+    def _constant_name(self, attribute: str | None) -> str:
+        taken = {*self._named.state, *self._named.buffers, *self._constants}
+        if attribute is not None and attribute not in taken:
+            return attribute
+        return f"lifted_tensor_{len(self._constants)}"
+
+    def _place_inputs(self) -> None:
+        for leaf, form in enumerate(self._recording.inputs):
+            node = self._graph.create_node("placeholder", f"leaf_{leaf}", name=_leaf_name(self._call, leaf))
+            node.target = node.name
+            if form is not None:
+                _describe(node, form)
+            self._given.append(node)
+
+    # --- operators
+
+    def _called(self, operation: Operation) -> Node:
+        args, kwargs = self._argument(operation.args), self._argument(dict(operation.kwargs))
+        name = str(getattr(operation.operator, "overloadpacket", operation.operator).__name__)
+        node = self._graph.create_node("call_function", operation.operator, args, kwargs, name=name)
+        node.meta["owner"] = operation.owner
+        _describe(node, operation.result)
+        return node
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, Made | Given | Held | Affine):
+            return self._node(value)
+        if isinstance(value, list | tuple):
+            return type(value)([self._argument(each) for each in value])
+        if isinstance(value, dict):
+            return {key: self._argument(each) for key, each in value.items()}
+        return value
+
+    def _node(self, value: Made | Given | Held | Affine) -> Node:
+        if isinstance(value, Given):
+            return self._given[value.leaf]
+        if isinstance(value, Held):
+            return self._places[value.place]
+        return self._size(value) if isinstance(value, Affine) else self._result(value)
+
+    def _result(self, made: Made) -> Node:
+        if made not in self._made:
+            whole = self._made[Made(made.operation)]
+            node = self._graph.create_node("call_function", operator.getitem, (whole, made.part), name="getitem")
+            _describe(node, self._recording.operations[made.operation].result[made.part])
+            self._made[made] = node
+        return self._made[made]
+
+    # --- integers that depend on the batch
+
+    def _size(self, size: Affine) -> Node:
+        if size not in self._sizes:
+            self._sizes[size] = self._computed_size(size)
+        return self._sizes[size]
+
+    def _computed_size(self, size: Affine) -> Node:
+        factor, offset, divisor = size
+        if size == Affine(1, 0):
+            source = next(
+                node
+                for node, form in zip(self._given, self._recording.inputs, strict=True)
+                if form is not None and 0 in form.growing  # type: ignore[attr-defined]
+            )
+            return self._number(aten.sym_size.int, (source, 0), "sym_size_int", self._samples)
+        value = size.at(self._samples)
+        if offset:
+            return self._number(operator.add, (self._size(Affine(factor, 0, divisor)), offset), "add", value)
+        if divisor > 1:
+            return self._number(operator.floordiv, (self._size(Affine(factor, 0)), divisor), "floordiv", value)
+        return self._number(operator.mul, (self._size(Affine(1, 0)), factor), "mul", value)
+
+    def _number(self, target: Any, args: Any, name: str, value: int) -> Node:
+        node = self._graph.create_node("call_function", target, args, name=name)
+        node.meta["val"] = BatchSize(value)
+        return node
+
+    # --- buffers
+
+    def _store_assigned(self) -> None:
+        """A buffer that the forward pass sets anew is written at the end of the graph."""
+        nodes = {name: node for node, name in self.placeholders.items()}
+        for name, reference in self._recording.assigned:
+            node, value = nodes.get(name), self._argument(reference)
+            if node is not None and value is not node and value.meta["val"].shape == node.meta["val"].shape:
+                stored = self._graph.create_node("call_function", aten.copy_.default, (node, value), name="copy_")
+                stored.meta["val"] = node.meta["val"]
+
+
+def _leaf_name(call: CallStructure, leaf: int) -> str:
+    """The name of the model's input that a value belongs to."""
+    positional, keywords = call.inputs.children()
+    sizes = [each.num_leaves for each in (*positional.children(), *keywords.children())]
+    for name, size in zip(call.names, sizes, strict=True):
+        if leaf < size:
+            return name if size == 1 else f"{name}_{leaf}"
+        leaf -= size
+    raise ValueError("The inputs have fewer values.")
+
+
+def _describe(node: Node, form: Any) -> None:
+    node.meta["val"] = _described(form)
+    if isinstance(form, GrowingForm) and form.growing:
+        node.meta["growing"] = form.growing
+
+
+def _described(form: Any) -> Any:
+    if isinstance(form, GrowingForm):
+        return torch.empty(form.shape, dtype=form.dtype, device="meta")
+    return [_described(each) for each in form] if isinstance(form, list) else form
+
+
+def _drop_unread(graph: Graph) -> None:
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and not node.users and not writes(node):
+            graph.erase_node(node)
