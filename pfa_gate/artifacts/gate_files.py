@@ -264,7 +264,7 @@ def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
     """
     program = coupling.program
     trained = program.parameters
-    full = program.held.values() - trained
+    full = set(program.held.values()) - trained
     constants = {constant_name(node): node for node in program.folded.values()}
 
     def no_weight(name: str) -> bool:

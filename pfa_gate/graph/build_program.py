@@ -36,7 +36,17 @@ def build_program(model: nn.Module, recording: Recording, call: CallStructure, s
     constants, aliases, folded = fold(graph, aliases, tensors)
     dynamic = any(growing.growing for growing in recording.inputs if growing is not None)
     return Program(
-        graph, call, held, named.state, named.parameters, tensors, aliases, constants, folded, dynamic=dynamic
+        graph=graph,
+        call=call,
+        held=held,
+        state=named.state,
+        parameters=named.parameters,
+        lifted=frozenset(held.values()) - named.state.keys() - named.buffers.keys(),
+        tensors=tensors,
+        aliases=aliases,
+        constants=constants,
+        folded=folded,
+        dynamic=dynamic,
     )
 
 
@@ -115,7 +125,7 @@ class _GraphBuilder:
             self._made[Made(place)] = self._called(operation)
         self._store_assigned()
         self._graph.output(self._argument(list(self._recording.outputs)))
-        _drop_unread(self._graph)
+        _drop_numbers(self._graph)
         return self._graph
 
     def tensors(self) -> dict[str, Tensor]:
@@ -257,7 +267,9 @@ def _described(form: Any) -> Any:
     return [_described(each) for each in form] if isinstance(form, list) else form
 
 
-def _drop_unread(graph: Graph) -> None:
+def _drop_numbers(graph: Graph) -> None:
+    """Shapes and elements that Python read: what it did with them is recorded as it is."""
     for node in reversed(list(graph.nodes)):
-        if node.op == "call_function" and not node.users and not writes(node):
+        number = not isinstance(node.meta.get("val"), Tensor | list)
+        if node.op == "call_function" and number and not node.users and not writes(node):
             graph.erase_node(node)

@@ -62,6 +62,7 @@ class Program:
         held: the graph's inputs that stand for a held tensor, and its qualified name.
         state: the tensors of the model's state dict, themselves, by each of their names.
         parameters: names of its parameters.
+        lifted: names of held tensors that are neither parameters nor buffers of the model.
         tensors: every parameter, buffer and constant the graph reads, by qualified name.
         aliases: graph nodes that stand for such a tensor.
         constants: values of the nodes that depend on parameters alone, computed once.
@@ -78,6 +79,7 @@ class Program:
     held: Mapping[Node, str]
     state: Mapping[str, Tensor] = field(repr=False)
     parameters: frozenset[str] = field(repr=False)
+    lifted: frozenset[str] = field(repr=False)
     tensors: Mapping[str, Tensor] = field(repr=False)
     aliases: Mapping[Node, Alias]
     constants: Mapping[Node, Any] = field(repr=False)
@@ -136,7 +138,9 @@ class Program:
 
     @property
     def single_precision(self) -> bool:
-        """Whether the graph itself casts to float32, so that not even a double copy computes in double."""
+        """Whether not even a double copy computes in double: the forward casts to float32, or makes a tensor of it."""
+        if any(self.tensors[name].dtype is torch.float32 for name in self.lifted):
+            return True
         return any(
             torch.float32 in (*node.args, *node.kwargs.values())
             for node in self.graph.nodes

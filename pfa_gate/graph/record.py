@@ -189,21 +189,24 @@ class _Recorder(TorchDispatchMode):
         return result
 
     def _note_result(self, operator: Any, args: Any, kwargs: Any, result: Any) -> None:
-        place, changes = len(self.operations), operator._schema.is_mutable
+        if self._is_known(result) and not operator._schema.is_mutable:
+            return  # it gave back what it was given, as dropout does in eval mode
+        place = len(self.operations)
         if isinstance(result, Tensor):
-            self._know(result, Made(place), changes)
+            self._know(result, Made(place))
         elif isinstance(result, list | tuple):
             for part, each in enumerate(result):
                 if isinstance(each, Tensor):
-                    self._know(each, Made(place, part), changes)
+                    self._know(each, Made(place, part))
         elif getattr(operator, "_opname", "") in READING:
             self.read.append(Read(Made(place), running_line()))
         self.operations.append(Operation(operator, tuple(args), kwargs, _forms(result), self._owners[-1]))
 
-    def _know(self, tensor: Tensor, reference: Any, changes: bool = True) -> None:
-        """What an operator gives back as it was, as `dropout` does in eval mode, stays what it was."""
-        if changes or self._known.get(id(tensor), (_nothing, None))[0]() is not tensor:
-            self._known[id(tensor)] = weakref.ref(tensor), reference
+    def _know(self, tensor: Tensor, reference: Any) -> None:
+        self._known[id(tensor)] = weakref.ref(tensor), reference
+
+    def _is_known(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and self._known.get(id(value), (_nothing, None))[0]() is value
 
     def described(self, value: Any) -> Any:
         """The value with a reference in the place of each tensor; lists become plain lists."""

@@ -139,7 +139,7 @@ def _repeated(labels: Tensor, shape: tuple[int, ...], times: int) -> Tensor:
 
 def _note_attention(flow: LabelFlow, node: Node) -> None:
     query, key, value = (node_of(given) for given in node.args[:3])
-    heads = [_axis_labels(flow.of(value), axis, size) for axis, size in enumerate(shape_of(value)[:-2])]
+    heads = [_axis_labels(flow.of(query), axis, size) for axis, size in enumerate(shape_of(query)[:-2])]
     lengths = [torch.zeros(shape_of(source)[-2], dtype=torch.int64) for source in (query, key)]
     for channels in (query, value):
         last = _axis_labels(flow.of(channels), -1, shape_of(channels)[-1])

@@ -129,7 +129,7 @@ def test_patches_times_the_weight_are_the_layer(name):
     program = record_model(model, (example,), {})
     values = {}
     program.run((example,), {}, lambda node, value: values.setdefault(node.name, copy.deepcopy(value)))
-    values.update({n.name: example for n in program.exported.graph.nodes if n.name == "x"})
+    values.update({n.name: example for n in program.graph.nodes if n.name == "x"})
     found = calls(program)
     assert found
     for call in found:
