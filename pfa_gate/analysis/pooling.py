@@ -1,7 +1,8 @@
 """From the output of a layer to its responses: samples first, each map pooled or read at drawn positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from math import prod
 from typing import Any, Literal, Protocol
@@ -13,6 +14,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.config.sections import ProbeConfig
+from pfa_gate.graph.program import growth_of, shape_of
 
 Pooling = Literal["max", "mean"]
 Responses = Mapping[str, Tensor]
@@ -162,7 +164,7 @@ def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Ten
         axis: that of the filters.
         samples: of the batch.
     """
-    batch_axis = _growing(node.meta["val"].shape)
+    batch_axis = _growing(node)
     if batch_axis is None:
         return value, axis
     if batch_axis > 0:
@@ -173,9 +175,9 @@ def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Ten
     return value, axis
 
 
-def _growing(shape: Sequence[object]) -> int | None:
+def _growing(node: Node) -> int | None:
     """The one axis that grows with the batch; None if it is not known."""
-    axes = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
+    axes = list(growth_of(node))
     return axes[0] if len(axes) == 1 else None
 
 
@@ -184,23 +186,17 @@ def _before_the_batch(node: Node) -> int:
 
     1 if the samples lie one after the other, or it cannot be known.
     """
-    current, wanted = node, str(node.meta["val"].shape[0])
-    while not wanted.isidentifier():  # the batch alone is a symbol; flattened with six tokens it is 6*s0
-        source = next((source_of for source_of in current.all_input_nodes if _grows(source_of)), None)
+    current, wanted = node, growth_of(node).get(0, Fraction(1))
+    while wanted != 1:  # the batch alone grows by one; flattened with six tokens it grows by six
+        source = next((source_of for source_of in current.all_input_nodes if growth_of(source_of)), None)
         if source is None:
             return 1
-        shape = source.meta["val"].shape
-        if str(shape[0]) != wanted:
-            axis = _growing(shape)
+        if growth_of(source).get(0) != wanted:
+            axis = _growing(source)
             if current.target not in _RESHAPES or axis is None:
                 return 1
             if axis > 0:
-                return prod(shape[:axis])
-            wanted = str(shape[0])
+                return prod(shape_of(source)[:axis])
+            wanted = growth_of(source)[0]
         current = source
     return 1
-
-
-def _grows(node: Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape)

@@ -14,9 +14,9 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from pfa_gate.artifacts.export import Export, without_garbage_collection
+from pfa_gate.artifacts.export import Export, ExportFailedError, without_garbage_collection
 from pfa_gate.artifacts.onnx_model import installed, write_onnx
-from pfa_gate.artifacts.program import ExportFailedError, program_of, trials, write_program
+from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.artifacts.recipe import recipe_text
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.prune.prune_model import constant_name

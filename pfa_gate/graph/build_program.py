@@ -11,8 +11,8 @@ from torch.fx import Graph, Node
 
 from pfa_gate.graph.editing import fold
 from pfa_gate.graph.program import Alias, BatchSize, CallStructure, Program, writes
-from pfa_gate.graph.record import Given, Held, Made, Operation, Recording
-from pfa_gate.graph.repeat import Affine, GrowingForm
+from pfa_gate.graph.record import Form, Given, Held, Made, Operation, Recording
+from pfa_gate.graph.repeat import Affine
 
 aten = torch.ops.aten
 
@@ -217,7 +217,7 @@ class _GraphBuilder:
             source = next(
                 node
                 for node, form in zip(self._given, self._recording.inputs, strict=True)
-                if form is not None and 0 in form.growing  # type: ignore[attr-defined]
+                if form is not None and 0 in dict(form.growing)
             )
             return self._number(aten.sym_size.int, (source, 0), "sym_size_int", self._samples)
         value = size.at(self._samples)
@@ -257,12 +257,12 @@ def _leaf_name(call: CallStructure, leaf: int) -> str:
 
 def _describe(node: Node, form: Any) -> None:
     node.meta["val"] = _described(form)
-    if isinstance(form, GrowingForm) and form.growing:
-        node.meta["growing"] = form.growing
+    if isinstance(form, Form) and form.growing:
+        node.meta["growing"] = dict(form.growing)
 
 
 def _described(form: Any) -> Any:
-    if isinstance(form, GrowingForm):
+    if isinstance(form, Form):
         return torch.empty(form.shape, dtype=form.dtype, device="meta")
     return [_described(each) for each in form] if isinstance(form, list) else form
 

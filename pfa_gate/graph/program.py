@@ -6,6 +6,7 @@ The graph is what is followed, cut and probed; the model itself is left as it wa
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -272,8 +273,14 @@ def is_tensor(node: Any) -> bool:
 
 def sizes_of(node: Node) -> tuple[Any, ...]:
     """The node's shape, the sizes that depend on the batch marked as such."""
-    growing = node.meta.get("growing", ())
+    growing = growth_of(node)
     return tuple(BatchSize(size) if axis in growing else size for axis, size in enumerate(shape_of(node)))
+
+
+def growth_of(node: Node) -> Mapping[int, Fraction]:
+    """For each axis of the node's value that depends on the batch: how much longer a sample more makes it."""
+    growing: Mapping[int, Fraction] = node.meta.get("growing", {})
+    return growing
 
 
 def writes(node: Node) -> bool:

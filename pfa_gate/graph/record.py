@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
@@ -41,10 +42,11 @@ class Made(NamedTuple):
 
 
 class Form(NamedTuple):
-    """Shape and dtype of a tensor."""
+    """Shape and dtype of a tensor; once two recordings are merged, by how much a sample more makes an axis longer."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
+    growing: tuple[tuple[int, Fraction], ...] = ()
 
 
 class Read(NamedTuple):
@@ -137,9 +139,9 @@ READING = frozenset(["item", "_local_scalar_dense", "is_nonzero", "equal", "allc
 _COPYING_OUT = (Tensor.tolist, Tensor.numpy, Tensor.__array__)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, given: list[Any], stored: Sequence[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._stored = {id(tensor): tensor for tensor in stored}
         self.operations: list[Operation] = []
         self.held: list[Tensor] = []

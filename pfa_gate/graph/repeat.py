@@ -9,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from pfa_gate.graph.record import Form, Held, Operation, Recording
@@ -35,14 +34,6 @@ class Affine(NamedTuple):
     def plain(self) -> bool:
         """Whether it is a multiple of the batch."""
         return not self.offset and self.divisor == 1
-
-
-class GrowingForm(NamedTuple):
-    """Shape, of the first recording, and dtype of a tensor, and the axes whose sizes depend on the batch."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    growing: tuple[int, ...] = ()
 
 
 class PartingError(Exception):
@@ -74,13 +65,13 @@ def merged(first: Recording, second: Recording, samples: tuple[int, int]) -> Rec
         >>> net = torch.nn.Flatten(0)
         >>> one, two = (record(net, ((torch.zeros(size, 3).reshape(size, 3),), {})) for size in (2, 3))
         >>> [operation.result for operation in merged(one, two, (2, 3)).operations]
-        [GrowingForm(shape=(6,), dtype=torch.float32, growing=(0,))]
+        [Form(shape=(6,), dtype=torch.float32, growing=((0, Fraction(3, 1)),))]
     """
     pairing = _Pairing(first, second, samples)
     operations = tuple(pairing.operations())
     outputs = pairing.same(first.outputs, second.outputs, None)
     assigned = pairing.same(first.assigned, second.assigned, None)
-    inputs = tuple(_grown(one, two) for one, two in zip(first.inputs, second.inputs, strict=True))
+    inputs = tuple(pairing.grown(one, two) for one, two in zip(first.inputs, second.inputs, strict=True))
     return replace(first, operations=operations, outputs=outputs, assigned=assigned, inputs=inputs)
 
 
@@ -102,7 +93,7 @@ class _Pairing:
         for one, two in self._pairs():
             args = self.same(one.args, two.args, one)
             kwargs = self.same(dict(one.kwargs), dict(two.kwargs), one)
-            yield replace(one, args=args, kwargs=kwargs, result=_grown(one.result, two.result))
+            yield replace(one, args=args, kwargs=kwargs, result=self.grown(one.result, two.result))
 
     def require(self) -> None:
         """Compare all, without a result."""
@@ -154,6 +145,21 @@ class _Pairing:
             raise PartingError(where, "reads a tensor that is made anew for each input")
         return one
 
+    def grown(self, one: Any, two: Any) -> Any:
+        """The form of a result, with the axes along which it grows."""
+        if isinstance(one, Form):
+            return Form(one.shape, one.dtype, self._growth(one.shape, two.shape if isinstance(two, Form) else ()))
+        if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+            return [self.grown(each, other) for each, other in zip(one, two, strict=True)]
+        return one
+
+    def _growth(self, one: tuple[int, ...], two: tuple[int, ...]) -> tuple[tuple[int, Fraction], ...]:
+        fewer, more = self._samples
+        if len(one) != len(two) or one == two or fewer == more:
+            return ()
+        longer = ((axis, other - size) for axis, (size, other) in enumerate(zip(one, two, strict=True)))
+        return tuple((axis, Fraction(by, more - fewer)) for axis, by in longer if by)
+
 
 def _equal(one: Tensor, two: Tensor) -> bool:
     if one is two:
@@ -164,14 +170,3 @@ def _equal(one: Tensor, two: Tensor) -> bool:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
-
-
-def _grown(one: Any, two: Any) -> Any:
-    """The form of a result, with the axes along which it grows."""
-    if isinstance(one, Form):
-        sizes = two.shape if isinstance(two, Form) and len(two.shape) == len(one.shape) else one.shape
-        growing = tuple(axis for axis, size in enumerate(one.shape) if size != sizes[axis])
-        return GrowingForm(one.shape, one.dtype, growing)
-    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
-        return [_grown(each, other) for each, other in zip(one, two, strict=True)]
-    return one

@@ -3,7 +3,7 @@
 import sys
 import sysconfig
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from pfa_gate.files import display_path
 
@@ -84,7 +84,7 @@ def running_line() -> str:
         >>> running_line()
         ''
     """
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         if _is_users(file):

@@ -285,7 +285,7 @@ def test_what_hooks_cannot_read_is_not_measured_and_says_why() -> None:
         "attention.out_proj": (
             0,
             "'attention', of type MultiheadAttention, reads its weights without calling it, and a model that cannot be "
-            "exported is read at calls alone",
+            "followed is read at calls alone",
         ),
         "pair": (9, None),
         "odd": (0, "it is called, but gives no tensor of 5 channels for each sample"),

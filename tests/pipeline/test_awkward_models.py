@@ -91,7 +91,7 @@ COMPRESSED = ", compressed: {parameters: 100%}"
 GATES = {"queries": COMPRESSED, "causal": COMPRESSED, "mixer": COMPRESSED, "undecided": "", "idle": ""}
 CANNOT = (
     "'attention', of type MultiheadAttention, reads its weights without calling it, "
-    "and a model that cannot be exported is read at calls alone"
+    "and a model that cannot be followed is read at calls alone"
 )
 
 
@@ -139,7 +139,7 @@ def test_a_layer_over_tokens_is_listed_with_its_reason(outcome: tuple[Path, str,
     assert layers["tokens"]["samples"] == 200
 
 
-def test_where_nothing_can_be_exported_all_that_is_called_is_judged(outcome: tuple[Path, str, int]) -> None:
+def test_where_nothing_can_be_followed_all_that_is_called_is_judged(outcome: tuple[Path, str, int]) -> None:
     found = record(outcome, "undecided")
     assert {layer["name"]: layer["skipped"] for layer in found["layers"]} == {
         "stem": None,
@@ -149,7 +149,7 @@ def test_where_nothing_can_be_exported_all_that_is_called_is_judged(outcome: tup
     }
     reasons = {each["what"]: each["reason"] for each in found["unmeasured"]}
     assert reasons["layer attention.out_proj"] == CANNOT
-    said = "The model cannot be exported: which operators it runs depends on the values of its inputs"
+    said = "The model cannot be followed: which operators it runs depends on the values of its inputs"
     assert reasons["compressed model"].startswith(said)
 
 

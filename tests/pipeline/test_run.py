@@ -147,7 +147,7 @@ def test_a_model_that_cannot_be_exported_is_measured_but_not_compressed(folder: 
         "compressed.parameters": "not judged",
         "compressed.accuracy_drop": "not judged",
     }
-    assert "cannot be exported" in run.record.budgets[0].sentence
+    assert "cannot be followed" in run.record.budgets[0].sentence
     assert run.record.layers[0].kl_ratio is not None
     assert run.model is None
     written = {path.name for path in (folder / ".pfa/undecided").iterdir()}

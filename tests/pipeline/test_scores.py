@@ -57,7 +57,7 @@ def trained():
 
 
 def branches():
-    '''A model that torch.export cannot follow.'''
+    '''A model that cannot be followed.'''
     class Branches(nn.Module):
         def __init__(self):
             super().__init__()
