@@ -34,7 +34,7 @@ def propagate_labels(program: Program, residual: Residual = "project") -> LabelF
 
 def _read_at_all(program: Program) -> set[Node]:
     """The values on which the output or something written in place depends: not the weights of attention, say."""
-    nodes = list(program.exported.graph.nodes)
+    nodes = list(program.graph.nodes)
     return with_ancestors(
         node for node in nodes if node.op == "output" or (node.op == "call_function" and writes(node))
     )

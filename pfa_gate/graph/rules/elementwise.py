@@ -81,7 +81,7 @@ def _is_trained(flow: LabelFlow, source: Node) -> bool:
     """Whether a held tensor is a parameter or computed from some; a mask, say, has no filters of its own."""
     program, name = flow.program, flow.held(source).name
     names = sources_of(program, program.folded[name]) if name in program.folded else [name]
-    return any(each in program.exported.graph_signature.parameters for each in names)
+    return any(each in program.parameters for each in names)
 
 
 def meet_operand(flow: LabelFlow, reader: Node, labels: Tensor, operand: Node) -> None:
