@@ -23,8 +23,8 @@ from torch.utils import _pytree as pytree
 from pfa_gate.graph.program import operator_name
 from pfa_gate.graph.refusals import opening
 from pfa_gate.model.batch import Inputs
+from pfa_gate.model.eval_mode import in_eval_mode
 from pfa_gate.model.structure import leaves_of
-from pfa_gate.model.torch_module import in_eval_mode
 from pfa_gate.model.user_frames import origin
 
 
@@ -138,7 +138,7 @@ def _dynamic(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     return shapes.dynamic_shapes(model, args, dict(kwargs))  # type: ignore[no-untyped-call]
 
 
-_ASSERTIONS = frozenset(["_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size"])
+_ASSERTIONS = frozenset(["_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"])
 
 
 def _drop_assertions(exported: ExportedProgram) -> None:

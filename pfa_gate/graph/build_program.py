@@ -1,7 +1,7 @@
 """From a merged recording to a program: operators as nodes of a graph, held tensors by their names."""
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from pfa_gate.graph.editing import fold
-from pfa_gate.graph.program import Alias, BatchSize, CallStructure, Program, writes
-from pfa_gate.graph.record import Form, Given, Held, Made, Operation, Recording
+from pfa_gate.graph.program import Alias, BatchSize, Program, asserts, writes
+from pfa_gate.graph.record import Form, Given, Held, Made, Operation, Read, Recording
 from pfa_gate.graph.repeat import Affine
+from pfa_gate.model.structure import CallStructure
 
 aten = torch.ops.aten
 
 
-def build_program(model: nn.Module, recording: Recording, call: CallStructure, samples: int) -> Program:
+def build_program(
+    model: nn.Module, recording: Recording, call: CallStructure, samples: int, reads: Collection[Read] = ()
+) -> Program:
     """The program that a recording shows.
 
     Args:
@@ -25,10 +28,11 @@ def build_program(model: nn.Module, recording: Recording, call: CallStructure, s
         recording: merged of two.
         call: how its inputs and output are made of single values.
         samples: of the first of the two recordings.
+        reads: where Python read one element of what depends on the inputs; the program fails where it is another.
     """
     named = NamedTensors.of(model)
     builder = _GraphBuilder(recording, named, call, samples)
-    graph = builder.graph()
+    graph = builder.graph({read.value.operation: read.line for read in reads})
     held = builder.placeholders
     tensors = {name: tensor.detach() for name, tensor in builder.tensors().items()}
     tied = _tied(tensors)
@@ -117,12 +121,14 @@ class _GraphBuilder:
         self._constants: dict[str, Tensor] = {}
         self.placeholders: dict[Node, str] = {}
 
-    def graph(self) -> Graph:
-        """The graph: inputs, operators, output."""
+    def graph(self, reads: Mapping[int, str]) -> Graph:
+        """The graph: inputs, operators, output; and that some of the operators give what they gave, at which lines."""
         self._place_held()
         self._place_inputs()
         for place, operation in enumerate(self._recording.operations):
             self._made[Made(place)] = self._called(operation)
+            if place in reads:
+                self._hold(operation, reads[place])
         self._store_assigned()
         self._graph.output(self._argument(list(self._recording.outputs)))
         _drop_numbers(self._graph)
@@ -179,6 +185,14 @@ class _GraphBuilder:
         node.meta["owner"] = operation.owner
         _describe(node, operation.result)
         return node
+
+    def _hold(self, operation: Operation, line: str) -> None:
+        """Fail where the one element that Python read is another than in the recording."""
+        element = self._argument(operation.args[0])
+        same = self._graph.create_node("call_function", aten.eq.Scalar, (element, operation.result), name="same")
+        same.meta["val"] = torch.empty(element.meta["val"].shape, dtype=torch.bool, device="meta")
+        said = f"These inputs take another way through the model than those it was recorded with ({line})"
+        self._graph.create_node("call_function", aten._assert_async.msg, (same, said), name="assert_same")
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, Made | Given | Held | Affine):
@@ -271,5 +285,5 @@ def _drop_numbers(graph: Graph) -> None:
     """Shapes and elements that Python read: what it did with them is recorded as it is."""
     for node in reversed(list(graph.nodes)):
         number = not isinstance(node.meta.get("val"), Tensor | list)
-        if node.op == "call_function" and number and not node.users and not writes(node):
+        if node.op == "call_function" and number and not node.users and not (writes(node) or asserts(node)):
             graph.erase_node(node)

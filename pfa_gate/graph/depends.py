@@ -10,6 +10,7 @@ from pfa_gate.graph.repeat import Affine
 
 Leaves = frozenset[int]  # places among the values of the inputs
 _NONE: Leaves = frozenset()
+_SINGLE = frozenset(["item", "_local_scalar_dense", "is_nonzero"])
 
 
 class Dependence:
@@ -71,6 +72,13 @@ def read_inputs(recording: Recording) -> Iterator[tuple[Read, Leaves]]:
         found = dependence.of(read.value)
         if found:
             yield read, found
+
+
+def single(recording: Recording, read: Read) -> bool:
+    """Whether Python read the one element of a tensor."""
+    if not isinstance(read.value, Made):
+        return False
+    return recording.operations[read.value.operation].operator._opname in _SINGLE
 
 
 def _shares_memory(operation: Operation) -> bool:

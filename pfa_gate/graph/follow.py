@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +12,17 @@ from torch.utils import _pytree as pytree
 from pfa_gate.errors import TraceError
 from pfa_gate.graph.build_program import build_program
 from pfa_gate.graph.computed_weights import computed_weights, store_weights, unpacked_weights
-from pfa_gate.graph.depends import doubtful, read_inputs
-from pfa_gate.graph.program import CallStructure, Program
-from pfa_gate.graph.record import Recording, record
+from pfa_gate.graph.depends import doubtful, read_inputs, single
+from pfa_gate.graph.program import Program
+from pfa_gate.graph.record import Read, Recording, record
 from pfa_gate.graph.refusals import data_dependent, named, opaque, refused
 from pfa_gate.graph.repeat import PartingError, merged, require
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import devices_of, is_spread
-from pfa_gate.model.structure import OpaqueObjectError, leaves_of
-from pfa_gate.model.torch_module import in_eval_mode
+from pfa_gate.model.eval_mode import Kept, in_eval_mode
+from pfa_gate.model.structure import CallStructure, OpaqueObjectError, leaves_of
+
+_READS = "Python reads a value that is computed from them"
 
 
 def record_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
@@ -60,7 +61,6 @@ def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     example = _Example((args, dict(kwargs)))
     with in_eval_mode(model), torch.random.fork_rng():
         try:
-            _warm_up(model, example)
             recording = _Passes(model, example).program()
         except TraceError:
             raise
@@ -68,17 +68,22 @@ def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             raise opaque(error.kind) from error
         except Exception as error:  # a user's forward may raise anything
             raise refused(error) from error
-        _refuse_read_values(recording)
         call = CallStructure(_names(model, args, kwargs), example.structure, recording.structure)
-        return build_program(model, recording, call, example.samples)
+        return build_program(model, recording, call, example.samples, tuple(_lasting_reads(recording)))
 
 
-def _refuse_read_values(recording: Recording) -> None:
-    """Masks and token ids may be looked at, since three recordings agreed; numbers may not: they vary without end."""
+def _lasting_reads(recording: Recording) -> Iterator[Read]:
+    """Where Python looks at masks or token ids: it is held to the same answer ever after.
+
+    Raises:
+        TraceError: it reads floating numbers, which vary without end, or many at once.
+    """
     for read, leaves in read_inputs(recording):
         forms = (recording.inputs[leaf] for leaf in leaves)
-        if any(form is not None and form.dtype.is_floating_point for form in forms):
-            raise data_dependent("Python reads a value that is computed from them", read.line)
+        floating = any(form is not None and form.dtype.is_floating_point for form in forms)
+        if floating or not single(recording, read):
+            raise data_dependent(_READS, read.line)
+        yield read
 
 
 def _names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -91,26 +96,6 @@ def _names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     names = [name for name in plain if name not in kwargs][: len(args)]
     names += [f"input_{place}" for place in range(len(names), len(args))]
     return (*names, *kwargs)
-
-
-def _warm_up(model: nn.Module, example: "_Example") -> None:
-    """Tables that code of the model caches for good are made outside inference mode, where all may use them."""
-    args, kwargs = example.at(example.samples)
-    with _as_it_was(model), torch.no_grad():
-        model(*args, **kwargs)
-
-
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """What a forward pass keeps in the model, or writes into its buffers, is taken back."""
-    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
-    with in_eval_mode(model):
-        try:
-            yield
-        finally:
-            for buffer, version, before in buffers:
-                if buffer._version != version:
-                    buffer.data.copy_(before)
 
 
 class _Example:
@@ -152,6 +137,7 @@ class _Passes:
 
     def __init__(self, model: nn.Module, example: _Example) -> None:
         self._model, self._example = model, example
+        self._kept = Kept(model)
 
     def program(self) -> Recording:
         """One recording for every batch; else for the example's batch alone.
@@ -165,11 +151,18 @@ class _Passes:
             found = self._at_any_batch(first, other)
             if found is not None:
                 return found
+        # Once more from the start: some models fill a cache in their first pass.
+        first = self._record(self._example.at(samples))
+        found = self._at_any_batch(first, samples + 1)
+        return self._at_one_batch(first) if found is None else found
+
+    def _at_one_batch(self, first: Recording) -> Recording:
+        samples = self._example.samples
         try:
             found = merged(first, self._record(self._example.backwards(samples)), (samples, samples))
             self._hold_to_single_samples(found)
         except PartingError as parting:
-            raise data_dependent(f"{named(parting.operation)} {parting.how}") from parting
+            raise data_dependent(*_told(parting)) from parting
         return found
 
     def _at_any_batch(self, first: Recording, other: int) -> Recording | None:
@@ -200,5 +193,14 @@ class _Passes:
             require(found, self._record(self._example.repeated(sample, samples)), samples)
 
     def _record(self, inputs: Inputs) -> Recording:
-        with _as_it_was(self._model):
+        try:
             return record(self._model, inputs)
+        finally:
+            self._kept.restore()
+
+
+def _told(parting: PartingError) -> tuple[str, str]:
+    """How two recordings differ, and at which line, if Python read a value there."""
+    if parting.operation is not None and parting.operation.line:
+        return _READS, parting.operation.line
+    return f"{named(parting.operation)} {parting.how}", ""

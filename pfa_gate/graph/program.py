@@ -16,6 +16,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from pfa_gate.model.device import CPU, substituted
+from pfa_gate.model.structure import CallStructure
 
 Observe = Callable[[Node, Any], None]
 
@@ -26,31 +27,6 @@ class Alias:
 
     name: str
     axes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class CallStructure:
-    """How the inputs and the output of a model are made of single values.
-
-    Attributes:
-        names: of the inputs, first the positional ones, then those given by keyword.
-        inputs: the structure of (args, kwargs).
-        output: the structure of the output.
-    """
-
-    names: tuple[str, ...]
-    inputs: pytree.TreeSpec
-    output: pytree.TreeSpec
-
-    def leaves(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-        """The single values of a call's inputs, in the order of the graph's; keywords may come in any order.
-
-        Raises:
-            KeyError: a keyword input of the example is missing.
-        """
-        keywords = self.inputs.children()[1].context
-        ordered = {name: kwargs[name] for name in keywords}
-        return pytree.tree_leaves((args, ordered))
 
 
 @dataclass(frozen=True)
@@ -287,6 +263,11 @@ def writes(node: Node) -> bool:
     """Whether an operator writes into one of its arguments."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
+
+
+def asserts(node: Node) -> bool:
+    """Whether an operator is there to fail where something does not hold."""
+    return operator_name(node) == "_assert_async"
 
 
 def origin(node: Node) -> Node:

@@ -1,6 +1,6 @@
 """A forward pass as the list of its operators, recorded while the model runs: no operator is taken apart.
 
-Under inference mode a dispatch mode sees `conv2d`, `linear`, `batch_norm` or attention whole, in place and on views as
+Below autograd a dispatch mode sees `conv2d`, `linear`, `batch_norm` or attention whole, in place and on views as
 they are. What is kept of a value is its shape; the value itself lives as long as the model needs it.
 """
 
@@ -65,6 +65,7 @@ class Operation:
         args, kwargs: a reference (`Given`, `Held`, `Made`) in place of each tensor.
         result: a `Form` in place of each tensor.
         owner: qualified name of the module that was running.
+        line: of the user's code, where Python reads elements by it.
     """
 
     operator: Any
@@ -72,6 +73,7 @@ class Operation:
     kwargs: Mapping[str, Any]
     result: Any
     owner: str
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Recording:
 
 
 def record(model: nn.Module, inputs: Inputs) -> Recording:
-    """Run a model once, in inference mode, and record its operators.
+    """Run a model once, without gradients, and record its operators.
 
     Args:
         model: in eval mode; what its forward keeps is the caller's to take back.
@@ -133,6 +135,10 @@ def record(model: nn.Module, inputs: Inputs) -> Recording:
         read=tuple(recorder.read),
     )
 
+
+# Where autograd takes no part, it takes no operator apart. Unlike inference mode, tensors that code of the model caches
+# for good may be used everywhere afterwards.
+_below_autograd = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.inference_mode)
 
 # Their answer is a number of Python's, made from a tensor's elements.
 READING = frozenset(["item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"])
@@ -170,7 +176,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with ExitStack() as stack:
                 stack.callback(register_module_forward_pre_hook(entered).remove)
                 stack.callback(register_module_forward_hook(left, always_call=True).remove)
-                stack.enter_context(torch.inference_mode())
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(_below_autograd())
                 stack.enter_context(_Reading(self))
                 stack.enter_context(self)
                 yield
@@ -200,9 +207,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for part, each in enumerate(result):
                 if isinstance(each, Tensor):
                     self._know(each, Made(place, part))
-        elif getattr(operator, "_opname", "") in READING:
-            self.read.append(Read(Made(place), running_line()))
-        self.operations.append(Operation(operator, tuple(args), kwargs, _forms(result), self._owners[-1]))
+        line = ""
+        if operator._opname in READING:
+            line = running_line()
+            self.read.append(Read(Made(place), line))
+        self.operations.append(Operation(operator, tuple(args), kwargs, _forms(result), self._owners[-1], line))
 
     def _know(self, tensor: Tensor, reference: Any) -> None:
         self._known[id(tensor)] = weakref.ref(tensor), reference

@@ -48,7 +48,7 @@ def refused(cause: Exception) -> TraceError:
     where = f" ({line})" if line else ""
     return TraceError(
         f"The model cannot be followed: {type(cause).__name__}: {opening(str(cause))}{where}.",
-        remedy="Only models that run in eval mode under torch.inference_mode() can be followed and compressed.",
+        remedy="Only models that run in eval mode under torch.no_grad() can be followed and compressed.",
     )
 
 

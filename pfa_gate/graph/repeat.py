@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pfa_gate.graph.record import Form, Held, Operation, Recording
+from pfa_gate.graph.record import READING, Form, Held, Operation, Recording
 
 
 class Affine(NamedTuple):
@@ -106,6 +106,8 @@ class _Pairing:
         for one, two in zip(first, second, strict=False):
             if one.operator is not two.operator:
                 raise PartingError(one, "is another for other inputs")
+            if one.operator._opname in READING and one.result != two.result:
+                raise PartingError(one, "gives Python another number for other inputs")
             yield one, two
         if len(first) != len(second):
             longer = max(first, second, key=len)

@@ -1,6 +1,8 @@
 """How inputs and outputs are made of single values: tuples, mappings, dataclasses and outputs of model libraries."""
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -56,3 +58,28 @@ def _holds_tensors(leaf: Any) -> bool:
         return False
     held = vars(leaf) if hasattr(leaf, "__dict__") else {}
     return any(isinstance(each, Tensor) for each in pytree.tree_leaves(dict(held)))
+
+
+@dataclass(frozen=True)
+class CallStructure:
+    """How the inputs and the output of a model are made of single values.
+
+    Attributes:
+        names: of the inputs, first the positional ones, then those given by keyword.
+        inputs: the structure of (args, kwargs).
+        output: the structure of the output.
+    """
+
+    names: tuple[str, ...]
+    inputs: pytree.TreeSpec
+    output: pytree.TreeSpec
+
+    def leaves(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The single values of a call's inputs, in the order of the graph's; keywords may come in any order.
+
+        Raises:
+            KeyError: a keyword input of the example is missing.
+        """
+        keywords = self.inputs.children()[1].context
+        ordered = {name: kwargs[name] for name in keywords}
+        return pytree.tree_leaves((args, ordered))

@@ -5,7 +5,7 @@ import inspect
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -85,37 +85,6 @@ def _within(model: nn.Module) -> nn.Module | None:
 def _is_compiled(module: nn.Module) -> bool:
     # The class itself lives where importing it takes seconds.
     return type(module).__name__ == "OptimizedModule" and "_orig_mod" in module._modules
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode; afterwards each of its modules is restored, whatever happens.
-
-    Not the training flags alone: some models register hooks or set attributes in their first forward pass.
-    """
-    portraits = [(module, _portrait(module)) for module in model.modules()]
-    try:
-        model.eval()
-        yield model
-    finally:
-        for module, portrait in portraits:
-            _restore(module, portrait)
-
-
-def _portrait(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """Each attribute, and for those that are tables (parameters, buffers, hooks) what stands in them."""
-    return {name: (value, dict(value) if isinstance(value, dict) else None) for name, value in vars(module).items()}
-
-
-def _restore(module: nn.Module, portrait: Mapping[str, tuple[Any, Any]]) -> None:
-    attributes = vars(module)
-    for name in set(attributes) - set(portrait):
-        del attributes[name]
-    for name, (value, entries) in portrait.items():
-        if entries is not None and (value.keys() != entries.keys() or any(value[k] is not entries[k] for k in entries)):
-            value.clear()
-            value.update(entries)
-        attributes[name] = value
 
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pfa_gate.errors import TraceError
 from pfa_gate.graph import record_model, trace
+from pfa_gate.graph.editing import as_module
 from pfa_gate.graph.refusals import refused
 
 CHOOSE = "Choose with torch.where instead of a branch, so that each input runs through the same operators."
@@ -112,8 +113,19 @@ class Masked(Gives):
 def test_a_mask_may_be_looked_at_while_each_recording_takes_the_same_way() -> None:
     x, every = torch.randn(2, 4), torch.ones(2, 4, dtype=torch.bool)
     assert [group.name for group in trace(Masked(str), (x, every)).groups] == ["head"]
-    with pytest.raises(TraceError, match=r"operator \w+ .* for (other|some) inputs"):
-        trace(Masked(lambda y: y), (x, torch.tensor([[True] * 4, [False] * 4])))
+    with pytest.raises(TraceError, match="Python reads a value that is computed from them"):
+        trace(Masked(str), (x, torch.tensor([[True] * 4, [False] * 4])))
+
+
+def test_inputs_that_would_take_another_way_are_refused_by_the_program_and_by_its_graph() -> None:
+    x, every = torch.randn(2, 4), torch.ones(2, 4, dtype=torch.bool)
+    program = record_model(Masked(str), (x, every), {})
+    line = Masked.forward.__code__.co_firstlineno + 1
+    said = f"These inputs take another way .* recorded with \\(tests/graph/test_refusals.py:{line}\\)"
+    for run in (lambda mask: program.run((x, mask), {}), lambda mask: as_module(program)(x, mask)):
+        run(every)
+        with pytest.raises(RuntimeError, match=said):
+            run(~every)
 
 
 class Sized(Gives):
@@ -137,7 +149,7 @@ def test_what_a_model_raises_is_told_with_its_place() -> None:
     line = refuse.__code__.co_firstlineno + 1
     assert str(caught.value) == (
         f"The model cannot be followed: ValueError: no (tests/graph/test_refusals.py:{line}).\n"
-        "  Only models that run in eval mode under torch.inference_mode() can be followed and compressed."
+        "  Only models that run in eval mode under torch.no_grad() can be followed and compressed."
     )
 
 

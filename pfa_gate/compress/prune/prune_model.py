@@ -19,7 +19,7 @@ from pfa_gate.graph.editing import as_module, drop_dead, drop_unread
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import origin, shape_of, writes
 from pfa_gate.model.batch import Inputs
-from pfa_gate.model.torch_module import in_eval_mode
+from pfa_gate.model.eval_mode import in_eval_mode
 
 aten = torch.ops.aten
 
