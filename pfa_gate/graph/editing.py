@@ -65,9 +65,9 @@ def _constant_nodes(graph: Graph, held: Mapping[Node, Alias]) -> list[Node]:
         tainted |= written
 
 
-def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Mapping[Node, Alias]) -> bool:
-    if operator_name(node) == "embedding":
-        return False  # a table stays a table, whatever rows of it the example looks up
+def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Collection[Node]) -> bool:
+    if operator_name(node) in ("embedding", "view_as_complex"):
+        return False  # a table stays a table, whatever rows of it the example looks up; pairs stay the pairs stored
     known = all(source in fixed or source in held for source in node.all_input_nodes)
     return known and not _draws(node) and node.meta.get("val") is not None
 
@@ -179,7 +179,7 @@ def drop_dead(module: GraphModule, names: Collection[str]) -> None:
     nodes = list(module.graph.nodes)
     live = with_ancestors(node for node in nodes if node.op in ("call_function", "output") and node.name not in names)
     writers = [node for node in nodes if node.name in names and writes(node)]
-    while late := [node for node in writers if node not in live and _memory(node) in live]:
+    while late := [node for node in writers if node not in live and memory(node) in live]:
         live |= with_ancestors(late)
     for node in reversed(nodes):
         gone = node.op == "get_attr" and not node.users
@@ -187,14 +187,14 @@ def drop_dead(module: GraphModule, names: Collection[str]) -> None:
             module.graph.erase_node(node)
 
 
-def _memory(node: Node) -> Node:
+def memory(node: Node) -> Node:
     """The node whose memory an operator writes into: its first argument, through views and operators in place."""
-    while node.op == "call_function" and _shares_memory(node) and node.args and isinstance(node.args[0], Node):
+    while node.op == "call_function" and _sharesmemory(node) and node.args and isinstance(node.args[0], Node):
         node = node.args[0]
     return node
 
 
-def _shares_memory(node: Node) -> bool:
+def _sharesmemory(node: Node) -> bool:
     returns = getattr(getattr(node.target, "_schema", None), "returns", [])
     return any(value.alias_info is not None for value in returns)
 

@@ -72,6 +72,7 @@ class LabelFlow(HeldLabels):
     untracked: list[UntrackedCall] = field(default_factory=list)
     sums: list[Node] = field(default_factory=list)
     normalised: list[Node] = field(default_factory=list)
+    silent: set[Node] = field(default_factory=set)
     near_attention: frozenset[Node] = frozenset()
     near_output: frozenset[Node] = frozenset()
     residual: Residual = "project"
@@ -124,8 +125,9 @@ class LabelFlow(HeldLabels):
         Raises:
             NoRuleError: the labels change along another axis.
         """
-        labels, shape = self.of(node), shape_of(node)
+        shape = shape_of(node)
         axis %= len(shape)
+        labels = self.of(node, (axis,))
         if any(other != axis for other in varying(labels)):
             raise NoRuleError("reads filters that lie along another axis")
         return labels.reshape(-1).expand(shape[axis])
@@ -142,12 +144,18 @@ class LabelFlow(HeldLabels):
     # --- held tensors
 
     def start(self, node: Node) -> None:
-        """A tensor that is moved before it meets anything starts labels of its own, one for each element."""
+        """A tensor that is moved before it meets anything starts labels of its own, one for each element.
+
+        A constant that is one number everywhere, such as zeros, waits for what it meets.
+        """
         alias = self.tensor(node)
         if alias is None or alias.name in self.aligned:
             return
         tensor = self.program.tensors[alias.name]
-        if alias.name in self.matrices or not tensor.is_floating_point() or tensor.numel() > MOST_LABELS:
+        if alias.name in self.program.folded and tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all()):
+            return
+        integers = not (tensor.is_floating_point() or tensor.is_complex())
+        if alias.name in self.matrices or integers or tensor.numel() > MOST_LABELS:
             self.pin_value(node, "is a weight that is moved")
         else:
             self.aligned[alias.name] = self.sets.fresh(tensor.numel()).reshape(tensor.shape)

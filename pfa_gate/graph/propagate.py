@@ -14,13 +14,17 @@ from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.labels import RULES, Contraction, LabelFlow, Labels, NoRuleError, Residual, UntrackedCall
 from pfa_gate.graph.partition import UNTRACKED
 from pfa_gate.graph.program import Program, is_tensor, operator_name, shape_of, writes
+from pfa_gate.graph.silent import note_silent
 from pfa_gate.model.batch import Inputs
 
 
 def propagate_labels(program: Program, residual: Residual = "project") -> LabelFlow:
     """Send labels through the whole program and return the state of the trace."""
     flow = LabelFlow(
-        program, near_attention=near_attention(program), near_output=near_output(program), residual=residual
+        program,
+        near_attention=near_attention(program),
+        near_output=near_output(program),
+        residual=residual,
     )
     read = _read_at_all(program)
     for node in program.nodes:
@@ -111,6 +115,7 @@ def _apply(flow: LabelFlow, node: Node) -> None:
         return
     if labels is not None:
         flow.settle(node, labels)
+        note_silent(flow, node)
 
 
 def _touches(flow: LabelFlow, node: Node) -> bool:

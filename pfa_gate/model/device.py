@@ -120,9 +120,14 @@ def model_on(model: nn.Module, device: torch.device) -> nn.Module:
 def substitute_in_graphs(model: nn.Module, substitutes: Mapping[Any, Any]) -> None:
     """Change, in place, the dtypes and devices that the graphs of a model name; see `substituted`."""
     for module in model.modules():
-        if isinstance(module, GraphModule) and substitutes:
-            for node in module.graph.nodes:
-                node.args, node.kwargs = substituted((node.args, node.kwargs), substitutes)
+        if not isinstance(module, GraphModule):
+            continue
+        changed = False
+        for node in module.graph.nodes:
+            before = (node.args, node.kwargs)
+            node.args, node.kwargs = substituted(before, substitutes)
+            changed |= (node.args, node.kwargs) != before
+        if changed:
             module.recompile()
 
 

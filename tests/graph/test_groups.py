@@ -114,32 +114,6 @@ def test_an_operator_without_a_rule_pins_and_is_reported() -> None:
     assert found.unknown == ("operator special_erfcx has no rule",)
 
 
-class Reduced(nn.Module):
-    """A mean over channels, softmax over channels and a normalisation over channels."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-        self.first, self.norm, self.head = nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        if self.kind == "mean":
-            x = x - x.mean(1, keepdim=True)
-        elif self.kind == "softmax":
-            x = x.softmax(1)
-        else:
-            x = self.norm(x)
-        return self.head(x)
-
-
-@pytest.mark.parametrize("kind", ["mean", "softmax"])
-def test_what_is_reduced_across_channels_stays_whole(kind: str) -> None:
-    group = trace(conditioned(Reduced(kind)), torch.randn(2, 3, 5, 5)).group("first")
-    assert group.frozen is not None
-    assert "across channels" in group.frozen
-
-
 class Undecided(nn.Module):
     """Control flow that depends on the data."""
 

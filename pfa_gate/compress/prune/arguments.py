@@ -12,7 +12,7 @@ from pfa_gate.compress.prune.cut import removed_labels
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import BatchSize, operator_name, shape_of, sizes_of
+from pfa_gate.graph.program import BatchSize, argument, operator_name, shape_of, sizes_of
 
 aten = torch.ops.aten
 
@@ -92,10 +92,10 @@ def _resized(given: Sequence[Any], new: Sequence[int], old: Sequence[Any]) -> li
     """
     changed = [isinstance(each, Node) and size != before for each, size, before in zip(given, new, old, strict=True)]
     result: list[Any] = []
-    for argument, size, before, lost in zip(given, new, old, changed, strict=True):
-        written = isinstance(argument, int) and (argument != -1 or (any(changed) and not isinstance(before, BatchSize)))
-        result.append(-1 if lost else size if written else argument)
-    if sum(isinstance(argument, int) and argument == -1 for argument in result) > 1:
+    for each, size, before, lost in zip(given, new, old, changed, strict=True):
+        written = isinstance(each, int) and (each != -1 or (any(changed) and not isinstance(before, BatchSize)))
+        result.append(-1 if lost else size if written else each)
+    if sum(isinstance(each, int) and each == -1 for each in result) > 1:
         raise SurgeryError("Two sizes of one reshape depend on the batch.")
     return result
 
@@ -172,7 +172,10 @@ def _split(node: Node, source: Node, remaining: RemainingValues) -> None:
 
 
 def _slice(node: Node, source: Node, remaining: RemainingValues) -> None:
-    """A slice, roll or selection along the axis that lost indices becomes the same selection among those left."""
+    """A slice, roll or selection along the axis that lost indices becomes the same selection among those left.
+
+    What is left of neighbours are neighbours, so a slice stays a slice, into which may be written.
+    """
     parent = operand(source)
     left = remaining.of(parent)
     if left is None:
@@ -190,7 +193,23 @@ def _slice(node: Node, source: Node, remaining: RemainingValues) -> None:
     line = line if after is None else line[after[1]]
     rank = stays.cumsum(0) - 1
     index = torch.as_tensor(rank[line])
+    start = int(index[0])
+    if operator_name(source) in ("slice", "narrow") and torch.equal(index, torch.arange(start, start + len(index))):
+        node.target = aten.slice.Tensor
+        node.args, node.kwargs = (node.args[0], axis, start, start + len(index)), {}
+        return
     _index_select(node, axis, index)
+
+
+def _select(node: Node, source: Node, remaining: RemainingValues) -> None:
+    """One index of the axis that lost some has another place now."""
+    parent = operand(source)
+    left, axis, index = remaining.of(parent), argument(source, 1, "dim", 0), argument(source, 2, "index", 0)
+    if left is None or left[0] != axis % len(shape_of(parent)):
+        return
+    if not bool(left[1][index]):
+        raise SurgeryError(f"Nothing is left of the value '{source.name}'.")
+    node.args, node.kwargs = (node.args[0], axis, int(left[1][: index % len(left[1])].sum())), {}
 
 
 def _hint(node: Node) -> Any:
@@ -249,13 +268,14 @@ def _attention(node: Node, source: Node, remaining: RemainingValues) -> None:
 _REWRITES: dict[str, Rewrite] = {
     **dict.fromkeys(("view", "_unsafe_view", "reshape"), _view),
     **dict.fromkeys(("expand", "broadcast_to"), _expand),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk"), _split),
     **dict.fromkeys(("slice", "narrow", "roll", "index_select"), _slice),
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
     **dict.fromkeys(("layer_norm", "rms_norm"), _normalised_shape),
     **dict.fromkeys("new_zeros new_ones new_full new_empty zeros ones full empty".split(), _made),
     **dict.fromkeys(("repeat", "tile"), _repeat),
+    "select": _select,
     "unflatten": _unflatten,
     "scaled_dot_product_attention": _attention,
 }

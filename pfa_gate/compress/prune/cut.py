@@ -20,7 +20,7 @@ from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
 from pfa_gate.graph.program import Program
 from pfa_gate.model.device import substituted
-from pfa_gate.model.torch_module import deep_copy, with_own_memory
+from pfa_gate.model.torch_module import at, deep_copy, with_own_memory
 
 AxisIndices = dict[str, dict[int, Indices]]  # for each parameter and axis, the indices that stay
 Shapes = Mapping[str, torch.Size]
@@ -151,7 +151,7 @@ def silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dty
     # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
     ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    instead = dict.fromkeys(program.halves, dtype)
+    instead = dict.fromkeys((*program.halves, torch.float32), dtype)
     wide = replace(program, tensors=done, substitutes=instead)
     return replace(wide, constants=_constants(wide, axis_indices, dtype))
 
@@ -178,11 +178,6 @@ def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) 
 
 def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
     return name in axis_indices and not name.endswith(("running_mean", "running_var"))
-
-
-def at(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in a precision, where it is floating."""
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _selected(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:

@@ -7,7 +7,7 @@ its own definition.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,13 +19,13 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune.arguments import RemainingValues, operand
-from pfa_gate.compress.prune.cut import AxisIndices, at, silenced, silent_program
+from pfa_gate.compress.prune.cut import AxisIndices, silenced, silent_program
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import halves, operator_name
 from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
 from pfa_gate.model.device import substitute_in_graphs
-from pfa_gate.model.torch_module import copied
+from pfa_gate.model.torch_module import at, copied, in_precision
 
 Forward = Callable[..., Any]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -115,7 +115,7 @@ class Silenced:
     def _forward(self, dtype: torch.dtype) -> Forward:
         """The silenced model as a function, its floating tensors in `dtype`."""
         if not self._by_graph:
-            return silenced(self.model, self.axis_indices).to(dtype)
+            return in_precision(silenced(self.model, self.axis_indices), dtype)
         program = silent_program(self.coupling.program, self.axis_indices, dtype)
         return lambda *args, **kwargs: program.run(args, kwargs, instead=self._redefined)
 
@@ -136,22 +136,21 @@ class Silenced:
 
 
 def _on_what_is_left(node: Node, axis: int, stays: Tensor) -> Forward:
-    """The operator on the channels that are left, zeros in place of the others."""
+    """The operator on the channels that are left: a statistic of them; or these normalised, with zeros between."""
     index = stays.nonzero().reshape(-1)
     name = operator_name(node)
 
-    def run(value: Tensor, second: Any, *rest: Any, **kwargs: Any) -> Tensor:
-        few = value.index_select(axis, index)
-        if name == "mean":
-            result: Tensor = node.target(few, second, *rest, **kwargs)  # type: ignore[operator]
-            return result
+    def statistic(value: Tensor, *rest: Any, **kwargs: Any) -> Any:
+        return node.target(value.index_select(axis, index), *rest, **kwargs)  # type: ignore[operator]
+
+    def normalised(value: Tensor, second: Any, *rest: Any, **kwargs: Any) -> Tensor:
         # Weight and bias come after the shape or the number of groups, and follow the channels.
         held = [each.index_select(0, index) if isinstance(each, Tensor) else each for each in rest]
         second = [len(index)] if name in ("layer_norm", "rms_norm") else second
-        result = node.target(few, second, *held, **kwargs)  # type: ignore[operator]
+        result = statistic(value, second, *held, **kwargs)
         return torch.zeros_like(value, dtype=result.dtype).index_copy(axis, index, result)
 
-    return run
+    return normalised if name in ("layer_norm", "rms_norm", "group_norm") else statistic
 
 
 def prove(smaller: nn.Module, reference: Silenced) -> Proof:
@@ -174,7 +173,7 @@ def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
     Raises:
         SurgeryError: one of them does not run.
     """
-    found = _expected(lambda: copied(reference).to(torch.float32), inputs, torch.float32)
+    found = _expected(lambda: in_precision(copied(reference), torch.float32), inputs, torch.float32)
     if isinstance(found, Exception):
         raise _does_not_run(found)
     return _proof(smaller, found)
@@ -214,16 +213,21 @@ def _proof(smaller: nn.Module, expected: Expected) -> Proof:
 
 
 def _at_precision(model: nn.Module, dtype: torch.dtype) -> Forward:
-    """A copy of the model in another precision; a graph that casts to its own half precision no longer does."""
-    narrow = halves((*model.parameters(), *model.buffers()))
-    if isinstance(model, GraphModule) and not narrow:
+    """A copy of the model in another precision; a graph that casts to its own, or makes tensors of it, follows."""
+    named = dict.fromkeys((*halves((*model.parameters(), *model.buffers())), torch.float32), dtype)
+    if isinstance(model, GraphModule) and not _names_any(model, named):
         # A graph is its tensors and no more; it is not compiled again for a copy.
         tensors = dict((*model.named_parameters(), *model.named_buffers()))
         own = {name: at(tensor.detach().clone(), dtype) for name, tensor in tensors.items()}
         return lambda *args, **kwargs: functional_call(model, own, args, kwargs)
     copy = copied(model)
-    substitute_in_graphs(copy, dict.fromkeys(narrow, dtype))
-    return copy.to(dtype)
+    substitute_in_graphs(copy, named)
+    return in_precision(copy, dtype)
+
+
+def _names_any(model: GraphModule, dtypes: Collection[torch.dtype]) -> bool:
+    given = (value for node in model.graph.nodes for value in (*node.args, *node.kwargs.values()))
+    return any(isinstance(value, torch.dtype) and value in dtypes for value in given)
 
 
 def _expected(

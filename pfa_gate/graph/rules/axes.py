@@ -4,7 +4,6 @@ Those that only move data run as themselves, on the labels instead of the number
 free along space, and not along the axis of the filters.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,11 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
-from pfa_gate.graph.partition import varying
-from pfa_gate.graph.program import is_tensor, node_of, operator_name, shape_of
+from pfa_gate.graph.partition import aligned, narrowed, varying
+from pfa_gate.graph.program import argument, is_tensor, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import meeting
-from pfa_gate.graph.rules.spread import MADE
+from pfa_gate.graph.rules.spread import start_along
+from pfa_gate.graph.silent import is_silent
 
 _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
 
@@ -25,35 +25,28 @@ _CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops
     "view reshape _unsafe_view permute transpose t unsqueeze squeeze slice select split split_with_sizes chunk cat",
     "concat stack expand flatten unflatten roll unbind repeat flip narrow pixel_shuffle pixel_unshuffle",
     "channel_shuffle movedim swapaxes expand_as view_as unfold hsplit tile numpy_T mT repeat_interleave",
-    "broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle",
+    "broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle unsafe_chunk unsafe_split",
+    "moveaxis swapdims hstack vstack rot90 ravel squeeze_ unsqueeze_ transpose_",
 )
 def moved(flow: LabelFlow, node: Node) -> Labels:
     """The operator itself, applied to labels."""
+    if operator_name(node) in ("cat", "concat"):
+        _start_beside(flow, node)
     for source in node.all_input_nodes:
         flow.start(source)
-    if operator_name(node) in ("cat", "concat"):
-        _label_constants(flow, node)
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: _operand(flow, source))
     operation: Any = _CONTIGUOUS.get(operator_name(node), node.target)
     result: Tensor | list[Tensor] | tuple[Tensor, ...] = operation(*args, **kwargs)
     return result if isinstance(result, Tensor) else list(result)
 
 
-def _label_constants(flow: LabelFlow, node: Node) -> None:
-    """Constants put beside filters, as zeros before a causal convolution, go with those they stand beside."""
+def _start_beside(flow: LabelFlow, node: Node) -> None:
+    """What no filter made, put beside filters, such as zeros or a stored table, lies along the same axis as they do."""
     sources: Any = node.args[0]
-    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    axis = given % len(shape_of(node))
-    beside = [flow.of(source) for source in sources if _distinct_along_another(flow.of(source), axis)]
-    for source in sources if beside else ():
-        alone = source.op == "call_function" and operator_name(source) in MADE and list(source.users) == [node]
-        if alone and len(shape_of(source)) == beside[0].ndim:
-            flow.settle(source, beside[0])
-
-
-def _distinct_along_another(labels: Tensor, axis: int) -> bool:
-    axes = varying(labels)
-    return len(axes) == 1 and axes[0] != axis
+    found = [flow.of(source) for source in sources]
+    axes = {axis for labels in found for axis in varying(labels)}
+    for source in sources if len(axes) == 1 else ():
+        start_along(flow, node, source, min(axes))
 
 
 def _operand(flow: LabelFlow, source: Node) -> Any:
@@ -146,101 +139,127 @@ def _like(labels: Tensor, part: Tensor) -> list[int]:
     return [size if axis in varying(labels) else 1 for axis, size in enumerate(part.shape)]
 
 
-@rule("index")
-def indexed(flow: LabelFlow, node: Node) -> Tensor:
-    """Advanced indexing along axes without filters; the axis of the filters stays where its own rule puts it."""
-    source = node_of(node.args[0])
-    given: Any = node.args[1]
-    labels = flow.of(source)
-    axes = [axis for axis, index in enumerate(given) if index is not None]
-    if set(axes) & set(varying(labels)):
-        raise NoRuleError("picks filters by a computed index")
-    flow.start(source)
-    zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]
-    picked: Tensor = torch.ops.aten.index.Tensor(flow.full(source).contiguous(), zeros)
-    return picked
-
-
-@rule("index_select")
-def index_selected(flow: LabelFlow, node: Node) -> Tensor:
-    """Rows chosen by index: free along other axes than that of the filters."""
-    source, index = node_of(node.args[0]), node_of(node.args[2])
-    axis: Any = node.args[1]
-    labels = flow.of(source)
-    if axis % labels.ndim not in varying(labels):
-        return labels
-    chosen = flow.program.constants.get(index)
-    if chosen is None and flow.tensor(index) is not None:
-        chosen = flow.program.tensors[flow.tensor(index).name]  # type: ignore[union-attr]
-    if chosen is None or math.prod(chosen.shape) == 0:
-        raise NoRuleError("picks filters by a computed index")
-    return flow.full(source).index_select(axis, chosen)
-
-
-_ROOTS = ("rsqrt", "sqrt", "pow", "reciprocal")
-
-
-_PASSING = ("to", "_to_copy", "float", "type_as")
-
-
-def divides(node: Node) -> bool:
-    """Whether a statistic is used only to divide by: mean of squares, plus a constant, under a root or a fraction.
-
-    That is how RMSNorm and global response normalisation look once they are written out.
-    """
-    users = list(node.users)
-    if not users:
-        return False
-    return all(_divides_by(node, user) for user in users)
-
-
-def _divides_by(node: Node, user: Node) -> bool:
-    name = operator_name(user) if user.op == "call_function" else ""
-    if name in _ROOTS:
-        return True
-    if name == "div":
-        return user.args[1] is node and user.args[0] is not node
-    if name in _PASSING or (name in ("add", "clamp", "clamp_min") and user.all_input_nodes == [node]):
-        return divides(user)
-    return False
-
-
-def is_statistic(node: Node) -> bool:
-    """Whether a mean over channels is the statistic of a normalisation that is written out."""
-    source = node.args[0]
-    if not isinstance(source, Node) or source.op != "call_function":
-        return False
-    made = operator_name(source)
-    squares = made in ("square", "linalg_vector_norm", "norm") or (made == "pow" and source.args[1] == 2)
-    products = made == "mul" and len(source.all_input_nodes) == 1
-    return (squares or products) and divides(node)
-
-
-_ACROSS = "is reduced across channels"
+@rule("tril triu")
+def triangular(flow: LabelFlow, node: Node) -> Tensor:
+    """A triangle of the last two axes, such as a causal mask: free where the filters lie along neither."""
+    labels = flow.loose(node_of(node.args[0]))
+    if {labels.ndim - 1, labels.ndim - 2} & set(varying(labels)):
+        raise NoRuleError("cuts a triangle out of the filters")
+    return labels
 
 
 @rule(
-    "mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std var_mean cumsum",
-    "max min logsumexp argmax argmin prod any all median",
+    "fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn",
+    "fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift",
+)
+def transformed(flow: LabelFlow, node: Node) -> Tensor:
+    """A Fourier transform: each filter by itself, along space and time."""
+    source = node_of(node.args[0])
+    labels = flow.loose(source)
+    axes = [axis % labels.ndim for axis in _transformed_axes(node, labels.ndim)]
+    if set(axes) & set(varying(labels)):
+        raise NoRuleError("transforms the axis of the filters")
+    return labels
+
+
+def _transformed_axes(node: Node, count: int) -> Sequence[int]:
+    name = operator_name(node)
+    shifts = name.endswith("shift")
+    given: Any = argument(node, 1 if shifts else 2, "dim")
+    if given is not None:
+        return [given] if isinstance(given, int) else given
+    if name.endswith("2"):
+        return (-2, -1)
+    return range(count) if shifts or name.endswith("n") else (-1,)
+
+
+@rule("view_as_real view_as_complex")
+def paired(flow: LabelFlow, node: Node) -> Tensor:
+    """Complex numbers as pairs along a new last axis, and back."""
+    source = node_of(node.args[0])
+    labels = flow.loose(source)
+    if operator_name(node) == "view_as_real":
+        return labels[..., None]
+    if labels.ndim - 1 in varying(labels):
+        raise NoRuleError("makes one number of two filters")
+    return labels[..., 0]
+
+
+_ACROSS = "is reduced across channels"
+_SUMS = ("sum", "linalg_vector_norm", "norm")
+_STATISTICS = (*_SUMS, "mean", "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min")
+
+
+@rule(
+    "mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std var_mean std_mean",
+    "cumsum max min logsumexp argmax argmin prod any all median",
 )
 def reduced(flow: LabelFlow, node: Node) -> Labels:
-    """Reduce over axes without filters; filters along a reduced axis stay."""
+    """Reduce over axes without filters; over the axis of the filters, a sum or a statistic ends them, as a layer does.
+
+    A filter that is zero where it is silent adds nothing to a sum. Every other statistic over channels is a
+    normalisation: it is taken over the channels that are left.
+    """
     source = node_of(node.args[0])
     if len(node.args) > 1 and isinstance(node.args[1], Node):
         return meeting(flow, node)  # max and min of two tensors
-    labels, axes = flow.of(source), _axes(node, len(shape_of(source)))
-    across = set(varying(labels)) & set(axes)
-    if across and operator_name(node) == "mean" and is_statistic(node):
-        flow.normalised.append(node)
-        return _without(torch.zeros_like(labels), axes, len(shape_of(node)))
-    if across:
-        flow.pin(labels, _ACROSS)
+    axes = _axes(node, len(shape_of(source)))
+    labels = flow.loose(source)
+    if set(varying(labels)) & set(axes):
+        labels = flow.of(source)
+    if set(varying(labels)) & set(axes):
+        if _ends_filters(flow, node, source):
+            labels = torch.zeros_like(labels)
+        else:
+            flow.pin(labels, _ACROSS)
     value = node.meta["val"]
     if isinstance(value, Tensor) and value.shape == source.meta["val"].shape:
         return labels
     parts = list(value) if isinstance(value, list | tuple) else [value]
     results = [_without(labels, axes, part.ndim) for part in parts]
     return results if isinstance(value, list | tuple) else results[0]
+
+
+def _ends_filters(flow: LabelFlow, node: Node, source: Node) -> bool:
+    """Whether a reduction across channels goes on without those that are cut; a statistic is noted."""
+    name = operator_name(node)
+    if name in _SUMS and is_silent(flow, source) and _power(node) >= 0:
+        return True
+    if name not in _STATISTICS or node in flow.near_output or _which_is_read(node):
+        return False
+    flow.normalised.append(node)
+    return True
+
+
+@rule("cosine_similarity")
+def similar(flow: LabelFlow, node: Node) -> Tensor:
+    """Sums of products over an axis: over that of the filters, exact where these are silent in both operands."""
+    sources = [node_of(given) for given in node.args[:2]]
+    count = max(len(shape_of(source)) for source in sources)
+    axis = argument(node, 2, "dim", 1) % count
+    one, other = (
+        labels.reshape((1,) * (count - labels.ndim) + tuple(labels.shape)) for labels in map(flow.of, sources)
+    )
+    flow.meet(one, other, "is compared with something that cannot be cut")
+    labels = narrowed(torch.maximum(*aligned(flow.sets.canonical(one), flow.sets.canonical(other))))
+    if axis in varying(labels):
+        if not all(is_silent(flow, source) for source in sources):
+            flow.pin(labels, _ACROSS)
+        labels = torch.zeros_like(labels)
+    return _without(labels, [axis], count - 1)
+
+
+def _power(node: Node) -> float:
+    power = (
+        1 if operator_name(node) == "sum" else argument(node, 1, "ord" if "linalg" in operator_name(node) else "p", 2)
+    )
+    return float(power) if isinstance(power, int | float) else 2.0
+
+
+def _which_is_read(node: Node) -> bool:
+    """Whether it is read which channel is the largest or smallest, and not how large alone."""
+    several = operator_name(node) in ("max", "min") and not is_tensor(node)
+    return several and any(user.users and user.args[1] == 1 for user in node.users)
 
 
 def _without(labels: Tensor, axes: Sequence[int], left: int) -> Tensor:

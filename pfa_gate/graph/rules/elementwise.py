@@ -9,6 +9,7 @@ from pfa_gate.graph.labels import LabelFlow, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, narrowed, varying
 from pfa_gate.graph.program import argument, is_tensor, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.spread import goes_along
+from pfa_gate.graph.silent import note_written
 
 
 @rule(
@@ -18,7 +19,10 @@ from pfa_gate.graph.rules.spread import goes_along
     "clamp_min clamp_max dropout dropout_ feature_dropout alpha_dropout clone contiguous to _to_copy alias detach",
     "detach_ lift_fresh lift_fresh_copy logical_not bitwise_not pow rrelu zeros_like ones_like full_like",
     "rand_like randn_like threshold hardshrink softshrink tanhshrink round isnan isinf isfinite nan_to_num softsign",
-    "ceil trunc atan",
+    "ceil trunc atan real imag conj resolve_conj resolve_neg angle neg_ sqrt_ rsqrt_ square_ abs_ reciprocal_ sin_",
+    "cos_ sign_ floor_ ceil_ round_ trunc_ clamp_min_ clamp_max_ exp_ expm1_ log_ log1p_ pow_ erf_ erfc erfinv exp2",
+    "log2 log10 sinh cosh tan asin acos asinh acosh atanh logit sgn positive frac threshold_ nan_to_num_ sinc lgamma",
+    "special_expit special_logit empty_like",
 )
 def same(flow: LabelFlow, node: Node) -> Tensor:
     """One tensor in, the same labels out."""
@@ -31,7 +35,8 @@ def same(flow: LabelFlow, node: Node) -> Tensor:
 @rule(
     "add add_ sub sub_ subtract mul mul_ multiply div div_ divide true_divide maximum minimum where rsub lerp",
     "addcmul eq ne lt gt le ge __and__ __or__ logical_and logical_or bitwise_and bitwise_or remainder",
-    "floor_divide masked_fill masked_fill_ atan2 fmod",
+    "floor_divide masked_fill masked_fill_ atan2 fmod complex polar",
+    "addcdiv addcmul_ addcdiv_ lerp_ hypot logaddexp logaddexp2 copysign xlogy logical_xor bitwise_xor fmax fmin",
 )
 def meeting(flow: LabelFlow, node: Node) -> Tensor:
     """Several tensors of one broadcast shape: labels that stand at the same place become one."""
@@ -40,16 +45,26 @@ def meeting(flow: LabelFlow, node: Node) -> Tensor:
     if _is_padded_sum(flow, node, sources):
         flow.scattered.append(node)
         return torch.full((1,) * len(shape), UNTRACKED).expand(shape)
+    labels = joined(flow, node, sources)
+    full = [source for source in sources if shape_of(source) == shape and flow.tensor(source) is None]
+    if len(full) > 1 and operator_name(node) in ("add", "add_") and len(varying(narrowed(labels))) == 1:
+        flow.sums.append(node)
+    return labels
+
+
+def joined(flow: LabelFlow, node: Node, sources: list[Node]) -> Tensor:
+    """The labels of operands of one broadcast shape, made one where they meet; at the shape of the node."""
+    shape = shape_of(node)
     unlabelled = [source for source in sources if _not_yet_used(flow, source)]
     # Where nothing is spread over axes, several of them may keep their filters apart until a product reads them.
     alike = all(shape_of(source) in (shape, ()) for source in sources)
     read = flow.loose if alike else flow.of
     operands = {source: _aligned(read(source), len(shape)) for source in sources if source not in unlabelled}
+    if not operands and len(sources) == 1:
+        return torch.full((1,) * len(shape), UNTRACKED).expand(shape)  # what a buffer is, that it meets what it is for
     labels = _joined(flow, node, operands)
     for source in unlabelled:
         labels = _adopted(flow, source, labels, _alone(source, sources))
-    if len(operands) > 1 and operator_name(node) in ("add", "add_"):
-        _note_sum(flow, node, operands, labels)
     return labels.expand(shape)
 
 
@@ -172,6 +187,13 @@ def _note_sum(flow: LabelFlow, node: Node, operands: dict[Node, Tensor], labels:
     full_width = [source for source in operands if shape_of(source) == shape_of(node)]
     if len(full_width) > 1 and len(varying(labels)) == 1:
         flow.sums.append(node)
+
+
+@rule("copy_ fill_ zero_")
+def written(flow: LabelFlow, node: Node) -> Tensor:
+    """One value written into the memory of another, or of a part of it: their labels meet."""
+    note_written(flow, node)
+    return meeting(flow, node)
 
 
 @rule("type_as")

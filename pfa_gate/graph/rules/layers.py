@@ -16,6 +16,7 @@ from torch.fx import Node
 from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, UntrackedCall, rule
 from pfa_gate.graph.partition import varying
 from pfa_gate.graph.program import argument, node_of, operator_name, shape_of
+from pfa_gate.graph.rules.spread import start_along
 
 _INPUT_FIXED = "its input cannot be cut"
 _MIXES = "mixes another axis than that of the filters"
@@ -26,6 +27,7 @@ def convolution(flow: LabelFlow, node: Node) -> Tensor:
     """Weight [O, I / groups, k…] over axis 1 of the input."""
     source, weight, bias = node.args[0], node.args[1], argument(node, 2, "bias")
     groups: Any = argument(node, 6, "groups", 1)
+    start_along(flow, node, source, 1)
     rows = _convolve(flow, source, weight, groups)
     flow.adopt_vector(bias, rows)
     alias = flow.held(weight)
@@ -68,6 +70,7 @@ def transposed_convolution(flow: LabelFlow, node: Node) -> Tensor:
     source, weight, bias = node_of(node.args[0]), node.args[1], argument(node, 2, "bias")
     groups: Any = argument(node, 6, "groups", 1)
     alias = flow.held(weight)
+    start_along(flow, node, source, 1)
     channels = flow.along(source, 1)
     columns, rows = flow.matrix(alias, 0, 1)
     flow.meet(columns, channels, _INPUT_FIXED)
@@ -104,7 +107,8 @@ def multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes
     """
     source, weight, bias = operands
     alias = flow.held(weight)
-    labels = flow.of(source)
+    start_along(flow, node, source, -1)
+    labels = flow.of(source, (len(shape_of(source)) - 1,))
     if any(axis != labels.ndim - 1 for axis in varying(labels)):
         return _mixed_along_another_axis(flow, node, operands, alias.axes[axes[0]])
     channels = flow.along(source, -1)

@@ -1,26 +1,33 @@
 """Values that are the same along the axis of the filters they meet: a mask spread over heads, zeros, a constant.
 
 No filter made them, yet they are as wide as the filters are. They are followed back to where they are spread, and go
-with the filters from there on.
+with the filters from there on: zeros that are a first hidden state, zeros beside filters, a tensor that is filled part
+by part.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import MOST_LABELS, LabelFlow
+from pfa_gate.graph.labels import MOST_LABELS, RULES, LabelFlow
 from pfa_gate.graph.partition import UNTRACKED, narrowed, varying
-from pfa_gate.graph.program import is_tensor, operator_name, shape_of
+from pfa_gate.graph.program import argument, is_tensor, operator_name, shape_of
+from pfa_gate.graph.silent import note_silent
 
 MADE = frozenset("new_zeros new_ones new_full new_empty zeros ones full empty".split())
 _SPREADING = frozenset("expand broadcast_to expand_as repeat tile".split())
 _ELEMENTWISE = frozenset(
     """
     to _to_copy type_as float bool clone contiguous alias detach neg logical_not bitwise_not mul add sub rsub div eq ne
-    lt gt le ge masked_fill masked_fill_ where logical_and logical_or bitwise_and bitwise_or __and__ __or__
+    lt gt le ge masked_fill masked_fill_ where logical_and logical_or bitwise_and bitwise_or __and__ __or__ zeros_like
+    ones_like full_like empty_like sqrt rsqrt reciprocal pow square exp clamp clamp_min clamp_max relu tanh sigmoid
     """.split()
 )
 _MOVING = frozenset("view reshape _unsafe_view unflatten flatten permute transpose unsqueeze squeeze movedim".split())
+_PARTS = frozenset("slice narrow select cat concat view_as_complex view_as_real".split())
 
 Spread = dict[Node, Tensor]
 
@@ -34,21 +41,78 @@ def goes_along(flow: LabelFlow, reader: Node, source: Node, labels: Tensor) -> b
         source: the value.
         labels: of the filters, as broadcast to the value's shape; they change along one axis.
     """
-    found: Spread = {}
     labels = narrowed(flow.sets.canonical(labels))
-    if len(varying(labels)) != 1 or bool((labels == UNTRACKED).any()) or not _followed(flow, source, labels, found):
+    whole = len(varying(labels)) == 1 and not bool((labels == UNTRACKED).any())
+    return whole and _take(flow, reader, source, labels)
+
+
+def start_along(flow: LabelFlow, reader: Node, source: object, axis: int) -> None:
+    """Start labels along an axis of a value that no filter made, where it is the same along it, or is stored.
+
+    Args:
+        flow: the trace.
+        reader: the operator that reads filters along this axis.
+        source: the value; of several put side by side, those that are the same along the axis start labels.
+        axis: the axis.
+    """
+    if not isinstance(source, Node) or not is_tensor(source) or bool((flow.loose(source) != UNTRACKED).any()):
+        return
+    labels = _fresh(flow, source, axis % len(shape_of(source)))
+    if labels is not None:
+        _take(flow, reader, source, labels)
+
+
+def _fresh(flow: LabelFlow, node: Node, axis: int) -> Tensor | None:
+    shape = shape_of(node)
+    if operator_name(node) in ("cat", "concat") and _axis(node) == axis:
+        sources: Any = node.args[0]
+        parts = [_fresh(flow, source, axis) for source in sources]
+        nothing = [
+            torch.zeros([shape_of(source)[axis] if each == axis else 1 for each in range(len(shape))])
+            for source in sources
+        ]
+        both = zip(parts, nothing, strict=True)
+        found = [other.long() if part is None else part for part, other in both]
+        return torch.cat(found, axis) if any(part is not None for part in parts) else None
+    if shape[axis] == 1 or not (node.meta["val"].is_floating_point() or node.meta["val"].is_complex()):
+        return None
+    labels = flow.sets.fresh(shape[axis]).reshape([-1 if each == axis else 1 for each in range(len(shape))])
+    return labels if _followed(flow, node, labels, {}) else None
+
+
+def _take(flow: LabelFlow, reader: Node, source: Node, labels: Tensor) -> bool:
+    """Give a value these labels, and what it is made from its own, if all of them is the same along their axis."""
+    found: Spread = {}
+    late = _late_readers(flow, found, flow.order[reader]) if _followed(flow, source, labels, found) else None
+    if late is None:
         return False
-    at = flow.order[reader]
-    readers = (user for node in found for user in node.users if flow.order.get(user, at) < at)
-    if any(user not in found for user in readers):
-        return False  # something has read it already, as a value of which nothing is ever cut
-    for node, own in found.items():
+    for node, own in reversed(found.items()):
         alias = flow.tensor(node)
         if alias is not None:
             flow.adopt(alias, own)
         else:
             flow.settle(node, own)
+            note_silent(flow, node)
+    for node in late:
+        made = RULES[operator_name(node)](flow, node)
+        if made is not None:
+            flow.settle(node, made)
     return True
+
+
+def _late_readers(flow: LabelFlow, found: Spread, at: int) -> list[Node] | None:
+    """What has moved these values before, to be followed anew; None where one was read as a value without filters."""
+    late: dict[Node, None] = {}
+    waiting = list(found)
+    while waiting:
+        for user in waiting.pop().users:
+            if flow.order.get(user, at) >= at or user in found or user in late:
+                continue
+            if operator_name(user) not in _MOVING | _PARTS | _SPREADING | _ELEMENTWISE:
+                return None
+            late[user] = None
+            waiting.append(user)
+    return sorted(late, key=flow.order.__getitem__)
 
 
 def _followed(flow: LabelFlow, node: Node, labels: Tensor, found: Spread) -> bool:
@@ -68,8 +132,47 @@ def _followed_further(flow: LabelFlow, node: Node, labels: Tensor, found: Spread
         return True
     if name in _SPREADING or name in _ELEMENTWISE:
         return _each_followed(flow, node, labels, found)
+    if name == "view_as_real" and varying(labels) == [labels.ndim - 1]:
+        return False
+    if name in _PARTS:
+        return all(_followed(flow, source, own, found) for source, own in _before_parted(flow, node, labels))
     before = _before_moved(node, labels) if name in _MOVING else None
     return before is not None and _followed(flow, node.all_input_nodes[0], before, found)
+
+
+def _before_parted(flow: LabelFlow, node: Node, labels: Tensor) -> Iterator[tuple[Node, Tensor]]:
+    """What an operator takes a part of, or puts together, with the labels of each; a rest has labels of its own."""
+    (along,) = varying(labels)
+    name, axis = operator_name(node), _axis(node)
+    source: Any = node.args[0]
+    if name in ("view_as_complex", "view_as_real"):
+        yield source, labels[..., None] if name == "view_as_complex" else labels.select(-1, 0)
+    elif name == "select":
+        yield source, labels.unsqueeze(axis)
+    elif name in ("slice", "narrow"):
+        yield source, _with_rest(flow, node, labels) if axis == along else labels
+    else:
+        sizes = [shape_of(part)[axis] for part in source]
+        parts = labels.split(sizes, axis) if axis == along else [labels] * len(sizes)
+        yield from ((each, own) for each, own in zip(source, parts, strict=True) if bool((own != UNTRACKED).any()))
+
+
+def _with_rest(flow: LabelFlow, node: Node, labels: Tensor) -> Tensor:
+    """The labels of an axis from those of a slice of it."""
+    (axis,) = varying(labels)
+    size = shape_of(node.all_input_nodes[0])[axis]
+    args = torch.fx.node.map_arg(node.args[2:], _number)
+    target: Any = node.target
+    whole = flow.sets.fresh(size)
+    whole[target(torch.arange(size), 0, *args)] = labels.reshape(-1)
+    return whole.reshape([-1 if each == axis else 1 for each in range(labels.ndim)])
+
+
+def _axis(node: Node) -> int:
+    """The axis along which an operator takes a part of a value, or puts parts together."""
+    source = node.all_input_nodes[0]
+    given: Any = argument(node, 1, "dim", 0)
+    return given % len(shape_of(source)) if isinstance(given, int) else 0
 
 
 def _each_followed(flow: LabelFlow, node: Node, labels: Tensor, found: Spread) -> bool:
