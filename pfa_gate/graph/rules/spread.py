@@ -153,7 +153,7 @@ def _before_parted(flow: LabelFlow, node: Node, labels: Tensor) -> Iterator[tupl
         yield source, _with_rest(flow, node, labels) if axis == along else labels
     else:
         sizes = [shape_of(part)[axis] for part in source]
-        parts = labels.split(sizes, axis) if axis == along else [labels] * len(sizes)
+        parts = labels.split_with_sizes(sizes, axis) if axis == along else [labels] * len(sizes)
         yield from ((each, own) for each, own in zip(source, parts, strict=True) if bool((own != UNTRACKED).any()))
 
 
