@@ -149,6 +149,29 @@ def substituted(operands: Any, substitutes: Mapping[Any, Any]) -> Any:
     return torch.fx.node.map_aggregate(operands, swapped)
 
 
+def at(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a precision, where it is floating; a complex one in pairs of it.
+
+    Example:
+        >>> at(torch.zeros(2, dtype=torch.complex64), torch.float64).dtype
+        torch.complex128
+    """
+    if tensor.is_complex():
+        return tensor.to(dtype.to_complex())
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model itself with its tensors in a precision; `Module.to` would drop the imaginary part of complex ones.
+
+    Example:
+        >>> in_precision(nn.Linear(2, 3), torch.float64).weight.dtype
+        torch.float64
+    """
+    changed: nn.Module = model._apply(lambda tensor: at(tensor, dtype))  # type: ignore[no-untyped-call]
+    return changed
+
+
 def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """The batches on a device, each on its way there while the one before is in use; on the CPU as they are.
 

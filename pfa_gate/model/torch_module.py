@@ -158,29 +158,6 @@ def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
     return table
 
 
-def at(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in a precision, where it is floating; a complex one in pairs of it.
-
-    Example:
-        >>> at(torch.zeros(2, dtype=torch.complex64), torch.float64).dtype
-        torch.complex128
-    """
-    if tensor.is_complex():
-        return tensor.to(dtype.to_complex())
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model itself with its tensors in a precision; `Module.to` would drop the imaginary part of complex ones.
-
-    Example:
-        >>> in_precision(nn.Linear(2, 3), torch.float64).weight.dtype
-        torch.float64
-    """
-    changed: nn.Module = model._apply(lambda tensor: at(tensor, dtype))  # type: ignore[no-untyped-call]
-    return changed
-
-
 def with_own_memory(model: Model) -> Model:
     """The model itself, its buffers no longer parts of larger tensors or of each other: files hold each as it is.
 

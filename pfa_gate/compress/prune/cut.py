@@ -19,8 +19,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
 from pfa_gate.graph.program import Program
-from pfa_gate.model.device import substituted
-from pfa_gate.model.torch_module import at, deep_copy, with_own_memory
+from pfa_gate.model.device import at, substituted
+from pfa_gate.model.torch_module import deep_copy, with_own_memory
 
 AxisIndices = dict[str, dict[int, Indices]]  # for each parameter and axis, the indices that stay
 Shapes = Mapping[str, torch.Size]

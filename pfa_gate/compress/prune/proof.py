@@ -24,8 +24,8 @@ from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import halves, operator_name
 from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
-from pfa_gate.model.device import substitute_in_graphs
-from pfa_gate.model.torch_module import at, copied, in_precision
+from pfa_gate.model.device import at, in_precision, substitute_in_graphs
+from pfa_gate.model.torch_module import copied
 
 Forward = Callable[..., Any]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

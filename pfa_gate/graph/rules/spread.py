@@ -211,5 +211,4 @@ def _before_moved(node: Node, labels: Tensor) -> Tensor | None:
 
 
 def _number(node: Node) -> int:
-    value = node.meta["val"]
-    return int(value.node.hint) if isinstance(value, torch.SymInt) else int(value)
+    return int(node.meta["val"])
