@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pfa_gate.artifacts.gate_files import replacing
+from pfa_gate.artifacts.folders import replacing
 from pfa_gate.files import remove_abandoned, replacing_file, unfinished_folder
 
 LEAVES = """

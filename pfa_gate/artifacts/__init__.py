@@ -1,10 +1,10 @@
 """The files that are deployed.
 
 A gate's folder holds `record.json` and the reports made from it, and beside them, where a compressed model was proved,
-`recipe.yaml`, `weights.safetensors`, `model.pt2`, and with the extra `onnx` `model.onnx`. Nothing is a pickle.
+`recipe.yaml` and what the gate asks for of `weights.safetensors`, `model.pt2` and `model.onnx`. Nothing is a pickle.
 """
 
-from pfa_gate.artifacts.gate_files import write
+from pfa_gate.artifacts.gate_files import Delivery, require_extra, write
 from pfa_gate.artifacts.recipe import load
 
-__all__ = ["load", "write"]
+__all__ = ["Delivery", "load", "require_extra", "write"]

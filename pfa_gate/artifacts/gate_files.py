@@ -1,27 +1,23 @@
-"""The files of a gate and of a study, in folders that are written whole or not at all."""
+"""The files of a gate: those of its model that it asks for, its recipe, its record and the reports."""
 
 import json
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
-from pfa_gate.artifacts.export import Export, ExportFailedError, without_garbage_collection
-from pfa_gate.artifacts.onnx_model import installed, write_onnx
-from pfa_gate.artifacts.program import program_of, trials, write_program
+from pfa_gate.artifacts.export import ExportFailedError, without_garbage_collection
+from pfa_gate.artifacts.folders import replacing
 from pfa_gate.artifacts.recipe import recipe_text
+from pfa_gate.budget.wording import listed
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.prune.prune_model import constant_name
 from pfa_gate.errors import ArtifactError
-from pfa_gate.files import display_path, remove_abandoned, sha256_of, unfinished_folder
+from pfa_gate.files import display_path, sha256_of
 from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.cost import Stored, storage_key
@@ -36,114 +32,65 @@ from pfa_gate.report.ownership import (
     RECORD,
     REPORTS,
     WEIGHTS,
-    of_another,
-    refuse,
-    remove_own,
-    require_folder,
-    require_study,
 )
 
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` when all went well, and vanishes when not.
-
-    What a run that was killed has left beside it is removed once all went well.
-
-    Args:
-        folder: that of a gate, and named as the gate is.
-
-    Raises:
-        ArtifactError: the folder is not the gate's own, the disk is full, or the folder cannot be written.
-    """
-    fresh = None
-    try:
-        require_folder(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = unfinished_folder(f".{folder.name}", folder.parent)
-        yield fresh
-        _open_to_readers(fresh)
-        _swap(fresh, folder)
-        remove_abandoned(folder.parent)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ArtifactError(
-            f"The results cannot be written to {folder}: {reason}.",
-            remedy="Free some space, or name another folder with --pfa-output.",
-        ) from error
-    finally:
-        if fresh is not None:
-            shutil.rmtree(fresh, ignore_errors=True)
+_EXTRA = ("onnx", "onnxscript", "onnxruntime")
+_FORMS = {"weights": WEIGHTS, "pt2": PROGRAM, "onnx": ONNX}
 
 
-def _open_to_readers(folder: Path) -> None:
-    # Temporary folders and safetensors files are made private; results are as public as any file of the project.
-    mask = os.umask(0)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~mask)
+def installed() -> bool:
+    """Whether the extra `onnx` is there."""
+    return not _missing()
 
 
-def _swap(fresh: Path, folder: Path) -> None:
-    require_folder(folder)
-    if not folder.exists():
-        os.replace(fresh, folder)
-        return
-    old = unfinished_folder(f".{folder.name}-old", folder.parent)
-    aside = old / folder.name
-    os.replace(folder, aside)
-    try:
-        # What has come since the last look is somebody's.
-        refuse(folder, of_another(aside))
-        os.replace(fresh, folder)
-    except (OSError, ArtifactError):
-        os.replace(aside, folder)
-        old.rmdir()
-        raise
-    with suppress(OSError):  # the next run's sweep
-        remove_own(aside)
-        old.rmdir()
+def _missing() -> list[str]:
+    return [name for name in _EXTRA if find_spec(name) is None]
 
 
-def write_study(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
-    """Write study.json, study.md and study.svg; whatever else the folder holds stays.
+def require_extra(forms: Collection[str]) -> None:
+    """Refuse forms of the model that cannot be written here.
 
     Args:
-        folder: made where there is none.
-        texts: of the files, by their names.
-
-    Returns:
-        The paths, from the working directory where they lie below it.
+        forms: `weights`, `pt2`, `onnx`.
 
     Raises:
-        ArtifactError: the folder cannot be written, or one of the files there is of no study.
+        ArtifactError: `onnx` is among them, and its extra is not installed.
+
+    Example:
+        >>> require_extra(["weights", "pt2"])
     """
-    require_study(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = unfinished_folder(".study", folder)
-        try:
-            for name, text in texts.items():
-                (fresh / name).write_text(text, encoding="utf-8", newline="\n")
-            for name in texts:
-                os.replace(fresh / name, folder / name)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-        remove_abandoned(folder)
-    except OSError as error:
-        raise ArtifactError(
-            f"The study cannot be written to {folder}: {error.strerror or error}.",
-            remedy="Free some space, or name another folder with --output.",
-        ) from error
-    return tuple(display_path(folder.resolve() / name) for name in texts)
+    if "onnx" in forms and not installed():
+        fact = f"The gate asks for {ONNX}, which needs {listed(_missing(), len(_EXTRA))}."
+        raise ArtifactError(fact, remedy="Run pip install 'pfa-gate[onnx]', or take onnx out of artifacts.")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A proved smaller model, and what is written of it.
+
+    Attributes:
+        compressed: the model.
+        coupling: the groups that it was cut by.
+        inputs: an example for the model; its values are not stored.
+        forms: of `weights`, `pt2` and `onnx`; None for all that can be made here.
+    """
+
+    compressed: PrunedModel
+    coupling: Coupling
+    inputs: Inputs = ((), {})
+    forms: Collection[str] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files that are to be written, in this order."""
+        forms = self.forms or [form for form in _FORMS if form != "onnx" or installed()]
+        return [name for form, name in _FORMS.items() if form in forms]
 
 
 def write(
     output: Path,
     record: Record,
-    cut: tuple[PrunedModel, Coupling] | None,
-    inputs: Inputs = ((), {}),
+    delivery: Delivery | None,
     finish: Callable[[Record], Record] = lambda record: record,
 ) -> Record:
     """Write a gate's folder in one step and return the record with the paths of its files.
@@ -151,8 +98,7 @@ def write(
     Args:
         output: folder of all gates; the gate's own is `output / record.gate`.
         record: of the run.
-        cut: the proved smaller model, and the groups it was cut by; None without a model.
-        inputs: an example for the model; its values are not stored.
+        delivery: the smaller model; None without one.
         finish: adds to the record what is known only after the model's files are written: the time it took.
 
     Raises:
@@ -161,15 +107,8 @@ def write(
     """
     folder = output / record.gate
     with replacing(folder) as fresh, without_garbage_collection():
-        if cut is not None:
-            compressed, coupling = cut
-            save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
-            recount = Recount(record.compressed, compressed.model, buffers_of(compressed.model, coupling))
-            recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
-            gaps = _write_programs(fresh, compressed, inputs, recount)
-            files = {path.name: sha256_of(path) for path in sorted(fresh.iterdir())}
-            (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
-            record = replace(record, unmeasured=(*record.unmeasured, *gaps))
+        if delivery is not None:
+            record = replace(record, unmeasured=(*record.unmeasured, *_write_model(fresh, record, delivery)))
         made = (RECORD, *REPORTS)
         names = [name for name in FILES if name in made or (fresh / name).exists()]
         record = replace(record, files={FILES[name]: display_path(folder.resolve() / name) for name in names})
@@ -186,26 +125,42 @@ def _reports(record: Record) -> dict[str, str]:
     return {name: report_text(record, name) for name in REPORTS}
 
 
-def _write_programs(fresh: Path, compressed: PrunedModel, inputs: Inputs, recount: "Recount") -> list[Unmeasured]:
-    """Write the forms that run without the user's code; give those that could not be made, and why."""
-    wanted: dict[str, Callable[[Export, Path, nn.Module, Sequence[Inputs]], None]] = {PROGRAM: write_program}
-    if installed():
-        wanted[ONNX] = write_onnx
+def _write_model(fresh: Path, record: Record, delivery: Delivery) -> list[Unmeasured]:
+    """Write the forms that are asked for, and the recipe; give those that could not be made, and why."""
+    compressed, coupling = delivery.compressed, delivery.coupling
+    recount = Recount(record.compressed, compressed.model, buffers_of(compressed.model, coupling))
+    if WEIGHTS in delivery.names:
+        save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
+        recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
+    programs = [name for name in delivery.names if name != WEIGHTS]
+    gaps = _write_programs(fresh, delivery, programs, recount) if programs else []
+    files = {path.name: sha256_of(path) for path in sorted(fresh.iterdir())}
+    (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
+    return gaps
+
+
+def _write_programs(fresh: Path, delivery: Delivery, names: Sequence[str], recount: "Recount") -> list[Unmeasured]:
+    """Write the forms that run without the user's code, of one export; give those that could not be made, and why."""
+    from pfa_gate.artifacts import onnx_model  # noqa: PLC0415  for those who ask for such a file
+    from pfa_gate.artifacts import program as programs  # noqa: PLC0415
+
+    writers = {PROGRAM: programs.write_program, ONNX: onnx_model.write_onnx}
+    model = delivery.compressed.model
     try:
-        export = program_of(compressed.model, inputs)
+        export = programs.program_of(model, delivery.inputs)
     except ExportFailedError as failure:
-        return [Unmeasured(name, f"not written: {failure}") for name in wanted]
-    recount.require(PROGRAM, recount.program(export.program))
-    tried = trials(export, compressed.model, inputs)
+        return [Unmeasured(name, f"not written: {failure}") for name in names]
+    recount.require(names[0], recount.program(export.program.state_dict))
+    tried = programs.trials(export, model, delivery.inputs)
     gaps = []
-    for name, writer in wanted.items():
+    for name in names:
         try:
-            writer(export, fresh / name, compressed.model, tried)
+            writers[name](export, fresh / name, model, tried)
         except ExportFailedError as failure:
             gaps.append(Unmeasured(name, f"not written: {failure}"))
     if len(tried) == 1:
         fixed = f"the model's forward fixes the batch: it runs at {export.batch} samples only"
-        gaps += [Unmeasured(name, fixed) for name in wanted if (fresh / name).exists()]
+        gaps += [Unmeasured(name, fixed) for name in names if (fresh / name).exists()]
     return gaps
 
 
@@ -231,11 +186,10 @@ class Recount:
         parameters = sum(math.prod(entry["shape"]) for name, entry in header.items() if name not in self.buffers)
         return Stored(parameters, sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in header.values()))
 
-    def program(self, exported: ExportedProgram) -> Stored:
-        """What an exported program holds; tensors that are one in the model count once."""
+    def program(self, held: Mapping[str, Tensor]) -> Stored:
+        """What an exported program holds, by name; tensors that are one in the model count once."""
         state = self.model.state_dict(keep_vars=True)
         own = {name: storage_key(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
-        held: Mapping[str, Tensor] = exported.state_dict
         once = {own.get(name, name): (name, tensor) for name, tensor in held.items()}
         parameters = sum(tensor.numel() for name, tensor in once.values() if name not in self.buffers)
         return Stored(parameters, sum(tensor.numel() * tensor.element_size() for _, tensor in once.values()))

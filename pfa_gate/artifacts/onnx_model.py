@@ -5,7 +5,6 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from pfa_gate.artifacts.export import Export, ExportFailedError
 from pfa_gate.artifacts.program import check, quiet, reason_of
 from pfa_gate.graph.program import operator_name, writes
 from pfa_gate.model.batch import Inputs
-
-_EXTRA = ("onnx", "onnxscript", "onnxruntime")
-
-
-def installed() -> bool:
-    """Whether the extra `onnx` is there."""
-    return all(find_spec(name) is not None for name in _EXTRA)
 
 
 def write_onnx(export: Export, path: Path, model: nn.Module, tried: Sequence[Inputs]) -> None:

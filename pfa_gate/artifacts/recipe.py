@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
-from pfa_gate.artifacts.program import read_program
 from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel, narrow, with_kept
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.files import sha256_of
@@ -47,7 +46,8 @@ class RecipeFile:
         """
         if name not in self.files:
             raise ArtifactError(
-                f"{self.folder} has no {name}.", remedy="The record says why under 'unmeasured', in record.json."
+                f"{self.folder} has no {name}.",
+                remedy="Name it under artifacts in pfa.yaml; if it is, record.json says why under 'unmeasured'.",
             )
         path = self.folder / name
         try:
@@ -127,7 +127,8 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
     Args:
         directory: the gate's folder, such as `.pfa/digits`.
         model: a fresh, full model of the same factory; it is not changed, its weights do not matter. Without it,
-            or where the model's own class does not run at the new widths, the exported program is loaded.
+            where the model's own class does not run at the new widths, or where the gate wrote no weights, the exported
+            program is loaded.
 
     Returns:
         The compressed model in eval mode, with `.kept`.
@@ -155,7 +156,9 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
         torch.Size([1, 2])
     """
     recipe = read_recipe(Path(directory))
-    if model is None or recipe.form == "graph":
+    if model is None or recipe.form == "graph" or (WEIGHTS not in recipe.files and PROGRAM in recipe.files):
+        from pfa_gate.artifacts.program import read_program  # noqa: PLC0415  only a program needs the exporter
+
         return with_kept(read_program(recipe.file(PROGRAM)), recipe.axis_indices)
     return with_kept(_in_place(recipe, model), recipe.axis_indices)
 

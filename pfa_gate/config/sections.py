@@ -10,6 +10,7 @@ from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.field_types import (
     SHARES,
+    Artifacts,
     BytesTarget,
     Data,
     Device,
@@ -223,6 +224,12 @@ class GateSections(StrictSection):
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()
+    artifacts: Annotated[Artifacts, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
+        default=None,
+        description="files of the compressed model to write: `weights`, `pt2`, `onnx`; all if left out, `onnx` where "
+        "its extra is installed",
+        examples=["weights"],
+    )
     watch: Annotated[Globs, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
         default=None,
         description="globs of all other files that model, data and metric read, so that a verdict can outlive a run",

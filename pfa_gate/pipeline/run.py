@@ -132,6 +132,9 @@ def run_with_backend(
     config = document.gate(stages.gate)
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
+    if config.artifacts:
+        with stages.stage("loading", "artifacts"):
+            artifacts.require_extra(config.artifacts)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     job = GateJob(config, subject, stages, backend)
@@ -193,12 +196,13 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
 
 def _write(folder: Path, record: Record, findings: Findings, job: GateJob) -> Record:
     """Write the gate's folder; the record gets the names of its files and, last of all, its seconds."""
-    cut = (findings.cut.compressed, findings.cut.coupling) if findings.cut else None
+    cut, inputs = findings.cut, inputs_of(job.subject.example)
+    delivery = artifacts.Delivery(cut.compressed, cut.coupling, inputs, job.config.artifacts) if cut else None
 
     def timed(made: Record) -> Record:
         return replace(made, seconds=job.stages.seconds("writing"))
 
-    return artifacts.write(folder, record, cut, inputs_of(job.subject.example), timed)
+    return artifacts.write(folder, record, delivery, timed)
 
 
 def only_gate(document: Document) -> str:

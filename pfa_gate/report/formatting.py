@@ -8,6 +8,7 @@ from datetime import datetime
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, difference, percent, plural, significant
 from pfa_gate.record import Probe, Record, Scores
+from pfa_gate.report.ownership import PROGRAM
 from pfa_gate.report.text import clean
 
 # Sorting by severity: what must be seen first.
@@ -223,14 +224,18 @@ def delivery(record: Record) -> tuple[str, ...]:
     Example:
         >>> from pfa_gate.record import CompressedRecord, Exact, Probe, Record, Size
         >>> part = CompressedRecord(4, 16, 36, None, Exact(0.0, True), form="graph")
-        >>> files = {"program": ".pfa/digits/model.pt2"}
+        >>> files = {"recipe": ".pfa/digits/recipe.yaml", "program": ".pfa/digits/model.pt2"}
         >>> sizes, probe = Size(9, 36, 81), Probe(64, "ab")
         >>> delivery(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part, files=files))
         ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
     """
-    if record.compressed is None or record.compressed.form == "module" or "program" not in record.files:
+    if record.compressed is None or record.compressed.form == "module" or "recipe" not in record.files:
         return ()
-    return ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
+    fact = "The model's own class cannot run at the new widths"
+    if "program" in record.files:
+        return (f"{fact}; model.pt2 holds its graph, which can.",)
+    tried = any(gap.what == PROGRAM for gap in record.unmeasured)
+    return () if tried else (f"{fact}, and artifacts leaves out pt2, the file that can.",)
 
 
 def headline(record: Record) -> tuple[Outcome, str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from pfa_gate.artifacts.gate_files import write_study
+from pfa_gate.artifacts.folders import write_study
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.paths import from_root

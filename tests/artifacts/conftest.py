@@ -1,5 +1,6 @@
 """Gate folders of small networks, written once for all tests of this folder."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -30,11 +31,12 @@ def blank(name: str, compressed: PrunedModel) -> Record:
     return Record(name, "pfa.yaml", {}, {}, size, Probe(2, "ab"), recipe=recipe, compressed=part)
 
 
-def written(name: str, output: Path) -> tuple[Record, nn.Module]:
+def written(name: str, output: Path, forms: Sequence[str] | None = None) -> tuple[Record, nn.Module]:
     """The record and the compressed model of a folder just written."""
     compressed = halved(name)
     inputs = ((network(name)[1],), {})
-    record = artifacts.write(output, blank(name, compressed), (compressed, coupling(name)), inputs)
+    delivery = artifacts.Delivery(compressed, coupling(name), inputs, forms)
+    record = artifacts.write(output, blank(name, compressed), delivery)
     return record, compressed.model
 
 

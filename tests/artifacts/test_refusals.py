@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.artifacts import gate_files, program
-from pfa_gate.artifacts import gate_files as folders
+from pfa_gate.artifacts import folders, gate_files, program
 from pfa_gate.compress.prune import compress
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_of
@@ -194,7 +193,7 @@ def test_a_batch_fixed_by_the_code_is_reported(tmp_path: Path, monkeypatch: pyte
     model, example = FixedBatch().eval(), torch.randn(2, 4)
     groups = pfa_gate.trace(model, example)
     cut = compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
-    record = artifacts.write(tmp_path, blank("residual", cut), (cut, groups), ((example,), {}))
+    record = artifacts.write(tmp_path, blank("residual", cut), artifacts.Delivery(cut, groups, ((example,), {})))
     fixed = "the model's forward fixes the batch: it runs at 2 samples only"
     assert {gap.reason for gap in record.unmeasured} == {fixed}
     assert "program" in record.files
@@ -224,7 +223,7 @@ def test_an_operator_of_another_package_is_not_exported(tmp_path: Path) -> None:
     model, example = Foreign().eval(), torch.randn(2, 4)
     groups = pfa_gate.trace(model, example)
     cut = compress(model, groups, {"hidden": [0, 1]}, ((example,), {}))
-    record = artifacts.write(tmp_path, blank("residual", cut), (cut, groups), ((example,), {}))
+    record = artifacts.write(tmp_path, blank("residual", cut), artifacts.Delivery(cut, groups, ((example,), {})))
     reason = "operator 'pfa_gate_tests.twice.default' comes from a package of its own, not from torch"
     assert {gap.reason for gap in record.unmeasured} == {f"not written: {reason}"}
     assert set(record.files) == {*REPORTS, "record", "recipe", "weights"}

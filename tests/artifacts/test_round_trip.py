@@ -147,7 +147,7 @@ def test_an_output_of_the_users_own_class_becomes_a_plain_dict(tmp_path: Path) -
     groups = trace(model, example)
     cut = compress(model, groups, {group.name: [0] for group in groups.free}, ((), example))
     record = Record("bert", "pfa.yaml", {}, {}, Size(1, 4, 1), Probe(2, "ab"))
-    record = artifacts.write(tmp_path, record, (cut, groups), ((), example))
+    record = artifacts.write(tmp_path, record, artifacts.Delivery(cut, groups, ((), example)))
     assert record.unmeasured == ()
     command = [sys.executable, "-I", "-c", FRESH_KEYWORDS, str(tmp_path / "bert" / "model.pt2")]
     subprocess.run(command, check=True, cwd=tmp_path)

@@ -89,7 +89,7 @@ def test_the_files_hold_what_is_counted_and_come_back(
     part = CompressedRecord(held.parameters, held.bytes, 1, None, Exact(0.0, True), form=smaller.form)
     recipe = RecipeRecord("energy", 0.5, {"first": 4})
     record = Record("net", "pfa.yaml", {}, {}, Size(1, 4, 1), Probe(2, "ab"), recipe=recipe, compressed=part)
-    written = artifacts.write(tmp_path, record, (smaller, coupling), inputs)
+    written = artifacts.write(tmp_path, record, artifacts.Delivery(smaller, coupling, inputs))
 
     with safe_open(tmp_path / "net" / "weights.safetensors", "pt") as file:
         elements = sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118  it is no mapping

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import records
 
-from pfa_gate.artifacts.gate_files import replacing
+from pfa_gate.artifacts.folders import replacing
 from pfa_gate.artifacts.recipe import recipe_text
 from pfa_gate.cli import main
 from pfa_gate.errors import ArtifactError
