@@ -1,8 +1,7 @@
 """From a merged recording to a program: operators as nodes of a graph, held tensors by their names."""
 
 import operator
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from pfa_gate.graph.editing import fold
+from pfa_gate.graph.held_tensors import NamedTensors, elements_of, fills_its_memory, memory_of, tied
 from pfa_gate.graph.program import Alias, BatchSize, Program, asserts, writes
 from pfa_gate.graph.record import Form, Given, Held, Made, Operation, Read, Recording
 from pfa_gate.graph.repeat import Affine
@@ -35,8 +35,8 @@ def build_program(
     graph = builder.graph({read.value.operation: read.line for read in reads})
     held = builder.placeholders
     tensors = {name: tensor.detach() for name, tensor in builder.tensors().items()}
-    tied = _tied(tensors)
-    aliases = {node: Alias(tied[name], tuple(range(tensors[name].ndim))) for node, name in held.items()}
+    first = tied(tensors)
+    aliases = {node: Alias(first[name], tuple(range(tensors[name].ndim))) for node, name in held.items()}
     constants, aliases, folded = fold(graph, aliases, tensors)
     dynamic = any(growing.growing for growing in recording.inputs if growing is not None)
     return Program(
@@ -54,62 +54,6 @@ def build_program(
     )
 
 
-@dataclass(frozen=True)
-class NamedTensors:
-    """The tensors that a model holds, by name.
-
-    Attributes:
-        state: those of its state dict, themselves, by each of their names.
-        parameters: names of its parameters.
-        buffers: those that its state dict leaves out.
-        attributes: tensors that are attributes of a module, alone or in a list or mapping, and neither of these.
-    """
-
-    state: Mapping[str, Tensor]
-    parameters: frozenset[str]
-    buffers: Mapping[str, Tensor]
-    attributes: Mapping[str, Tensor]
-
-    @classmethod
-    def of(cls, model: nn.Module) -> "NamedTensors":
-        """List what a model holds; a tensor under several names is listed under each."""
-        stored = {key: value for key, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-        buffers = dict(model.named_buffers(remove_duplicate=False))
-        state: dict[str, Tensor] = {**parameters, **stored}
-        left_out = {name: tensor for name, tensor in buffers.items() if name not in state}
-        return cls(state, frozenset(parameters), left_out, dict(_attributes(model)))
-
-    def every(self) -> Mapping[str, Tensor]:
-        """All of them; the state first."""
-        return {**self.attributes, **self.state, **self.buffers} | {}
-
-
-def _attributes(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for owner, module in model.named_modules():
-        for name, value in vars(module).items():
-            if not name.startswith("_") or isinstance(value, Tensor):
-                for key, tensor in _tensors_within(value):
-                    yield ".".join(filter(None, (owner, name, key))), tensor
-
-
-def _tensors_within(value: Any) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield "", value
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    yield from ((str(key), each) for key, each in entries if isinstance(each, Tensor))
-
-
-def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """For each name the first name of the same tensor: tied weights are one weight."""
-    first: dict[tuple[object, ...], str] = {}
-    return {name: first.setdefault(_elements(tensor, name), name) for name, tensor in tensors.items()}
-
-
-def _elements(tensor: Tensor, name: str) -> tuple[object, ...]:
-    return tensor.data_ptr() or name, tensor.shape, tensor.stride()
-
-
 class _GraphBuilder:
     def __init__(self, recording: Recording, named: NamedTensors, call: CallStructure, samples: int) -> None:
         self._recording, self._named, self._call, self._samples = recording, named, call, samples
@@ -123,8 +67,9 @@ class _GraphBuilder:
 
     def graph(self, reads: Mapping[int, str]) -> Graph:
         """The graph: inputs, operators, output; and that some of the operators give what they gave, at which lines."""
-        self._place_held()
+        views = self._place_held()
         self._place_inputs()
+        self._place_views(views)
         for place, operation in enumerate(self._recording.operations):
             self._made[Made(place)] = self._called(operation)
             if place in reads:
@@ -140,20 +85,36 @@ class _GraphBuilder:
 
     # --- inputs
 
-    def _place_held(self) -> None:
+    def _place_held(self) -> dict[int, str]:
+        """An input for each held tensor; gives those that are parts of a stored one, by its name."""
         stored = {**self._named.state, **self._named.buffers}
         nodes = {name: self._held_input(name, tensor) for name, tensor in stored.items()}
-        by_elements = {_elements(tensor, name): name for name, tensor in reversed(stored.items())}
-        others = {_elements(tensor, name): name for name, tensor in self._named.attributes.items()}
+        by_elements = {elements_of(tensor, name): name for name, tensor in reversed(stored.items())}
+        others = {elements_of(tensor, name): name for name, tensor in self._named.attributes.items()}
+        memories = {memory_of(tensor): name for name, tensor in reversed(stored.items()) if fills_its_memory(tensor)}
+        views: dict[int, str] = {}
         ids = {id(tensor): name for name, tensor in reversed(stored.items())}
         for place, tensor in enumerate(self._recording.held):
-            key = _elements(tensor, "")
+            key = elements_of(tensor, "")
             name = ids.get(id(tensor)) or by_elements.get(key)
+            if name is None and memory_of(tensor) in memories:
+                views[place] = memories[memory_of(tensor)]
+                continue
             if name is None:
                 name = self._constant_name(others.get(key))
                 self._constants[name] = tensor
                 nodes[name] = self._held_input(name, tensor)
             self._places[place] = nodes[name]
+        return views
+
+    def _place_views(self, views: Mapping[int, str]) -> None:
+        nodes = {name: node for node, name in self.placeholders.items()}
+        for place, name in views.items():
+            tensor = self._recording.held[place]
+            args = (nodes[name], list(tensor.shape), list(tensor.stride()), tensor.storage_offset())
+            view = self._graph.create_node("call_function", aten.as_strided.default, args, name="as_strided")
+            _describe(view, Form(tuple(tensor.shape), tensor.dtype))
+            self._places[place] = view
 
     def _held_input(self, name: str, tensor: Tensor) -> Node:
         node = self._graph.create_node("placeholder", name, name=name.replace(".", "_"))

@@ -133,6 +133,18 @@ def test_tensors_are_named_by_their_memory_whatever_object_of_python_holds_them(
     assert "tables.0" not in program.state
 
 
+def test_a_part_of_a_weight_that_is_an_attribute_stays_a_part_of_it() -> None:
+    model = Called(
+        lambda self, x: functional.linear(x, self.part) + self.weight.sum(), weight=nn.Parameter(torch.randn(4, 3))
+    )
+    model.part = model.weight.data[1:3]
+    program = record_model(model, (torch.randn(2, 3),), {})
+    assert program.lifted == frozenset()
+    assert program.stored is not None, "what is computed from a weight is stored"
+    x = torch.randn(5, 3)
+    assert torch.equal(program.run((x,), {}), model(x))
+
+
 def test_a_constant_that_the_forward_makes_is_held_and_one_that_varies_is_refused() -> None:
     program = record_model(Called(lambda _, x: x * torch.tensor([1.0, 2.0])), (torch.randn(2, 2),), {})
     assert [name for name in program.tensors if not name.startswith("folded")] == ["lifted_tensor_0"]
