@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices, Layer, Slice, Tap, Volume
+from pfa_gate.graph.group import OTHER_GROUP, Axis, Coupling, Group, Indices, Layer, Slice, Tap, Volume
 from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall
 from pfa_gate.graph.partition import Cluster, Reasons, Touch, clusters_of, narrowed, varying
 from pfa_gate.graph.program import operator_name, shape_of
@@ -74,15 +75,21 @@ class _GroupBuilder:
     def _touches(self) -> list[Touch]:
         made = {(call.weight, call.outputs) for call in self.flow.contractions}
         read = {(call.weight, call.inputs) for call in self.flow.contractions if call.inputs != OTHER_GROUP}
-        touches = [
-            Touch(name, axis, self._roots(labels), (name, axis) in made, (name, axis) in read)
-            for name, pair in self.flow.matrices.items()
-            for axis, labels in enumerate(pair)
+        axes: list[tuple[str | None, int, Tensor]] = [
+            (name, axis, labels) for name, pair in self.flow.matrices.items() for axis, labels in enumerate(pair)
         ]
-        touches += [Touch(name, axis, self._roots(labels)) for name, axis, labels in self._aligned_axes()]
+        multiplied = len(axes)
+        axes += self._aligned_axes()
         products = (call for call in self.flow.contractions if call.weight is None)
-        touches += [Touch(None, 0, self._roots(axis)) for call in products for axis in call.axes]
-        return touches
+        axes += [(None, 0, axis) for call in products for axis in call.axes]
+        every = self._roots(torch.cat([labels for _, _, labels in axes])) if axes else np.zeros(0, np.int64)
+        roots = np.split(every, np.cumsum([len(labels) for _, _, labels in axes])[:-1]) if axes else []
+        return [
+            Touch(name, axis, own, (name, axis) in made, (name, axis) in read)
+            if place < multiplied
+            else Touch(name, axis, own)
+            for place, ((name, axis, _), own) in enumerate(zip(axes, roots, strict=True))
+        ]
 
     def _aligned_axes(self) -> Iterator[tuple[str, int, Tensor]]:
         for name, labels in self.flow.aligned.items():
@@ -155,7 +162,7 @@ class _GroupBuilder:
         if len(axes) != 1:
             return None
         roots = self._roots(labels.reshape(-1))
-        _, counts = self.clusters.counts(np.unique(roots))
+        _, (counts,) = self.clusters.counts([np.unique(roots)])
         return _Carried(axes[0], roots, frozenset(np.flatnonzero(counts == self.clusters.widths).tolist()))
 
     # --- layers
@@ -192,11 +199,23 @@ class _GroupBuilder:
     # --- sizes
 
     def _sizes(self) -> Iterator[Volume]:
-        touched: dict[str, dict[int, Indices]] = {}
-        for touch in self.touches:
-            if touch.parameter is not None:
-                touched.setdefault(touch.parameter, {})[touch.axis] = touch.roots
-        return Sizes(self.flow, touched, self.clusters, self.names).volumes()
+        touched: dict[str, dict[int, Axis]] = {}
+        products: list[Axis] = []
+        for touch, axis in zip(self.touches, self._lengths(), strict=True):
+            if touch.parameter is None:
+                products.append(axis)
+            else:
+                touched.setdefault(touch.parameter, {})[touch.axis] = axis
+        free = {name for name, cluster in zip(self.names, self.clusters.each, strict=True) if cluster.frozen is None}
+        return Sizes(self.flow, touched, products, free).volumes()
+
+    def _lengths(self) -> Iterator[Axis]:
+        """Of each touched axis, the indices that always stay, and those that each group brings."""
+        fixed, counts = self.clusters.counts([touch.roots for touch in self.touches])
+        shares = counts / self.clusters.widths
+        for others, row, present in zip(fixed.tolist(), shares, counts > 0, strict=True):
+            groups = np.flatnonzero(present).tolist()
+            yield Axis(others, dict(zip((self.names[index] for index in groups), row[groups].tolist(), strict=True)))
 
 
 def _numbered(names: Iterable[str]) -> Iterator[str]:

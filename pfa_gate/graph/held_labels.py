@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.partition import UNTRACKED, Partition, aligned, narrowed, varying
+from pfa_gate.graph.partition import UNTRACKED, Partition, narrowed, varying
 from pfa_gate.graph.program import Alias, Program
 
 
@@ -107,11 +107,9 @@ class HeldLabels:
 
     def meet(self, one: Tensor, other: Tensor, reason: str) -> None:
         """Join labels at the same place; a label that meets something always present is pinned."""
-        self.sets.join(one, other)
-        one, other = aligned(self.sets.canonical(one), self.sets.canonical(other))
-        lonely = ((one == UNTRACKED) != (other == UNTRACKED)).nonzero(as_tuple=True)
-        if len(lonely[0]):
-            self.pin(torch.maximum(one, other)[lonely], reason)
+        lonely = self.sets.join(one, other)
+        if len(lonely):
+            self.pin(lonely, reason)
 
     def pin(self, labels: Tensor, reason: str) -> None:
         """Never cut these filters."""

@@ -77,8 +77,14 @@ class LabelFlow(HeldLabels):
     near_output: frozenset[Node] = frozenset()
     residual: Residual = "project"
     scattered: list[Node] = field(default_factory=list)
+    _versions: dict[Node, int] = field(default_factory=dict)  # of the sets, when a value's labels were stored
 
     # --- reading
+
+    @cached_property
+    def batch(self) -> int:
+        """Samples in the example."""
+        return self.program.batch
 
     @cached_property
     def order(self) -> dict[Node, int]:
@@ -97,7 +103,9 @@ class LabelFlow(HeldLabels):
             return torch.zeros((1,) * len(shape_of(node)), dtype=torch.int64)
         if isinstance(labels, list):
             raise NoRuleError("reads several values at once")
-        return narrowed(self.sets.canonical(labels))
+        if self._versions.get(node) != self.sets.version:
+            self._store(node, labels)
+        return self.values[node]  # type: ignore[return-value]
 
     def of(self, node: Node, preferred: Collection[int] | None = None) -> Tensor:
         """Labels of a value, narrowed, such that what survives of it is a box: one axis keeps its filters apart.
@@ -112,7 +120,7 @@ class LabelFlow(HeldLabels):
                 preferred = range(labels.ndim - 1 if node in self.near_attention else labels.ndim)
             labels = self.boxed(labels, preferred)
             if node in self.values:
-                self.values[node] = labels
+                self._store(node, labels)
         return labels
 
     def full(self, node: Node) -> Tensor:
@@ -193,7 +201,10 @@ class LabelFlow(HeldLabels):
             return
         shape = shape_of(node)
         labels = labels.expand(shape) if labels.ndim != len(shape) else labels
-        self.values[node] = narrowed(self.sets.canonical(labels))
+        self._store(node, labels)
+
+    def _store(self, node: Node, labels: Tensor) -> None:
+        self.values[node], self._versions[node] = narrowed(self.sets.canonical(labels)), self.sets.version
 
     def close(self) -> None:
         """At the end of the trace: whatever is cut, a box is left of every value and of every held tensor."""

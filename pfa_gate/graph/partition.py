@@ -28,6 +28,7 @@ class Partition:
         >>> sets = Partition()
         >>> first, second = sets.fresh(3), sets.fresh(3)
         >>> sets.join(first, second.flip(0))
+        tensor([], dtype=torch.int64)
         >>> sets.canonical(second).tolist()
         [3, 2, 1]
     """
@@ -35,6 +36,7 @@ class Partition:
     def __init__(self) -> None:
         self._parents: Indices = np.zeros(1024, np.int64)  # grows by doubling; never above the label itself
         self._count = 1
+        self.version = 0  # how often sets have become one
 
     def __len__(self) -> int:
         """How many labels there are, with that of what is always present."""
@@ -51,20 +53,32 @@ class Partition:
 
     def canonical(self, labels: Tensor) -> Tensor:
         """The roots of `labels`, any shape; spread along the axes along which these are."""
-        spread = [axis for axis, step in enumerate(labels.stride()) if step == 0 and labels.shape[axis] > 1]
         few = labels.numpy()
-        for axis in spread:
-            few = few.take([0], axis)
-        roots = torch.from_numpy(np.asarray(self._roots(few)))
-        return roots.expand(labels.shape) if spread else roots
+        if 0 not in few.strides:
+            return torch.from_numpy(self._roots(few))
+        once = tuple(slice(1) if step == 0 else slice(None) for step in few.strides)
+        return torch.from_numpy(self._roots(few[once])).expand(labels.shape)
 
-    def join(self, one: Tensor, other: Tensor) -> None:
-        """Make the sets of labels that stand at the same place one; shapes broadcast."""
-        first, second = np.broadcast_arrays(*(self.canonical(labels).numpy() for labels in (one, other)))
-        meets = (first != second) & (first != UNTRACKED) & (second != UNTRACKED)
-        first, second = first[meets], second[meets]
+    def join(self, one: Tensor, other: Tensor) -> Tensor:
+        """Make the sets of labels that stand at the same place one; shapes broadcast.
+
+        Returns:
+            The labels that stand at the same place as something that is always present, [n].
+        """
+        first, second = (self.canonical(labels).numpy() for labels in (one, other))
+        if first.shape != second.shape:
+            first, second = np.broadcast_arrays(first, second)
+        always = (first == UNTRACKED, second == UNTRACKED)
+        lonely = always[0] != always[1]
+        meets = (first != second) & ~lonely
+        if meets.any():
+            self._hook(first[meets], second[meets])
+        return torch.from_numpy(np.maximum(first[lonely], second[lonely]))
+
+    def _hook(self, first: Indices, second: Indices) -> None:
+        """Each larger root goes below the smallest that it meets; what it met besides is left for the next round."""
+        self.version += 1
         while len(first):
-            # Each larger root goes below the smallest that it meets; what it met besides is left for the next round.
             lower, upper = np.minimum(first, second), np.maximum(first, second)
             np.minimum.at(self._parents, upper, lower)
             first, second = self._roots(lower), self._roots(upper)
@@ -73,14 +87,13 @@ class Partition:
 
     def _roots(self, labels: Indices) -> Indices:
         """The root of each label, to which it leads at once from now on."""
-        above: Any = self._parents[labels]
-        roots = self._parents[above]
-        if np.array_equal(above, roots):
-            return roots  # type: ignore[no-any-return]
-        while not np.array_equal(above, roots):
-            above, roots = roots, self._parents[roots]
-        self._parents[labels] = roots
-        return roots  # type: ignore[no-any-return]
+        parents: Any = self._parents
+        roots, far = parents[labels], False
+        while not ((further := parents[roots]) == roots).all():
+            roots, far = further, True
+        if far:
+            parents[labels] = roots
+        return np.asarray(roots)
 
 
 def aligned(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,9 +111,11 @@ def narrowed(labels: Tensor) -> Tensor:
         >>> narrowed(torch.tensor([[1, 1, 1], [2, 2, 2]])).tolist()
         [[1], [2]]
     """
-    for axis, size in enumerate(labels.shape):
-        if size > 1 and (labels.stride(axis) == 0 or not _changes(labels.numpy(), axis)):
+    values = labels.numpy()
+    for axis, (size, step) in enumerate(zip(values.shape, values.strides, strict=True)):
+        if size > 1 and (step == 0 or not _changes(values, axis)):
             labels = labels.narrow(axis, 0, 1)
+            values = labels.numpy()
     return labels
 
 
@@ -179,10 +194,13 @@ class Clusters:
         """The filter of one cluster that each root is, -1 for those of others."""
         return np.where(self._owners[roots] == index, self._places[roots], OTHER_GROUP)
 
-    def counts(self, roots: Indices) -> tuple[int, Indices]:
-        """How many of these roots are of no cluster, and of each cluster."""
-        counts = np.bincount(self._owners[roots] + 1, minlength=len(self.each) + 1)
-        return int(counts[0]), counts[1:]
+    def counts(self, axes: Sequence[Indices]) -> tuple[Indices, Indices]:
+        """Along each of `axes`, given as roots: how many are of no cluster [axes], and of each [axes, clusters]."""
+        columns = len(self.each) + 1
+        starts = np.repeat(np.arange(len(axes)) * columns, [len(roots) for roots in axes])
+        places = self._owners[np.concatenate([np.zeros(0, np.int64), *axes])] + 1 + starts
+        counts = np.bincount(places, minlength=len(axes) * columns).reshape(len(axes), columns)
+        return counts[:, 0], counts[:, 1:]
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def _work(flow: LabelFlow, node: Node) -> float:
     if name.startswith("conv_transpose") and isinstance(node.args[0], Node):
         shape = shape_of(node.args[0])
     places = math.prod(shape[2:]) * shape[0] if name.startswith("conv") else math.prod(shape[:-1])
-    return places / flow.program.batch
+    return places / flow.batch
 
 
 def _pin_inputs(flow: LabelFlow, node: Node, reason: str) -> None:

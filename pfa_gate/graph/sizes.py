@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
-import numpy as np
+import torch
 from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.graph.computed_weights import held_nodes, sources_of
-from pfa_gate.graph.group import Axis, Footprint, Indices, Volume
+from pfa_gate.graph.group import Axis, Footprint, Volume
 from pfa_gate.graph.labels import LabelFlow
-from pfa_gate.graph.partition import Clusters
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Sizes:
 
     Attributes:
         flow: the finished trace.
-        touched: for each tensor and axis that carries filters, the root of each index.
-        clusters: the filters of each group.
-        names: of these groups.
+        touched: for each tensor, the axes that carry filters.
+        products: the axes of the products of activations, in their order.
+        free: the groups that may be cut.
     """
 
     flow: LabelFlow
-    touched: Mapping[str, Mapping[int, Indices]]
-    clusters: Clusters
-    names: Sequence[str]
+    touched: Mapping[str, Mapping[int, Axis]]
+    products: Sequence[Axis]
+    free: Collection[str]
 
     def volumes(self) -> Iterator[Volume]:
         """The terms of the footprint."""
@@ -39,10 +39,10 @@ class Sizes:
         for name, groups in self._computed.items():
             size = self._computed_size(name)
             yield Volume(self._axes(name), size.parameters, size.bytes, once_cut=groups)
+        products = iter(self.products)
         for call in self.flow.contractions:
             if call.weight is None:
-                axes = tuple(self._axis(self.flow.sets.canonical(axis).numpy()) for axis in call.axes)
-                yield Volume(axes, macs=call.work)
+                yield Volume(tuple(islice(products, len(call.axes))), macs=call.work)
             elif call.weight not in stored:
                 yield Volume(self._axes(call.weight), macs=call.work)
 
@@ -69,9 +69,7 @@ class Sizes:
         return {name: groups for name, groups in groups.items() if groups}
 
     def _groups(self, name: str) -> frozenset[str]:
-        present = sum(self.clusters.counts(axis)[1] for axis in self.touched[name].values())
-        groups = np.flatnonzero(present).tolist()
-        return frozenset(self.names[index] for index in groups if self.clusters.each[index].frozen is None)
+        return frozenset(group for axis in self.touched[name].values() for group in axis.shares if group in self.free)
 
     def _computed_size(self, name: str) -> Footprint:
         program = self.flow.program
@@ -93,19 +91,14 @@ class Sizes:
 
     # --- lengths
 
-    def _axes(self, name: str) -> tuple[Axis, ...]:
+    @cached_property
+    def _shapes(self) -> dict[str, torch.Size]:
         tensors: Mapping[str, Tensor] = {**self.flow.program.state, **self.flow.program.tensors}
-        axes = self.touched.get(name, {})
-        return tuple(
-            self._axis(axes[axis]) if axis in axes else Axis(int(size), {})
-            for axis, size in enumerate(tensors[name].shape)
-        )
+        return {name: tensor.shape for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
-    def _axis(self, roots: Indices) -> Axis:
-        fixed, counts = self.clusters.counts(roots)
-        groups = np.flatnonzero(counts)
-        shares = (counts[groups] / self.clusters.widths[groups]).tolist()
-        return Axis(fixed, dict(zip((self.names[index] for index in groups.tolist()), shares, strict=True)))
+    def _axes(self, name: str) -> tuple[Axis, ...]:
+        axes = self.touched.get(name, {})
+        return tuple(axes.get(axis) or Axis(size, {}) for axis, size in enumerate(self._shapes[name]))
 
 
 def _readers(node: Node, computed: Collection[str], constants: Collection[Node]) -> set[str | None]:

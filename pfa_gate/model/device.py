@@ -12,7 +12,8 @@ from torch.fx import GraphModule
 
 from pfa_gate.errors import ConfigError
 from pfa_gate.model.batch import Batch, Inputs
-from pfa_gate.model.torch_module import deep_copy, uncompiled
+from pfa_gate.model.copies import deep_copy
+from pfa_gate.model.torch_module import uncompiled
 
 CPU = torch.device("cpu")
 
@@ -170,6 +171,38 @@ def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     changed: nn.Module = model._apply(lambda tensor: at(tensor, dtype))  # type: ignore[no-untyped-call]
     return changed
+
+
+def copied_at(
+    model: nn.Module, dtype: torch.dtype | None, replacements: Mapping[int, Tensor] | None = None
+) -> nn.Module:
+    """A deep copy, in eval mode, with its tensors in a precision; each is made once.
+
+    Args:
+        model: not changed.
+        dtype: of the copy; None leaves each tensor in its own.
+        replacements: tensors to take in place of the model's own, by the id of these.
+
+    Example:
+        >>> copied_at(nn.Linear(2, 3), torch.float64).weight.dtype
+        torch.float64
+    """
+    own: dict[int, Tensor] = {}
+    tensors = [*model.parameters(), *model.buffers()]
+    for tensor in (tensor for tensor in tensors if type(tensor) in (Tensor, nn.Parameter)):
+        given = (replacements or {}).get(id(tensor), tensor).detach()
+        value = at(given, dtype) if dtype else given
+        value = value.clone() if value.data_ptr() == tensor.data_ptr() else value
+        own[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+    copy = deep_copy(model, own).eval()
+    if dtype is None or (len(own) == len(tensors) and not _converts_itself(copy)):
+        return copy
+    return in_precision(copy, dtype)
+
+
+def _converts_itself(model: nn.Module) -> bool:
+    """Whether a module has a word in how it is moved to another precision."""
+    return any(kind._apply is not nn.Module._apply for kind in {type(module) for module in model.modules()})
 
 
 def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

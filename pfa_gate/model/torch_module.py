@@ -1,16 +1,13 @@
-"""The torch module itself: without what wraps it, as a copy of one's own, and called on one batch."""
+"""The torch module itself: without what wraps it, and called on one batch."""
 
-import copy
 import inspect
 import sys
-import warnings
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
@@ -85,106 +82,6 @@ def _within(model: nn.Module) -> nn.Module | None:
 def _is_compiled(module: nn.Module) -> bool:
     # The class itself lives where importing it takes seconds.
     return type(module).__name__ == "OptimizedModule" and "_orig_mod" in module._modules
-
-
-Model = TypeVar("Model", bound=nn.Module)
-
-
-def copied(model: Model) -> Model:
-    """A deep copy, in eval mode.
-
-    Example:
-        >>> copied(nn.Dropout()).training
-        False
-    """
-    return deep_copy(model, {}).eval()
-
-
-def deep_copy(model: Model, replacements: dict[int, Tensor]) -> Model:
-    """A deep copy that takes some tensors from `replacements`, by the id of the original.
-
-    Tensors that a module has computed and keeps, as the old `weight_norm` does, torch itself refuses to copy: the copy
-    has them without their history.
-
-    Example:
-        >>> normed = nn.utils.weight_norm(nn.Linear(2, 3))
-        >>> deep_copy(normed, {}).weight.shape
-        torch.Size([3, 2])
-    """
-    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(model)} | replacements
-    modules = list(model.modules())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
-        if not any(_copies_itself(kind) for kind in {type(module) for module in modules}):
-            _copy_modules(modules, memo)
-        return copy.deepcopy(model, memo)
-
-
-def _copies_itself(kind: type) -> bool:
-    """Whether a class has a word in how its instances are copied, or keeps some of their state in slots."""
-    inherited = {"__new__": object, "__reduce__": object, "__reduce_ex__": object, "__getstate__": nn.Module}
-    return (
-        hasattr(kind, "__deepcopy__")
-        or any(getattr(kind, name) is not getattr(base, name) for name, base in inherited.items())
-        or any("__slots__" in vars(base) for base in kind.__mro__)
-    )
-
-
-def _copy_modules(modules: Sequence[nn.Module], memo: dict[int, Any]) -> None:
-    """Put a copy of each module into `memo`, as `copy.deepcopy` makes it, in a fifth of the time.
-
-    Nearly all that a module holds are numbers, words and empty tables of hooks, on which it spends most of its time.
-    """
-    memo |= {id(module): type(module).__new__(type(module)) for module in modules}
-    for module in reversed(modules):  # parts before what holds them
-        state = {name: _copied_value(value, memo) for name, value in module.__getstate__().items()}  # type: ignore[no-untyped-call]
-        memo[id(module)].__setstate__(state)
-
-
-_UNCHANGING = frozenset([bool, int, float, str, type(None)])
-
-
-def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
-    kind = type(value)
-    if kind in _UNCHANGING or (kind is tuple and all(type(entry) in _UNCHANGING for entry in value)):
-        return value
-    if kind is set and not value and id(value) not in memo:
-        return memo.setdefault(id(value), set())
-    if kind not in (dict, OrderedDict) or id(value) in memo:
-        return copy.deepcopy(value, memo)
-    memo[id(value)] = table = kind()
-    for name, entry in value.items():
-        table[_copied_value(name, memo)] = _copied_value(entry, memo)
-    return table
-
-
-def with_own_memory(model: Model) -> Model:
-    """The model itself, its buffers no longer parts of larger tensors or of each other: files hold each as it is.
-
-    A deep copy copies a slice of a table with all of the table behind it. Buffers that are one tensor stay one.
-
-    Example:
-        >>> net = nn.Module()
-        >>> net.register_buffer("mask", torch.ones(1024)[:3])
-        >>> with_own_memory(net).mask.untyped_storage().nbytes()
-        12
-    """
-    own: dict[int, Tensor] = {}
-    owners: dict[int, int] = {}  # memory -> the tensor it belongs to
-    for module in model.modules():
-        for name, buffer in module._buffers.items():
-            if buffer is None or type(buffer) is not Tensor or buffer.layout is not torch.strided:
-                continue
-            memory = buffer.untyped_storage()
-            alone = owners.setdefault(memory.data_ptr(), id(buffer)) == id(buffer)
-            if not alone or memory.nbytes() != buffer.nbytes:
-                module._buffers[name] = own.setdefault(id(buffer), buffer.detach().clone().contiguous())
-    return model
-
-
-def _computed(model: nn.Module) -> Iterator[Tensor]:
-    for module in model.modules():
-        yield from (value for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)
 
 
 def forward(model: nn.Module, batch: Batch) -> Any:

@@ -21,10 +21,10 @@ from pfa_gate.errors import FactoryError
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.batch import batch_usage
+from pfa_gate.model.copies import copied
 from pfa_gate.model.device import CPU, model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
-from pfa_gate.model.torch_module import copied
 from pfa_gate.model.user_frames import raised
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import score_model

@@ -15,7 +15,7 @@ from pfa_gate.artifacts import gate_files
 from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
 from pfa_gate.graph.cost import stored
-from pfa_gate.model.torch_module import with_own_memory
+from pfa_gate.model.copies import with_own_memory
 from pfa_gate.record import CompressedRecord, Exact, Probe, RecipeRecord, Record, Size
 
 KEPT = (4 * 6 + 4) + (3 * 4 + 3) + (3 * 3 + 3)  # three linears, 6 to 4 of 8 to 3 to 3

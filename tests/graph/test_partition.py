@@ -119,6 +119,6 @@ def test_a_root_is_a_filter_of_the_one_cluster_that_has_it(
     places = [[each.index(root) if root in each else -1 for root in asked] for each in members]
     labels = np.array(asked, np.int64)
     assert [clusters.filters(index, labels).tolist() for index in range(len(members))] == places
-    others, counts = clusters.counts(labels)
-    assert counts.tolist() == [sum(root in each for root in asked) for each in members]
-    assert others == len(asked) - counts.sum()
+    fixed, counts = clusters.counts([labels, labels[:0]])
+    assert counts.tolist() == [[sum(root in each for root in asked) for each in members], [0] * len(members)]
+    assert fixed.tolist() == [len(asked) - counts.sum(), 0]

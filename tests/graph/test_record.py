@@ -18,7 +18,7 @@ from pfa_gate.graph import inputs_of, record_model
 from pfa_gate.graph.editing import as_module
 from pfa_gate.graph.program import operator_name
 from pfa_gate.graph.record import record
-from pfa_gate.model.torch_module import copied
+from pfa_gate.model.copies import copied
 
 
 def names(model: nn.Module, *args: Any, **kwargs: Any) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from pfa_gate.model.torch_module import deep_copy
+from pfa_gate.model.copies import deep_copy
 
 
 class Twice(nn.Module):

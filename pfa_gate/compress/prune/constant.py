@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pfa_gate.compress.prune.arguments import operand
-from pfa_gate.compress.prune.cut import axis_indices_of, silenced
+from pfa_gate.compress.prune.cut import axis_indices_of
 from pfa_gate.compress.prune.proof import Proof, compare
+from pfa_gate.compress.prune.silence import silenced
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling, Group, Indices, Layer
 from pfa_gate.graph.program import operator_name
 from pfa_gate.model.batch import Inputs
-from pfa_gate.model.torch_module import copied
+from pfa_gate.model.copies import copied
 
 _BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SPREAD = 1e-6  # a value counts as constant when it moves by less than this share of its size

@@ -6,21 +6,17 @@ count changed does not run at the new widths, or is not proved; then the graph i
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
 
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import OTHER_GROUP, Coupling, Group, Indices
-from pfa_gate.graph.program import Program
-from pfa_gate.model.device import at, substituted
-from pfa_gate.model.torch_module import deep_copy, with_own_memory
+from pfa_gate.model.copies import deep_copy, with_own_memory
 
 AxisIndices = dict[str, dict[int, Indices]]  # for each parameter and axis, the indices that stay
 Shapes = Mapping[str, torch.Size]
@@ -89,11 +85,11 @@ def narrow(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
     Raises:
         SurgeryError: a parameter of the plan is not one of the model's own.
     """
-    places = _places(model)
+    places, named = _places(model), _own_names(model)
     cut: dict[int, Tensor] = {}
     owners: set[nn.Module] = set()
     for name, axes in axis_indices.items():
-        tensor = _named(model, name)
+        tensor = named[name] if name in named else _computed(model, name)
         if id(tensor) not in places:
             raise SurgeryError(f"'{name}' is neither a parameter nor a buffer, so its module cannot be cut in place.")
         cut[id(tensor)] = _selected(tensor, axes)
@@ -105,81 +101,6 @@ def narrow(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
     return smaller
 
 
-def silenced(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
-    """A copy, in eval mode, with zeros in all that `axis_indices` leaves out: where it is made and where it is read.
-
-    Example:
-        >>> silenced(nn.Linear(1, 3, bias=False), {"weight": {0: np.array([1])}}).weight.ne(0).tolist()
-        [[False], [True], [False]]
-    """
-    trained = dict(model.named_parameters(remove_duplicate=False))
-    silent: dict[int, Tensor] = {}
-    for name, axes in axis_indices.items():
-        if name in trained:  # running statistics may stay: what they normalise is silent already
-            parameter = trained[name]
-            silent[id(parameter)] = nn.Parameter(zeroed(parameter, axes), requires_grad=parameter.requires_grad)
-    return deep_copy(model, silent).eval()
-
-
-def zeroed(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
-    """A copy with zeros at the indices that do not stay."""
-    silent = tensor.detach().clone()
-    for axis, indices in axes.items():
-        silent.index_fill_(axis, _left_out(silent.shape[axis], indices), 0)
-    return silent
-
-
-def _left_out(size: int, indices: Indices) -> Tensor:
-    gone = torch.ones(size, dtype=torch.bool)
-    gone[torch.as_tensor(indices)] = False
-    return gone.nonzero().reshape(-1)
-
-
-def silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> Program:
-    """The exported program with the same zeros, its floating tensors in `dtype`."""
-    silent: dict[int, Tensor] = {}
-
-    def quiet(name: str, tensor: Any) -> Any:
-        if not isinstance(tensor, Tensor):
-            return tensor
-        if id(tensor) not in silent:
-            silent[id(tensor)] = at(
-                zeroed(tensor, axis_indices[name]) if _made_silent(name, axis_indices) else tensor, dtype
-            )
-        return silent[id(tensor)]
-
-    # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
-    ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
-    done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    instead = dict.fromkeys((*program.halves, torch.float32), dtype)
-    wide = replace(program, tensors=done, substitutes=instead)
-    return replace(wide, constants=_constants(wide, axis_indices, dtype))
-
-
-def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> dict[Node, Any]:
-    """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
-    values: dict[Node, Any] = {
-        node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
-        for node, alias in program.aliases.items()
-        if node.op == "placeholder"
-    }
-    constants: dict[Node, Any] = {}
-    cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
-    for node, value in program.constants.items():
-        if node in cut:
-            constants[node] = at(zeroed(value, cut[node]), dtype)
-        else:
-            operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
-            args, kwargs = substituted(operands, program.substitutes)
-            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-        values[node] = constants[node]
-    return constants
-
-
-def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
-    return name in axis_indices and not name.endswith(("running_mean", "running_var"))
-
-
 def _selected(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
     cut = tensor.detach()
     for axis, indices in axes.items():
@@ -188,7 +109,12 @@ def _selected(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
     return nn.Parameter(cut, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else cut
 
 
-def _named(model: nn.Module, name: str) -> Tensor:
+def _own_names(model: nn.Module) -> dict[str, Tensor]:
+    return dict((*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)))
+
+
+def _computed(model: nn.Module, name: str) -> Tensor:
+    """A tensor that is an attribute of a module, and neither of its parameters nor of its buffers."""
     owner, _, attribute = name.rpartition(".")
     try:
         tensor = getattr(model.get_submodule(owner), attribute)

@@ -19,13 +19,13 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune.arguments import RemainingValues, operand
-from pfa_gate.compress.prune.cut import AxisIndices, silenced, silent_program
+from pfa_gate.compress.prune.cut import AxisIndices
+from pfa_gate.compress.prune.silence import silenced, silent_program
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import halves, operator_name
 from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
-from pfa_gate.model.device import at, in_precision, substitute_in_graphs
-from pfa_gate.model.torch_module import copied
+from pfa_gate.model.device import at, copied_at, substitute_in_graphs
 
 Forward = Callable[..., Any]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -115,7 +115,7 @@ class Silenced:
     def _forward(self, dtype: torch.dtype) -> Forward:
         """The silenced model as a function, its floating tensors in `dtype`."""
         if not self._by_graph:
-            return in_precision(silenced(self.model, self.axis_indices), dtype)
+            return silenced(self.model, self.axis_indices, dtype)
         program = silent_program(self.coupling.program, self.axis_indices, dtype)
         return lambda *args, **kwargs: program.run(args, kwargs, instead=self._redefined)
 
@@ -173,7 +173,7 @@ def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
     Raises:
         SurgeryError: one of them does not run.
     """
-    found = _expected(lambda: in_precision(copied(reference), torch.float32), inputs, torch.float32)
+    found = _expected(lambda: copied_at(reference, torch.float32), inputs, torch.float32)
     if isinstance(found, Exception):
         raise _does_not_run(found)
     return _proof(smaller, found)
@@ -220,9 +220,9 @@ def _at_precision(model: nn.Module, dtype: torch.dtype) -> Forward:
         tensors = dict((*model.named_parameters(), *model.named_buffers()))
         own = {name: at(tensor.detach().clone(), dtype) for name, tensor in tensors.items()}
         return lambda *args, **kwargs: functional_call(model, own, args, kwargs)
-    copy = copied(model)
+    copy = copied_at(model, dtype)
     substitute_in_graphs(copy, named)
-    return in_precision(copy, dtype)
+    return copy
 
 
 def _names_any(model: GraphModule, dtypes: Collection[torch.dtype]) -> bool:

@@ -22,8 +22,8 @@ from pfa_gate.compress.repair import Repair
 from pfa_gate.graph import Program, inputs_of, record_model
 from pfa_gate.graph.calls import matrix_of, weight_of
 from pfa_gate.graph.program import shape_of
+from pfa_gate.model.copies import copied
 from pfa_gate.model.device import input_device, inputs_on
-from pfa_gate.model.torch_module import copied
 
 COLUMNS = 8192  # the most that a layer may read: a matrix of so many takes 0.5 GB, and a refit holds about eight
 FIRST, LAST = 48, 256  # rows for each column: where drawing begins, and beyond which it does not go

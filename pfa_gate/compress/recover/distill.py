@@ -15,8 +15,8 @@ from pfa_gate.compress.recover.recalibrate import batch_norms, recalibrate
 from pfa_gate.errors import DataError
 from pfa_gate.graph import inputs_of
 from pfa_gate.model.batch import Inputs
+from pfa_gate.model.copies import copied
 from pfa_gate.model.device import input_device, inputs_on
-from pfa_gate.model.torch_module import copied
 
 ENOUGH = 16  # samples in a batch from which batch norms take statistics of their own
 POOL = 16  # batches whose samples are mixed

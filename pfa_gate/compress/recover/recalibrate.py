@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pfa_gate.graph import inputs_of
 from pfa_gate.graph.program import operator_name
+from pfa_gate.model.copies import copied
 from pfa_gate.model.device import input_device, inputs_on
-from pfa_gate.model.torch_module import copied
 
 _TRAINING, _MOMENTUM = 5, 6  # places of the operator's arguments
 

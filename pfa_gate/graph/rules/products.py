@@ -62,7 +62,7 @@ def _note_product(
         _axis_labels(one, -1, left[-1]),
         _axis_labels(other, -1, right[-1]),
     ]
-    flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=tuple(vectors)))
+    flow.contractions.append(Contraction(node, None, work=1 / flow.batch, axes=tuple(vectors)))
 
 
 def _axis_labels(labels: Tensor, axis: int, size: int) -> Tensor:
@@ -144,7 +144,7 @@ def _note_attention(flow: LabelFlow, node: Node) -> None:
     for channels in (query, value):
         last = _axis_labels(flow.of(channels), -1, shape_of(channels)[-1])
         axes = (*heads, *lengths, last)
-        flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=axes))
+        flow.contractions.append(Contraction(node, None, work=1 / flow.batch, axes=axes))
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _by_matrix(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple
     places = 1
     for letter, size in zip(equation.result, shape_of(node), strict=True):
         places *= 1 if letter == made[0] else size
-    work = places / flow.program.batch
+    work = places / flow.batch
     flow.contractions.append(Contraction(node, alias.name, alias.axes[outputs], alias.axes[inputs], work))
     return _placed(rows, equation.result.index(made[0]), len(equation.result))
 
@@ -252,7 +252,7 @@ def _note(
 ) -> None:
     sizes = dict(zip(equation.left + equation.right, (*shape_of(operands[0]), *shape_of(operands[1])), strict=True))
     axes = tuple(shared.get(letter, torch.full((size,), UNTRACKED)) for letter, size in sizes.items())
-    flow.contractions.append(Contraction(node, None, work=1 / flow.program.batch, axes=axes))
+    flow.contractions.append(Contraction(node, None, work=1 / flow.batch, axes=axes))
 
 
 def _placed(labels: Tensor, axis: int, axes: int) -> Tensor:

@@ -14,7 +14,7 @@ from pfa_gate.errors import DataError, FactoryError
 from pfa_gate.graph import record_model
 from pfa_gate.graph.editing import as_module
 from pfa_gate.model import Batch
-from pfa_gate.model.torch_module import copied
+from pfa_gate.model.copies import copied
 from pfa_gate.pipeline.recovery_steps import finetune
 
 

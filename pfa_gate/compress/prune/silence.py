@@ -1,0 +1,91 @@
+"""The full model with zeros wherever a removed filter is made or read: what a smaller model must equal."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from pfa_gate.compress.prune.cut import AxisIndices
+from pfa_gate.graph.group import Indices
+from pfa_gate.graph.program import Program
+from pfa_gate.model.device import at, copied_at, substituted
+
+
+def silenced(model: nn.Module, axis_indices: AxisIndices, dtype: torch.dtype | None = None) -> nn.Module:
+    """A copy, in eval mode, with zeros in all that `axis_indices` leaves out: where it is made and where it is read.
+
+    Args:
+        model: not changed.
+        axis_indices: what stays of each parameter; running statistics stay, what they normalise is silent already.
+        dtype: the precision of the copy's floating tensors; their own if None.
+
+    Example:
+        >>> silenced(nn.Linear(1, 3, bias=False), {"weight": {0: np.array([1])}}).weight.ne(0).tolist()
+        [[False], [True], [False]]
+    """
+    trained = dict(model.named_parameters(remove_duplicate=False))
+    silent = {id(trained[name]): zeroed(trained[name], axes) for name, axes in axis_indices.items() if name in trained}
+    return copied_at(model, dtype, silent)
+
+
+def zeroed(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
+    """A copy with zeros at the indices that do not stay."""
+    silent = tensor.detach().clone()
+    for axis, indices in axes.items():
+        silent.index_fill_(axis, _left_out(silent.shape[axis], indices), 0)
+    return silent
+
+
+def _left_out(size: int, indices: Indices) -> Tensor:
+    gone = np.ones(size, bool)
+    gone[indices] = False
+    return torch.from_numpy(np.flatnonzero(gone))
+
+
+def silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> Program:
+    """The exported program with the same zeros, its floating tensors in `dtype`."""
+    silent: dict[int, Tensor] = {}
+
+    def quiet(name: str, tensor: Any) -> Any:
+        if not isinstance(tensor, Tensor):
+            return tensor
+        if id(tensor) not in silent:
+            silent[id(tensor)] = at(
+                zeroed(tensor, axis_indices[name]) if _made_silent(name, axis_indices) else tensor, dtype
+            )
+        return silent[id(tensor)]
+
+    # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
+    ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
+    done = {name: quiet(name, program.tensors[name]) for name in ordered}
+    instead = dict.fromkeys((*program.halves, torch.float32), dtype)
+    wide = replace(program, tensors=done, substitutes=instead)
+    return replace(wide, constants=_constants(wide, axis_indices, dtype))
+
+
+def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> dict[Node, Any]:
+    """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
+    values: dict[Node, Any] = {
+        node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
+        for node, alias in program.aliases.items()
+        if node.op == "placeholder"
+    }
+    constants: dict[Node, Any] = {}
+    cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
+    for node, value in program.constants.items():
+        if node in cut:
+            constants[node] = at(zeroed(value, cut[node]), dtype)
+        else:
+            operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+            args, kwargs = substituted(operands, program.substitutes)
+            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        values[node] = constants[node]
+    return constants
+
+
+def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
+    return name in axis_indices and not name.endswith(("running_mean", "running_var"))
