@@ -1,17 +1,18 @@
 """What a model costs: parameters, bytes, multiply-accumulates, and time as a ratio."""
 
+import inspect
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Program
@@ -92,6 +93,16 @@ def _operations(model: nn.Module, batch: Batch) -> int:
     return int(counter.get_total_flops())
 
 
+class _Counting(_FlopCounterMode):  # type: ignore[no-untyped-call]
+    """torch's own mode, but that its first operator does not import the compiler, which takes two seconds."""
+
+    __torch_dispatch__ = inspect.unwrap(_FlopCounterMode.__torch_dispatch__)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
 class _Operators(FlopCounterMode):
     """Counts operators and looks at no module.
 
@@ -102,6 +113,13 @@ class _Operators(FlopCounterMode):
     def __init__(self) -> None:
         super().__init__(display=False)
         self.mod_tracker = _OneModule()  # type: ignore[assignment]
+
+    def __enter__(self) -> Self:
+        """Begin to count."""
+        self.flop_counts.clear()
+        self.mode = _Counting(self)
+        self.mode.__enter__()  # type: ignore[no-untyped-call]
+        return self
 
 
 class _OneModule:

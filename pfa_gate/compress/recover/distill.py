@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.recover.distill_losses import distill_loss, logits_of, squared_error
@@ -98,21 +100,38 @@ def distill(
     student = copied(smaller)
     norms = batch_norms(student) if settings.statistics == "batch" else []
     with torch.enable_grad(), _trainable(student) as trained:
-        optimiser = torch.optim.Adam(trained, lr=settings.rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings.steps))
+        optimiser = _Adam(trained)
         for done, inputs in enumerate(_training_batches(batches, settings), 1):
             args, kwargs = inputs_on(inputs, input_device(student))
             for norm in norms:
                 norm.train(_samples((args, kwargs)) >= ENOUGH)
-            optimiser.zero_grad()
             distill_loss(full, student, args, kwargs).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+            optimiser.step(settings.rate * _rate(done - 1, settings.steps))
             progress(done, settings.steps)
     distilled = recalibrate(student, batches)[0] if norms else student.eval()
     before, after = (_held_out_error(full, model, batches) for model in (smaller, distilled))
     undone = before is not None and after is not None and not after < before
     return DistillResult(copied(smaller) if undone else distilled, before, after, undone)
+
+
+class _Adam:
+    """torch's Adam in its functional form: the class of the same name imports the compiler, which takes two seconds."""
+
+    def __init__(self, trained: Sequence[Tensor]) -> None:
+        self._states = [
+            (tensor, torch.zeros_like(tensor), torch.zeros_like(tensor), torch.tensor(0.0)) for tensor in trained
+        ]
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Take one step down the gradients, which are spent."""
+        reached = [state for state in self._states if state[0].grad is not None]
+        tensors, means, squares, steps = ([state[place] for state in reached] for place in range(4))
+        gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
+        usual = partial(adam, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False)
+        usual(tensors, gradients, means, squares, [], steps, lr=rate)
+        for tensor in tensors:
+            tensor.grad = None
 
 
 @contextmanager
