@@ -61,8 +61,40 @@ def _constant_nodes(graph: Graph, held: Mapping[Node, Alias]) -> list[Node]:
         writers = (node for node in graph.nodes if node.op == "call_function" and node not in fixed)
         written = {origin(node) for node in writers if writes(node)} & {*fixed, *held}
         if not written:
-            return list(fixed)
+            return _without_vectors(list(fixed))
         tainted |= written
+
+
+# Such operators set a vector across other axes, or change each of its elements by itself.
+_SETTING = frozenset(
+    """
+    view reshape _unsafe_view unsqueeze slice alias add sub rsub mul div neg exp sigmoid tanh softplus to _to_copy
+    """.split()
+)
+_READING = frozenset("add add_ sub sub_ rsub mul mul_ div div_ addcmul expand expand_as maximum minimum where".split())
+
+
+def _without_vectors(fixed: list[Node]) -> list[Node]:
+    """The constants, less what is a stored vector, set across other axes, where activations alone read it elementwise.
+
+    So the scale and shift of a normalisation that is written out are cut themselves.
+    """
+    kept = dict.fromkeys(fixed)
+    for node in reversed(fixed):
+        if _is_of_a_vector(node) and node.users and all(_reads_elementwise(user, kept) for user in node.users):
+            del kept[node]
+    return list(kept)
+
+
+def _is_of_a_vector(node: Node) -> bool:
+    while node.op == "call_function" and operator_name(node) in _SETTING and len(node.all_input_nodes) == 1:
+        node = node.all_input_nodes[0]
+    value = node.meta.get("val")
+    return node.op == "placeholder" and isinstance(value, Tensor) and value.ndim == 1 and len(value) > 1
+
+
+def _reads_elementwise(user: Node, constants: Collection[Node]) -> bool:
+    return user not in constants and user.op == "call_function" and operator_name(user) in _READING | _SETTING
 
 
 def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Collection[Node]) -> bool:

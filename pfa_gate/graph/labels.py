@@ -123,6 +123,19 @@ class LabelFlow(HeldLabels):
                 self._store(node, labels)
         return labels
 
+    def apart_from(self, node: Node, axes: Collection[int], *, strictly: bool = True) -> Tensor:
+        """Labels of a value for an operator that reads along some axes: all as they are, if they change along others.
+
+        Args:
+            node: the value.
+            axes: along which the operator reads.
+            strictly: where labels change along these axes and others, keep them apart along others.
+        """
+        labels = self.loose(node)
+        if not set(varying(labels)) & set(axes):
+            return labels
+        return self.of(node, [axis for axis in range(labels.ndim) if axis not in axes] if strictly else None)
+
     def full(self, node: Node) -> Tensor:
         """Labels of a value at its full shape."""
         return self.of(node).expand(shape_of(node))

@@ -50,7 +50,7 @@ PASSING = frozenset(
     expand unflatten flatten contiguous clone mul div add sub neg to _to_copy slice unbind repeat_interleave repeat
     movedim float softmax _softmax dropout masked_fill where layer_norm rms_norm pow mean rsqrt cos sin stack alias
     detach flip roll narrow expand_as broadcast_to view_as reshape_as swapaxes type_as rsub tanh sigmoid relu silu gelu
-    elu exp square sqrt reciprocal clamp clamp_min linalg_vector_norm addcmul lerp
+    elu exp square sqrt reciprocal clamp clamp_min linalg_vector_norm addcmul lerp view_as_complex view_as_real
     """.split()
 )
 

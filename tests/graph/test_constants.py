@@ -47,7 +47,7 @@ def test_what_a_generator_draws_is_no_constant(name: str) -> None:
     assert [constant for constant in folded(DRAWS[name]) if "empty" not in constant] == []
 
 
-@pytest.mark.parametrize("made", [torch.exp, operand], ids=["exp", "operand"])
+@pytest.mark.parametrize("made", [torch.erf, operand], ids=["erf", "operand"])
 def test_what_nobody_draws_is_one(made: Callable[[Tensor], Tensor]) -> None:
     assert len(folded(made)) == 1
 
@@ -58,3 +58,8 @@ def test_attention_that_drops_nothing_draws_nothing() -> None:
         return nn.functional.scaled_dot_product_attention(rows, rows, rows).flatten(0, 2)
 
     assert folded(attended) == ["folded:expand", "folded:scaled_dot_product_attention", "folded:flatten"]
+
+
+@pytest.mark.parametrize("made", [torch.exp, lambda rate: (1 + rate).unsqueeze(0), lambda rate: rate[None].view(1, 3)])
+def test_a_vector_that_activations_read_elementwise_is_followed_itself(made: Callable[[Tensor], Tensor]) -> None:
+    assert folded(made) == []

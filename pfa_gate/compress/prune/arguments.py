@@ -130,13 +130,15 @@ def _size(node: Node, given: Any, new: int, old: int) -> Any:
 
 def _repeat(node: Node, source: Node, remaining: RemainingValues) -> None:
     """A value that is repeated along the axis of filters is repeated as often as there are filters left."""
-    before, after = remaining.of(operand(source)), remaining.of(source)
-    if before is not None or after is None:
-        return
+    parent, after = operand(source), remaining.of(source)
     times: Any = node.args[1]
+    if after is None:
+        return
     axis = after[0] - len(shape_of(source)) + len(times)
-    new = _size(node, times[axis], remaining.shape(source)[after[0]], shape_of(source)[after[0]])
-    node.update_arg(1, [*times[:axis], new, *times[axis + 1 :]])
+    before = (1,) * (len(times) - len(shape_of(parent))) + shape_of(parent)
+    if before[axis] == 1:
+        new = _size(node, times[axis], remaining.shape(source)[after[0]], shape_of(source)[after[0]])
+        node.update_arg(1, [*times[:axis], new, *times[axis + 1 :]])
 
 
 def _made(node: Node, source: Node, remaining: RemainingValues) -> None:

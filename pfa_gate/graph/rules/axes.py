@@ -70,9 +70,11 @@ def item(flow: LabelFlow, node: Node) -> Tensor | None:
 def padded(flow: LabelFlow, node: Node) -> Tensor:
     """Padding in space keeps the labels; a padded channel axis gets fresh ones: zeros that can be left out."""
     amounts: Any = node.args[1]
-    labels, shape = flow.of(node_of(node.args[0])), shape_of(node)
+    source, shape = node_of(node.args[0]), shape_of(node)
     widths = _by_axis([_number(amount) for amount in amounts], len(shape))
-    if not any(before or after for axis, (before, after) in widths.items() if axis in varying(labels)):
+    wide = {axis for axis, (before, after) in widths.items() if before or after}
+    labels = flow.apart_from(source, wide)
+    if not wide & set(varying(labels)):
         return _spread(labels, shape)
     axis = varying(labels)[0]
     _require_zeros(node, widths[axis])
@@ -142,8 +144,10 @@ def _like(labels: Tensor, part: Tensor) -> list[int]:
 @rule("tril triu")
 def triangular(flow: LabelFlow, node: Node) -> Tensor:
     """A triangle of the last two axes, such as a causal mask: free where the filters lie along neither."""
-    labels = flow.loose(node_of(node.args[0]))
-    if {labels.ndim - 1, labels.ndim - 2} & set(varying(labels)):
+    source = node_of(node.args[0])
+    axes = {len(shape_of(source)) - 1, len(shape_of(source)) - 2}
+    labels = flow.apart_from(source, axes)
+    if axes & set(varying(labels)):
         raise NoRuleError("cuts a triangle out of the filters")
     return labels
 
@@ -155,8 +159,9 @@ def triangular(flow: LabelFlow, node: Node) -> Tensor:
 def transformed(flow: LabelFlow, node: Node) -> Tensor:
     """A Fourier transform: each filter by itself, along space and time."""
     source = node_of(node.args[0])
-    labels = flow.loose(source)
-    axes = [axis % labels.ndim for axis in _transformed_axes(node, labels.ndim)]
+    count = len(shape_of(source))
+    axes = [axis % count for axis in _transformed_axes(node, count)]
+    labels = flow.apart_from(source, axes)
     if set(axes) & set(varying(labels)):
         raise NoRuleError("transforms the axis of the filters")
     return labels
@@ -181,18 +186,19 @@ def paired(flow: LabelFlow, node: Node) -> Tensor:
     if operator_name(node) == "view_as_real":
         return labels[..., None]
     if labels.ndim - 1 in varying(labels):
-        raise NoRuleError("makes one number of two filters")
+        labels = flow.merge(labels, [labels.ndim - 1])  # the two parts of a number go together
     return labels[..., 0]
 
 
 _ACROSS = "is reduced across channels"
-_SUMS = ("sum", "linalg_vector_norm", "norm")
-_STATISTICS = (*_SUMS, "mean", "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min")
+_NORMS = ("linalg_vector_norm", "linalg_norm", "norm")
+_SUMS = ("sum", *_NORMS)
+_STATISTICS = (*_SUMS, "mean", "var", "std", "var_mean", "std_mean", "amax", "amin", "aminmax", "max", "min")
 
 
 @rule(
     "mean sum amax amin softmax _softmax log_softmax _log_softmax linalg_vector_norm norm var std var_mean std_mean",
-    "cumsum max min logsumexp argmax argmin prod any all median",
+    "aminmax linalg_norm cumsum cumprod max min logsumexp argmax argmin prod any all median",
 )
 def reduced(flow: LabelFlow, node: Node) -> Labels:
     """Reduce over axes without filters; over the axis of the filters, a sum or a statistic ends them, as a layer does.
@@ -204,9 +210,7 @@ def reduced(flow: LabelFlow, node: Node) -> Labels:
     if len(node.args) > 1 and isinstance(node.args[1], Node):
         return meeting(flow, node)  # max and min of two tensors
     axes = _axes(node, len(shape_of(source)))
-    labels = flow.loose(source)
-    if set(varying(labels)) & set(axes):
-        labels = flow.of(source)
+    labels = flow.apart_from(source, axes, strictly=operator_name(node) not in _STATISTICS)
     if set(varying(labels)) & set(axes):
         if _ends_filters(flow, node, source):
             labels = torch.zeros_like(labels)
@@ -250,10 +254,11 @@ def similar(flow: LabelFlow, node: Node) -> Tensor:
 
 
 def _power(node: Node) -> float:
-    power = (
-        1 if operator_name(node) == "sum" else argument(node, 1, "ord" if "linalg" in operator_name(node) else "p", 2)
-    )
-    return float(power) if isinstance(power, int | float) else 2.0
+    """The power of a norm; below 0 of what is no sum: the smallest, or a norm of a matrix."""
+    name = operator_name(node)
+    given = 1 if name == "sum" else argument(node, 1, "p" if name == "norm" else "ord")
+    matrix = name == "linalg_norm" and given is not None and len(_axes(node, 2)) > 1
+    return -1.0 if matrix or isinstance(given, str) else 2.0 if given is None else float(given)
 
 
 def _which_is_read(node: Node) -> bool:
@@ -271,7 +276,7 @@ def _without(labels: Tensor, axes: Sequence[int], left: int) -> Tensor:
 
 
 def _axes(node: Node, count: int) -> list[int]:
-    position = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
+    position = 2 if operator_name(node) in _NORMS else 1
     given: Any = node.args[position] if len(node.args) > position else node.kwargs.get("dim")
     if given is None or (isinstance(given, list | tuple) and not given) or isinstance(given, bool):
         return list(range(count))

@@ -21,13 +21,13 @@ def indexed(flow: LabelFlow, node: Node) -> Tensor:
     """Advanced indexing along axes without filters; the axis of the filters stays where its own rule puts it."""
     source = node_of(node.args[0])
     given: Any = node.args[1]
-    labels = flow.of(source)
     axes = [axis for axis, index in enumerate(given) if index is not None]
+    flow.start(source)
+    labels = flow.apart_from(source, axes)
     if set(axes) & set(varying(labels)):
         raise NoRuleError(_COMPUTED)
-    flow.start(source)
     zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]
-    picked: Tensor = torch.ops.aten.index.Tensor(flow.full(source).contiguous(), zeros)
+    picked: Tensor = torch.ops.aten.index.Tensor(labels.expand(shape_of(source)).contiguous(), zeros)
     return picked
 
 
@@ -72,6 +72,9 @@ def scattered(flow: LabelFlow, node: Node) -> Tensor:
 
 
 def _met(flow: LabelFlow, node: Node, sources: list[Node], axis: Any) -> Tensor:
+    for source in sources:
+        if len(shape_of(source)) > 1:
+            flow.apart_from(source, [axis % len(shape_of(node))])
     labels = joined(flow, node, sources)
     if axis % labels.ndim in varying(narrowed(labels)):
         raise NoRuleError(_COMPUTED)
@@ -86,12 +89,12 @@ def put(flow: LabelFlow, node: Node) -> Tensor:
     """Values put at indices of axes without filters; or one number, wherever a mask of the same shape says."""
     source, value = node_of(node.args[0]), node_of(node.args[2])
     given: Any = node.args[1]
-    labels = flow.of(source)
+    indices = [axis for axis, index in enumerate(given) if index is not None]
+    labels = flow.apart_from(source, indices)
     mask = given[0]
     if len(given) == 1 and shape_of(mask) == shape_of(source) and shape_of(value) in ((), (1,)):
         labels = joined(flow, node, [source, mask])
     else:
-        indices = [axis for axis, index in enumerate(given) if index is not None]
         if set(indices) & set(varying(labels)):
             raise NoRuleError(_COMPUTED)
         zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]

@@ -54,11 +54,22 @@ def unit(x: Tensor, axis: int, _left: Left) -> Tensor:
     return functional.normalize(x.tanh(), dim=axis)
 
 
+def linear_norm(x: Tensor, axis: int, _left: Left) -> Tensor:
+    return x / (torch.linalg.norm(x, dim=axis, keepdim=True) + torch.linalg.vector_norm(x, 1, axis, keepdim=True))
+
+
 def similar(x: Tensor, axis: int, _left: Left) -> Tensor:
     return x * functional.cosine_similarity(x, x.relu(), dim=axis).unsqueeze(axis)
 
 
-EXACT = {"squares": root_of_squares, "norm": own_norm, "sum": absolute_sum, "normalize": unit, "cosine": similar}
+EXACT = {
+    "squares": root_of_squares,
+    "norm": own_norm,
+    "sum": absolute_sum,
+    "normalize": unit,
+    "norms": linear_norm,
+    "cosine": similar,
+}
 
 
 @pytest.mark.parametrize("axis", [1, -1])
@@ -106,7 +117,8 @@ def spatial_attention(x: Tensor, axis: int, left: Left) -> Tensor:
 
 
 def largest_and_smallest(x: Tensor, axis: int, left: Left) -> Tensor:
-    return x * (torch.max(left(x), axis)[0] - left(x).min(axis).values).unsqueeze(axis)
+    lowest, highest = torch.aminmax(left(x), dim=axis, keepdim=True)
+    return x * (torch.max(left(x), axis)[0] - left(x).min(axis).values).unsqueeze(axis) / (highest - lowest + 1)
 
 
 def over_everything(x: Tensor, axis: int, left: Left) -> Tensor:
@@ -125,7 +137,9 @@ NORMALISED = {
     "largest and smallest": largest_and_smallest,
     "over space too": over_everything,
 }
-NAMED = "mean mean_1 var mean_2 var_mean mean_3 std mean_4 sum_1 sum_2 mean_5 amax max_1 min_1 mean_6 std_1".split()
+NAMED = (
+    "mean mean_1 var mean_2 var_mean mean_3 std mean_4 sum_1 sum_2 mean_5 amax aminmax max_1 min_1 mean_6 std_1".split()
+)
 
 
 @pytest.mark.parametrize("axis", [1, -1])
@@ -139,6 +153,31 @@ def test_a_statistic_over_channels_is_taken_over_those_left(axis: int) -> None:
         kept = torch.from_numpy(cut.keep[f"layers.{name}"])
         silenced.left[name] = partial(torch.index_select, dim=axis, index=kept)
     assert_alike(cut.result.model, silenced, example(axis))
+
+
+class Written(nn.Module):
+    """Normalisations by hand whose scale and shift are set across the image by views; one is a norm, one is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 2, 1)
+        self.scale, self.shift = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(8))
+        self.length = nn.Parameter(torch.ones(6))
+        self.left: Left = lambda x: x
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.scale[:, None, None] * layer_norm(self.first(x), 1, self.left) + self.shift.view(1, -1, 1, 1)
+        x = functional.normalize(self.second(x.relu()), dim=1)
+        return self.head((1 + self.length).unsqueeze(1).unsqueeze(2).expand_as(x) * x)  # type: ignore[no-any-return]
+
+
+def test_a_scale_that_is_set_across_the_image_is_cut_in_its_module() -> None:
+    cut = halved(Written(), torch.randn(2, 3, 4, 5))
+    assert (cut.keep.keys(), cut.result.form) == ({"first", "second"}, "module")
+    assert [len(cut.result.model.get_parameter(name)) for name in ("scale", "shift", "length")] == [4, 4, 3]
+    silenced = cut.silenced()
+    silenced.left = partial(torch.index_select, dim=1, index=torch.from_numpy(cut.keep["first"]))
+    assert_alike(cut.result.model, silenced, torch.randn(2, 3, 4, 5))
 
 
 def softmax(x: Tensor, axis: int, _left: Left) -> Tensor:
