@@ -34,7 +34,7 @@ from pfa_gate.record import (
 )
 from pfa_gate.redundancy import most_within_kl
 
-_PACKAGES = ("pfa-gate", "torch", "numpy", "pytest")
+_PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pfa_gate.errors import DataError, PFAGateError
 
 FOLDS = 8
 WIDEST = 4096  # eight matrices of this many filters take a gigabyte
-_TILE = 128
+_ROWS = 128
+_NARROW = 128
 
 
 def folds_for(filters: int, *, single: bool = False) -> int:
@@ -36,7 +37,7 @@ class JackknifeFolds:
     Sample i of the stream goes to fold i modulo 8, with all its responses: those of one sample are alike, and a
     jackknife that parted them would take them for independent. Samples are buffered in a block of fixed size, so the
     moments do not depend on how the stream was cut into batches, to the last bit. Memory is
-    8 C^2 + 1032 C numbers (2056 C from 512 filters on), however many samples come.
+    8 C^2 + 1032 C numbers (2056 C up to 128 filters), however many samples come.
 
     Args:
         filters: C.
@@ -93,7 +94,7 @@ class JackknifeFolds:
 
     def _resize(self, per_sample: int) -> None:
         """Resize the buffer for samples of so many responses; a fold has room for one row more."""
-        rows = _TILE if self._filters < 4 * _TILE else 2 * _TILE  # of wide layers the sums cost more than the products
+        rows = 2 * _ROWS if self._filters <= _NARROW else _ROWS
         number, held = len(self._sums), max(1, rows // per_sample)
         self._per_sample, self._capacity = per_sample, number * held
         self._block = np.empty((number, held * per_sample + 1, self._filters))
@@ -121,13 +122,13 @@ class _Sum:
 
     def __init__(self, filters: int) -> None:
         self._count, self._mean = 0, np.zeros(filters)
-        self._scatter, self._shared = np.zeros((filters, filters)), False
+        self._scatter, self._shared = np.zeros((filters, filters), order="F"), False
 
     def add(self, block: Matrix) -> None:
         """Take finite rows [n, C]: `block`, float64 [n + 1, C], has room for one row more, and is overwritten."""
         rows, more = block[:-1], block[-1]
         if self._shared:
-            self._scatter, self._shared = self._scatter.copy(), False
+            self._scatter, self._shared = self._scatter.copy(order="F"), False
         count = self._count + len(rows)
         mean = np.add.reduce(rows) / len(rows)
         step = mean - self._mean
@@ -136,21 +137,24 @@ class _Sum:
         np.multiply(step, sqrt(self._count * len(rows) / count), out=more)
         self._mean = self._mean + step * (len(rows) / count)
         self._count = count
-        _add_products(self._scatter, block)
+        self._scatter = _with_products(self._scatter, block)
 
     def moments(self) -> Moments:
         """All so far, without a copy: rows added later go into a copy."""
         _mirror(self._scatter)
         self._shared = True
-        return Moments(self._count, self._mean, self._scatter)
+        return Moments(self._count, self._mean, self._scatter.T)
 
 
-def _add_products(lower: Matrix, rows: Matrix) -> None:
-    """Add rows.T @ rows to the lower triangle, tile by tile: half of the products, and sums that fit in a cache."""
-    for top in range(0, len(lower), _TILE):
-        own = rows[:, top : top + _TILE]
-        for left in range(0, top + 1, _TILE):
-            lower[top : top + _TILE, left : left + _TILE] += own.T @ rows[:, left : left + _TILE]
+def _with_products(lower: Matrix, rows: Matrix) -> Matrix:
+    """Add rows.T @ rows to the lower triangle of a matrix in Fortran's order, in place."""
+    if len(lower) <= _NARROW:
+        lower += (rows.T @ rows).T
+        return lower
+    from scipy.linalg.blas import dsyrk  # noqa: PLC0415  a quarter of a second, which narrow layers do not win back
+
+    total: Matrix = dsyrk(1.0, rows.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
+    return total
 
 
 def _mirror(lower: Matrix, step: int = 128) -> None:
