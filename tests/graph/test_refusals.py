@@ -121,7 +121,7 @@ def test_inputs_that_would_take_another_way_are_refused_by_the_program_and_by_it
     x, every = torch.randn(2, 4), torch.ones(2, 4, dtype=torch.bool)
     program = record_model(Masked(str), (x, every), {})
     line = Masked.forward.__code__.co_firstlineno + 1
-    said = f"These inputs take another way .* recorded with \\(tests/graph/test_refusals.py:{line}\\)"
+    said = f"These inputs take another way .* recorded with \\(test_refusals.py:{line}\\)"
     for run in (lambda mask: program.run((x, mask), {}), lambda mask: as_module(program)(x, mask)):
         run(every)
         with pytest.raises(RuntimeError, match=said):
