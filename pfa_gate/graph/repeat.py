@@ -61,6 +61,7 @@ def merged(first: Recording, second: Recording, samples: tuple[int, int]) -> Rec
         PartingError: they are not one program.
 
     Example:
+        >>> import torch
         >>> from pfa_gate.graph.record import record
         >>> net = torch.nn.Flatten(0)
         >>> one, two = (record(net, ((torch.zeros(size, 3).reshape(size, 3),), {})) for size in (2, 3))

@@ -25,6 +25,7 @@ class Kept:
     """What a model keeps, to restore it after forward passes: attributes, hooks, and buffers that are written into.
 
     Example:
+        >>> import torch
         >>> norm = nn.BatchNorm1d(2)
         >>> kept = Kept(norm)
         >>> _ = norm(torch.ones(4, 2))

@@ -81,8 +81,8 @@ def running_line() -> str:
     """Give `file:line` of the user's innermost frame that is running; empty where there is none.
 
     Example:
-        >>> running_line()
-        ''
+        >>> running_line().rpartition(":")[2].isdigit() or running_line() == ""
+        True
     """
     frame: FrameType | None = sys._getframe()
     while frame is not None:

@@ -99,7 +99,7 @@ def test_a_branch_on_the_data_is_named_with_its_line_though_the_example_takes_on
     line = READERS[way].__code__.co_firstlineno
     assert str(caught.value) == (
         "The model cannot be followed: which operators it runs depends on the values of its inputs "
-        f"(tests/graph/test_refusals.py:{line}: Python reads a value that is computed from them).\n  {CHOOSE}"
+        f"(tests/graph/test_not_followed.py:{line}: Python reads a value that is computed from them).\n  {CHOOSE}"
     )
 
 
@@ -121,7 +121,7 @@ def test_inputs_that_would_take_another_way_are_refused_by_the_program_and_by_it
     x, every = torch.randn(2, 4), torch.ones(2, 4, dtype=torch.bool)
     program = record_model(Masked(str), (x, every), {})
     line = Masked.forward.__code__.co_firstlineno + 1
-    said = f"These inputs take another way .* recorded with \\(test_refusals.py:{line}\\)"
+    said = f"These inputs take another way .* recorded with \\(test_not_followed.py:{line}\\)"
     for run in (lambda mask: program.run((x, mask), {}), lambda mask: as_module(program)(x, mask)):
         run(every)
         with pytest.raises(RuntimeError, match=said):
@@ -148,7 +148,7 @@ def test_what_a_model_raises_is_told_with_its_place() -> None:
         trace(Gives(refuse), torch.randn(2, 4))
     line = refuse.__code__.co_firstlineno + 1
     assert str(caught.value) == (
-        f"The model cannot be followed: ValueError: no (tests/graph/test_refusals.py:{line}).\n"
+        f"The model cannot be followed: ValueError: no (tests/graph/test_not_followed.py:{line}).\n"
         "  Only models that run in eval mode under torch.no_grad() can be followed and compressed."
     )
 
