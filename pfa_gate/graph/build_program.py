@@ -51,6 +51,7 @@ def build_program(
         constants=constants,
         folded=folded,
         dynamic=dynamic,
+        single=recording.single,
     )
 
 

@@ -125,7 +125,8 @@ class HeldLabels:
         moved = labels.movedim(list(axes), list(range(len(axes)))).flatten(0, len(axes) - 1)
         strongest = moved.amax(0, keepdim=True)
         self.meet(moved, strongest.expand_as(moved), "shares an index with something that cannot be cut")
-        return narrowed(self.sets.canonical(labels))
+        # What is always present beside them stays as they do: it goes by their label, so that one axis is left.
+        return narrowed(self.sets.canonical(labels.amax(list(axes), keepdim=True)))
 
     def boxed(self, labels: Tensor, preferred: Collection[int] = ()) -> Tensor:
         """Labels that change along one axis only: that with the most sets, of those that are preferred if any are."""

@@ -45,6 +45,7 @@ class Program:
         constants: values of the nodes that depend on parameters alone, computed once.
         folded: such nodes by the names of their values in `tensors`, but for those that only move a stored tensor.
         dynamic: whether it runs at any batch size.
+        single: whether the forward casts to float32 what is so already, and the graph therefore does not.
         substitutes: dtypes and devices that the graph's arguments name -> those that are used in their place.
         stored: the model whose program this is, where the one that was given computes some of its weights: in its
             place a module that stores them; else None.
@@ -62,6 +63,7 @@ class Program:
     constants: Mapping[Node, Any] = field(repr=False)
     folded: Mapping[str, Node] = field(repr=False)
     dynamic: bool = True
+    single: bool = False
     substitutes: Mapping[Any, Any] = field(default_factory=dict)
     stored: nn.Module | None = field(default=None, repr=False)
     unpacked: frozenset[str] = frozenset()
@@ -116,7 +118,7 @@ class Program:
     @property
     def single_precision(self) -> bool:
         """Whether not even a double copy computes in double: the forward casts to float32, or makes a tensor of it."""
-        if any(self.tensors[name].dtype is torch.float32 for name in self.lifted):
+        if self.single or any(self.tensors[name].dtype is torch.float32 for name in self.lifted):
             return True
         return any(
             torch.float32 in (*node.args, *node.kwargs.values())

@@ -88,6 +88,7 @@ class Recording:
         assigned: buffers that hold another value after the pass: (owner, attribute) and that value.
         structure: of the output.
         read: where Python read a tensor's elements.
+        single: whether something was cast to float32 that is so already; in a double copy it would not be.
     """
 
     operations: tuple[Operation, ...]
@@ -97,6 +98,7 @@ class Recording:
     assigned: tuple[tuple[str, Any], ...]
     structure: Any
     read: tuple[Read, ...] = field(default=())
+    single: bool = False
 
 
 def record(model: nn.Module, inputs: Inputs) -> Recording:
@@ -133,6 +135,7 @@ def record(model: nn.Module, inputs: Inputs) -> Recording:
         assigned=tuple(recorder.reassigned(model, buffers)),
         structure=structure,
         read=tuple(recorder.read),
+        single=recorder.single,
     )
 
 
@@ -152,6 +155,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
         self.held: list[Tensor] = []
         self.read: list[Read] = []
+        self.single = False
         self._given = given
         self._owners: list[str] = [""]
         self._known: dict[int, tuple[Callable[[], Tensor | None], Any]] = {}
@@ -199,6 +203,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _note_result(self, operator: Any, args: Any, kwargs: Any, result: Any) -> None:
         if self._is_known(result) and not operator._schema.is_mutable:
+            self.single |= torch.float32 in (*args, *kwargs.values())
             return  # it gave back what it was given, as dropout does in eval mode
         place = len(self.operations)
         if isinstance(result, Tensor):
@@ -207,9 +212,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for part, each in enumerate(result):
                 if isinstance(each, Tensor):
                     self._know(each, Made(place, part))
-        line = ""
+        line = running_line() if operator._opname in READING else ""
         if operator._opname in READING:
-            line = running_line()
             self.read.append(Read(Made(place), line))
         self.operations.append(Operation(operator, tuple(args), kwargs, _forms(result), self._owners[-1], line))
 

@@ -198,6 +198,8 @@ def inputs_at(inputs: Inputs, dtype: torch.dtype | None) -> Inputs:
 def random_inputs(inputs: Inputs, dtype: torch.dtype | None, count: int) -> list[Inputs]:
     """Random inputs like these: noise of their own mean and spread; integers are drawn from their own values.
 
+    Along a third axis and those after it, integers are drawn together: they may be the corners of a box.
+
     Args:
         inputs: the example.
         dtype: the precision of floating tensors; their own if None.
@@ -224,7 +226,8 @@ def _random_like(leaf: Tensor, dtype: torch.dtype | None, generator: torch.Gener
         return (noise * (spread + 1e-3) + leaf.double().mean()).to(dtype or leaf.dtype)
     if leaf.dtype == torch.bool or not leaf.numel():
         return leaf
-    return leaf.reshape(-1)[torch.randint(leaf.numel(), leaf.shape, generator=generator)]
+    values = leaf.flatten(0, 1) if leaf.ndim > 2 else leaf.reshape(-1)
+    return values[torch.randint(len(values), leaf.shape[:2], generator=generator)]
 
 
 def _tensor(value: Any) -> Any:

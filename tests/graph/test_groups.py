@@ -114,6 +114,27 @@ def test_an_operator_without_a_rule_pins_and_is_reported() -> None:
     assert found.unknown == ("operator special_erfcx has no rule",)
 
 
+class Beside(nn.Module):
+    """A token of its own beside values that cannot be followed, with a place for each; and a ratio of two sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.token = nn.Linear(4, 6), nn.Parameter(torch.randn(1, 1, 6))
+        self.places, self.head = nn.Parameter(torch.randn(1, 4, 6)), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        embedded = self.embed(x)
+        beside = torch.cat([self.token.expand(x.shape[0], -1, -1), torch.special.erfcx(embedded)], 1)
+        return self.head(beside + self.places), embedded.sum() / x.sum()
+
+
+def test_what_stands_beside_values_that_cannot_be_followed_stays_and_is_counted() -> None:
+    model = conditioned(Beside())
+    found = trace(model, torch.randn(2, 3, 4))
+    assert (found.free, found.unknown) == ((), ("operator special_erfcx has no rule",))
+    assert found.footprint().parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
 class Undecided(nn.Module):
     """Control flow that depends on the data."""
 

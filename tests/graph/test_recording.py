@@ -259,6 +259,14 @@ def test_autocast_is_recorded_as_its_casts_and_weights_stay_the_models() -> None
         assert torch.equal(program.run((x,), {}), model(x))
 
 
+@pytest.mark.parametrize("cast", [Tensor.float, lambda x: x.to(torch.float32), lambda x: x.to(dtype=torch.float32)])
+def test_a_cast_that_changes_nothing_is_no_operator_but_holds_a_double_copy_to_single(cast: Any) -> None:
+    program = record_model(Called(lambda _, x: cast(x).relu()), (torch.randn(2, 3),), {})
+    assert [node.name for node in program.nodes] == ["relu", "output"]
+    assert program.single_precision
+    assert not record_model(nn.ReLU(), (torch.randn(2, 3),), {}).single_precision
+
+
 def test_numbers_are_drawn_anew_and_the_generator_is_given_back() -> None:
     model = Called(lambda _, x: x + torch.randn_like(x))
     torch.manual_seed(0)

@@ -13,12 +13,16 @@ import torch
 from families import FAMILIES, Family
 from networks import conditioned
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from written import WRITTEN, Written
 
 from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.compress.prune import PrunedModel, compress, floating
 from pfa_gate.graph import Coupling, inputs_of, trace
 from pfa_gate.graph.cost import stored
+from pfa_gate.graph.editing import with_ancestors
+from pfa_gate.graph.program import writes
+from pfa_gate.model.global_state import Randomness
 
 ZOO: dict[str, Written | Family] = {**WRITTEN, **FAMILIES}
 
@@ -111,9 +115,9 @@ def halves(groups: Coupling) -> dict[str, np.ndarray]:
 
 
 def outputs(model: nn.Module, example: Any) -> list[Tensor]:
-    """Every floating output."""
+    """Every floating output; a forward that draws numbers draws the same each time."""
     args, kwargs = inputs_of(example)
-    with torch.no_grad():
+    with torch.no_grad(), Randomness(0).borrowed():
         return floating(model(*args, **kwargs))
 
 
@@ -122,7 +126,9 @@ def distance(ones: list[Tensor], others: list[Tensor]) -> float:
     if not others or [one.shape for one in ones] != [other.shape for other in others]:
         return float("inf")
     pairs = zip(ones, others, strict=True)
-    found = [float((one.double() - other.double()).abs().max() / other.double().abs().max()) for one, other in pairs]
+    tiny = torch.finfo(torch.float32).tiny  # an output of zeros must be zeros
+    scales = [(one.double(), other.double(), other.double().abs().max().clamp_min(tiny)) for one, other in pairs]
+    found = [float((one - other).abs().max() / scale) for one, other, scale in scales]
     return max(found) if np.isfinite(found).all() else float("inf")
 
 
@@ -135,12 +141,8 @@ def _unread(groups: Coupling, result: PrunedModel) -> int:
     if result.form == "module":
         return 0
     program = groups.program
-    live, waiting = set(), [node for node in program.graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node not in live:
-            live.add(node)
-            waiting.extend(node.all_input_nodes)
+    nodes = list(program.graph.nodes)
+    live = with_ancestors(node for node in nodes if node.op == "output" or (node.op != "placeholder" and writes(node)))
     read = {program.tensors[alias.name].data_ptr() for node, alias in program.aliases.items() if node in live}
     held = {name: program.state[name] for name in program.parameters}
     sizes = {name: list(tensor.shape) for name, tensor in held.items() if tensor.data_ptr() not in read}
@@ -170,7 +172,7 @@ def _silenceable(groups: Coupling) -> Keep:
 
 def zeroed(model: nn.Module, groups: Coupling, keep: Keep) -> nn.Module:
     """A copy with zeros in all that makes or reads a filter that is not kept; from the public page alone."""
-    silent = copy.deepcopy(model)
+    silent = without_parametrizations(copy.deepcopy(model))
     tensors = dict(silent.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, kept in keep.items():
@@ -179,6 +181,21 @@ def zeroed(model: nn.Module, groups: Coupling, keep: Keep) -> nn.Module:
                     gone = np.flatnonzero((part.filters >= 0) & ~np.isin(part.filters, kept))
                     tensors[part.parameter].index_fill_(part.axis, torch.from_numpy(gone), 0)
     return silent
+
+
+def without_parametrizations(model: nn.Module) -> nn.Module:
+    """The model with each weight that it computes, as weight_norm does, stored as a parameter of that name.
+
+    torch's own `remove_parametrizations` would change the class, which copies share.
+    """
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            values = {name: getattr(module, name).detach() for name in module.parametrizations}
+            del module.parametrizations
+            module.__class__ = type(module).__base__
+            for name, value in values.items():
+                setattr(module, name, nn.Parameter(value))
+    return model
 
 
 def _same(model: nn.Module, before: nn.Module) -> bool:

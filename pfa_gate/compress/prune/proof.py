@@ -26,6 +26,7 @@ from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import halves, operator_name
 from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
 from pfa_gate.model.device import at, copied_at, substitute_in_graphs
+from pfa_gate.model.global_state import Randomness
 
 Forward = Callable[..., Any]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -247,7 +248,7 @@ def _outputs(build: Callable[[], Forward], passes: Sequence[Inputs]) -> list[lis
     """Floating outputs on each input; an exception is a value, for the caller to judge."""
     try:
         forward = build()
-        with torch.no_grad():
+        with torch.no_grad(), Randomness(0).borrowed():  # a forward that draws numbers draws the same each time
             return [floating(forward(*args, **kwargs)) for args, kwargs in passes]
     except Exception as error:  # a user's forward may raise anything
         return error

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import symbolic_trace
 
-from pfa_gate.compress.prune import prove
+from pfa_gate.compress.prune import compress, prove
 from pfa_gate.compress.prune.arguments import RemainingValues
 from pfa_gate.compress.prune.cut import axis_indices_of, narrow
 from pfa_gate.compress.prune.proof import SMALL_INPUTS, Proof, Silenced
@@ -93,3 +93,40 @@ def test_a_smaller_model_that_does_not_run_is_refused() -> None:
     assert str(refused.value) == (
         "The compressed model does not run: RuntimeError: mat1 and mat2 shapes cannot be multiplied (9x2 and 3x2)"
     )
+
+
+class Drawing(nn.Module):
+    """Numbers drawn in each forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x + torch.rand_like(x)).relu())
+
+
+def test_a_forward_that_draws_numbers_draws_the_same_for_both() -> None:
+    model, example = Drawing().eval(), torch.randn(3, 6)
+    state = torch.get_rng_state()
+    found = compress(model, trace(model, example), KEEP, ((example,), {}))
+    assert (found.put_back, found.proof.passed, found.form) == ({}, True, "module")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class Boxes(nn.Module):
+    """Widths of boxes, looked up: a box whose corners are drawn apart has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths, self.inner, self.outer = nn.Embedding(8, 6), nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        return self.outer(self.inner(self.widths(boxes[..., 2] - boxes[..., 0])).relu())
+
+
+def test_integers_that_belong_together_are_drawn_together() -> None:
+    corners = torch.tensor([[0, 0, 7, 7], [5, 1, 6, 3], [3, 3, 3, 6]])
+    example = torch.stack([corners, corners.flip(0)])
+    found = compress(Boxes(), trace(Boxes(), example), KEEP, ((example,), {}))
+    assert (found.put_back, found.proof.inputs) == ({}, 3)
