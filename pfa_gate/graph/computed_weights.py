@@ -73,7 +73,7 @@ def store_weights(program: Program, weights: Sequence[ComputedWeight]) -> GraphM
         program: of the model as it is.
         weights: what `computed_weights` found in it.
     """
-    module = as_module(program)
+    module = as_module(program, compiled=False)
     values = {node.name: value for node, value in program.constants.items()}
     for weight in weights:
         register(module, weight.name, nn.Parameter(values[weight.nodes[0]].detach().clone().contiguous()))

@@ -132,10 +132,14 @@ def _stays_floating(source: Node, node: Node) -> bool:
     return bool(before.is_floating_point and after.is_floating_point)
 
 
-def as_module(program: Program) -> GraphModule:
+def as_module(program: Program, compiled: bool = True) -> GraphModule:
     """The program as a module of its own graph; it shares its tensors with the model.
 
     It stores what the model stores: tensors that are in no state dict are buffers that do not persist.
+
+    Args:
+        program: of the model.
+        compiled: False leaves that to one who changes the graph first, and then calls `recompile`.
     """
     root, graph, copies = nn.Module(), Graph(), dict[Node, Node]()
     for name in program.held.values():
@@ -143,22 +147,24 @@ def as_module(program: Program) -> GraphModule:
             register(root, name, program.state[name])
         else:
             _register_buffer(root, name, program)
+    call = program.call
+    graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(list(call.names), call.inputs, call.output)))
     inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node not in program.held]
     for node in inputs:
         copies[node] = graph.node_copy(node)
+    for node in (node for node in program.graph.nodes if node in program.held):
+        copies[node] = graph.create_node("get_attr", program.held[node], name=node.name)
+        copies[node].meta = dict(node.meta)
+    module = GraphModule(root, graph).eval()  # it compiles itself, so it gets its operators afterwards
     for node in program.graph.nodes:
-        if node in program.held:
-            copies[node] = graph.create_node("get_attr", program.held[node], name=node.name)
-            copies[node].meta = dict(node.meta)
-        elif node not in copies:
+        if node not in copies:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    call = program.call
-    graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(list(call.names), call.inputs, call.output)))
-    module = GraphModule(root, graph).eval()
     for name in program.held.values():
         if name not in program.state:
             owner, _, attribute = name.rpartition(".")
             module.get_submodule(owner)._non_persistent_buffers_set.add(attribute)
+    if compiled:
+        module.recompile()
     return module
 
 

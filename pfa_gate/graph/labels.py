@@ -104,8 +104,11 @@ class LabelFlow(HeldLabels):
         if isinstance(labels, list):
             raise NoRuleError("reads several values at once")
         if self._versions.get(node) != self.sets.version:
-            self._store(node, labels)
-        return self.values[node]  # type: ignore[return-value]
+            roots = self.sets.canonical(labels)
+            if roots is not labels:
+                self.values[node] = labels = narrowed(roots)
+            self._versions[node] = self.sets.version
+        return labels
 
     def of(self, node: Node, preferred: Collection[int] | None = None) -> Tensor:
         """Labels of a value, narrowed, such that what survives of it is a box: one axis keeps its filters apart.

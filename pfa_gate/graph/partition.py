@@ -4,6 +4,7 @@ A set is what stays or goes together, known by its root. Sets that touch the sam
 the same reason, are one cluster: the filters of a group.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,12 +53,14 @@ class Partition:
         return torch.from_numpy(labels)
 
     def canonical(self, labels: Tensor) -> Tensor:
-        """The roots of `labels`, any shape; spread along the axes along which these are."""
-        few = labels.numpy()
-        if 0 not in few.strides:
-            return torch.from_numpy(self._roots(few))
-        once = tuple(slice(1) if step == 0 else slice(None) for step in few.strides)
-        return torch.from_numpy(self._roots(few[once])).expand(labels.shape)
+        """The roots of `labels`, any shape, spread as these are; the same tensor where all of them are roots."""
+        values = labels.numpy()
+        spread = 0 in values.strides
+        few = values[tuple(slice(1) if step == 0 else slice(None) for step in values.strides)] if spread else values
+        roots = self._roots(few)
+        if roots is few:
+            return labels
+        return torch.from_numpy(roots).expand(labels.shape) if spread else torch.from_numpy(roots)
 
     def join(self, one: Tensor, other: Tensor) -> Tensor:
         """Make the sets of labels that stand at the same place one; shapes broadcast.
@@ -86,13 +89,15 @@ class Partition:
             first, second = first[apart], second[apart]
 
     def _roots(self, labels: Indices) -> Indices:
-        """The root of each label, to which it leads at once from now on."""
-        parents: Any = self._parents
-        roots, far = parents[labels], False
-        while not ((further := parents[roots]) == roots).all():
-            roots, far = further, True
-        if far:
-            parents[labels] = roots
+        """The root of each label, to which it leads at once from now on; the same array where all of them are roots."""
+        above: Any = self._parents[labels]
+        if (above == labels).all():
+            return labels
+        roots: Any = self._parents[above]
+        if (roots != above).any():
+            while ((further := self._parents[roots]) != roots).any():
+                roots = further
+            self._parents[labels] = roots
         return np.asarray(roots)
 
 
@@ -121,9 +126,7 @@ def narrowed(labels: Tensor) -> Tensor:
 
 def _changes(labels: Indices, axis: int) -> bool:
     """Whether labels change along an axis; most that do so begin with two that differ."""
-    start = (0,) * labels.ndim
-    second = (*start[:axis], 1, *start[axis + 1 :])
-    if labels.size and labels[start] != labels[second]:
+    if labels.size and labels.item(0) != labels.item(math.prod(labels.shape[axis + 1 :])):
         return True
     return bool((labels != labels.take([0], axis)).any())
 

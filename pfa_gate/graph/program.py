@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import torch
@@ -202,10 +203,15 @@ def halves(tensors: Iterable[Any]) -> frozenset[torch.dtype]:
 
 def operator_name(node: Node) -> str:
     """The operator's plain name: `conv2d` for `aten.conv2d.default`."""
-    if node.target is operator.getitem:
+    return _target_name(node.target)
+
+
+@cache
+def _target_name(target: Any) -> str:
+    if target is operator.getitem:
         return "getitem"
-    packet = getattr(node.target, "overloadpacket", None)
-    return packet.__name__ if packet is not None else str(getattr(node.target, "__name__", node.target))
+    packet = getattr(target, "overloadpacket", None)
+    return packet.__name__ if packet is not None else str(getattr(target, "__name__", target))
 
 
 def node_of(value: object) -> Node:

@@ -1,6 +1,6 @@
 """A model in eval mode for a while: whatever its forward passes keep in it is taken back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,27 +45,27 @@ class Kept:
     def restore(self) -> None:
         """Bring everything back; may be called several times."""
         for module, portrait in self._modules:
-            _restore(module, portrait)
+            _restore(module, *portrait)
         for buffer, version, before in self._buffers:
             if buffer._version != version:
                 buffer.data.copy_(before)
 
 
-def _portrait(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+def _portrait(module: nn.Module) -> tuple[dict[str, Any], list[tuple[dict[Any, Any], dict[Any, Any]]]]:
     """Each attribute, and for those that are tables (parameters, buffers, hooks) what stands in them."""
-    return {name: (value, dict(value) if isinstance(value, dict) else None) for name, value in vars(module).items()}
-
-
-def _restore(module: nn.Module, portrait: Mapping[str, tuple[Any, Any]]) -> None:
     attributes = vars(module)
-    if len(attributes) != len(portrait) or attributes.keys() != portrait.keys():
-        for name in set(attributes) - set(portrait):
-            del attributes[name]
-    for name, (value, entries) in portrait.items():
-        if entries is not None and (len(value) != len(entries) or not _same_entries(value, entries)):
-            value.clear()
-            value.update(entries)
-        attributes[name] = value
+    return attributes.copy(), [(table, dict(table)) for table in attributes.values() if isinstance(table, dict)]
+
+
+def _restore(
+    module: nn.Module, attributes: Mapping[str, Any], tables: Sequence[tuple[dict[Any, Any], Mapping[Any, Any]]]
+) -> None:
+    for table, entries in tables:
+        if len(table) != len(entries) or not _same_entries(table, entries):
+            table.clear()
+            table.update(entries)
+    vars(module).clear()
+    vars(module).update(attributes)
 
 
 def _same_entries(value: Mapping[Any, Any], entries: Mapping[Any, Any]) -> bool:

@@ -7,25 +7,24 @@ its own definition.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune.arguments import RemainingValues, operand
 from pfa_gate.compress.prune.cut import AxisIndices
-from pfa_gate.compress.prune.silence import silenced, silent_program
+from pfa_gate.compress.prune.silence import at_precision, silenced, silent_program
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
-from pfa_gate.graph.program import halves, operator_name
+from pfa_gate.graph.program import operator_name
 from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
-from pfa_gate.model.device import at, copied_at, substitute_in_graphs
+from pfa_gate.model.device import copied_at
 from pfa_gate.model.global_state import Randomness
 
 Forward = Callable[..., Any]
@@ -205,36 +204,19 @@ def _does_not_run(error: Exception) -> SurgeryError:
 
 def _proof(smaller: nn.Module, expected: Expected) -> Proof:
     dtype = expected.dtype
-    outputs = _outputs(lambda: _at_precision(smaller, dtype), expected.passes)
+    outputs = _outputs(lambda: at_precision(smaller, dtype), expected.passes)
     if isinstance(outputs, Exception):
         raise SurgeryError(f"The compressed model does not run: {_first_line(outputs)}") from outputs
     pairs = zip(_by_input(outputs, expected.samples), _by_input(expected.outputs, expected.samples), strict=True)
     error = max(_distance(one, other) for one, other in pairs)
-    return Proof(error, TOLERANCE[dtype], str(dtype).removeprefix("torch."), 1 + RANDOM_INPUTS)
-
-
-def _at_precision(model: nn.Module, dtype: torch.dtype) -> Forward:
-    """A copy of the model in another precision; a graph that casts to its own, or makes tensors of it, follows."""
-    named = dict.fromkeys((*halves((*model.parameters(), *model.buffers())), torch.float32), dtype)
-    if isinstance(model, GraphModule) and not _names_any(model, named):
-        # A graph is its tensors and no more; it is not compiled again for a copy.
-        tensors = dict((*model.named_parameters(), *model.named_buffers()))
-        own = {name: at(tensor.detach().clone(), dtype) for name, tensor in tensors.items()}
-        return lambda *args, **kwargs: functional_call(model, own, args, kwargs)
-    copy = copied_at(model, dtype)
-    substitute_in_graphs(copy, named)
-    return copy
-
-
-def _names_any(model: GraphModule, dtypes: Collection[torch.dtype]) -> bool:
-    given = (value for node in model.graph.nodes for value in (*node.args, *node.kwargs.values()))
-    return any(isinstance(value, torch.dtype) and value in dtypes for value in given)
+    tried = 1 + RANDOM_INPUTS if expected.samples else len(expected.passes)
+    return Proof(error, TOLERANCE[dtype], str(dtype).removeprefix("torch."), tried)
 
 
 def _expected(
     build: Callable[[], Forward], inputs: Inputs, dtype: torch.dtype | None, samples: int = 0
 ) -> Expected | Exception:
-    passes = [inputs_at(inputs, dtype), *random_inputs(inputs, dtype, RANDOM_INPUTS)]
+    passes = [inputs_at(inputs, dtype), *random_inputs(inputs, dtype, _random_count(inputs))]
     if samples:
         batch = joined([Batch(*each) for each in passes])
         passes = [(batch.args, batch.kwargs)]
@@ -256,15 +238,27 @@ def _outputs(build: Callable[[], Forward], passes: Sequence[Inputs]) -> list[lis
 
 def _samples_of(inputs: Inputs) -> int:
     """Samples of small inputs, on whose passes a processor waits more than it computes; 0 for others."""
-    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
-    return sizes.pop() if len(sizes) == 1 and sum(leaf.numel() for leaf in leaves) <= SMALL_INPUTS else 0
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in _tensors(inputs)}
+    return sizes.pop() if len(sizes) == 1 and _are_small(inputs) else 0
+
+
+def _random_count(inputs: Inputs) -> int:
+    """One random input is as good as two where it holds several random samples, and costs half of a large one."""
+    several = all(leaf.ndim and len(leaf) > 1 for leaf in _tensors(inputs))
+    return RANDOM_INPUTS if _are_small(inputs) or not several else 1
+
+
+def _are_small(inputs: Inputs) -> bool:
+    return sum(leaf.numel() for leaf in _tensors(inputs)) <= SMALL_INPUTS
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def _by_input(passes: Sequence[Sequence[Tensor]], samples: int) -> Sequence[Sequence[Tensor]]:
     """Outputs of inputs that stood side by side, apart again, where all outputs are by sample."""
-    total = samples * (1 + RANDOM_INPUTS)
-    if not samples or any(not output.ndim or len(output) != total for output in passes[0]):
+    if not samples or any(not output.ndim or len(output) != samples * (1 + RANDOM_INPUTS) for output in passes[0]):
         return passes
     return list(zip(*(torch.split(output, samples) for output in passes[0]), strict=True))
 

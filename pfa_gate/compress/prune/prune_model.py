@@ -36,7 +36,7 @@ def rewrite(coupling: Coupling, remaining: RemainingValues, axis_indices: AxisIn
         SurgeryError: an operator's arguments cannot follow.
     """
     program = coupling.program
-    smaller = as_module(program)
+    smaller = as_module(program, compiled=False)
     graph = smaller.graph
     graph.eliminate_dead_code()  # what nothing reads was not followed
     _own_tensors(smaller, axis_indices)

@@ -1,18 +1,19 @@
-"""The full model with zeros wherever a removed filter is made or read: what a smaller model must equal."""
+"""What the proof compares, in its precision: the full model with zeros for removed filters, and the smaller one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
+from torch.func import functional_call
+from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.cut import AxisIndices
 from pfa_gate.graph.group import Indices
-from pfa_gate.graph.program import Program
-from pfa_gate.model.device import at, copied_at, substituted
+from pfa_gate.graph.program import Program, halves
+from pfa_gate.model.device import at, copied_at, substitute_in_graphs, substituted
 
 
 def silenced(model: nn.Module, axis_indices: AxisIndices, dtype: torch.dtype | None = None) -> nn.Module:
@@ -89,3 +90,21 @@ def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) 
 
 def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
     return name in axis_indices and not name.endswith(("running_mean", "running_var"))
+
+
+def at_precision(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
+    """A copy of the model in another precision; a graph that casts to its own, or makes tensors of it, follows."""
+    named = dict.fromkeys((*halves((*model.parameters(), *model.buffers())), torch.float32), dtype)
+    if isinstance(model, GraphModule) and not _names_any(model, named):
+        # A graph is its tensors and no more; it is not compiled again for a copy.
+        tensors = dict((*model.named_parameters(), *model.named_buffers()))
+        own = {name: at(tensor.detach().clone(), dtype) for name, tensor in tensors.items()}
+        return lambda *args, **kwargs: functional_call(model, own, args, kwargs)
+    copy = copied_at(model, dtype)
+    substitute_in_graphs(copy, named)
+    return copy
+
+
+def _names_any(model: GraphModule, dtypes: Collection[torch.dtype]) -> bool:
+    given = (value for node in model.graph.nodes for value in (*node.args, *node.kwargs.values()))
+    return any(isinstance(value, torch.dtype) and value in dtypes for value in given)

@@ -57,8 +57,9 @@ def test_a_reference_runs_once_for_all_that_is_compared_with_it() -> None:
 def test_large_inputs_are_tried_one_by_one() -> None:
     samples = SMALL_INPUTS // 6 + 1
     smaller, silenced = cut_of(Network(), samples)
-    assert passed(prove(smaller, silenced)) == (True, "float64", 3)
-    assert [samples] * 6 == BATCHES
+    assert passed(prove(smaller, silenced)) == (True, "float64", 2)
+    assert set(BATCHES) == {samples}
+    assert len(BATCHES) == 4  # the example and as many random samples, through two models
 
 
 def test_a_model_of_one_batch_is_tried_on_that_batch() -> None:
