@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.group import OTHER_GROUP, Axis, Coupling, Group, Indices, Layer, Slice, Tap, Volume
+from pfa_gate.graph.group import Axis, Coupling, Group, Indices, Layer, Slice, Tap, Volume
 from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall
 from pfa_gate.graph.partition import Cluster, Reasons, Touch, clusters_of, narrowed, varying
 from pfa_gate.graph.program import operator_name, shape_of
@@ -73,15 +73,12 @@ class _GroupBuilder:
         return narrowed(self.flow.sets.canonical(labels))
 
     def _touches(self) -> list[Touch]:
-        made = {(call.weight, call.outputs) for call in self.flow.contractions}
-        read = {(call.weight, call.inputs) for call in self.flow.contractions if call.inputs != OTHER_GROUP}
-        axes: list[tuple[str | None, int, Tensor]] = [
-            (name, axis, labels) for name, pair in self.flow.matrices.items() for axis, labels in enumerate(pair)
-        ]
+        made = {(call.weight, axis) for call in self.flow.contractions for axis in call.outputs}
+        read = {(call.weight, axis) for call in self.flow.contractions for axis in call.inputs}
+        axes: list[tuple[str | None, int, Tensor]] = list(self._matrix_axes())
         multiplied = len(axes)
         axes += self._aligned_axes()
-        products = (call for call in self.flow.contractions if call.weight is None)
-        axes += [(None, 0, axis) for call in products for axis in call.axes]
+        axes += [(None, 0, axis) for call in self.flow.contractions for axis in call.axes]
         every = self._roots(torch.cat([labels for _, _, labels in axes])) if axes else np.zeros(0, np.int64)
         roots = np.split(every, np.cumsum([len(labels) for _, _, labels in axes])[:-1]) if axes else []
         return [
@@ -90,6 +87,12 @@ class _GroupBuilder:
             else Touch(name, axis, own)
             for place, ((name, axis, _), own) in enumerate(zip(axes, roots, strict=True))
         ]
+
+    def _matrix_axes(self) -> Iterator[tuple[str, int, Tensor]]:
+        for name, sides in self.flow.matrices.items():
+            for axes, labels in sorted(sides.items()):
+                for place in [0] if len(axes) == 1 else varying(labels):
+                    yield name, axes[place], labels.reshape(-1)
 
     def _aligned_axes(self) -> Iterator[tuple[str, int, Tensor]]:
         for name, labels in self.flow.aligned.items():
@@ -110,16 +113,24 @@ class _GroupBuilder:
 
     @cached_property
     def _calls(self) -> dict[str, list[Contraction]]:
-        """The calls of each weight, in the order of the forward pass."""
+        """The calls of each layer, in the order of the forward pass."""
         calls: dict[str, list[Contraction]] = {}
         for call in self.flow.contractions:
-            if call.weight is not None:
-                calls.setdefault(call.weight, []).append(call)
+            if call.layer is not None:
+                calls.setdefault(call.layer, []).append(call)
         return calls
 
     def _makers(self, cluster: Cluster) -> list[str]:
         weights = {touch.parameter for touch in cluster.touches if touch.makes}
-        return [layer_of(weight) for weight in self._calls if weight in weights]
+        return [
+            layer for layer, calls in self._calls.items() if any(self._makes(each, cluster, weights) for each in calls)
+        ]
+
+    def _makes(self, call: Contraction, cluster: Cluster, weights: set[str | None]) -> bool:
+        """Of a part of a weight, whether these filters are among its own."""
+        if call.weight not in weights:
+            return False
+        return not call.axes or bool(np.isin(self._roots(call.axes[0]), cluster.roots).any())
 
     def _group(self, index: int) -> Group:
         cluster = self.clusters.each[index]
@@ -133,7 +144,9 @@ class _GroupBuilder:
             name=self.names[index],
             width=len(cluster.roots),
             layers=tuple(self.makers[index]),
-            readers=tuple(layer_of(weight) for weight in self._calls if weight in reading),
+            readers=tuple(
+                layer for layer, calls in self._calls.items() if any(each.weight in reading for each in calls)
+            ),
             slices=tuple(slices),
             taps=tuple(self._taps(index)),
             labels=cluster.roots,
@@ -144,8 +157,7 @@ class _GroupBuilder:
         sums = [tap for node in self.flow.sums if (tap := self._tap(node, index)) is not None]
         if sums:
             return sums
-        weights = {touch.parameter for touch in self.clusters.each[index].touches if touch.makes}
-        nodes = [call.node for weight, calls in self._calls.items() if weight in weights for call in calls]
+        nodes = [call.node for layer in self.makers[index] for call in self._calls[layer]]
         return [tap for node in nodes if (tap := self._tap(node, index)) is not None]
 
     def _tap(self, node: Node, index: int) -> Tap | None:
@@ -172,29 +184,40 @@ class _GroupBuilder:
         for index, makers in enumerate(self.makers):
             for layer in dict.fromkeys(makers):
                 owners.setdefault(layer, []).append(index)
-        for weight, calls in self.flow.calls().items():
-            groups = owners.get(layer_of(weight), [])
+        for layer, calls in self.flow.calls().items():
+            groups = owners.get(layer, [])
             reasons = [reason for index in groups if (reason := self.clusters.each[index].frozen) is not None]
             frozen = reasons[0] if reasons and len(reasons) == len(groups) else None
             frozen = next((call.reason for call in calls if isinstance(call, UntrackedCall)), frozen)
-            yield self._layer(weight, calls, tuple(self.names[index] for index in groups), frozen)
+            yield self._layer(layer, calls, tuple(self.names[index] for index in groups), frozen)
 
     def _layer(
-        self, weight: str, calls: Sequence[Contraction | UntrackedCall], groups: tuple[str, ...], frozen: str | None
+        self, name: str, calls: Sequence[Contraction | UntrackedCall], groups: tuple[str, ...], frozen: str | None
     ) -> Layer:
         first = calls[0]
-        filters = shape_of(first.node)[filter_axis(first.node)]
+        axis = self._made_axis(first)
+        filters = shape_of(first.node)[_filter_axis(first, axis)]
         own = np.arange(filters)
         return Layer(
-            name=layer_of(weight),
+            name=name,
             kind=_KINDS.get(operator_name(first.node), "convolution"),
             filters=filters,
-            weight=weight,
-            axis=first.outputs,
-            taps=tuple(Tap(call.node.name, filter_axis(call.node), own) for call in calls),
+            weight=str(first.weight),
+            axis=axis,
+            taps=tuple(Tap(call.node.name, _filter_axis(call, axis), own) for call in calls),
             groups=groups,
             frozen=frozen if groups or frozen else "its filters are not followed",
+            rows=np.array(first.rows) if first.rows else np.arange(filters) % self._size(str(first.weight), axis),
         )
+
+    def _made_axis(self, call: Contraction | UntrackedCall) -> int:
+        """The axis of a weight along which a layer's filters are kept apart."""
+        labels = self.flow.matrices.get(str(call.weight), {}).get(tuple(sorted(call.outputs)))
+        apart = [] if labels is None or len(call.outputs) == 1 else varying(labels)
+        return sorted(call.outputs)[apart[0]] if apart else call.outputs[-1]
+
+    def _size(self, weight: str, axis: int) -> int:
+        return int(self.flow.program.tensors[weight].shape[axis])
 
     # --- sizes
 
@@ -226,17 +249,8 @@ def _numbered(names: Iterable[str]) -> Iterator[str]:
         yield name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
-def layer_of(weight: str) -> str:
-    """The layer a weight belongs to: its qualified name without the last part.
-
-    Example:
-        >>> layer_of("layer1.0.conv1.weight")
-        'layer1.0.conv1'
-    """
-    owner, _, last = weight.rpartition(".")
-    return owner if owner and last in ("weight", "weight_g", "weight_v") else weight
-
-
-def filter_axis(node: Node) -> int:
-    """The axis of a layer's output that holds its filters."""
-    return 1 if operator_name(node).startswith("conv") else len(shape_of(node)) - 1
+def _filter_axis(call: Contraction | UntrackedCall, axis: int) -> int:
+    """The axis of a layer's output that holds its filters; `axis` is theirs in the weight."""
+    if call.channels:
+        return call.channels[call.outputs.index(axis)]
+    return 1 if operator_name(call.node).startswith("conv") else len(shape_of(call.node)) - 1

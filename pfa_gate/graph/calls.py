@@ -148,7 +148,7 @@ def _named(program: Program, node: Node, operands: tuple[Any, Any, Any], geometr
         geometry,
         groups=_groups(node) if geometry is not None else 1,
         fault=next((fault for fault, applies in faults.items() if applies), None),
-        readable=alias.axes == ((1, 0) if product else straight),
+        readable=alias.whole and alias.axes == ((1, 0) if product else straight),
     )
 
 

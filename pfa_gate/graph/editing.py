@@ -1,6 +1,7 @@
 """Changes of a program's graph: constants folded, the graph as a module, tensors and nodes put in and taken out."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 
+from pfa_gate.graph.parts import Parts
 from pfa_gate.graph.program import Alias, Program, operator_name, origin, writes
 
 _PERMUTING = {"t", "transpose", "permute", "numpy_T", "mT", "movedim", "swapaxes"}
@@ -36,11 +38,13 @@ def fold(
     aliases = dict(held)
     constants: dict[Node, Any] = {}
     named: dict[str, Node] = {}
+    parts = Parts({node: alias for node, alias in held.items() if node not in written}, tensors)
     for node in fixed:
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
         with torch.no_grad():
             constants[node] = values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-        alias = _permuted(node, aliases)
+        part = parts.of(node, values)
+        alias = _permuted(node, aliases) or part
         if alias is None and isinstance(values[node], Tensor):
             alias = Alias(f"folded:{node.name}", tuple(range(values[node].ndim)))
             tensors[alias.name], named[alias.name] = values[node], node
@@ -123,7 +127,7 @@ def _permuted(node: Node, aliases: Mapping[Node, Alias]) -> Alias | None:
     # The operator itself is asked where each axis went: sizes 2, 3, 4 … are all different.
     shape = tuple(range(2, 2 + len(held.axes)))
     moved = node.target(torch.empty(shape, device="meta"), *node.args[1:], **node.kwargs)  # type: ignore[operator]
-    return Alias(held.name, tuple(held.axes[size - 2] for size in moved.shape))
+    return replace(held, axes=tuple(held.axes[size - 2] for size in moved.shape))
 
 
 def _stays_floating(source: Node, node: Node) -> bool:

@@ -125,6 +125,8 @@ class Layer:
         taps: one for each call; `filters` there are the layer's own.
         groups: the groups its filters belong to; one, unless they are read apart.
         frozen: why it cannot be cut, or None.
+        rows: where each of its filters lies along that axis; several may lie at one place, as in blocks that are cut
+            alike.
     """
 
     name: str
@@ -135,6 +137,12 @@ class Layer:
     taps: tuple[Tap, ...] = field(repr=False)
     groups: tuple[str, ...] = ()
     frozen: str | None = None
+    rows: Indices | None = field(default=None, repr=False, compare=False)
+
+    def kept(self, left: Indices) -> Indices:
+        """The filters that are left where these indices of the weight's axis are."""
+        rows = np.arange(self.filters) if self.rows is None else self.rows
+        return np.flatnonzero(np.isin(rows, left))
 
 
 @dataclass(frozen=True)
@@ -188,3 +196,14 @@ class Coupling:
             bytes=round(sum(volume.bytes * size for volume, size in sizes)),
             macs=round(sum(volume.macs * size for volume, size in sizes)),
         )
+
+
+def layer_of(weight: str) -> str:
+    """The layer a weight belongs to: its qualified name without the last part.
+
+    Example:
+        >>> layer_of("layer1.0.conv1.weight")
+        'layer1.0.conv1'
+    """
+    owner, _, last = weight.rpartition(".")
+    return owner if owner and last in ("weight", "weight_g", "weight_v") else weight

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
@@ -9,6 +10,8 @@ from torch.fx import Node
 
 from pfa_gate.graph.partition import UNTRACKED, Partition, narrowed, varying
 from pfa_gate.graph.program import Alias, Program
+
+Axes = tuple[int, ...]
 
 
 class NoRuleError(Exception):
@@ -30,14 +33,16 @@ class HeldLabels:
     Attributes:
         program: the model.
         sets: which labels are one filter.
-        matrices: tensors that are multiplied by, and the labels of their first two axes.
+        matrices: tensors that are multiplied by, and the labels of the axes along which filters are made or read.
+        whole: those of them that must stay, and why.
         aligned: tensors that are used elementwise, and their labels, broadcastable to their shape.
         pins: labels that must stay.
     """
 
     program: Program
     sets: Partition = field(default_factory=Partition)
-    matrices: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    matrices: dict[str, dict[Axes, Tensor]] = field(default_factory=dict)
+    whole: dict[str, str] = field(default_factory=dict)
     aligned: dict[str, Tensor] = field(default_factory=dict)
     pins: list[Pin] = field(default_factory=list)
 
@@ -58,37 +63,99 @@ class HeldLabels:
             raise NoRuleError(fault)
         return alias
 
-    def matrix(self, alias: Alias, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
+    def matrix(self, alias: Alias, outputs: int | Axes, inputs: int | Axes) -> tuple[Tensor, Tensor]:
         """Labels of a weight's filters made and read; the axes are those of the node, not of the tensor.
 
         Raises:
-            NoRuleError: the tensor is already used elementwise.
+            NoRuleError: the tensor is used in another way already.
         """
         if alias.name in self.aligned:
             raise NoRuleError("its weight is used elementwise too")
-        shape = self.program.tensors[alias.name].shape
-        if alias.name not in self.matrices:
-            self.matrices[alias.name] = (self.sets.fresh(shape[0]), self.sets.fresh(shape[1]))
-        rows = self.matrices[alias.name]
-        return rows[alias.axes[outputs]], rows[alias.axes[inputs]]
+        return self._side(alias, outputs), self._side(alias, inputs)
+
+    def _side(self, alias: Alias, node_axes: int | Axes) -> Tensor:
+        given = (node_axes,) if isinstance(node_axes, int) else node_axes
+        axes = tuple(alias.axes[axis] for axis in given)
+        order = tuple(sorted(axes))
+        sides = self.matrices.setdefault(alias.name, {})
+        if -1 in axes or any(set(axes) & set(other) for other in sides if other != order):
+            raise NoRuleError("its weight is used in another way too")
+        if order not in sides:
+            shape = [self.program.tensors[alias.name].shape[axis] for axis in order]
+            sides[order] = self.sets.fresh(prod(shape)).reshape(shape)
+            if alias.name in self.whole:
+                self.pin(sides[order], self.whole[alias.name])
+        labels = sides[order]
+        for place, axis in enumerate(order):
+            if axis in alias.parts:
+                labels = labels.index_select(place, torch.tensor(alias.parts[axis]))
+        return labels.permute([order.index(axis) for axis in axes])
 
     def adopt(self, alias: Alias, labels: Tensor) -> None:
         """A tensor used elementwise takes the labels of what it meets; `labels` is [node's shape], broadcastable."""
-        labels = narrowed(labels.expand([self.program.tensors[alias.name].shape[axis] for axis in alias.axes]))
+        labels = narrowed(labels.expand(self._shape(alias)))
         if alias.name in self.matrices:
             self._pin_matrix(alias.name, "its weight is used elementwise too")
             self.pin(labels, "meets a weight matrix elementwise")
         elif alias.name in self.aligned:
             self.meet(self.of_tensor(alias), labels, "meets a tensor that is shared with uncut filters")
-        else:
+        elif alias.whole:
             self.aligned[alias.name] = labels.permute([alias.axes.index(axis) for axis in range(labels.ndim)])
+        else:
+            self._adopt_part(alias, self.boxed(labels))
+
+    def _adopt_part(self, alias: Alias, labels: Tensor) -> None:
+        """Along the axis of the filters, indices that are not in the part have labels of their own; the rest is cut."""
+        tensor = self.program.tensors[alias.name]
+        if not varying(labels):
+            self.pin(labels, "is spread over a part of a tensor")
+            self.aligned[alias.name] = torch.zeros((1,) * tensor.ndim, dtype=torch.int64)
+            return
+        axis = alias.axes[varying(labels)[0]]
+        shape = [-1 if other == axis else 1 for other in range(tensor.ndim)]
+        own = self.sets.fresh(tensor.shape[axis]) if axis in alias.parts else labels
+        self.aligned[alias.name] = own.reshape(shape)
+        self.sets.join(self.of_tensor(alias), labels)
+
+    def begin(self, alias: Alias) -> None:
+        """A tensor that is moved before it meets anything has a label for each element of the part that is read.
+
+        What is not in the part is cut like what is: nothing reads it here.
+        """
+        shape = self._shape(alias)
+        own = self.sets.fresh(prod(shape)).reshape(shape)
+        kept = [axis for axis in alias.axes if axis >= 0]
+        tensor = self.program.tensors[alias.name]
+        own = own.reshape([size for size, axis in zip(shape, alias.axes, strict=True) if axis >= 0])
+        own = own.permute([kept.index(axis) for axis in sorted(kept)])
+        for axis in range(tensor.ndim):
+            if axis not in kept:
+                own = own.unsqueeze(axis)
+            elif axis in alias.parts:
+                places = torch.zeros(tensor.shape[axis], dtype=torch.int64)
+                places[torch.tensor(alias.parts[axis])] = torch.arange(len(alias.parts[axis]))
+                own = own.index_select(axis, places)
+        self.aligned[alias.name] = own
 
     def of_tensor(self, alias: Alias) -> Tensor:
         """Labels of a held tensor that is used elementwise, narrowed; the axes are those of the node."""
         held = self.aligned.get(alias.name)
         if held is None:
             return torch.zeros((1,) * len(alias.axes), dtype=torch.int64)
-        return narrowed(self.sets.canonical(held).permute(alias.axes))
+        for axis, indices in alias.parts.items():
+            if held.shape[axis] > 1:
+                held = held.index_select(axis, torch.tensor(indices))
+        kept = [axis for axis in alias.axes if axis >= 0]
+        held = held.permute([*kept, *(axis for axis in range(held.ndim) if axis not in kept)])
+        held = held.reshape(held.shape[: len(kept)])
+        for place, axis in enumerate(alias.axes):
+            held = held.unsqueeze(place) if axis < 0 else held
+        return narrowed(self.sets.canonical(held))
+
+    def _shape(self, alias: Alias) -> list[int]:
+        """The shape of a node that stands for a held tensor."""
+        shape = self.program.tensors[alias.name].shape
+        return [1 if axis < 0 else len(alias.parts.get(axis, range(shape[axis]))) for axis in alias.axes]
 
     def pin_held(self, name: str, reason: str) -> None:
         """Never cut an index of a held tensor."""
@@ -100,7 +167,8 @@ class HeldLabels:
             self.aligned[name] = torch.zeros((1,) * self.program.tensors[name].ndim, dtype=torch.int64)
 
     def _pin_matrix(self, name: str, reason: str) -> None:
-        for labels in self.matrices[name]:
+        self.whole.setdefault(name, reason)
+        for labels in self.matrices[name].values():
             self.pin(self.sets.canonical(labels), reason)
 
     # --- all labels

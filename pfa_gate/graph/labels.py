@@ -6,17 +6,19 @@ without a rule pins what it touches, which is never wrong, only less compressed.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, TypeVar
+from math import prod
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.held_labels import HeldLabels, NoRuleError, Pin
+from pfa_gate.graph.group import layer_of
+from pfa_gate.graph.held_labels import Axes, HeldLabels, NoRuleError, Pin
 from pfa_gate.graph.partition import narrowed, varying
-from pfa_gate.graph.program import shape_of
+from pfa_gate.graph.program import Alias, shape_of
 
 __all__ = ["RULES", "Contraction", "LabelFlow", "Labels", "NoRuleError", "Pin", "Residual", "UntrackedCall", "rule"]
 
@@ -34,15 +36,22 @@ class Contraction:
         weight: the tensor's name, or None for a product of two activations.
         outputs, inputs: the weight's axes of filters made and filters read.
         work: multiply-adds of one sample for one element of the weight (or of the product's own volume).
-        axes: for a product of two activations, the label vectors whose lengths multiply to its volume.
+        axes: for a product of two activations, or with a part of a weight, the label vectors whose lengths multiply
+            to its volume; of a part, first those of the filters made.
+        layer: the name of the layer; None for a product of two activations.
+        channels: the axes of the value along which the filters made lie; none where the operator tells.
+        rows: the indices of the weight's axis of filters that are in the part; none: all, in order.
     """
 
     node: Node
     weight: str | None
-    outputs: int = 0
-    inputs: int = 1
+    outputs: Axes = (0,)
+    inputs: Axes = (1,)
     work: float = 0.0
     axes: tuple[Tensor, ...] = ()
+    layer: str | None = None
+    channels: Axes = ()
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,18 @@ class UntrackedCall:
         node: the call in the graph.
         weight: the tensor's name.
         outputs: the weight's axis of filters made.
+        layer: its name.
         reason: why they are not followed.
+        channels, rows: as of a `Contraction`.
     """
 
     node: Node
     weight: str
-    outputs: int
+    outputs: Axes
+    layer: str
     reason: str
+    channels: Axes = ()
+    rows: tuple[int, ...] = ()
 
 
 @dataclass
@@ -77,6 +91,7 @@ class LabelFlow(HeldLabels):
     near_output: frozenset[Node] = frozenset()
     residual: Residual = "project"
     scattered: list[Node] = field(default_factory=list)
+    layer_names: dict[tuple[Any, ...], str] = field(default_factory=dict)
     _versions: dict[Node, int] = field(default_factory=dict)  # of the sets, when a value's labels were stored
 
     # --- reading
@@ -157,13 +172,13 @@ class LabelFlow(HeldLabels):
         return labels.reshape(-1).expand(shape[axis])
 
     def calls(self) -> dict[str, list[Contraction | UntrackedCall]]:
-        """The calls of each weight, followed or not, in the order of the forward pass."""
+        """The calls of each layer, followed or not, in the order of the forward pass."""
         every: list[Contraction | UntrackedCall] = [*self.contractions, *self.untracked]
-        by_weight: dict[str, list[Contraction | UntrackedCall]] = {}
+        by_layer: dict[str, list[Contraction | UntrackedCall]] = {}
         for call in sorted(every, key=lambda call: self.order[call.node]):
-            if call.weight is not None:
-                by_weight.setdefault(call.weight, []).append(call)
-        return by_weight
+            if call.layer is not None:
+                by_layer.setdefault(call.layer, []).append(call)
+        return by_layer
 
     # --- held tensors
 
@@ -182,7 +197,7 @@ class LabelFlow(HeldLabels):
         if alias.name in self.matrices or integers or tensor.numel() > MOST_LABELS:
             self.pin_value(node, "is a weight that is moved")
         else:
-            self.aligned[alias.name] = self.sets.fresh(tensor.numel()).reshape(tensor.shape)
+            self.begin(alias)
 
     def adopt_vector(self, node: object, labels: Tensor) -> None:
         """A 1-d tensor, such as a bias or a running mean, follows `labels` [size]."""
@@ -194,6 +209,30 @@ class LabelFlow(HeldLabels):
         else:
             self.pin(labels, "meets a computed bias")
             self.pin_value(node, "is a computed bias")
+
+    def contraction(self, node: Node, weight: Node, axes: tuple[Axes, Axes], work: float) -> Contraction:
+        """A call that multiplies by a held tensor or a part of it; the axes of filters made and read are the node's."""
+        alias = self.held(weight)
+        outputs, inputs = (tuple(alias.axes[axis] for axis in each) for each in axes)
+        made = Contraction(node, alias.name, outputs, inputs, work, layer=self.layer_name(alias))
+        if not alias.parts:
+            return made
+        sides = self.matrix(alias, *axes)
+        rest = prod(size for axis, size in enumerate(shape_of(weight)) if axis not in (*axes[0], *axes[1]))
+        vectors = tuple(side.reshape(-1) for side in sides)
+        return replace(made, work=work * rest, axes=vectors, rows=alias.parts.get(outputs[0], ()))
+
+    def layer_name(self, alias: Alias) -> str:
+        """What a weight's layer is called; where several parts of it are layers, the later ones have a number too."""
+        key = (alias.name, *sorted(alias.parts.items()))
+        if key not in self.layer_names:
+            number, base = 1, layer_of(alias.name)
+            name = base
+            while name in self.layer_names.values():
+                number += 1
+                name = f"{base}_{number}"
+            self.layer_names[key] = name
+        return self.layer_names[key]
 
     # --- writing
 
@@ -229,6 +268,8 @@ class LabelFlow(HeldLabels):
                 self.of(node)
         for name, labels in self.aligned.items():
             self.aligned[name] = self.boxed(labels)
+        for sides in self.matrices.values():
+            sides.update({axes: self.boxed(labels) for axes, labels in sides.items() if len(axes) > 1})
 
 
 Rule = Callable[[LabelFlow, Node], Labels | None]

@@ -24,10 +24,22 @@ Observe = Callable[[Node, Any], None]
 
 @dataclass(frozen=True)
 class Alias:
-    """A node that is a parameter with its axes permuted: axis i of the node is axis `axes[i]` of it."""
+    """A node that is a held tensor, or a box of it, with its axes moved.
+
+    Attributes:
+        name: of the tensor.
+        axes: axis i of the node is axis `axes[i]` of the tensor; -1 for one of size 1 that the tensor has not.
+        parts: for each axis of the tensor of which the node has not all, the indices that it has.
+    """
 
     name: str
     axes: tuple[int, ...]
+    parts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the node has all of the tensor."""
+        return not self.parts and -1 not in self.axes
 
 
 @dataclass(frozen=True)

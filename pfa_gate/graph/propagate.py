@@ -153,7 +153,7 @@ def _leave_untracked(flow: LabelFlow, node: Node, reason: str) -> None:
     alias = flow.tensor(node.args[position]) if position and len(node.args) > position else None
     if alias is None or len(alias.axes) < 2 or not is_tensor(node):
         return
-    flow.untracked.append(UntrackedCall(node, alias.name, alias.axes[axis], reason))
+    flow.untracked.append(UntrackedCall(node, alias.name, (alias.axes[axis],), flow.layer_name(alias), reason))
     flow.contractions.append(Contraction(node, None, work=_work(flow, node) * flow.program.tensors[alias.name].numel()))
 
 

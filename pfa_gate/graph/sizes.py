@@ -41,7 +41,7 @@ class Sizes:
             yield Volume(self._axes(name), size.parameters, size.bytes, once_cut=groups)
         products = iter(self.products)
         for call in self.flow.contractions:
-            if call.weight is None:
+            if call.axes or call.weight is None:
                 yield Volume(tuple(islice(products, len(call.axes))), macs=call.work)
             elif call.weight not in stored:
                 yield Volume(self._axes(call.weight), macs=call.work)
@@ -50,7 +50,7 @@ class Sizes:
         """What one element of each stored tensor costs; tied tensors count once, under the name the graph reads."""
         state, trained = self.flow.program.state, self.flow.program.parameters
         work: dict[str | None, float] = {}
-        for call in self.flow.contractions:
+        for call in (call for call in self.flow.contractions if not call.axes):
             work[call.weight] = work.get(call.weight, 0.0) + call.work
         names: dict[tuple[int, int], str] = {}
         for name, tensor in state.items():

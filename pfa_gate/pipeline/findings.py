@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 
-import numpy as np
-
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.budget import Exactness, Finding, Measurements, Scored
 from pfa_gate.budget.wording import amount, percent
@@ -104,8 +102,8 @@ class Findings:
 
     def _layer(self, layer: Layer, chosen: bool) -> LayerRecord:
         spectrum = self.measured.spectra.layers.get(layer.name)
-        kept = self.cut.compressed.axis_indices.get(layer.weight, {}).get(layer.axis) if self.cut else None
-        indices = None if kept is None else tuple(np.asarray(kept).tolist())
+        left = self.cut.compressed.axis_indices.get(layer.weight, {}).get(layer.axis) if self.cut else None
+        indices = None if left is None else tuple(layer.kept(left).tolist())
         blank = LayerRecord(
             name=layer.name,
             kind=layer.kind,

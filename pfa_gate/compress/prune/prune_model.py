@@ -17,6 +17,7 @@ from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.editing import as_module, drop_dead, drop_unread
 from pfa_gate.graph.group import Coupling
+from pfa_gate.graph.parts import take_parts
 from pfa_gate.graph.program import origin, shape_of, writes
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.eval_mode import in_eval_mode
@@ -47,6 +48,7 @@ def rewrite(coupling: Coupling, remaining: RemainingValues, axis_indices: AxisIn
             if node.name in coupling.scattered:
                 _scatter_operands(node, sources[node.name], remaining)
     _bake_constants(smaller, coupling, axis_indices)
+    take_parts(smaller, program, axis_indices)
     drop_dead(smaller, {node.name for node in program.constants})
     graph.eliminate_dead_code()
     drop_unread(smaller)

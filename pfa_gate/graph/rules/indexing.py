@@ -1,13 +1,14 @@
 """Operators that read or write by index: free along axes without filters."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.graph.labels import LabelFlow, NoRuleError, rule
+from pfa_gate.graph.labels import MOST_LABELS, LabelFlow, NoRuleError, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, narrowed, varying
 from pfa_gate.graph.program import argument, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import joined, meet_operand
@@ -22,13 +23,27 @@ def indexed(flow: LabelFlow, node: Node) -> Tensor:
     source = node_of(node.args[0])
     given: Any = node.args[1]
     axes = [axis for axis, index in enumerate(given) if index is not None]
-    flow.start(source)
+    _start_table(flow, source, axes)
     labels = flow.apart_from(source, axes)
     if set(axes) & set(varying(labels)):
         raise NoRuleError(_COMPUTED)
     zeros = [None if index is None else torch.zeros(shape_of(index), dtype=torch.int64) for index in given]
     picked: Tensor = torch.ops.aten.index.Tensor(labels.expand(shape_of(source)).contiguous(), zeros)
     return picked
+
+
+def _start_table(flow: LabelFlow, source: Node, axes: Collection[int]) -> None:
+    """A held table that is looked up by computed indices stays whole along their axes, and starts labels along others.
+
+    Too large a table is left whole, as everywhere.
+    """
+    alias, shape = flow.tensor(source), [1 if axis in axes else size for axis, size in enumerate(shape_of(source))]
+    if alias is None or alias.name in flow.aligned:
+        return
+    if alias.name in flow.matrices or not source.meta["val"].is_floating_point() or math.prod(shape) > MOST_LABELS:
+        flow.start(source)
+    else:
+        flow.adopt(alias, flow.sets.fresh(math.prod(shape)).reshape(shape))
 
 
 @rule("index_select")

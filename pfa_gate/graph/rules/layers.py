@@ -30,9 +30,8 @@ def convolution(flow: LabelFlow, node: Node) -> Tensor:
     start_along(flow, node, source, 1)
     rows = _convolve(flow, source, weight, groups)
     flow.adopt_vector(bias, rows)
-    alias = flow.held(weight)
     work = math.prod(shape_of(node)[2:]) * shape_of(node)[0] / flow.batch
-    flow.contractions.append(Contraction(node, alias.name, alias.axes[0], alias.axes[1], work))
+    flow.contractions.append(flow.contraction(node, node_of(weight), ((0,), (1,)), work))
     return _channels(flow, rows, node)
 
 
@@ -80,7 +79,7 @@ def transposed_convolution(flow: LabelFlow, node: Node) -> Tensor:
     made = rows.repeat(groups)
     flow.adopt_vector(bias, made)
     work = math.prod(shape_of(source)[2:]) * shape_of(node)[0] / flow.batch
-    flow.contractions.append(Contraction(node, alias.name, alias.axes[1], alias.axes[0], work))
+    flow.contractions.append(flow.contraction(node, node_of(weight), ((1,), (0,)), work))
     return _channels(flow, made, node)
 
 
@@ -116,7 +115,7 @@ def multiplied(flow: LabelFlow, node: Node, operands: tuple[Any, Any, Any], axes
     flow.meet(columns, channels, _INPUT_FIXED)
     flow.adopt_vector(bias, rows)
     work = math.prod(shape_of(node)[:-1]) / flow.batch
-    flow.contractions.append(Contraction(node, alias.name, alias.axes[axes[0]], alias.axes[axes[1]], work))
+    flow.contractions.append(flow.contraction(node, weight, ((axes[0],), (axes[1],)), work))
     return flow.sets.canonical(rows).reshape((1,) * (len(shape_of(node)) - 1) + (-1,))
 
 
@@ -127,7 +126,8 @@ def _mixed_along_another_axis(flow: LabelFlow, node: Node, operands: tuple[Any, 
         flow.pin_value(held, _MIXES)
     passing = varying(flow.of(source))[0]  # one of the volume's own axes
     work = math.prod(shape_of(node)[:-1]) / shape_of(node)[passing] / flow.batch
-    flow.untracked.append(UntrackedCall(node, flow.held(weight).name, outputs, _MIXES))
+    alias = flow.held(weight)
+    flow.untracked.append(UntrackedCall(node, alias.name, (outputs,), flow.layer_name(alias), _MIXES))
     flow.contractions.append(Contraction(node, None, work=work, axes=_volume(flow, source, shape_of(node)[-1])))
     return flow.of(source).expand((*shape_of(node)[:-1], 1))
 

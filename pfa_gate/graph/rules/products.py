@@ -1,6 +1,6 @@
 """Products of two values: matmul, attention, and einsum, where each axis is shared, summed, or passed on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -203,8 +203,10 @@ def _by_matrix(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple
     for letter, size in zip(equation.result, shape_of(node), strict=True):
         places *= 1 if letter == made[0] else size
     work = places / flow.batch
-    flow.contractions.append(Contraction(node, alias.name, alias.axes[outputs], alias.axes[inputs], work))
-    return _placed(rows, equation.result.index(made[0]), len(equation.result))
+    place = equation.result.index(made[0])
+    call = flow.contraction(node, weight, ((outputs,), (inputs,)), work)
+    flow.contractions.append(replace(call, channels=(place,)))
+    return _placed(rows, place, len(equation.result))
 
 
 def _of_activations(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node]) -> Tensor:
