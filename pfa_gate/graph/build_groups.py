@@ -22,6 +22,7 @@ _KINDS = {
     "mm": "linear",
     "einsum": "linear",
     "embedding": "embedding",
+    **dict.fromkeys(("getitem", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "recurrent"),  # one value of several
 }
 
 
@@ -157,7 +158,7 @@ class _GroupBuilder:
         sums = [tap for node in self.flow.sums if (tap := self._tap(node, index)) is not None]
         if sums:
             return sums
-        nodes = [call.node for layer in self.makers[index] for call in self._calls[layer]]
+        nodes = dict.fromkeys(call.node for layer in self.makers[index] for call in self._calls[layer])
         return [tap for node in nodes if (tap := self._tap(node, index)) is not None]
 
     def _tap(self, node: Node, index: int) -> Tap | None:
@@ -198,13 +199,14 @@ class _GroupBuilder:
         axis = self._made_axis(first)
         filters = shape_of(first.node)[_filter_axis(first, axis)]
         own = np.arange(filters)
+        distinct = {call.node: call for call in calls}.values()
         return Layer(
             name=name,
             kind=_KINDS.get(operator_name(first.node), "convolution"),
             filters=filters,
             weight=str(first.weight),
             axis=axis,
-            taps=tuple(Tap(call.node.name, _filter_axis(call, axis), own) for call in calls),
+            taps=tuple(Tap(call.node.name, _filter_axis(call, axis), own) for call in distinct),
             groups=groups,
             frozen=frozen if groups or frozen else "its filters are not followed",
             rows=np.array(first.rows) if first.rows else np.arange(filters) % self._size(str(first.weight), axis),

@@ -136,13 +136,15 @@ class _OneModule:
 
 @contextmanager
 def _in_parts() -> Iterator[None]:
-    """Have torch's own transformers run operator by operator: for the one that fuses a layer it has no formula."""
-    fused = torch.backends.mha.get_fastpath_enabled()
+    """Have torch's own transformers and LSTMs run operator by operator: for fused ones it has no formula."""
+    transformers, recurrent = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+        torch.backends.mha.set_fastpath_enabled(transformers)
+        torch.backends.mkldnn.enabled = recurrent
 
 
 def latency_ratio(full: nn.Module, compressed: nn.Module, example: Batch, pairs: int = 31) -> float:

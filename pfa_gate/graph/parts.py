@@ -35,14 +35,14 @@ class Parts:
     """Follows held tensors through the operators that only move data.
 
     Example:
-        >>> from pfa_gate.graph import export_model
+        >>> from pfa_gate.graph import record_model
         >>> class Net(torch.nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.table = torch.nn.Parameter(torch.zeros(50, 8))
         ...     def forward(self, x):
         ...         return x + self.table[:3]
-        >>> program = export_model(Net(), (torch.zeros(2, 3, 8),), {})
+        >>> program = record_model(Net(), (torch.zeros(2, 3, 8),), {})
         >>> [(alias.name, alias.axes, alias.parts) for alias in program.aliases.values()]
         [('table', (0, 1), {}), ('table', (0, 1), {0: (0, 1, 2)})]
     """

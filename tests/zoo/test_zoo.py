@@ -1,4 +1,4 @@
-"""At least fifty architectures at half the filters of every free group: none wrong, none crashed, most far smaller."""
+"""At least fifty architectures at half the filters of every free group: none wrong, none crashed, all far smaller."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +15,6 @@ from pfa_gate.graph import trace
 # Every second one, so that both halves have every kind.
 ORDER = sorted(ZOO)
 CASES = [pytest.param(name, marks=[pytest.mark.nightly] if place % 2 else []) for place, name in enumerate(ORDER)]
-
-LITTLE = {
-    "gru": "the recurrent layer is pinned",
-    "lstm": "the recurrent layer is pinned",
-}
 
 NORMALISED = {"convnextv2": "each of its blocks divides by a mean over the filters"}
 
@@ -42,14 +37,12 @@ def test_half_of_every_group(name: str, tmp_path: Path, elsewhere: Elsewhere) ->
     assert found.effect > 1e-3
     assert found.untouched
     assert found.dynamic
-    assert found.left < (1 if name in LITTLE else 0.75)
+    assert found.left < 0.75
     assert elsewhere.answer(tmp_path) == "same"
 
 
-def test_the_zoo_is_large_and_few_of_it_stay_large() -> None:
+def test_the_zoo_is_large() -> None:
     assert len(ZOO) >= 50
-    assert len(LITTLE) <= len(ZOO) // 25
-    assert set(LITTLE) <= set(ZOO)
 
 
 @pytest.mark.nightly

@@ -1,5 +1,5 @@
 """One rule for each operator of ATen that networks use; importing this package registers them all."""
 
-from . import axes, elementwise, indexing, layers, products
+from . import axes, elementwise, indexing, layers, products, recurrent
 
-__all__ = ["axes", "elementwise", "indexing", "layers", "products"]
+__all__ = ["axes", "elementwise", "indexing", "layers", "products", "recurrent"]
