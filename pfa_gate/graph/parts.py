@@ -51,6 +51,7 @@ class Parts:
         self._tensors = tensors
         self._names: dict[Node, str] = {}
         self._places: dict[Node, Any] = {}
+        self._held = held
         for node, alias in held.items():
             tensor = tensors[alias.name]
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim:
@@ -80,6 +81,9 @@ class Parts:
             return places
         if name == "getitem" and isinstance(places, list):
             return places[int(str(node.args[1]))]
+        if name == "as_strided" and node.args[0] in self._held:  # a part that is an attribute of a module
+            strides = self._tensors[self._names[node.args[0]]].stride()  # type: ignore[index]
+            return tuple(_laid_out(each, strides).as_strided(*node.args[1:]) for each in places)  # type: ignore[arg-type]
         small = isinstance(places, tuple) and (name not in _RESHAPING or places[0].numel() <= _MOST)
         if not small or name not in _SPLITTING | _RESHAPING:
             return None
@@ -97,6 +101,10 @@ def _whole(tensor: Tensor) -> Places:
         return torch.arange(size).reshape(shape).expand(tensor.shape)
 
     return tuple(along(axis, size) for axis, size in enumerate(tensor.shape))
+
+
+def _laid_out(places: Tensor, strides: tuple[int, ...]) -> Tensor:
+    return torch.empty_strided(places.shape, strides, dtype=places.dtype).copy_(places)
 
 
 def _box(name: str, shape: torch.Size, places: Places) -> Alias | None:

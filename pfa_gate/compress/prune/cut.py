@@ -1,7 +1,6 @@
 """Which indices of each parameter stay, and a copy of the model cut to them, or with zeros in all the rest."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
