@@ -3,7 +3,6 @@
 Everything else follows a model as it was recorded: the exporter takes seconds to import and seconds to run.
 """
 
-import gc
 import io
 import logging
 import re
@@ -24,6 +23,7 @@ from pfa_gate.graph.program import operator_name
 from pfa_gate.graph.refusals import opening
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.eval_mode import in_eval_mode
+from pfa_gate.model.global_state import without_garbage_collection
 from pfa_gate.model.structure import leaves_of
 from pfa_gate.model.user_frames import origin
 
@@ -80,18 +80,6 @@ def _make_output_known(model: nn.Module, inputs: Inputs) -> None:
 
 def _is_tensor(node: Node) -> bool:
     return isinstance(node.meta.get("val"), Tensor)
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Suspend garbage collection, a sixth of the exporter's time: it makes a million objects and frees few."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

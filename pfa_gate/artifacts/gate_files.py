@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from pfa_gate.artifacts.export import ExportFailedError, without_garbage_collection
+from pfa_gate.artifacts.export import ExportFailedError
 from pfa_gate.artifacts.folders import replacing
 from pfa_gate.artifacts.recipe import recipe_text
 from pfa_gate.budget.wording import listed
@@ -22,6 +22,7 @@ from pfa_gate.graph import Coupling
 from pfa_gate.graph.computed_weights import sources_of
 from pfa_gate.graph.cost import Stored, storage_key
 from pfa_gate.model.batch import Inputs
+from pfa_gate.model.global_state import without_garbage_collection
 from pfa_gate.record import CompressedRecord, Record, Unmeasured, dumps
 from pfa_gate.report.files import report_text
 from pfa_gate.report.ownership import (

@@ -1,5 +1,6 @@
 """From a merged recording to a program: operators as nodes of a graph, held tensors by their names."""
 
+import functools
 import operator
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -120,7 +121,7 @@ class _GraphBuilder:
     def _held_input(self, name: str, tensor: Tensor) -> Node:
         node = self._graph.create_node("placeholder", name, name=name.replace(".", "_"))
         node.target = node.name
-        node.meta["val"] = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        node.meta["val"] = _of_form(tuple(tensor.shape), tensor.dtype)
         self.placeholders[node] = name
         return node
 
@@ -240,8 +241,14 @@ def _describe(node: Node, form: Any) -> None:
 
 def _described(form: Any) -> Any:
     if isinstance(form, Form):
-        return torch.empty(form.shape, dtype=form.dtype, device="meta")
+        return _of_form(form.shape, form.dtype)
     return [_described(each) for each in form] if isinstance(form, list) else form
+
+
+@functools.lru_cache(4096)
+def _of_form(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor without elements; one for all nodes of this form, as nothing is ever written into it."""
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def _drop_numbers(graph: Graph) -> None:

@@ -67,6 +67,8 @@ def doubtful(recording: Recording) -> bool:
 
 def read_inputs(recording: Recording) -> Iterator[tuple[Read, Leaves]]:
     """Where Python reads elements that depend on the inputs, and on which of them."""
+    if not recording.read:
+        return
     dependence = Dependence(recording)
     for read in recording.read:
         found = dependence.of(read.value)

@@ -20,6 +20,7 @@ from pfa_gate.graph.repeat import PartingError, merged, require
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import devices_of, is_spread
 from pfa_gate.model.eval_mode import Kept, in_eval_mode
+from pfa_gate.model.global_state import without_garbage_collection
 from pfa_gate.model.structure import CallStructure, OpaqueObjectError, leaves_of
 
 _READS = "Python reads a value that is computed from them"
@@ -59,9 +60,9 @@ def record_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
     example = _Example((args, dict(kwargs)))
-    with in_eval_mode(model), torch.random.fork_rng():
+    with in_eval_mode(model) as kept, torch.random.fork_rng(), without_garbage_collection():
         try:
-            recording = _Passes(model, example).program()
+            recording = _Passes(model, example, kept).program()
         except TraceError:
             raise
         except OpaqueObjectError as error:
@@ -135,9 +136,8 @@ class _Example:
 class _Passes:
     """The passes that are recorded, until two of them are one program."""
 
-    def __init__(self, model: nn.Module, example: _Example) -> None:
-        self._model, self._example = model, example
-        self._kept = Kept(model)
+    def __init__(self, model: nn.Module, example: _Example, kept: Kept) -> None:
+        self._model, self._example, self._kept = model, example, kept
 
     def program(self) -> Recording:
         """One recording for every batch; else for the example's batch alone.

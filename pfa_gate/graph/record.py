@@ -5,7 +5,7 @@ they are. What is kept of a value is its shape; the value itself lives as long a
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -118,13 +118,10 @@ def record(model: nn.Module, inputs: Inputs) -> Recording:
         ['aten::linear', 'aten::relu']
     """
     given, _ = leaves_of(inputs)
-    buffers = {
-        f"{name}.{key}" if name else key: value
-        for name, module in model.named_modules()
-        for key, value in module._buffers.items()
-    }
-    recorder = _Recorder(given, [*model.parameters(), *model.buffers()])
-    with recorder.running(model):
+    modules = dict(model.named_modules())
+    buffers = {(name, key): value for name, module in modules.items() for key, value in module._buffers.items()}
+    recorder = _Recorder(given, modules)
+    with recorder.running():
         output = model(*inputs[0], **inputs[1])
     values, structure = leaves_of(output)
     return Recording(
@@ -132,7 +129,7 @@ def record(model: nn.Module, inputs: Inputs) -> Recording:
         inputs=tuple(_formed(leaf) if isinstance(leaf, Tensor) else None for leaf in given),
         held=tuple(recorder.held),
         outputs=tuple(recorder.described(value) for value in values),
-        assigned=tuple(recorder.reassigned(model, buffers)),
+        assigned=tuple(recorder.reassigned(buffers)),
         structure=structure,
         read=tuple(recorder.read),
         single=recorder.single,
@@ -149,9 +146,11 @@ _COPYING_OUT = (Tensor.tolist, Tensor.numpy, Tensor.__array__)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, given: list[Any], stored: Sequence[Tensor]) -> None:
+    def __init__(self, given: list[Any], modules: Mapping[str, nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._stored = {id(tensor): tensor for tensor in stored}
+        self._modules = modules
+        tables = (table for each in modules.values() for table in (each._parameters, each._buffers))
+        self._stored = {id(tensor) for table in tables for tensor in table.values() if tensor is not None}
         self.operations: list[Operation] = []
         self.held: list[Tensor] = []
         self.read: list[Read] = []
@@ -164,9 +163,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._know(value, Given(leaf))
 
     @contextmanager
-    def running(self, model: nn.Module) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Record what runs inside the block; the module that runs is the owner of its operators."""
-        names = {id(module): name for name, module in model.named_modules()}
+        names = {id(module): name for name, module in self._modules.items()}
 
         def entered(module: nn.Module, *_: Any) -> None:
             self._owners.append(names.get(id(module), self._owners[-1]))
@@ -257,14 +256,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = (ref for other, ref in others if other is not None and _elements(other) == place)
         return next(found, None)
 
-    def reassigned(self, model: nn.Module, before: Mapping[str, Tensor | None]) -> Iterator[tuple[str, Any]]:
+    def reassigned(self, before: Mapping[tuple[str, str], Tensor | None]) -> Iterator[tuple[str, Any]]:
         """Buffers that are another tensor now."""
-        for name, module in model.named_modules():
-            for key, value in module._buffers.items():
-                place = f"{name}.{key}" if name else key
-                former = before.get(place)
-                if value is not former and value is not None and former is not None:
-                    yield place, self.reference(value)
+        for (name, key), former in before.items():
+            value = self._modules[name]._buffers.get(key)
+            if value is not former and value is not None and former is not None:
+                yield f"{name}.{key}" if name else key, self.reference(value)
 
 
 class _Reading(TorchFunctionMode):

@@ -1,5 +1,6 @@
 """What Python, NumPy and torch hold for the whole process: random generators and defaults, restored after use."""
 
+import gc
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,3 +103,21 @@ def defaults_restored() -> Iterator[None]:
         for (read, write), value in zip(_DEFAULTS, before, strict=True):
             if read() != value:
                 write(value)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Suspend garbage collection where many objects are made and few freed: it takes a sixth of the exporter's time.
+
+    Example:
+        >>> with without_garbage_collection():
+        ...     gc.isenabled()
+        False
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
