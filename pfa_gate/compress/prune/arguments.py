@@ -259,6 +259,13 @@ def _normalised_shape(node: Node, source: Node, remaining: RemainingValues) -> N
     node.update_arg(1, remaining.shape(source)[-len(shape) :])
 
 
+def _group_norm(node: Node, source: Node, remaining: RemainingValues) -> None:
+    """Where every channel was a group of its own, every one that is left is."""
+    parent = operand(source)
+    if source.args[1] == shape_of(parent)[1]:
+        node.update_arg(1, remaining.shape(parent)[1])
+
+
 def _attention(node: Node, source: Node, remaining: RemainingValues) -> None:
     """The scale of the full model stays: it belongs to the function, not to the width."""
     query = operand(source)
@@ -277,6 +284,7 @@ _REWRITES: dict[str, Rewrite] = {
     **dict.fromkeys(("layer_norm", "rms_norm"), _normalised_shape),
     **dict.fromkeys("new_zeros new_ones new_full new_empty zeros ones full empty".split(), _made),
     **dict.fromkeys(("repeat", "tile"), _repeat),
+    "group_norm": _group_norm,
     "select": _select,
     "unflatten": _unflatten,
     "scaled_dot_product_attention": _attention,

@@ -101,6 +101,11 @@ def _recurrent_cell(_module: Any, shapes: Shapes) -> Counts:
     return {"input_size": inputs[1], "hidden_size": hidden[1]} if inputs and hidden else {}
 
 
+def _group_norm(_module: Any, shapes: Shapes) -> Counts:
+    """Groups that were as many as the channels still are; other numbers of groups stay."""
+    return {name: shapes["weight"][0] for name in ("num_channels", "num_groups") if "weight" in shapes}
+
+
 def _normalised_shape(_module: Any, shapes: Shapes) -> Counts:
     return {"normalized_shape": tuple(shapes["weight"])} if "weight" in shapes else {}
 
@@ -121,7 +126,7 @@ _COUNTS: tuple[tuple[Any, Callable[[Any, Shapes], Counts]], ...] = (
     (nn.RNNBase, _recurrent),
     (nn.RNNCellBase, _recurrent_cell),
     (nn.PReLU, _sizes("num_parameters")),
-    (nn.GroupNorm, _sizes("num_channels")),
+    (nn.GroupNorm, _group_norm),
     ((nn.LayerNorm, nn.RMSNorm), _normalised_shape),
     (_NormBase, _foreign),
 )

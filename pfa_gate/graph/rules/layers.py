@@ -179,14 +179,16 @@ def across_last(flow: LabelFlow, node: Node) -> Tensor:
 
 @rule("group_norm")
 def across_groups(flow: LabelFlow, node: Node) -> Tensor:
-    """Statistics over groups of channels (axis 1): all groups keep the same places."""
+    """Statistics over groups of channels (axis 1): all groups keep the same places; or each channel is its own."""
     source = node_of(node.args[0])
     groups: Any = node.args[1]
     if varying(flow.of(source)) not in ([], [1]):
         raise NoRuleError("normalises another axis than that of the filters")
-    channels = flow.along(source, 1).reshape(groups, -1)
-    flow.meet(channels, channels[:1].expand_as(channels), "shares a normalisation with filters that cannot be cut")
-    channels = flow.sets.canonical(channels).reshape(-1)
+    channels = flow.along(source, 1)
+    if groups < len(channels):
+        places = channels.reshape(groups, -1)
+        flow.meet(places, places[:1].expand_as(places), "shares a normalisation with filters that cannot be cut")
+        channels = flow.sets.canonical(channels)
     for held in (argument(node, 2, "weight"), argument(node, 3, "bias")):
         flow.adopt_vector(held, channels)
     if groups < len(channels):

@@ -95,6 +95,7 @@ OWN = {
     "batch norm": (nn.BatchNorm2d(8), {"num_features": 4}),
     "instance norm": (nn.InstanceNorm2d(8, affine=True), {"num_features": 4}),
     "group norm": (nn.GroupNorm(4, 8), {"num_channels": 4, "num_groups": 4}),
+    "group norm of channels": (nn.GroupNorm(8, 8), {"num_channels": 4, "num_groups": 4}),
     "slopes": (nn.PReLU(8), {"num_parameters": 4}),
     "depthwise": (nn.Conv2d(8, 16, 3, groups=8), {"in_channels": 4, "out_channels": 8, "groups": 4}),
     "transposed": (nn.ConvTranspose2d(8, 8, 3), {"in_channels": 4, "out_channels": 4}),
@@ -111,6 +112,28 @@ def test_counts_of_torchs_own_modules_follow(middle: nn.Module, expected: dict[s
     assert found.form == "module"
     smaller = found.model.get_submodule("1")
     assert {name: getattr(smaller, name) for name in expected} == expected
+
+
+class Alone(nn.Module):
+    """A group norm that is called with the number of channels, of which each is a group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(nn.functional.group_norm(self.first(x), 8).relu())  # type: ignore[no-any-return]
+
+
+def test_a_group_for_each_channel_is_one_for_each_that_is_left() -> None:
+    model, example = conditioned(Alone()), torch.randn(2, 3, 7, 7)
+    found = halved(model, example)
+    assert (found.form, found.axis_indices["head.weight"][1].tolist()) == ("graph", [0, 2, 4, 6])
+    with torch.no_grad():
+        normed = nn.functional.group_norm(model.first(example)[:, ::2], 4).relu()
+        torch.testing.assert_close(
+            found.model(example), model.head._conv_forward(normed, model.head.weight[:, ::2], model.head.bias)
+        )
 
 
 @pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.RMSNorm(8)], ids=["layer norm", "rms norm"])
