@@ -48,19 +48,13 @@ def _missing() -> list[str]:
     return [name for name in _EXTRA if find_spec(name) is None]
 
 
-def require_extra(forms: Collection[str]) -> None:
-    """Refuse forms of the model that cannot be written here.
-
-    Args:
-        forms: `weights`, `pt2`, `onnx`.
+def require_onnx() -> None:
+    """Refuse to go on towards a model.onnx that cannot be written here.
 
     Raises:
-        ArtifactError: `onnx` is among them, and its extra is not installed.
-
-    Example:
-        >>> require_extra(["weights", "pt2"])
+        ArtifactError: the extra `onnx` is not installed.
     """
-    if "onnx" in forms and not installed():
+    if not installed():
         fact = f"The gate asks for {ONNX}, which needs {listed(_missing(), len(_EXTRA))}."
         raise ArtifactError(fact, remedy="Run pip install 'pfa-gate[onnx]', or take onnx out of artifacts.")
 

@@ -14,7 +14,6 @@ from pfa_gate.config import Document, GateConfig, ModelConfig
 from pfa_gate.errors import DataError, FactoryError, PFAGateError
 from pfa_gate.model.batch import Batch
 from pfa_gate.model.batches import Batches
-from pfa_gate.model.checkpoint import load_weights
 from pfa_gate.model.data import Sampling, open_data
 from pfa_gate.model.data_files import MOST_BYTES
 from pfa_gate.model.device import CPU, device_of, input_device, is_spread
@@ -104,6 +103,8 @@ def _model(config: GateConfig, folder: Path, at: Callable[..., AbstractContextMa
         model = _built(factory, config.model, config.probe.seed)
     if config.model.checkpoint is None:
         return model, ""
+    from pfa_gate.model.checkpoint import load_weights  # noqa: PLC0415  many a factory loads its own
+
     with at("model", "checkpoint"):
         return model, load_weights(model, folder / config.model.checkpoint, config.model.checkpoint_key)
 

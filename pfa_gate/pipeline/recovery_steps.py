@@ -5,16 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from pfa_gate.compress.prune import PrunedModel
-from pfa_gate.compress.recover import DistillResult, DistillSettings
-from pfa_gate.compress.recover.compensate import compensate
-from pfa_gate.compress.recover.distill import distill
-from pfa_gate.compress.recover.recalibrate import recalibrate
 from pfa_gate.compress.repair import Repair
 from pfa_gate.config.recovery import DistillOptions, DistillStep, FinetuneStep
 from pfa_gate.errors import FactoryError
@@ -29,6 +25,9 @@ from pfa_gate.model.user_frames import raised
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import score_model
 from pfa_gate.record import RecoveryStep, finite
+
+if TYPE_CHECKING:
+    from pfa_gate.compress.recover import DistillResult
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]
 
@@ -133,6 +132,8 @@ def compensate_on_device(
     Returns:
         A new model, on the CPU, and what was done to each layer.
     """
+    from pfa_gate.compress.recover import compensate  # noqa: PLC0415  for gates with this step
+
     model = model_on(model, subject.device)
     compensated, repairs = compensate(full.on(subject.device), model, compressed.axis_indices, subject.probe, seed)
     return model_on(compensated, CPU), repairs
@@ -150,6 +151,8 @@ def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tup
         return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
 
     def recalibrated(model: nn.Module) -> StepResult:
+        from pfa_gate.compress.recover import recalibrate  # noqa: PLC0415  for gates with this step
+
         fresh, count = recalibrate(model_on(model, subject.device), subject.probe)
         return StepResult(model_on(fresh, CPU), f"{count} batch norms")
 
@@ -166,6 +169,8 @@ def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tup
 
 
 def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Step:
+    from pfa_gate.compress.recover import DistillSettings, distill  # noqa: PLC0415  for gates with this step
+
     def step(model: nn.Module) -> StepResult:
         augment = resolve(options.augment, stages.folder) if options.augment else None
         settings = DistillSettings(
@@ -179,7 +184,7 @@ def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: 
     return step
 
 
-def _learnt(found: DistillResult, steps: int) -> str:
+def _learnt(found: "DistillResult", steps: int) -> str:
     if found.before is None or found.after is None:
         return f"{steps} steps; no sample was held out"
     gaps = f"squared error on held-out answers {found.before:.2%} -> {found.after:.2%}"

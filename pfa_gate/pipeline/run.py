@@ -6,7 +6,6 @@ from pathlib import Path
 
 from torch import nn
 
-from pfa_gate import artifacts
 from pfa_gate.budget import Context, judge
 from pfa_gate.compress.prune import with_kept
 from pfa_gate.config import Document, load
@@ -34,7 +33,6 @@ from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import comparison
-from pfa_gate.record.baseline_source import absolute, context_of, find_with_history
 from pfa_gate.record.manifest import Progress, Wait
 from pfa_gate.report.ownership import require_folder
 
@@ -98,6 +96,8 @@ def run(
     name = only_gate(document) if gate is None else gate
     context = Context(today=date.today())
     if baseline is not None:
+        from pfa_gate.record.baseline_source import absolute, context_of, find_with_history  # noqa: PLC0415  with git
+
         found = find_with_history(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
         context = context_of(document, name, found, updating=False)
     return run_document(document, name, context, output=output, wait=wait)
@@ -132,9 +132,11 @@ def run_with_backend(
     config = document.gate(stages.gate)
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
-    if config.artifacts:
+    if config.artifacts and "onnx" in config.artifacts:
+        from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
+
         with stages.stage("loading", "artifacts"):
-            artifacts.require_extra(config.artifacts)
+            require_onnx()
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     job = GateJob(config, subject, stages, backend)
@@ -196,6 +198,8 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
 
 def _write(folder: Path, record: Record, findings: Findings, job: GateJob) -> Record:
     """Write the gate's folder; the record gets the names of its files and, last of all, its seconds."""
+    from pfa_gate import artifacts  # noqa: PLC0415  not before there is something to write
+
     cut, inputs = findings.cut, inputs_of(job.subject.example)
     delivery = artifacts.Delivery(cut.compressed, cut.coupling, inputs, job.config.artifacts) if cut else None
 
