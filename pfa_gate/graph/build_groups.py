@@ -20,7 +20,7 @@ _KINDS = {
     "addmm": "linear",
     "matmul": "linear",
     "mm": "linear",
-    "einsum": "linear",
+    **dict.fromkeys(("einsum", "bmm", "baddbmm", "_grouped_mm"), "linear"),
     "embedding": "embedding",
     **dict.fromkeys(("getitem", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "recurrent"),  # one value of several
 }

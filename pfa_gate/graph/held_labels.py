@@ -185,6 +185,12 @@ class HeldLabels:
         if len(tracked):
             self.pins.append(Pin(tracked, reason))
 
+    def stays(self, labels: Tensor) -> bool:
+        """Whether none of these filters can be cut, as is known by now."""
+        tracked = torch.unique(self.sets.canonical(labels))
+        pinned = [self.sets.canonical(pin.labels) for pin in self.pins]
+        return bool(torch.isin(tracked[tracked != UNTRACKED], torch.cat([torch.zeros(0), *pinned]).long()).all())
+
     def merge(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
         """Make the labels along `axes` one set each, so that they are cut together or not at all; the rest stays apart.
 

@@ -75,7 +75,8 @@ def near_attention(program: Program) -> frozenset[Node]:
 PRODUCTS = frozenset(
     """
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear addmm matmul bmm mm baddbmm
-    scaled_dot_product_attention
+    scaled_dot_product_attention einsum _grouped_mm lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell
+    rnn_relu_cell
     """.split()
 )
 

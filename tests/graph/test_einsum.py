@@ -1,5 +1,8 @@
 """Attention and layers written with einsum, as many public models have them."""
 
+import copy
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,9 @@ from networks import conditioned
 from torch import Tensor, nn
 
 from pfa_gate.compress.prune import compress
-from pfa_gate.graph import trace
+from pfa_gate.graph import Coupling, trace
+from pfa_gate.graph.cost import cost
+from pfa_gate.model import batch_of
 
 
 class Attention(nn.Module):
@@ -40,8 +45,66 @@ class Matrix(nn.Module):
         return torch.einsum("ok,bk->bo", self.second, hidden)
 
 
-CASES = {"attention": (Attention, (2, 5, 6)), "matrix": (Matrix, (2, 5))}
-FREE = {"attention": [("inner", 12), ("qkv", 4)], "matrix": [("first", 8)]}
+class Heads(nn.Module):
+    """Four heads, each with matrices of its own, in tensors of three axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.query, self.key, self.value = (nn.Parameter(torch.randn(12, 4, 5)) for _ in range(3))
+        self.out = nn.Parameter(torch.randn(4, 5, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        weights = (self.query, self.key, self.value)
+        query, key, value = (torch.einsum("b t d, d h k -> b t h k", x, weight) for weight in weights)
+        scores = torch.einsum("bthk,bshk->bhts", query, key).softmax(-1)
+        mixed = torch.einsum("bhts,bshk->bthk", scores, value)
+        return self.head(x + torch.einsum("bthk,hkd->btd", mixed, self.out))
+
+
+class Dots(nn.Module):
+    """Leading axes as dots, a result that is left out, axes turned, and a weight that stands first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.last = nn.Linear(6, 8), nn.Parameter(torch.randn(3, 9))
+        self.first, self.second = nn.Parameter(torch.randn(8, 10)), nn.Parameter(torch.randn(10, 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.einsum("...d,dk->...k", self.inner(x).relu(), self.first).relu()
+        x = torch.einsum("bik,kz", x, self.second).relu()
+        turned = torch.einsum("biz->zbi", x)
+        return torch.einsum("oz,zbi->bio", self.last, turned)
+
+
+class Pointwise(nn.Module):
+    """Products over channels that stand before space."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.randn(8, 6)), nn.Parameter(torch.randn(9, 8))
+        self.last = nn.Parameter(torch.randn(3, 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.einsum("oc,bcl->bol", self.first, x.transpose(1, 2)).relu()
+        return self.last @ (self.second @ x).relu()
+
+
+CASES = {
+    "attention": (Attention, (2, 5, 6)),
+    "matrix": (Matrix, (2, 5)),
+    "heads": (Heads, (2, 5, 6)),
+    "dots": (Dots, (2, 5, 6)),
+    "pointwise": (Pointwise, (2, 5, 6)),
+}
+FREE = {
+    "attention": [("inner", 12), ("qkv", 4)],
+    "matrix": [("first", 8)],
+    "heads": [("inner", 12), ("query", 4)],
+    "dots": [("inner", 8), ("first", 10), ("second", 9)],
+    "pointwise": [("first", 8), ("second", 9)],
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -57,9 +120,30 @@ def test_what_is_read_by_einsum_can_be_cut_exactly(name: str) -> None:
     assert result.proof.max_error < 1e-12
     small = sum(parameter.numel() for parameter in result.model.parameters())
     assert small == coupling.footprint({group: len(kept) for group, kept in keep.items()}).parameters
+    silent = copy.deepcopy(model)
+    silence(silent, coupling, keep)
+    fresh = torch.randn(shape)
+    with torch.no_grad():
+        torch.testing.assert_close(result.model(fresh), silent(fresh))
 
 
-@pytest.mark.parametrize("equation", ["...d,dk->...k", "bd,dk", "bb,bk->k"])
+def silence(model: nn.Module, coupling: Coupling, keep: Mapping[str, np.ndarray]) -> None:
+    """Zeros in all that makes or reads a filter that goes."""
+    tensors = dict(model.named_parameters())
+    for name, kept in keep.items():
+        for part in coupling.group(name).slices:
+            gone = np.flatnonzero((part.filters >= 0) & ~np.isin(part.filters, kept))
+            tensors[part.parameter].data.index_fill_(part.axis, torch.from_numpy(gone), 0)
+
+
+def test_what_is_summed_or_shared_by_einsum_is_counted_as_torch_counts_it() -> None:
+    for build, shape in CASES.values():
+        model, example = conditioned(build()), torch.randn(shape)
+        whole = cost(model, batch_of(example))
+        assert trace(model, example).footprint() == (whole.parameters, whole.bytes, whole.macs)
+
+
+@pytest.mark.parametrize("equation", ["bb,bk->k", "bd,kk->bd", "bd,dk->b"])
 def test_other_equations_stay_whole_and_are_reported(equation: str) -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:

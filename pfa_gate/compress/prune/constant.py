@@ -101,7 +101,7 @@ def _inputs_of_readers(coupling: Coupling, inputs: Inputs) -> dict[str, Tensor]:
     nodes = {node.name: node for node in coupling.program.graph.nodes}
     readers: dict[str, list[str]] = {}
     for layer in coupling.layers:
-        for tap in layer.taps:
+        for tap in (tap for tap in layer.taps if _plain(nodes[tap.node])):
             readers.setdefault(_read(nodes[tap.node]).name, []).append(tap.node)
     found: dict[str, Tensor] = {}
 
@@ -131,7 +131,7 @@ def _shifts(
             continue
         weight = coupling.program.tensors[layer.weight].movedim(layer.axis, 0)
         columns = _columns(group, layer, filters)
-        gains = [_gain(nodes[tap.node], weight, columns, values[tap.node]) for tap in layer.taps]
+        gains = [_gain(nodes[tap.node], weight, columns, values.get(tap.node)) for tap in layer.taps]
         first = gains[0]
         if first is None or any(gain is None or not torch.equal(gain, first) for gain in gains):
             return None
@@ -154,9 +154,9 @@ def _read_otherwise(coupling: Coupling, group: Group, filters: Indices) -> bool:
     return any(isinstance(each, Tensor) and bool(torch.isin(each, labels).any()) for each in found)
 
 
-def _gain(call: Node, weight: Tensor, columns: Tensor, value: Tensor) -> Tensor | None:
+def _gain(call: Node, weight: Tensor, columns: Tensor, value: Tensor | None) -> Tensor | None:
     """What the constant channels of `value` add to each output of a weight [O, I, taps…], float64 [O]."""
-    constants = _constants(value, 1 if weight.ndim > 2 else -1, columns) if _plain(call) else None
+    constants = None if value is None else _constants(value, 1 if weight.ndim > 2 else -1, columns)
     if constants is None or (_pads(call) and bool((constants != 0).any())):
         return None
     read = weight[:, columns].double()

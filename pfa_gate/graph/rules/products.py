@@ -1,6 +1,6 @@
-"""Products of two values: matmul, attention, and einsum, where each axis is shared, summed, or passed on."""
+"""Products of two values: matmul and attention, where each axis is shared, summed, or passed on."""
 
-from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +8,8 @@ from torch.fx import Node
 
 from pfa_gate.graph.labels import Contraction, LabelFlow, NoRuleError, rule
 from pfa_gate.graph.partition import UNTRACKED, aligned, varying
-from pfa_gate.graph.program import Alias, argument, node_of, shape_of
+from pfa_gate.graph.program import argument, node_of, operator_name, shape_of
+from pfa_gate.graph.rules.contractions import Equation, by_held
 from pfa_gate.graph.rules.elementwise import meet_operand
 from pfa_gate.graph.rules.layers import multiplied
 
@@ -22,7 +23,7 @@ def product(flow: LabelFlow, node: Node) -> Tensor:
     if len(shape_of(left)) < 2 or len(shape_of(right)) < 2:
         raise NoRuleError("multiplies a vector")
     if flow.tensor(left) is not None or flow.tensor(right) is not None:
-        raise NoRuleError("multiplies by a parameter from the left")
+        return _by_held(flow, node, left, right)
     axes = max(len(shape_of(left)), len(shape_of(right)))
     one, other = (_lead(_read(flow, source), axes) for source in (left, right))
     _note_product(flow, node, one, other, (shape_of(left), shape_of(right)))
@@ -33,10 +34,51 @@ def product(flow: LabelFlow, node: Node) -> Tensor:
 def product_and_sum(flow: LabelFlow, node: Node) -> Tensor:
     """Input + batch1 @ batch2."""
     added, left, right = (node_of(given) for given in node.args[:3])
-    made = multiply(flow, _read(flow, left), _read(flow, right))
-    _note_product(flow, node, flow.of(left), flow.of(right), (shape_of(left), shape_of(right)))
+    if flow.tensor(left) is not None or flow.tensor(right) is not None:
+        made = _by_held(flow, node, left, right)
+    else:
+        made = multiply(flow, _read(flow, left), _read(flow, right))
+        _note_product(flow, node, flow.of(left), flow.of(right), (shape_of(left), shape_of(right)))
     meet_operand(flow, node, flow.sets.canonical(made).expand(shape_of(node)), added)
     return flow.sets.canonical(made)
+
+
+def _by_held(flow: LabelFlow, node: Node, left: Node, right: Node) -> Tensor:
+    """A product with a held tensor, letter by letter; leading axes of size 1 are spread over those of the other."""
+    most = max(len(shape_of(left)), len(shape_of(right))) - 2
+    lead = "abcdefghij"[:most]
+    shapes = tuple(shape_of(each) for each in (left, right))
+    if any(one != other for one, other in zip(shapes[0][-3::-1], shapes[1][-3::-1], strict=False)):
+        raise NoRuleError("spreads one of its operands over the other")
+    one, other = (lead[most - len(shape) + 2 :] for shape in shapes)
+    equation = Equation(f"{one}mk", f"{other}kn", f"{lead}mn")
+    if flow.tensor(right) is not None:
+        return by_held(flow, node, equation, left, right)
+    return by_held(flow, node, equation.turned, right, left)
+
+
+@rule("_grouped_mm")
+def grouped_product(flow: LabelFlow, node: Node) -> Tensor:
+    """Rows of the input, [T, K], by the matrix of the expert that each goes to, [E, K, N]; the experts stay."""
+    source, weight, bias = node_of(node.args[0]), node_of(node.args[1]), argument(node, 3, "bias")
+    if len(shape_of(source)) != 2 or len(shape_of(weight)) != 3 or bias is not None:
+        raise NoRuleError("does not multiply the rows of a matrix")
+    flow.pin_value(argument(node, 2, "offs"), "says which rows an expert reads")
+    flow.held(weight)
+    return by_held(flow, node, Equation("tk", "ekn", "tn"), source, weight)
+
+
+@rule("topk sort kthvalue")
+def ordered(flow: LabelFlow, node: Node) -> list[Tensor]:
+    """The largest along an axis without filters: experts are chosen by all of their scores."""
+    source = node_of(node.args[0])
+    position, default = {"topk": (2, -1), "kthvalue": (2, -1)}.get(operator_name(node), (1, -1))
+    axis: Any = argument(node, position, "dim", default)
+    labels = flow.loose(source)
+    if axis % labels.ndim in varying(labels):
+        flow.pin(labels, "is ordered across channels")
+        labels = torch.full((1,) * labels.ndim, UNTRACKED)
+    return [labels] * len(node.meta["val"])
 
 
 def _read(flow: LabelFlow, source: Node) -> Tensor:
@@ -80,6 +122,8 @@ def multiply(flow: LabelFlow, one: Tensor, other: Tensor) -> Tensor:
     """
     inner = (_moving(one, -1), _moving(other, -2))
     outer = (_moving(one, -2), _moving(other, -1))
+    if all(outer) and not any(inner) and (flow.stays(one) or flow.stays(other)):
+        return flow.sets.canonical(other if flow.stays(one) else one)
     if (any(inner) and any(outer)) or all(outer):
         flow.pin(one, "is multiplied along two axes")
         flow.pin(other, "is multiplied along two axes")
@@ -145,117 +189,3 @@ def _note_attention(flow: LabelFlow, node: Node) -> None:
         last = _axis_labels(flow.of(channels), -1, shape_of(channels)[-1])
         axes = (*heads, *lengths, last)
         flow.contractions.append(Contraction(node, None, work=1 / flow.batch, axes=axes))
-
-
-@dataclass(frozen=True)
-class _Equation:
-    """`left,right->result`, one letter for each axis."""
-
-    left: str
-    right: str
-    result: str
-
-
-@rule("einsum")
-def einsum(flow: LabelFlow, node: Node) -> Tensor:
-    """Two activations, or an activation and a held matrix; anything else stays whole."""
-    text, operands = str(node.args[0]), node.args[1]
-    if not isinstance(operands, list | tuple) or len(operands) != 2:
-        raise NoRuleError("does not have two operands")
-    one, other = node_of(operands[0]), node_of(operands[1])
-    equation = _parsed(text)
-    if flow.tensor(one) is not None:
-        one, other = other, one
-        equation = _Equation(equation.right, equation.left, equation.result)
-    held = flow.tensor(other)
-    if held is not None:
-        return _by_matrix(flow, node, equation, (one, other, held))
-    return _of_activations(flow, node, equation, (one, other))
-
-
-def _parsed(text: str) -> _Equation:
-    inputs, arrow, result = text.replace(" ", "").partition("->")
-    left, comma, right = inputs.partition(",")
-    letters = left + right + result
-    if (
-        not arrow
-        or not comma
-        or not letters.isalpha()
-        or any(part.count(c) > 1 for part in (left, right) for c in part)
-    ):
-        raise NoRuleError(f"has the equation '{text}'")
-    return _Equation(left, right, result)
-
-
-def _by_matrix(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node, Alias]) -> Tensor:
-    """Like a linear: one letter of the matrix is summed, the other is made."""
-    source, weight, alias = operands
-    summed = [letter for letter in equation.right if letter in equation.left and letter not in equation.result]
-    made = [letter for letter in equation.right if letter not in equation.left and letter in equation.result]
-    if len(shape_of(weight)) != 2 or len(summed) != 1 or len(made) != 1:
-        raise NoRuleError("has a weight that is not a plain matrix")
-    channels = flow.along(source, equation.left.index(summed[0]))
-    outputs, inputs = equation.right.index(made[0]), equation.right.index(summed[0])
-    rows, columns = flow.matrix(alias, outputs, inputs)
-    flow.meet(columns, channels, "its input cannot be cut")
-    rows = flow.sets.canonical(rows)
-    places = 1
-    for letter, size in zip(equation.result, shape_of(node), strict=True):
-        places *= 1 if letter == made[0] else size
-    work = places / flow.batch
-    place = equation.result.index(made[0])
-    call = flow.contraction(node, weight, ((outputs,), (inputs,)), work)
-    flow.contractions.append(replace(call, channels=(place,)))
-    return _placed(rows, place, len(equation.result))
-
-
-def _of_activations(flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node]) -> Tensor:
-    batched = {*equation.left} & {*equation.right} & {*equation.result}
-    vectors = [
-        _by_letter(flow, source, letters, batched)
-        for source, letters in zip(operands, (equation.left, equation.right), strict=True)
-    ]
-    for letter in {*vectors[0], *vectors[1]}:
-        _settle_letter(flow, letter, equation, vectors)
-    shared = {letter: flow.sets.canonical(labels) for vector in vectors for letter, labels in vector.items()}
-    _note(flow, node, equation, operands, shared)
-    passed = [letter for letter in equation.result if letter in shared]
-    if len(passed) > 1:
-        for letter in passed:
-            flow.pin(shared[letter], "is multiplied along two axes")
-        return torch.full((1,) * len(equation.result), UNTRACKED)
-    if not passed:
-        return torch.full((1,) * len(equation.result), UNTRACKED)
-    return _placed(shared[passed[0]], equation.result.index(passed[0]), len(equation.result))
-
-
-def _by_letter(flow: LabelFlow, source: Node, letters: str, batched: set[str]) -> dict[str, Tensor]:
-    """The label of each index of the axis along which an operand's filters lie; of heads, where there are any."""
-    labels = flow.of(source, [axis for axis, letter in enumerate(letters) if letter in batched])
-    axes = varying(labels)
-    if not axes and bool((labels != UNTRACKED).any()):
-        flow.pin(labels, "is one filter spread over a product")
-    return {letters[axis]: labels.reshape(-1) for axis in axes}
-
-
-def _settle_letter(flow: LabelFlow, letter: str, equation: _Equation, vectors: list[dict[str, Tensor]]) -> None:
-    in_both = letter in equation.left and letter in equation.right
-    own = [vector[letter] for vector in vectors if letter in vector]
-    if in_both and len(own) == 2:
-        flow.meet(own[0], own[1], "is multiplied with something that cannot be cut")
-    elif in_both:
-        flow.pin(own[0], "is multiplied with something that cannot be cut")
-    elif letter not in equation.result:
-        flow.pin(own[0], "is summed across channels")
-
-
-def _note(
-    flow: LabelFlow, node: Node, equation: _Equation, operands: tuple[Node, Node], shared: dict[str, Tensor]
-) -> None:
-    sizes = dict(zip(equation.left + equation.right, (*shape_of(operands[0]), *shape_of(operands[1])), strict=True))
-    axes = tuple(shared.get(letter, torch.full((size,), UNTRACKED)) for letter, size in sizes.items())
-    flow.contractions.append(Contraction(node, None, work=1 / flow.batch, axes=axes))
-
-
-def _placed(labels: Tensor, axis: int, axes: int) -> Tensor:
-    return labels.reshape([-1 if position == axis else 1 for position in range(axes)])
