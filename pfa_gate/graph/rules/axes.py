@@ -1,7 +1,6 @@
-"""Operators along axes: they move, pad, pool or reduce data.
+"""Operators along axes: they pad, pool or reduce data.
 
-Those that only move data run as themselves, on the labels instead of the numbers. Sums, means, maxima and softmax are
-free along space, and not along the axis of the filters.
+Sums, means, maxima and softmax are free along space, and not along the axis of the filters.
 """
 
 from collections.abc import Sequence
@@ -15,47 +14,7 @@ from pfa_gate.graph.labels import LabelFlow, Labels, NoRuleError, rule
 from pfa_gate.graph.partition import aligned, narrowed, varying
 from pfa_gate.graph.program import argument, is_tensor, node_of, operator_name, shape_of
 from pfa_gate.graph.rules.elementwise import meeting
-from pfa_gate.graph.rules.spread import start_along
 from pfa_gate.graph.silent import is_silent
-
-_CONTIGUOUS = {"view": torch.ops.aten.reshape.default, "_unsafe_view": torch.ops.aten.reshape.default}
-
-
-@rule(
-    "view reshape _unsafe_view permute transpose t unsqueeze squeeze slice select split split_with_sizes chunk cat",
-    "concat stack expand flatten unflatten roll unbind repeat flip narrow pixel_shuffle pixel_unshuffle",
-    "channel_shuffle movedim swapaxes expand_as view_as unfold hsplit tile numpy_T mT repeat_interleave",
-    "broadcast_to T reshape_as tensor_split diagonal native_channel_shuffle unsafe_chunk unsafe_split",
-    "moveaxis swapdims hstack vstack rot90 ravel squeeze_ unsqueeze_ transpose_",
-)
-def moved(flow: LabelFlow, node: Node) -> Labels:
-    """The operator itself, applied to labels."""
-    if operator_name(node) in ("cat", "concat"):
-        _start_beside(flow, node)
-    for source in node.all_input_nodes:
-        flow.start(source)
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: _operand(flow, source))
-    operation: Any = _CONTIGUOUS.get(operator_name(node), node.target)
-    result: Tensor | list[Tensor] | tuple[Tensor, ...] = operation(*args, **kwargs)
-    return result if isinstance(result, Tensor) else list(result)
-
-
-def _start_beside(flow: LabelFlow, node: Node) -> None:
-    """What no filter made, put beside filters, such as zeros or a stored table, lies along the same axis as they do."""
-    sources: Any = node.args[0]
-    found = [flow.of(source) for source in sources]
-    axes = {axis for labels in found for axis in varying(labels)}
-    for source in sources if len(axes) == 1 else ():
-        start_along(flow, node, source, min(axes))
-
-
-def _operand(flow: LabelFlow, source: Node) -> Any:
-    if is_tensor(source):
-        return flow.loose(source).expand(shape_of(source)).contiguous()
-    value = source.meta.get("val")
-    if isinstance(value, int):
-        return value
-    raise NoRuleError("reads a value that is not a tensor")
 
 
 @rule("getitem")
