@@ -20,6 +20,9 @@ from pfa_gate.report.ownership import PROGRAM, RECIPE, WEIGHTS
 
 _VERSION = 1
 _AGAIN = "Run the gate again."
+# The same in C, where PyYAML was built with it: the indices of a wide model take seconds otherwise.
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, fil
             for name, axes in sorted(compressed.axis_indices.items())
         },
     }
-    return yaml.safe_dump(plan, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    style: Any = {"sort_keys": False, "default_flow_style": None, "width": 110, "allow_unicode": True}
+    return str(yaml.dump(plan, Dumper=_DUMPER, **style))
 
 
 def _group_plan(name: str, width: int, record: Record) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def read_recipe(folder: Path) -> RecipeFile:
     """
     path = folder / RECIPE
     try:
-        return _plan(folder, yaml.safe_load(path.read_text(encoding="utf-8")))
+        return _plan(folder, yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except OSError as error:
         raise ArtifactError(
             f"There is no compressed model in {folder}: {error.strerror}.", remedy="Run the gate first."
