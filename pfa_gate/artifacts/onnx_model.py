@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -74,10 +75,26 @@ def _operators(made: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A copy of the table: the exporter adds the operators of one model to it."""
     key = args, tuple(kwargs.items())
     if key not in _TABLES:
-        _TABLES[key] = made(*args, **kwargs)
+        with _sources_unread():
+            _TABLES[key] = made(*args, **kwargs)
     table = copy.copy(_TABLES[key])
     table.functions = {name: list(forms) for name, forms in table.functions.items()}
     return table
+
+
+@contextmanager
+def _sources_unread() -> Iterator[None]:
+    """Spare the table the sources of its functions: it parses 500 of them for a domain, and uses their signatures."""
+    kind: Any = getattr(importlib.import_module("onnxscript").values, "TracedOnnxFunction", None)
+    original = vars(kind).get("function_ir") if kind else None
+    if original is None:  # another version of onnxscript
+        yield
+        return
+    kind.function_ir = property(lambda function: SimpleNamespace(domain=function.opset.domain))
+    try:
+        yield
+    finally:
+        kind.function_ir = original
 
 
 class _Whole(ExportedProgram):
