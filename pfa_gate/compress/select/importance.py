@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.errors import LabelsError
-from pfa_gate.graph import Group, Program, Tap, inputs_of
+from pfa_gate.graph import Group, Program, Slice, Tap, inputs_of
 from pfa_gate.graph.calls import Call, calls, epilogue_of
 from pfa_gate.graph.group import OTHER_GROUP, Indices
 from pfa_gate.model.device import inputs_on
@@ -52,42 +52,49 @@ def batchnorm(evidence: Evidence) -> Orders:
 
 
 def _by(evidence: Evidence, importance: Importance) -> Orders:
-    def of(program: Program, call: Call) -> Tensor:
-        return importance(_rows(program, call))
+    def of(program: Program, _call: Call | None, part: Slice) -> Tensor:
+        return importance(_rows(program, part))
 
     return {group.name: _order(_shared(evidence.program, group, of)) for group in evidence.groups}
 
 
-def _scales(program: Program, call: Call) -> Tensor:
-    scale = epilogue_of(program, call).weight
-    return _rows(program, call).abs().sum(1) if scale is None else program.tensors[scale].double().abs()
+def _scales(program: Program, call: Call | None, part: Slice) -> Tensor:
+    scale = None if call is None else epilogue_of(program, call).weight
+    return _rows(program, part).abs().sum(1) if scale is None else program.tensors[scale].double().abs()
 
 
-def _rows(program: Program, call: Call) -> Tensor:
+def _rows(program: Program, part: Slice) -> Tensor:
     """The weight as one row for each filter, float64."""
-    weight = program.tensors[call.weight].double()
-    return weight.movedim(call.outputs, 0).flatten(1)
+    return program.tensors[part.parameter].double().movedim(part.axis, 0).flatten(1)
 
 
-def _shared(program: Program, group: Group, of: Callable[[Program, Call], Tensor]) -> Tensor:
+def _shared(program: Program, group: Group, of: Callable[[Program, Call | None, Slice], Tensor]) -> Tensor:
     """The mean over the group's makers of each one's importance, divided by its own mean so that all count alike."""
     total = torch.zeros(group.width, dtype=torch.float64)
-    for call, filters in _makers(program, group):
-        own = of(program, call)
+    for call, part in _makers(program, group):
+        own, filters = of(program, call, part), part.filters
         mine = torch.from_numpy(np.flatnonzero(filters != OTHER_GROUP))
         values = own[mine] / own[mine].mean().clamp_min(torch.finfo(torch.float64).tiny)
         total.index_add_(0, torch.from_numpy(filters[filters != OTHER_GROUP]), values)
     return total
 
 
-def _makers(program: Program, group: Group) -> Iterator[tuple[Call, Indices]]:
-    parts = {(part.parameter, part.axis): part.filters for part in group.slices}
+def _makers(program: Program, group: Group) -> Iterator[tuple[Call | None, Slice]]:
+    """Each weight that makes the group's filters, with its first call as a convolution or linear layer.
+
+    The weights of recurrent layers and of experts have none.
+    """
+    parts = {(part.parameter, part.axis): part for part in group.slices}
     seen: set[str] = set()
     for call in calls(program):
-        filters = parts.get((call.weight, call.outputs))
-        if filters is not None and call.weight not in seen:
+        part = parts.get((call.weight, call.outputs))
+        if part is not None and call.weight not in seen:
             seen.add(call.weight)
-            yield call, filters
+            yield call, part
+    for part in group.slices:
+        owners = {part.parameter, part.parameter.rpartition(".")[0]}
+        if part.parameter not in seen and owners & set(group.layers) and program.tensors[part.parameter].ndim > 1:
+            yield None, part
 
 
 def _order(importance: Tensor) -> Indices:

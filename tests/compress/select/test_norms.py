@@ -126,3 +126,30 @@ def test_the_scale_of_a_batch_norm_is_known_by_its_place_and_not_by_its_name() -
 def test_a_batch_norm_without_a_scale_leaves_the_norm_of_the_weights() -> None:
     model = Normed(affine=False)
     assert orders(model, torch.randn(2, 2, 3, 3), "conv")["batchnorm"] == mean_order(l1(model.conv))
+
+
+class Units(nn.Module):
+    """Recurrent units, read by a head; experts, whose weights lie in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.experts, self.head = (
+            nn.GRU(4, 6, batch_first=True),
+            nn.Parameter(torch.randn(2, 6, 5)),
+            nn.Linear(5, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.einsum("btd,edf->ebtf", self.rnn(x)[0], self.experts).relu().sum(0))  # type: ignore[no-any-return]
+
+
+def test_units_and_experts_count_by_their_weights_too() -> None:
+    model, example = conditioned(Units()), torch.randn(2, 3, 4)
+    gates = (
+        model.rnn.weight_ih_l0.view(3, 6, 4).abs().sum((0, 2)),
+        model.rnn.weight_hh_l0.view(3, 6, 6).abs().sum((0, 2)),
+    )
+    read = model.rnn.weight_hh_l0.abs().sum(0) / model.rnn.weight_hh_l0.abs().sum(0).mean()
+    units = sum(3 * each / each.mean() for each in gates) + read
+    assert orders(model, example, "rnn")["l1"] == units.argsort().tolist()
+    assert orders(model, example, "experts")["l1"] == model.experts.abs().sum((0, 1)).argsort().tolist()
