@@ -33,8 +33,8 @@ def deep_copy(model: Model, replacements: dict[int, Tensor]) -> Model:
         >>> deep_copy(normed, {}).weight.shape
         torch.Size([3, 2])
     """
-    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(model)} | replacements
     modules = list(model.modules())
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(modules)} | replacements
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
         if not any(_copies_itself(kind) for kind in {type(module) for module in modules}):
@@ -111,6 +111,6 @@ def with_own_memory(model: Model) -> Model:
     return model
 
 
-def _computed(model: nn.Module) -> Iterator[Tensor]:
-    for module in model.modules():
+def _computed(modules: Sequence[nn.Module]) -> Iterator[Tensor]:
+    for module in modules:
         yield from (value for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)

@@ -188,21 +188,22 @@ def copied_at(
         torch.float64
     """
     own: dict[int, Tensor] = {}
-    tensors = [*model.parameters(), *model.buffers()]
-    for tensor in (tensor for tensor in tensors if type(tensor) in (Tensor, nn.Parameter)):
+    modules = list(model.modules())
+    tables = (table for module in modules for table in (module._parameters, module._buffers))
+    tensors = {id(tensor): tensor for table in tables for tensor in table.values() if tensor is not None}
+    for tensor in (tensor for tensor in tensors.values() if type(tensor) in (Tensor, nn.Parameter)):
         given = (replacements or {}).get(id(tensor), tensor).detach()
         value = at(given, dtype) if dtype else given
         value = value.clone() if value.data_ptr() == tensor.data_ptr() else value
         own[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
     copy = deep_copy(model, own).eval()
-    if dtype is None or (len(own) == len(tensors) and not _converts_itself(copy)):
-        return copy
-    return in_precision(copy, dtype)
+    converted = len(own) == len(tensors) and not any(_converts_itself(kind) for kind in {*map(type, modules)})
+    return copy if dtype is None or converted else in_precision(copy, dtype)
 
 
-def _converts_itself(model: nn.Module) -> bool:
-    """Whether a module has a word in how it is moved to another precision."""
-    return any(kind._apply is not nn.Module._apply for kind in {type(module) for module in model.modules()})
+def _converts_itself(kind: type[nn.Module]) -> bool:
+    """Whether a class has a word in how its instances are moved to another precision."""
+    return kind._apply is not nn.Module._apply
 
 
 def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

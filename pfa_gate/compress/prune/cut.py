@@ -74,7 +74,7 @@ def narrow(model: nn.Module, axis_indices: AxisIndices) -> nn.Module:
     Raises:
         SurgeryError: a parameter of the plan is not one of the model's own.
     """
-    places, named = _places(model), _own_names(model)
+    named, places = _own_tensors(model)
     cut: dict[int, Tensor] = {}
     owners: set[nn.Module] = set()
     for name, axes in axis_indices.items():
@@ -98,10 +98,6 @@ def _selected(tensor: Tensor, axes: Mapping[int, Indices]) -> Tensor:
     return nn.Parameter(cut, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else cut
 
 
-def _own_names(model: nn.Module) -> dict[str, Tensor]:
-    return dict((*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)))
-
-
 def _computed(model: nn.Module, name: str) -> Tensor:
     """A tensor that is an attribute of a module, and neither of its parameters nor of its buffers."""
     owner, _, attribute = name.rpartition(".")
@@ -114,10 +110,12 @@ def _computed(model: nn.Module, name: str) -> Tensor:
     return tensor
 
 
-def _places(model: nn.Module) -> dict[int, set[nn.Module]]:
-    """The modules at which each tensor lives; a tied tensor may have several."""
+def _own_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[int, set[nn.Module]]]:
+    """A model's parameters and buffers by each of their names, and the modules that hold each of them."""
+    named: dict[str, Tensor] = {}
     places: dict[int, set[nn.Module]] = {}
-    for module in model.modules():
-        for _, tensor in own_tensors(module):
+    for owner, module in model.named_modules(remove_duplicate=False):
+        for attribute, tensor in own_tensors(module):
+            named[f"{owner}.{attribute}" if owner else attribute] = tensor
             places.setdefault(id(tensor), set()).add(module)
-    return places
+    return named, places

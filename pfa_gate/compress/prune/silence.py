@@ -94,6 +94,8 @@ def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
 
 def at_precision(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
     """A copy of the model in another precision; a graph that casts to its own, or makes tensors of it, follows."""
+    if not any(isinstance(module, GraphModule) for module in model.modules()):
+        return copied_at(model, dtype)
     named = dict.fromkeys((*halves((*model.parameters(), *model.buffers())), torch.float32), dtype)
     if isinstance(model, GraphModule) and not _names_any(model, named):
         # A graph is its tensors and no more; it is not compiled again for a copy.
