@@ -133,13 +133,13 @@ def _is_padded_sum(flow: LabelFlow, node: Node, sources: list[Node]) -> bool:
 
 def _joined(flow: LabelFlow, node: Node, operands: dict[Node, Tensor]) -> Tensor:
     shape = shape_of(node)
+    operands = _along_one_axis(flow, operands, shape)
     apart = {axis for labels in operands.values() for axis in varying(labels)}
     result = torch.zeros((1,) * len(shape), dtype=torch.int64)
     started = False
     # Those with filters come first: what has none may be the same along their axis, and go with them.
     for source, labels in sorted(operands.items(), key=lambda item: not bool((item[1] != UNTRACKED).any())):
-        size = (1,) * (len(shape) - len(shape_of(source))) + shape_of(source)
-        if _broadcasts(size, shape, apart):
+        if _broadcasts(source, shape, apart):
             # One channel spread over many is no filter of theirs: it must simply stay.
             flow.pin(labels, "it is spread over the channels of another value")
             continue
@@ -152,7 +152,24 @@ def _joined(flow: LabelFlow, node: Node, operands: dict[Node, Tensor]) -> Tensor
     return result
 
 
-def _broadcasts(size: tuple[int, ...], shape: tuple[int, ...], apart: set[int]) -> bool:
+def _along_one_axis(flow: LabelFlow, operands: dict[Node, Tensor], shape: tuple[int, ...]) -> dict[Node, Tensor]:
+    """Of operands that are spread over each other's filters, as in an outer product, those of the axis of the most."""
+    sets: dict[int, int] = {}
+    for labels in operands.values():
+        for axis in varying(labels):
+            sets[axis] = max(sets.get(axis, 0), len(torch.unique(labels)))
+    spread = (varying(labels) and _broadcasts(source, shape, {*sets}) for source, labels in operands.items())
+    if len(sets) < 2 or not any(spread):
+        return operands
+    along = max(sets, key=lambda axis: (sets[axis], axis))
+    for labels in operands.values():
+        if varying(labels) not in ([], [along]):
+            flow.pin(labels, "it is multiplied with filters along another axis")
+    return {source: labels for source, labels in operands.items() if varying(labels) in ([], [along])}
+
+
+def _broadcasts(source: Node, shape: tuple[int, ...], apart: set[int]) -> bool:
+    size = (1,) * (len(shape) - len(shape_of(source))) + shape_of(source)
     if all(length == 1 for length in size):
         return any(length > 1 for length in shape)
     return any(size[axis] == 1 and shape[axis] > 1 for axis in apart)

@@ -124,15 +124,15 @@ def multiply(flow: LabelFlow, one: Tensor, other: Tensor) -> Tensor:
     outer = (_moving(one, -2), _moving(other, -1))
     if all(outer) and not any(inner) and (flow.stays(one) or flow.stays(other)):
         return flow.sets.canonical(other if flow.stays(one) else one)
-    if (any(inner) and any(outer)) or all(outer):
+    if all(outer):
         flow.pin(one, "is multiplied along two axes")
         flow.pin(other, "is multiplied along two axes")
         return torch.zeros((1,) * one.ndim, dtype=torch.int64)
+    if any(outer):
+        return _outer(flow, one, other, outer)
     if any(inner):
         flow.meet(one, other.transpose(-1, -2), "is multiplied with something that cannot be cut")
         return torch.zeros((1,) * one.ndim, dtype=torch.int64)
-    if any(outer):
-        return _outer(flow, one, other, outer)
     _share_heads(flow, one, other)
     return flow.sets.canonical(torch.maximum(*aligned(one, other)))
 
