@@ -71,7 +71,7 @@ class _GroupBuilder:
     def _canonical(self, labels: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         if isinstance(labels, list):
             return [narrowed(self.flow.sets.canonical(part)) for part in labels]
-        return narrowed(self.flow.sets.canonical(labels))
+        return labels
 
     def _touches(self) -> list[Touch]:
         made = {(call.weight, axis) for call in self.flow.contractions for axis in call.outputs}
@@ -237,10 +237,14 @@ class _GroupBuilder:
     def _lengths(self) -> Iterator[Axis]:
         """Of each touched axis, the indices that always stay, and those that each group brings."""
         fixed, counts = self.clusters.counts([touch.roots for touch in self.touches])
-        shares = counts / self.clusters.widths
-        for others, row, present in zip(fixed.tolist(), shares, counts > 0, strict=True):
-            groups = np.flatnonzero(present).tolist()
-            yield Axis(others, dict(zip((self.names[index] for index in groups), row[groups].tolist(), strict=True)))
+        alike: dict[bytes, Axis] = {}  # a layer's biases and statistics have the axis of its filters
+        for others, row in zip(fixed.tolist(), counts, strict=True):
+            key = others.to_bytes(8) + row.tobytes()
+            if key not in alike:
+                groups = np.flatnonzero(row).tolist()
+                shares = (row[groups] / self.clusters.widths[groups]).tolist()
+                alike[key] = Axis(others, dict(zip((self.names[index] for index in groups), shares, strict=True)))
+            yield alike[key]
 
 
 def _numbered(names: Iterable[str]) -> Iterator[str]:

@@ -263,13 +263,24 @@ class LabelFlow(HeldLabels):
 
     def close(self) -> None:
         """At the end of the trace: whatever is cut, a box is left of every value and of every held tensor."""
+        self.refresh()
         for node, labels in self.values.items():
-            if isinstance(labels, Tensor):
+            if isinstance(labels, Tensor) and len(varying(labels)) > 1:
                 self.of(node)
-        for name, labels in self.aligned.items():
-            self.aligned[name] = self.boxed(labels)
+        for name, roots in zip(self.aligned, self.sets.canonical_each(list(self.aligned.values())), strict=True):
+            labels = narrowed(roots)
+            self.aligned[name] = self.boxed(labels) if len(varying(labels)) > 1 else labels
         for sides in self.matrices.values():
             sides.update({axes: self.boxed(labels) for axes, labels in sides.items() if len(axes) > 1})
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Labels of values as roots, narrowed."""
+        nodes = [node for node, labels in self.values.items() if isinstance(labels, Tensor)]
+        stored = [self.values[node] for node in nodes]
+        for node, labels, roots in zip(nodes, stored, self.sets.canonical_each(stored), strict=True):  # type: ignore[arg-type]
+            self.values[node] = labels if roots is labels else narrowed(roots)
+            self._versions[node] = self.sets.version
 
 
 Rule = Callable[[LabelFlow, Node], Labels | None]

@@ -62,6 +62,16 @@ class Partition:
             return labels
         return torch.from_numpy(roots).expand(labels.shape) if spread else torch.from_numpy(roots)
 
+    def canonical_each(self, every: Sequence[Tensor]) -> list[Tensor]:
+        """The roots of many labels, as `canonical` gives them, looked up at once."""
+        sizes = [labels.numel() for labels in every]
+        if not all(sizes):
+            return [self.canonical(labels) for labels in every]
+        flat = np.concatenate([np.zeros(0, np.int64), *(labels.numpy().reshape(-1) for labels in every)])
+        starts = np.cumsum([0, *sizes[:-1]])
+        changed = np.logical_or.reduceat(self._parents[flat] != flat, starts).tolist() if sizes else []
+        return [self.canonical(labels) if each else labels for labels, each in zip(every, changed, strict=True)]
+
     def join(self, one: Tensor, other: Tensor) -> Tensor:
         """Make the sets of labels that stand at the same place one; shapes broadcast.
 

@@ -50,6 +50,21 @@ def test_roots_of_labels_that_are_spread_are_spread_too() -> None:
     assert partition.canonical(spread).stride() == (0, 1, 0)
 
 
+@given(PAIRS, st.lists(st.lists(st.integers(0, 20), max_size=4), max_size=5))
+def test_many_labels_are_looked_up_at_once_as_one_by_one(
+    batches: list[list[tuple[int, int]]], asked: list[list[int]]
+) -> None:
+    partition = Partition()
+    partition.fresh(20)
+    for batch in batches:
+        one, other = torch.tensor(batch).T
+        partition.join(one, other)
+    every = [torch.tensor(labels, dtype=torch.int64) for labels in asked]
+    for labels, roots in zip(every, partition.canonical_each(every), strict=True):
+        assert torch.equal(roots, partition.canonical(labels))
+        assert (roots is labels) == torch.equal(roots, labels)
+
+
 def test_untracked_never_joins() -> None:
     partition = Partition()
     labels = partition.fresh(3)
