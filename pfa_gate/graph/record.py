@@ -201,7 +201,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _note_result(self, operator: Any, args: Any, kwargs: Any, result: Any) -> None:
-        if self._is_known(result) and not operator._schema.is_mutable:
+        if self._is_known(result) and (not operator._schema.is_mutable or operator._opname == "detach_"):
             self.single |= torch.float32 in (*args, *kwargs.values())
             return  # it gave back what it was given, as dropout does in eval mode
         place = len(self.operations)

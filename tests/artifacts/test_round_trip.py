@@ -17,6 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification
 import pfa_gate
 from pfa_gate import artifacts
 from pfa_gate.artifacts import gate_files
+from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
 from pfa_gate.record import Probe, Record, Size, loads
@@ -156,3 +157,24 @@ def test_an_output_of_the_users_own_class_becomes_a_plain_dict(tmp_path: Path) -
 def test_kept_indices_are_those_of_the_cut() -> None:
     kept = halved("residual").axis_indices
     assert np.array_equal(kept["conv1.weight"][0], [0, 2, 4, 6])
+
+
+class Edges(nn.Module):
+    """Numbers drawn in each pass, at the nodes where edges start; edges are no samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(4, 3)
+
+    def forward(self, nodes: Tensor, edges: Tensor) -> Tensor:
+        sources, _ = edges
+        return self.hidden((nodes + torch.rand_like(nodes)).index_select(1, sources))
+
+
+def test_a_program_may_draw_numbers_and_read_what_is_not_by_sample(tmp_path: Path) -> None:
+    model, inputs = Edges().eval(), ((torch.randn(3, 5, 4), torch.randint(5, (2, 6))), {})
+    program = program_of(model, inputs)
+    tried = trials(program, model, inputs)
+    assert [[tuple(leaf.shape) for leaf in args] for args, _ in tried] == [[(3, 5, 4), (2, 6)], [(4, 5, 4), (2, 6)]]
+    write_program(program, tmp_path / "model.pt2", model, tried)  # it compares what the file gives with the model
+    assert (tmp_path / "model.pt2").stat().st_size

@@ -268,6 +268,12 @@ def test_a_cast_that_changes_nothing_is_no_operator_but_holds_a_double_copy_to_s
     assert not record_model(nn.ReLU(), (torch.randn(2, 3),), {}).single_precision
 
 
+def test_what_is_detached_in_place_is_what_it_was() -> None:
+    """An exported program refuses to detach a view in place."""
+    model = Called(lambda _, x: (x[:, 0].detach_() * 2).sigmoid_())
+    assert names(model, torch.randn(2, 3)) == ["select", "mul", "sigmoid_"]
+
+
 def test_numbers_are_drawn_anew_and_the_generator_is_given_back() -> None:
     model = Called(lambda _, x: x + torch.randn_like(x))
     torch.manual_seed(0)
