@@ -95,7 +95,7 @@ def trials(export: Export, model: nn.Module, inputs: Inputs) -> list[Inputs]:
 
 
 def _batch(inputs: Inputs, size: int) -> Inputs:
-    """The first `size` samples, from the start again where there are fewer; what is not by sample stays, as edges do."""
+    """The first `size` samples, from the start again where there are fewer; edges, say, are no samples."""
     sizes = [leaf.shape[0] for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim]
 
     def change(leaf: Any) -> Any:

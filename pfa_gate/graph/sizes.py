@@ -12,6 +12,7 @@ from torch.fx import Node
 from pfa_gate.graph.computed_weights import held_nodes, sources_of
 from pfa_gate.graph.group import Axis, Footprint, Volume
 from pfa_gate.graph.labels import LabelFlow
+from pfa_gate.graph.program import Program
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,16 @@ class Sizes:
 
     @cached_property
     def _computed(self) -> dict[str, frozenset[str]]:
-        """Constants along which filters run that may be cut, and the groups of these filters."""
-        groups = {name: self._groups(name) for name in self.touched if name in self.flow.program.folded}
-        return {name: groups for name, groups in groups.items() if groups}
+        """Constants that are cut with some groups, or computed from what is, and these groups."""
+        program = self.flow.program
+        groups = {name: self._groups(name) for name in self.touched if name in program.folded}
+        for name, sources in read_constants(program).items():
+            groups[name] = groups.get(name, frozenset()).union(*map(self._groups, sources))
+        return {name: each for name, each in groups.items() if each}
 
     def _groups(self, name: str) -> frozenset[str]:
-        return frozenset(group for axis in self.touched[name].values() for group in axis.shares if group in self.free)
+        axes = self.touched.get(name, {}).values()
+        return frozenset(group for axis in axes for group in axis.shares if group in self.free)
 
     def _computed_size(self, name: str) -> Footprint:
         program = self.flow.program
@@ -99,6 +104,13 @@ class Sizes:
     def _axes(self, name: str) -> tuple[Axis, ...]:
         axes = self.touched.get(name, {})
         return tuple(axes.get(axis) or Axis(size, {}) for axis, size in enumerate(self._shapes[name]))
+
+
+def read_constants(program: Program) -> dict[str, list[str]]:
+    """The constants that something reads which depends on the input, and the stored tensors they are computed from."""
+    constants = program.constants
+    read = {name: node for name, node in program.folded.items() if any(user not in constants for user in node.users)}
+    return {name: sources_of(program, node) for name, node in read.items()}
 
 
 def _readers(node: Node, computed: Collection[str], constants: Collection[Node]) -> set[str | None]:

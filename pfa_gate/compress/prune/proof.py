@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune.arguments import RemainingValues, operand
 from pfa_gate.compress.prune.cut import AxisIndices
-from pfa_gate.compress.prune.silence import at_precision, silenced, silent_program
+from pfa_gate.compress.prune.silence import at_precision, silenced, silent_program, whole_constants
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
 from pfa_gate.graph.program import operator_name
@@ -93,7 +93,9 @@ class Silenced:
         program = self.coupling.program
         samples = _samples_of(self.inputs) if program.dynamic else 0
         parameters = sum(tensor.numel() for tensor in self.model.parameters())
-        exact = parameters <= CHEAP_PARAMETERS and not program.single_precision
+        # Constants that are stored from now on were computed in the model's own precision.
+        rounded = program.single_precision or bool(whole_constants(program, self.axis_indices))
+        exact = parameters <= CHEAP_PARAMETERS and not rounded
         error = Exception()
         for dtype in [torch.float64, torch.float32] if exact else [torch.float32]:
             for together in dict.fromkeys([samples, 0]):

@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from pfa_gate.compress.prune.arguments import RemainingValues, rewrite_node, stored
 from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
 from pfa_gate.compress.prune.proof import TOLERANCE, Proof, Silenced, difference, prove
+from pfa_gate.compress.prune.silence import silent_constants
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.computed_weights import sources_of
@@ -93,14 +94,16 @@ def _drop_writers(module: GraphModule, coupling: Coupling, axis_indices: AxisInd
 
 
 def _bake_constants(module: GraphModule, coupling: Coupling, axis_indices: AxisIndices) -> None:
-    """What was computed from parameters alone and is cut now becomes a stored tensor."""
+    """What was computed from parameters alone and is cut now, or computed from what is, becomes a stored tensor."""
     _drop_writers(module, coupling, axis_indices)
     program = coupling.program
-    cut = {node.name: (node, axis_indices[name]) for name, node in program.folded.items() if name in axis_indices}
-    for node in [node for node in module.graph.nodes if node.name in cut]:
-        source, axes = cut[node.name]
+    cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
+    values = {node.name: (node, _cut(program.constants[node], axes)) for node, axes in cut.items()}
+    values |= {node.name: (node, value) for node, value in silent_constants(program, axis_indices).items()}
+    for node in [node for node in module.graph.nodes if node.name in values]:
+        source, value = values[node.name]
         name = constant_name(source)
-        _register_constant(module, name, _cut(program.constants[source], axes), sources_of(program, source))
+        _register_constant(module, name, value, sources_of(program, source))
         with module.graph.inserting_before(node):
             stored = module.graph.get_attr(name)
         stored.meta = dict(node.meta)

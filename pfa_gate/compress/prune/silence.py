@@ -11,8 +11,10 @@ from torch.func import functional_call
 from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.cut import AxisIndices
+from pfa_gate.graph.editing import with_ancestors
 from pfa_gate.graph.group import Indices
 from pfa_gate.graph.program import Program, halves
+from pfa_gate.graph.sizes import read_constants
 from pfa_gate.model.device import at, copied_at, substitute_in_graphs, substituted
 
 
@@ -56,7 +58,7 @@ def silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dty
             return tensor
         if id(tensor) not in silent:
             silent[id(tensor)] = at(
-                zeroed(tensor, axis_indices[name]) if _made_silent(name, axis_indices) else tensor, dtype
+                zeroed(tensor, axis_indices[name]) if _made_silent(program, name, axis_indices) else tensor, dtype
             )
         return silent[id(tensor)]
 
@@ -88,8 +90,31 @@ def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) 
     return constants
 
 
-def _made_silent(name: str, axis_indices: AxisIndices) -> bool:
-    return name in axis_indices and not name.endswith(("running_mean", "running_var"))
+def whole_constants(program: Program, axis_indices: AxisIndices) -> list[Node]:
+    """Constants that keep all of their elements and are computed from stored tensors that do not."""
+    cut = [name for name, sources in read_constants(program).items() if not axis_indices.keys().isdisjoint(sources)]
+    return [program.folded[name] for name in cut if name not in axis_indices]
+
+
+def silent_constants(program: Program, axis_indices: AxisIndices) -> dict[Node, Tensor]:
+    """The values of these, computed from the same zeros."""
+    nodes = whole_constants(program, axis_indices)
+    needed = with_ancestors(nodes)
+    values: dict[Node, Any] = {}
+    for node in [node for node in program.graph.nodes if node in needed]:
+        if node.op == "placeholder":
+            name = program.aliases[node].name
+            axes = axis_indices[name] if _made_silent(program, name, axis_indices) else {}
+            values[node] = zeroed(program.tensors[name], axes)
+        else:
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+    return {node: values[node] for node in nodes}
+
+
+def _made_silent(program: Program, name: str, axis_indices: AxisIndices) -> bool:
+    """Whether a tensor is zero where a filter is silent; statistics and other buffers stay as they are."""
+    return name in axis_indices and (name in program.parameters or name in program.folded)
 
 
 def at_precision(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
