@@ -1,84 +1,12 @@
-"""Architectures of the transformers library, built small from their configurations, with random weights.
+"""Architectures of the transformers library that most users have, built small, with random weights.
 
-Each entry names the configuration, the model, the changes that make it small, and the kind of its input.
+Each entry names the model, the configuration, the changes that make it small, and the kind of its input.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-import transformers
-from torch import Tensor, nn
-
-TEXT = {
-    "vocab_size": 64,
-    "max_position_embeddings": 16,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-}
-DECODER = TEXT
-VISION = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "image_size": 16,
-    "patch_size": 4,
-}
-
-
-@dataclass(frozen=True)
-class Family:
-    """One architecture: how to build it, and what it reads."""
-
-    model: str
-    config: str
-    changes: dict[str, Any] = field(default_factory=dict)
-    inputs: str = "tokens"
-
-    def build(self) -> nn.Module:
-        torch.manual_seed(0)
-        config = getattr(transformers, self.config)(**self.changes)
-        config.use_cache = False
-        config.return_dict = True
-        model: nn.Module = getattr(transformers, self.model)(config)
-        return model.eval()
-
-    def example(self) -> dict[str, Tensor]:
-        return INPUTS[self.inputs]()
-
-
-def _tokens() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return {"input_ids": torch.randint(3, 60, (2, 12), generator=generator)}
-
-
-def _masked() -> dict[str, Tensor]:
-    return {**_tokens(), "attention_mask": torch.ones(2, 12, dtype=torch.int64)}
-
-
-def _pixels(size: int) -> Callable[[], dict[str, Tensor]]:
-    def make() -> dict[str, Tensor]:
-        return {"pixel_values": torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))}
-
-    return make
-
-
-def _pairs() -> dict[str, Tensor]:
-    return {**_tokens(), "decoder_input_ids": _tokens()["input_ids"][:, :7]}
-
-
-INPUTS: dict[str, Callable[[], dict[str, Tensor]]] = {
-    "tokens": _tokens,
-    "masked": _masked,
-    "pairs": _pairs,
-    "pixels16": _pixels(16),
-    "pixels32": _pixels(32),
-    "pixels64": _pixels(64),
-}
+from dense_families import DENSE
+from family import TEXT, VISION, Family
+from sequence_families import SEQUENCES
+from sound_families import SOUND
 
 SMALL_STAGES = {"hidden_sizes": [16, 32], "depths": [2, 2], "num_stages": 2}
 
@@ -95,6 +23,19 @@ FAMILIES: dict[str, Family] = {
     "electra": Family("ElectraForSequenceClassification", "ElectraConfig", {**TEXT, "embedding_size": 16}),
     "mpnet": Family("MPNetForSequenceClassification", "MPNetConfig", TEXT),
     "deberta_v2": Family("DebertaV2ForSequenceClassification", "DebertaV2Config", TEXT),
+    "deberta_v3": Family(
+        "DebertaV2ForSequenceClassification",
+        "DebertaV2Config",
+        {
+            **TEXT,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "position_buckets": 8,
+            "position_biased_input": False,
+        },
+    ),
     "modernbert": Family(
         "ModernBertForSequenceClassification",
         "ModernBertConfig",
@@ -106,27 +47,27 @@ FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         "GPT2LMHeadModel", "GPT2Config", {"vocab_size": 64, "n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 4}
     ),
-    "opt": Family("OPTForCausalLM", "OPTConfig", {**DECODER, "ffn_dim": 48, "word_embed_proj_dim": 32}),
-    "gpt_neox": Family("GPTNeoXForCausalLM", "GPTNeoXConfig", DECODER),
-    "llama": Family("LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_key_value_heads": 4}),
+    "opt": Family("OPTForCausalLM", "OPTConfig", {**TEXT, "ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "gpt_neox": Family("GPTNeoXForCausalLM", "GPTNeoXConfig", TEXT),
+    "llama": Family("LlamaForCausalLM", "LlamaConfig", {**TEXT, "num_key_value_heads": 4}),
     "llama_grouped": Family(
-        "LlamaForCausalLM", "LlamaConfig", {**DECODER, "num_attention_heads": 8, "num_key_value_heads": 4}
+        "LlamaForCausalLM", "LlamaConfig", {**TEXT, "num_attention_heads": 8, "num_key_value_heads": 4}
     ),
-    "mistral": Family("MistralForCausalLM", "MistralConfig", {**DECODER, "num_key_value_heads": 2, "head_dim": 8}),
-    "qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", {**DECODER, "num_key_value_heads": 4}),
-    "qwen3": Family("Qwen3ForCausalLM", "Qwen3Config", {**DECODER, "num_key_value_heads": 4, "head_dim": 8}),
-    "gemma": Family("GemmaForCausalLM", "GemmaConfig", {**DECODER, "num_key_value_heads": 4, "head_dim": 8}),
-    "phi": Family("PhiForCausalLM", "PhiConfig", DECODER),
-    "phi3": Family("Phi3ForCausalLM", "Phi3Config", {**DECODER, "num_key_value_heads": 4, "pad_token_id": 0}),
+    "mistral": Family("MistralForCausalLM", "MistralConfig", {**TEXT, "num_key_value_heads": 2, "head_dim": 8}),
+    "qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", {**TEXT, "num_key_value_heads": 4}),
+    "qwen3": Family("Qwen3ForCausalLM", "Qwen3Config", {**TEXT, "num_key_value_heads": 4, "head_dim": 8}),
+    "gemma": Family("GemmaForCausalLM", "GemmaConfig", {**TEXT, "num_key_value_heads": 4, "head_dim": 8}),
+    "phi": Family("PhiForCausalLM", "PhiConfig", TEXT),
+    "phi3": Family("Phi3ForCausalLM", "Phi3Config", {**TEXT, "num_key_value_heads": 4, "pad_token_id": 0}),
     "falcon": Family(
-        "FalconForCausalLM", "FalconConfig", {**DECODER, "num_kv_heads": 4, "new_decoder_architecture": True}
+        "FalconForCausalLM", "FalconConfig", {**TEXT, "num_kv_heads": 4, "new_decoder_architecture": True}
     ),
     "bloom": Family(
         "BloomForCausalLM", "BloomConfig", {"vocab_size": 64, "hidden_size": 32, "n_layer": 2, "n_head": 4}
     ),
-    "stablelm": Family("StableLmForCausalLM", "StableLmConfig", {**DECODER, "num_key_value_heads": 4}),
-    "olmo": Family("OlmoForCausalLM", "OlmoConfig", {**DECODER, "pad_token_id": 0}),
-    "starcoder2": Family("Starcoder2ForCausalLM", "Starcoder2Config", {**DECODER, "num_key_value_heads": 4}),
+    "stablelm": Family("StableLmForCausalLM", "StableLmConfig", {**TEXT, "num_key_value_heads": 4}),
+    "olmo": Family("OlmoForCausalLM", "OlmoConfig", {**TEXT, "pad_token_id": 0}),
+    "starcoder2": Family("Starcoder2ForCausalLM", "Starcoder2Config", {**TEXT, "num_key_value_heads": 4}),
     # encoder-decoders
     "t5": Family(
         "T5ForConditionalGeneration",
@@ -269,4 +210,7 @@ FAMILIES: dict[str, Family] = {
         },
         "pixels64",
     ),
+    **DENSE,
+    **SEQUENCES,
+    **SOUND,
 }

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from families import FAMILIES, Family
+from families import FAMILIES
+from family import Family
 from networks import conditioned
 from torch import Tensor, nn
 from torch.nn.utils import parametrize

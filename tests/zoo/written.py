@@ -6,23 +6,28 @@ from functools import partial
 
 import blocks
 import classics
+import dense
+import sequences
 import torch
 from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Written:
-    """A network and its input: noise of this shape, or tokens."""
+    """A network and its input: noise of this shape, tokens, or what `inputs` makes."""
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...] = (2, 3, 16, 16)
     tokens: bool = False
+    inputs: Callable[[], tuple[Tensor, ...]] | None = None
 
     def build(self) -> nn.Module:
         torch.manual_seed(0)
         return self.make().eval()
 
-    def example(self) -> Tensor:
+    def example(self) -> Tensor | tuple[Tensor, ...]:
+        if self.inputs is not None:
+            return self.inputs()
         generator = torch.Generator().manual_seed(1)
         if self.tokens:
             return torch.randint(3, 60, self.shape, generator=generator)
@@ -61,4 +66,17 @@ WRITTEN: dict[str, Written] = {
     "super_resolution": Written(blocks.SuperResolution),
     "autoencoder": Written(blocks.Autoencoder),
     "wavenet": Written(blocks.WaveNet, (2, 1, 40)),
+    "retinanet": Written(dense.RetinaNet, (2, 3, 32, 32)),
+    "fcos": Written(dense.FCOS, (2, 3, 32, 32)),
+    "ssd": Written(dense.SSD, (2, 3, 32, 32)),
+    "yolo": Written(dense.YOLO, (2, 3, 32, 32)),
+    "pspnet": Written(dense.PyramidPooling),
+    "unet_3d": Written(dense.UNet3d, (2, 2, 8, 8, 8)),
+    "diffusion_unet": Written(dense.DiffusionUNet, inputs=dense.noise_and_times),
+    "linear_attention": Written(sequences.LinearAttention, (2, 12), tokens=True),
+    "state_space": Written(sequences.StateSpace, (2, 16), tokens=True),
+    "graph_network": Written(sequences.GraphNetwork, inputs=sequences.nodes_and_edges),
+    "graph_convolution": Written(sequences.GraphConvolution, inputs=sequences.nodes_and_neighbours),
+    "vocoder": Written(sequences.Vocoder, (2, 8, 12)),
+    "deep_speech": Written(sequences.SpeechTransducer, (2, 16, 20)),
 }
