@@ -84,19 +84,22 @@ def _is_tensor(node: Node) -> bool:
 
 @contextmanager
 def _in_silence() -> Iterator[None]:
-    """Keep the exporter's advice, its structured trace and the graphs it prints on failure out of everybody's log.
+    """Keep the exporter's advice, its traces and the graphs that it prints on failure out of everybody's log.
 
     Stack traces of nodes are switched off too: they take a seventh of the exporter's time and are not read.
     """
-    structured, tracing = logging.getLogger("torch.__trace"), torch.fx.config
-    disabled, structured.disabled = structured.disabled, True
+    loggers = [logging.getLogger(name) for name in ("torch.__trace", "torch._subclasses.fake_tensor")]
+    disabled, tracing = [logger.disabled for logger in loggers], torch.fx.config
+    for logger in loggers:
+        logger.disabled = True
     emitted, tracing.do_not_emit_stack_traces = getattr(tracing, "do_not_emit_stack_traces", False), True
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        structured.disabled = disabled
+        for logger, before in zip(loggers, disabled, strict=True):
+            logger.disabled = before
         tracing.do_not_emit_stack_traces = emitted
 
 
