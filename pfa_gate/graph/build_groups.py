@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from pfa_gate.graph.group import Axis, Coupling, Group, Indices, Layer, Slice, Tap, Volume
 from pfa_gate.graph.labels import Contraction, LabelFlow, UntrackedCall
-from pfa_gate.graph.partition import Cluster, Reasons, Touch, clusters_of, narrowed, varying
+from pfa_gate.graph.partition import Cluster, Clusters, Reasons, Touch, clusters_of, narrowed, varying
 from pfa_gate.graph.program import operator_name, shape_of
 from pfa_gate.graph.sizes import Sizes
 
@@ -46,8 +46,11 @@ class _GroupBuilder:
         self._carried: dict[Node, _Carried | None] = {}
         flow.close()
         self.touches = self._touches()
-        self.clusters = clusters_of(self.touches, self._reasons())
-        self.makers = [self._makers(cluster) for cluster in self.clusters.each]
+        found = clusters_of(self.touches, self._reasons())
+        # Rows of a weight of which only other parts are read make nothing.
+        makers = [(cluster, self._makers(cluster)) for cluster in found.each]
+        self.clusters = Clusters([cluster for cluster, layers in makers if layers], found.size)
+        self.makers = [layers for _, layers in makers if layers]
         self.names = tuple(_numbered(makers[0] for makers in self.makers))
 
     def coupling(self) -> Coupling:

@@ -1,9 +1,10 @@
 """What a model costs: parameters, bytes, multiply-accumulates, and time as a ratio."""
 
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from statistics import median
 from time import perf_counter
 from typing import Any, Self
@@ -20,6 +21,7 @@ from pfa_gate.model import Batch
 from pfa_gate.model.device import input_device
 from pfa_gate.model.user_frames import raised
 
+_FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _WARM_UP = 3
 _SHORTEST = 2e-3
 
@@ -111,7 +113,7 @@ class _Operators(FlopCounterMode):
     """
 
     def __init__(self) -> None:
-        super().__init__(display=False)
+        super().__init__(display=False, custom_mapping={_FUSED_ATTENTION: _attention})
         self.mod_tracker = _OneModule()  # type: ignore[assignment]
 
     def __enter__(self) -> Self:
@@ -145,6 +147,11 @@ def _in_parts() -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(transformers)
         torch.backends.mkldnn.enabled = recurrent
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    """Operations of fused attention on a processor, for which torch has no formula: the scores, and their product."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
 def latency_ratio(full: nn.Module, compressed: nn.Module, example: Batch, pairs: int = 31) -> float:

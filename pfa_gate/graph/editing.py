@@ -92,6 +92,8 @@ def _without_vectors(fixed: list[Node]) -> list[Node]:
 
 def _is_of_a_vector(node: Node) -> bool:
     while node.op == "call_function" and operator_name(node) in _SETTING and len(node.all_input_nodes) == 1:
+        if operator_name(node) == "slice" and node.meta["val"].shape != node.all_input_nodes[0].meta["val"].shape:
+            return False  # a part of a vector stands for the vector
         node = node.all_input_nodes[0]
     value = node.meta.get("val")
     return node.op == "placeholder" and isinstance(value, Tensor) and value.ndim == 1 and len(value) > 1

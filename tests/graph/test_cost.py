@@ -83,8 +83,8 @@ def test_keyword_inputs_are_counted() -> None:
 
 def test_a_layer_that_torch_would_fuse_is_counted() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
-    # 5 tokens: queries, keys, values and output; two linears. For the scores of its attention torch has no formula.
-    assert macs(layer, Batch((torch.zeros(2, 5, 8),), {})) == 5 * (4 * 8 * 8 + 2 * 8 * 16)
+    # 5 tokens: queries, keys, values and output; two linears; scores and their product, over both heads.
+    assert macs(layer, Batch((torch.zeros(2, 5, 8),), {})) == 5 * (4 * 8 * 8 + 2 * 8 * 16) + 2 * 5 * 5 * 8
     assert torch.backends.mha.get_fastpath_enabled()
 
 

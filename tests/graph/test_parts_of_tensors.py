@@ -146,3 +146,50 @@ def test_a_table_looked_up_by_the_input_is_cut_along_its_channels() -> None:
     result = compress(model, coupling, {"hidden": [0, 2, 5]}, ((tokens,), {}))
     assert (result.put_back, result.form) == ({}, "module")
     assert dict(result.model.named_parameters())["table"].shape == (30, 3)
+
+
+class Slimmed(nn.Module):
+    """A convolution of which some of the filters are never read, and one that reads but these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias, self.second = (
+            nn.Parameter(torch.randn(*shape)) for shape in ((12, 5, 3), (12,), (6, 12, 1))
+        )
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.conv1d(x, self.weight[:8], self.bias[:8]).relu()
+        return self.head(functional.conv1d(x, self.second[:, :8]).relu().mean(2))  # type: ignore[no-any-return]
+
+
+class Scales(nn.Module):
+    """Two parts of one vector, each over half of the filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.scale, self.head = nn.Linear(6, 16), nn.Parameter(torch.randn(16)), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.embed(x).chunk(2, -1)
+        return self.head((one * self.scale[:8]).relu() + (other * self.scale[8:]).tanh())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("build", "free"), [(Slimmed, {"weight": 8, "second": 6}), (Scales, {"embed": 8})])
+def test_what_is_read_of_a_tensor_is_cut(build: type[nn.Module], free: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    model = conditioned(build())
+    coupling = trace(model, SAMPLE)
+    assert {group.name: group.width for group in coupling.free} == free
+    keep = {name: np.arange(width)[::2] for name, width in free.items()}
+    result = compress(model, coupling, keep, ((SAMPLE,), {}))
+    assert (result.put_back, result.form) == ({}, "graph")
+    assert_foretold(coupling, keep, result.model)
+    silent = copy.deepcopy(model)
+    tensors = dict(silent.named_parameters())
+    with torch.no_grad():
+        for name, kept in keep.items():
+            for part in coupling.group(name).slices:
+                gone = np.flatnonzero((part.filters >= 0) & ~np.isin(part.filters, kept))
+                tensors[part.parameter].index_fill_(part.axis, torch.from_numpy(gone), 0)
+        torch.testing.assert_close(result.model(SAMPLE[:2]), silent(SAMPLE[:2]))

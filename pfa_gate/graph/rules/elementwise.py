@@ -191,10 +191,10 @@ def _aligned(labels: Tensor, axes: int) -> Tensor:
 def _reduced(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Labels of the result, seen from an operand of `shape` that was broadcast to it."""
     lead = labels.ndim - len(shape)
-    labels = labels[(0,) * lead] if lead else labels
-    for axis, size in enumerate(shape):
-        if labels.shape[axis] > size:
-            return torch.full((1,) * len(shape), UNTRACKED)
+    wide = (1,) * lead + shape
+    if any(labels.shape[axis] > size for axis, size in enumerate(wide)):
+        return torch.full((1,) * len(shape), UNTRACKED)
+    labels = labels.reshape(labels.shape[lead:])
     if all(size == 1 for size in shape):
         return torch.full((1,) * len(shape), UNTRACKED)
     return labels

@@ -152,6 +152,28 @@ def test_a_mask_spread_over_the_heads_goes_with_them(repeat: str) -> None:
         torch.testing.assert_close(result.model(SAMPLE[:2]), silent(SAMPLE[:2]))
 
 
+class Rotated(nn.Module):
+    """Queries and keys turned by a table that is the same for all heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(6, 3 * WIDTH), nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, time, _ = x.shape
+        angles = torch.arange(time)[:, None] * torch.tensor([1.0, 0.1])
+        table = angles.cos().repeat(1, 2)
+        query, key, value = (each.transpose(1, 2) for each in self.qkv(x).view(batch, time, 3, HEADS, -1).unbind(2))
+        query, key = (each * table + torch.cat([-each[..., 2:], each[..., :2]], -1) for each in (query, key))
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).reshape(batch, time, WIDTH))  # type: ignore[no-any-return]
+
+
+def test_a_table_that_is_the_same_for_all_heads_keeps_none_of_them() -> None:
+    coupling = trace(conditioned(Rotated()), SAMPLE)
+    assert [(group.name, group.width) for group in coupling.free] == [("qkv", HEADS)]
+
+
 class Shown(Attending):
     """The weights of attention, averaged over the heads, are shown."""
 
