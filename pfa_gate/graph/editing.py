@@ -147,37 +147,34 @@ def as_module(program: Program, compiled: bool = True) -> GraphModule:
         program: of the model.
         compiled: False leaves that to one who changes the graph first, and then calls `recompile`.
     """
-    root, graph, copies = nn.Module(), Graph(), dict[Node, Node]()
-    for name in program.held.values():
-        if name in program.parameters:
-            register(root, name, program.state[name])
-        else:
-            _register_buffer(root, name, program)
-    call = program.call
+    graph, copies, call = Graph(), dict[Node, Node](), program.call
     graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(list(call.names), call.inputs, call.output)))
     inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node not in program.held]
     for node in inputs:
         copies[node] = graph.node_copy(node)
+    module = GraphModule(nn.Module(), graph)  # it compiles itself, so it gets all else afterwards
+    for name in program.held.values():
+        if name in program.parameters:
+            register(module, name, program.state[name])
+        else:
+            _register_buffer(module, name, program)
+    module.eval()
     for node in (node for node in program.graph.nodes if node in program.held):
         copies[node] = graph.create_node("get_attr", program.held[node], name=node.name)
         copies[node].meta = dict(node.meta)
-    module = GraphModule(root, graph).eval()  # it compiles itself, so it gets its operators afterwards
     for node in program.graph.nodes:
         if node not in copies:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    for name in program.held.values():
-        if name not in program.state:
-            owner, _, attribute = name.rpartition(".")
-            module.get_submodule(owner)._non_persistent_buffers_set.add(attribute)
     if compiled:
         module.recompile()
     return module
 
 
 def _register_buffer(root: nn.Module, name: str, program: Program) -> None:
-    tensor = program.state.get(name)
+    stored = name in program.state
     owner, _, attribute = name.rpartition(".")
-    _made_module(root, owner).register_buffer(attribute, program.tensors[name] if tensor is None else tensor)
+    tensor = program.state[name] if stored else program.tensors[name]
+    _made_module(root, owner).register_buffer(attribute, tensor, persistent=stored)
 
 
 def _made_module(root: nn.Module, name: str) -> nn.Module:
