@@ -27,8 +27,10 @@ class RemainingValues:
     def of(self, node: Node, part: int | None = None) -> tuple[int, Tensor] | None:
         """(axis, bool [size]: which of its indices stay) for a value that loses any, else None.
 
+        A part of a value, such as a slice, may lose all of them.
+
         Raises:
-            SurgeryError: nothing at all is left of the value.
+            SurgeryError: the value is one filter, which goes.
         """
         labels: Any = self._labels.get(node.name)
         if isinstance(labels, list):
@@ -39,7 +41,7 @@ class RemainingValues:
         if not bool(gone.any()):
             return None
         axes = varying(labels)
-        if len(axes) != 1 or bool(gone.all()):
+        if len(axes) != 1:
             raise SurgeryError(f"Nothing is left of the value '{node.name}'.")
         return axes[0], ~gone.reshape(-1)
 
@@ -195,7 +197,7 @@ def _slice(node: Node, source: Node, remaining: RemainingValues) -> None:
     line = line if after is None else line[after[1]]
     rank = stays.cumsum(0) - 1
     index = torch.as_tensor(rank[line])
-    start = int(index[0])
+    start = int(index[0]) if len(index) else 0
     if operator_name(source) in ("slice", "narrow") and torch.equal(index, torch.arange(start, start + len(index))):
         node.target = aten.slice.Tensor
         node.args, node.kwargs = (node.args[0], axis, start, start + len(index)), {}

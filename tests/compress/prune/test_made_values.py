@@ -9,7 +9,8 @@ from networks import conditioned
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pfa_gate.graph import trace
+from pfa_gate.compress.prune import compress
+from pfa_gate.graph import inputs_of, trace
 
 HIDDEN = 4
 Zeros = Callable[[Tensor], Tensor]
@@ -199,6 +200,18 @@ def test_what_a_forward_makes_follows_the_cut(model: nn.Module, shape: tuple[int
     assert cut.groups.unknown == ()
     assert {name: cut.groups.group(name).width for name in cut.keep} == widths
     assert_alike(cut.result.model, cut.silenced(), example)
+
+
+def test_a_slice_may_lose_all_its_filters() -> None:
+    model, example = conditioned(Shifted(2)), torch.randn(2, 4, 3)
+    groups = trace(model, example)
+    result = compress(model, groups, {"first": [4, 5, 7], "second": [2]}, inputs_of(example))
+    assert (result.put_back, result.form) == ({}, "graph")
+    with torch.no_grad():
+        model.first.weight[[0, 1, 2, 3, 6]] = 0
+        model.first.bias[[0, 1, 2, 3, 6]] = 0
+        model.head.weight[:, [0, 1, 3, 4, 5, 6, 7]] = 0
+    assert_alike(result.model, model, example)
 
 
 class Mixed(nn.Module):
