@@ -71,11 +71,11 @@ class Equation:
 
 @rule("einsum")
 def einsum(flow: LabelFlow, node: Node) -> Tensor:
-    """One operand or two; of more, all stays whole."""
+    """One operand, two, or more that are activations."""
     operands: Any = node.args[1]
-    if not isinstance(operands, list | tuple) or not 1 <= len(operands) <= 2:
-        raise NoRuleError("has more than two operands")
     sources = [node_of(each) for each in operands]
+    if len(sources) > 2:
+        return _of_many(flow, str(node.args[0]), sources)
     equation = Equation.parsed(str(node.args[0]), tuple(shape_of(source) for source in sources))
     if len(sources) == 1:
         return _of_one(flow, sources[0], equation)
@@ -199,15 +199,40 @@ def _of_activations(flow: LabelFlow, node: Node, equation: Equation, operands: t
         _settle_letter(flow, letter, equation, vectors)
     shared = {letter: flow.sets.canonical(labels) for vector in vectors for letter, labels in vector.items()}
     _note(flow, node, equation, operands, shared)
-    passed = [letter for letter in equation.result if letter in shared]
-    if len(passed) > 1:
-        passed = [letter for letter in passed if not flow.stays(shared[letter])]
-    if len(passed) > 1:
-        for letter in passed:
+    return _passed(flow, shared, equation.result)
+
+
+def _passed(flow: LabelFlow, shared: dict[str, Tensor], result: str) -> Tensor:
+    """The labels of a product: of several letters that pass on, those of most filters do; the others stay."""
+    passed = [letter for letter in result if letter in shared]
+    passed = [letter for letter in passed if not flow.stays(shared[letter])] if len(passed) > 1 else passed
+    if not passed:
+        return torch.full((1,) * len(result), UNTRACKED)
+    most = max(passed, key=lambda letter: (len(torch.unique(shared[letter])), letter))
+    for letter in passed:
+        if letter != most:
             flow.pin(shared[letter], "is multiplied along two axes")
-    if len(passed) != 1:
-        return torch.full((1,) * len(equation.result), UNTRACKED)
-    return _placed(shared[passed[0]], passed[0], equation.result)
+    return _placed(shared[most], most, result)
+
+
+def _of_many(flow: LabelFlow, text: str, sources: list[Node]) -> Tensor:
+    """Three operands or more, such as those that feed the state of Mamba; none of them held."""
+    inputs, arrow, result = text.replace(" ", "").partition("->")
+    letters = inputs.split(",")
+    repeated = any(len({*part}) < len(part) for part in letters)
+    if not arrow or "." in text or repeated or any(flow.tensor(source) is not None for source in sources):
+        raise NoRuleError("has more than two operands, with dots, a letter twice, or a weight")
+    batched = {letter for letter in result if inputs.count(letter) > 1}
+    vectors = [_by_letter(flow, source, part, batched) for source, part in zip(sources, letters, strict=True)]
+    for letter in {letter for vector in vectors for letter in vector}:
+        own = [vector[letter] for vector in vectors if letter in vector]
+        if len(own) < inputs.count(letter):
+            flow.pin(torch.cat(own), _OTHER_FIXED)
+        elif len(own) == 1 and letter not in result:
+            flow.pin(own[0], _SUMMED)
+        for other in own[1:]:
+            flow.meet(own[0], other, _OTHER_FIXED)
+    return _passed(flow, {key: flow.sets.canonical(line) for vector in vectors for key, line in vector.items()}, result)
 
 
 def _by_letter(flow: LabelFlow, source: Node, letters: str, batched: set[str]) -> dict[str, Tensor]:

@@ -160,8 +160,9 @@ class Remembering(nn.Module):
 class Selective(nn.Module):
     """As Mamba: each channel has a state, which is fed by outer products and read by a product with another vector."""
 
-    def __init__(self) -> None:
+    def __init__(self, einsum: bool) -> None:
         super().__init__()
+        self.einsum = einsum
         self.read, self.depth = nn.Linear(3, 12), nn.Conv1d(6, 6, 3, groups=6, padding=2)
         self.choose, self.steps = nn.Linear(6, 7), nn.Linear(1, 6)
         self.decay, self.skip = nn.Parameter(torch.rand(6, 3)), nn.Parameter(torch.ones(6))
@@ -173,7 +174,10 @@ class Selective(nn.Module):
         step, write, show = self.choose(x.transpose(1, 2)).split([1, 3, 3], -1)
         step = functional.softplus(self.steps(step)).transpose(1, 2)
         kept = torch.exp(-self.decay.exp()[None, :, None] * step[..., None])
-        written = step[..., None] * write[:, None] * x[..., None]
+        if self.einsum:
+            written = torch.einsum("bct, btn, bct -> bctn", step, write, x)
+        else:
+            written = step[..., None] * write[:, None] * x[..., None]
         state, shown = x.new_zeros(x.shape[0], 6, 3), []
         for place in range(x.shape[-1]):
             state = kept[:, :, place] * state + written[:, :, place]
@@ -183,7 +187,8 @@ class Selective(nn.Module):
 
 
 NETWORKS = {
-    "state space": (Selective(), (2, 4, 3), {"read": 6, "choose": 1}),
+    "state space": (Selective(einsum=False), (2, 4, 3), {"read": 6, "choose": 1}),
+    "state space by einsum": (Selective(einsum=True), (2, 4, 3), {"read": 6, "choose": 1}),
     "recurrent": (Recurrent(), (2, 3, 3), {"read": 4}),
     "padded": (Padded(), (2, 3, 6), {"first": 4, "second": 2}),
     "temporal shift": (Shifted(2), (2, 4, 3), {"first": 8, "second": 8}),
