@@ -108,7 +108,7 @@ def silent_constants(program: Program, axis_indices: AxisIndices) -> dict[Node, 
             values[node] = zeroed(program.tensors[name], axes)
         else:
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+            values[node] = node.target(*args, **kwargs)
     return {node: values[node] for node in nodes}
 
 
