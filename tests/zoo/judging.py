@@ -173,7 +173,7 @@ def _silenceable(groups: Coupling) -> Keep:
 
 def zeroed(model: nn.Module, groups: Coupling, keep: Keep) -> nn.Module:
     """A copy with zeros in all that makes or reads a filter that is not kept; from the public page alone."""
-    silent = without_parametrizations(copy.deepcopy(model))
+    silent = weights_stored(copy.deepcopy(model), groups)
     tensors = dict(silent.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, kept in keep.items():
@@ -184,18 +184,21 @@ def zeroed(model: nn.Module, groups: Coupling, keep: Keep) -> nn.Module:
     return silent
 
 
-def without_parametrizations(model: nn.Module) -> nn.Module:
+def weights_stored(model: nn.Module, groups: Coupling) -> nn.Module:
     """The model with each weight that it computes, as weight_norm does, stored as a parameter of that name.
 
-    torch's own `remove_parametrizations` would change the class, which copies share.
+    torch's own `remove_parametrizations` would change the class, which copies share. Where the weight is computed by
+    code that is no parametrization, the program that stores it stands for the model; `compress` has compared the two.
     """
-    for module in model.modules():
-        if parametrize.is_parametrized(module):
-            values = {name: getattr(module, name).detach() for name in module.parametrizations}
-            del module.parametrizations
-            module.__class__ = type(module).__base__
-            for name, value in values.items():
-                setattr(module, name, nn.Parameter(value))
+    parametrised = [module for module in model.modules() if parametrize.is_parametrized(module)]
+    if groups.program.stored is not None and not parametrised:
+        return copy.deepcopy(groups.program.stored)
+    for module in parametrised:
+        values = {name: getattr(module, name).detach() for name in module.parametrizations}
+        del module.parametrizations
+        module.__class__ = type(module).__base__
+        for name, value in values.items():
+            setattr(module, name, nn.Parameter(value))
     return model
 
 

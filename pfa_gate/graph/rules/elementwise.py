@@ -192,7 +192,7 @@ def _reduced(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Labels of the result, seen from an operand of `shape` that was broadcast to it."""
     lead = labels.ndim - len(shape)
     wide = (1,) * lead + shape
-    if any(labels.shape[axis] > size for axis, size in enumerate(wide)):
+    if not labels.numel() or any(labels.shape[axis] > size for axis, size in enumerate(wide)):
         return torch.full((1,) * len(shape), UNTRACKED)
     labels = labels.reshape(labels.shape[lead:])
     if all(size == 1 for size in shape):

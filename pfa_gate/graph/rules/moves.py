@@ -124,7 +124,7 @@ def _own_axes(node: Node, count: int) -> set[int]:
     listed: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     if not listed or any(not isinstance(axis, int) for axis in listed):
         return set(range(count))
-    return {axis % count for axis in listed}
+    return {axis % count for axis in listed} if count else set()
 
 
 def reshaped(labels: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:

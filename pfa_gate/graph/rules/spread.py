@@ -134,7 +134,7 @@ def _followed_further(flow: LabelFlow, node: Node, labels: Tensor, found: Spread
         return _each_followed(flow, node, labels, found)
     if name == "view_as_real" and varying(labels) == [labels.ndim - 1]:
         return False
-    if name in _PARTS:
+    if name in _PARTS and len(varying(labels)) == 1:  # a part of one index, or of none, has no filters to go with
         return all(_followed(flow, source, own, found) for source, own in _before_parted(flow, node, labels))
     before = _before_moved(node, labels) if name in _MOVING else None
     return before is not None and _followed(flow, node.all_input_nodes[0], before, found)

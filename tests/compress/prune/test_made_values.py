@@ -186,6 +186,23 @@ class Selective(nn.Module):
         return self.head(x.transpose(1, 2))  # type: ignore[no-any-return]
 
 
+class OfNoSize(nn.Module):
+    """Rotated halves beside a rest of no size, a narrowing that starts at a counted place, a write at no place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        turned = torch.cat([-x[..., 4:], x[..., :4]], -1)
+        x = torch.cat([x + turned, x[..., 8:]], -1)
+        x = self.second(torch.narrow(x, 1, torch.tensor(1), 2))
+        none = torch.zeros(0, dtype=torch.int64)
+        x[none, none] = 0.0
+        return self.head(x.relu())
+
+
 NETWORKS = {
     "state space": (Selective(einsum=False), (2, 4, 3), {"read": 6, "choose": 1}),
     "state space by einsum": (Selective(einsum=True), (2, 4, 3), {"read": 6, "choose": 1}),
@@ -195,6 +212,7 @@ NETWORKS = {
     "by index": (Gathered(), (2, 4, 3), {"first": 8, "second": 6}),
     "by places": (Sampled(), (2, 3, 6, 6), {"first": 4, "second": 4, "third": 6}),
     "buffer": (Remembering(), (5, 3), {"first": 8}),
+    "of no size": (OfNoSize(), (2, 3, 4), {"first": 4, "second": 6}),
 }
 
 
