@@ -56,19 +56,21 @@ PASSING = frozenset(
 
 
 def near_attention(program: Program) -> frozenset[Node]:
-    """Values on their way into attention: upstream of a product of two activations, up to the layers that made them."""
+    """Values on their way into attention: upstream of a product of two activations, with what their layers made."""
     near: set[Node] = set()
     waiting: list[Node] = []
     for node in program.nodes:
         name = operator_name(node)
-        if name == "scaled_dot_product_attention" or (name in ("matmul", "bmm") and not _held_operand(program, node)):
+        products = name in ("matmul", "bmm", "baddbmm", "einsum") and not _held_operand(program, node)
+        if name == "scaled_dot_product_attention" or products:
             waiting += node.all_input_nodes
     while waiting:
         node = waiting.pop()
-        if node in near or node.op != "call_function" or operator_name(node) not in PASSING:
+        if node in near or node.op != "call_function":
             continue
         near.add(node)
-        waiting += node.all_input_nodes
+        if operator_name(node) in PASSING:
+            waiting += node.all_input_nodes
     return frozenset(near)
 
 
@@ -96,7 +98,8 @@ def near_output(program: Program) -> frozenset[Node]:
 
 
 def _held_operand(program: Program, node: Node) -> bool:
-    return any(source in program.aliases for source in node.all_input_nodes)
+    operands = node.args[1:3] if operator_name(node) == "baddbmm" else node.all_input_nodes
+    return any(source in program.aliases for source in operands)
 
 
 def _apply(flow: LabelFlow, node: Node) -> None:

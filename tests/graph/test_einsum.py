@@ -46,19 +46,19 @@ class Matrix(nn.Module):
 
 
 class Heads(nn.Module):
-    """Four heads, each with matrices of its own, in tensors of three axes."""
+    """Four heads, each with matrices and a shift of its own, in tensors of three axes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inner, self.head = nn.Linear(6, 12), nn.Linear(12, 3)
         self.query, self.key, self.value = (nn.Parameter(torch.randn(12, 4, 5)) for _ in range(3))
-        self.out = nn.Parameter(torch.randn(4, 5, 12))
+        self.shift, self.out = nn.Parameter(torch.randn(4, 5)), nn.Parameter(torch.randn(4, 5, 12))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.inner(x)
         weights = (self.query, self.key, self.value)
         query, key, value = (torch.einsum("b t d, d h k -> b t h k", x, weight) for weight in weights)
-        scores = torch.einsum("bthk,bshk->bhts", query, key).softmax(-1)
+        scores = torch.einsum("bthk,bshk->bhts", query + self.shift, key).softmax(-1)
         mixed = torch.einsum("bhts,bshk->bthk", scores, value)
         return self.head(x + torch.einsum("bthk,hkd->btd", mixed, self.out))
 

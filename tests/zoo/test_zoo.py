@@ -28,7 +28,6 @@ CASES = [pytest.param(name, marks=[] if name in BY_DEFAULT else [pytest.mark.nig
 
 LITTLE = {
     "longformer": "its windows are views that overlap, made by as_strided",
-    "xlnet": "the heads of its relative positions are multiplied along another axis",
 }
 
 NORMALISED = {
