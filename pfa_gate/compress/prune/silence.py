@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.graph import _PyTreeCodeGen
 
 from pfa_gate.compress.prune.cut import AxisIndices
 from pfa_gate.graph.editing import with_ancestors
@@ -118,18 +119,48 @@ def _made_silent(program: Program, name: str, axis_indices: AxisIndices) -> bool
 
 
 def at_precision(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
-    """A copy of the model in another precision; a graph that casts to its own, or makes tensors of it, follows."""
+    """A copy of the model in another precision; a graph that casts to its own, or makes tensors of it, follows.
+
+    A graph is its tensors and its operators and no more: it is not compiled again for a copy.
+    """
     if not any(isinstance(module, GraphModule) for module in model.modules()):
         return copied_at(model, dtype)
     named = dict.fromkeys((*halves((*model.parameters(), *model.buffers())), torch.float32), dtype)
     if isinstance(model, GraphModule) and not _names_any(model, named):
-        # A graph is its tensors and no more; it is not compiled again for a copy.
         tensors = dict((*model.named_parameters(), *model.named_buffers()))
         own = {name: at(tensor.detach().clone(), dtype) for name, tensor in tensors.items()}
         return lambda *args, **kwargs: functional_call(model, own, args, kwargs)
+    if isinstance(model, GraphModule) and isinstance(model.graph._codegen, _PyTreeCodeGen):  # one of ours
+        return _Substituting(model, dtype, named).call
     copy = copied_at(model, dtype)
     substitute_in_graphs(copy, named)
     return copy
+
+
+class _Substituting(Interpreter):
+    """A graph of operators alone, run with its tensors in a precision, and with other dtypes than it names."""
+
+    def __init__(self, module: GraphModule, dtype: torch.dtype, named: Mapping[Any, Any]) -> None:
+        super().__init__(module)
+        self.extra_traceback = False  # an error is reported by its first line
+        codegen: Any = module.graph._codegen
+        self._keywords = codegen.pytree_info.in_spec.children()[1].context  # in the order of the graph's inputs
+        each = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+        wide = {id(tensor): at(tensor.detach().clone(), dtype) for _, tensor in each}
+        self._tensors = {name: wide[id(tensor)] for name, tensor in each}
+        self._named = named
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's output."""
+        return self.run(*args, *(kwargs[name] for name in self._keywords))
+
+    def fetch_attr(self, target: str) -> Any:
+        """The tensor of this name, in the precision."""
+        return self._tensors[target]
+
+    def fetch_args_kwargs_from_env(self, n: Node) -> Any:
+        """The operands of an operator, dtypes substituted."""
+        return substituted(super().fetch_args_kwargs_from_env(n), self._named)
 
 
 def _names_any(model: GraphModule, dtypes: Collection[torch.dtype]) -> bool:

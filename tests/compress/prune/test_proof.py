@@ -10,8 +10,10 @@ from pfa_gate.compress.prune import compress, prove
 from pfa_gate.compress.prune.arguments import RemainingValues
 from pfa_gate.compress.prune.cut import axis_indices_of, narrow
 from pfa_gate.compress.prune.proof import SMALL_INPUTS, Proof, Silenced
+from pfa_gate.compress.prune.silence import at_precision
 from pfa_gate.errors import SurgeryError
-from pfa_gate.graph import trace
+from pfa_gate.graph import record_model, trace
+from pfa_gate.graph.editing import as_module
 
 KEEP = {"inner": np.array([0, 2])}
 BATCHES: list[int] = []  # those that the networks of this file were called on
@@ -131,3 +133,29 @@ def test_integers_that_belong_together_are_drawn_together() -> None:
     example = torch.stack([corners, corners.flip(0)])
     found = compress(Boxes(), trace(Boxes(), example), KEEP, ((example,), {}))
     assert (found.put_back, found.proof.inputs) == ({}, 3)
+
+
+class Casting(nn.Module):
+    """A network that casts to single precision, with inputs by keyword and outputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 3)
+        self.register_buffer("scale", torch.full((3,), 1 / 3))
+
+    def forward(self, one: Tensor, other: Tensor) -> dict[str, Tensor]:
+        made = self.second(self.first(one).float()) * self.scale
+        return {"made": made, "less": made - other.to(torch.float32)}
+
+
+def test_a_graph_that_casts_to_single_precision_runs_in_double() -> None:
+    model, one, other = Casting().eval(), torch.randn(2, 3), torch.randn(2, 3)
+    graph = as_module(record_model(model, (), {"one": one, "other": other}))
+    found = at_precision(graph, torch.float64)(other=other.double(), one=one.double())
+    weights = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    inner = one.double() @ weights["first.weight"].T + weights["first.bias"]
+    made = (inner @ weights["second.weight"].T + weights["second.bias"]) * weights["scale"]
+    assert found.keys() == {"made", "less"}
+    torch.testing.assert_close(found["made"], made, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(found["less"], made - other.double(), rtol=1e-13, atol=1e-13)
+    assert graph(one=one, other=other)["made"].dtype == torch.float32
