@@ -22,7 +22,7 @@ from pfa_gate.compress.prune.cut import AxisIndices
 from pfa_gate.compress.prune.silence import at_precision, silenced, silent_program, whole_constants
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph.group import Coupling
-from pfa_gate.graph.program import operator_name
+from pfa_gate.graph.program import Program, operator_name
 from pfa_gate.model.batch import Batch, Inputs, inputs_at, joined, random_inputs
 from pfa_gate.model.device import copied_at
 from pfa_gate.model.global_state import Randomness
@@ -32,6 +32,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 CHEAP_PARAMETERS = 10_000_000  # above this, copies in double precision take more than three times the model
 RANDOM_INPUTS = 2
 SMALL_INPUTS = 100_000  # elements; three times as many, side by side, still fit a processor's cache
+SMALL_VALUES = 1_000_000  # elements; three times as many take no memory to speak of
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Silenced:
             SurgeryError: the silenced model does not run.
         """
         program = self.coupling.program
-        samples = _samples_of(self.inputs) if program.dynamic else 0
+        samples = _samples_of(self.inputs) if program.dynamic and _largest_value(program) <= SMALL_VALUES else 0
         parameters = sum(tensor.numel() for tensor in self.model.parameters())
         # Constants that are stored from now on were computed in the model's own precision.
         rounded = program.single_precision or bool(whole_constants(program, self.axis_indices))
@@ -236,6 +237,12 @@ def _outputs(build: Callable[[], Forward], passes: Sequence[Inputs]) -> list[lis
             return [floating(forward(*args, **kwargs)) for args, kwargs in passes]
     except Exception as error:  # a user's forward may raise anything
         return error
+
+
+def _largest_value(program: Program) -> int:
+    """Elements of the largest value in a forward pass; of small inputs too, such as tokens, large ones may be made."""
+    values = (node.meta.get("val") for node in program.graph.nodes)
+    return max((value.numel() for value in values if isinstance(value, Tensor)), default=0)
 
 
 def _samples_of(inputs: Inputs) -> int:

@@ -9,7 +9,7 @@ from torch.fx import symbolic_trace
 from pfa_gate.compress.prune import compress, prove
 from pfa_gate.compress.prune.arguments import RemainingValues
 from pfa_gate.compress.prune.cut import axis_indices_of, narrow
-from pfa_gate.compress.prune.proof import SMALL_INPUTS, Proof, Silenced
+from pfa_gate.compress.prune.proof import SMALL_INPUTS, SMALL_VALUES, Proof, Silenced
 from pfa_gate.compress.prune.silence import at_precision
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import record_model, trace
@@ -20,14 +20,14 @@ BATCHES: list[int] = []  # those that the networks of this file were called on
 
 
 class Network(nn.Module):
-    def __init__(self, batch: int = -1) -> None:
+    def __init__(self, batch: int = -1, repeats: int = 1) -> None:
         super().__init__()
-        self.inner, self.outer, self.batch = nn.Linear(6, 4), nn.Linear(4, 2), batch
+        self.inner, self.outer, self.batch, self.repeats = nn.Linear(6, 4), nn.Linear(4, 2), batch, repeats
 
     def forward(self, x: Tensor) -> Tensor:
         BATCHES.append(x.shape[0])
         made: Tensor = self.outer(self.inner(x.reshape(self.batch, 6)).relu())
-        return made
+        return made.repeat(1, self.repeats)
 
 
 def cut_of(model: nn.Module, samples: int) -> tuple[nn.Module, Silenced]:
@@ -62,6 +62,12 @@ def test_large_inputs_are_tried_one_by_one() -> None:
     assert passed(prove(smaller, silenced)) == (True, "float64", 2)
     assert set(BATCHES) == {samples}
     assert len(BATCHES) == 4  # the example and as many random samples, through two models
+
+
+def test_small_inputs_of_large_values_are_tried_one_by_one() -> None:
+    smaller, silenced = cut_of(Network(repeats=SMALL_VALUES // 6 + 1), 3)
+    assert passed(prove(smaller, silenced)) == (True, "float64", 3)
+    assert BATCHES == [3, 3, 3, 3, 3, 3]
 
 
 def test_a_model_of_one_batch_is_tried_on_that_batch() -> None:
