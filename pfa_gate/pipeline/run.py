@@ -94,13 +94,18 @@ def run(
     wait = Wait(progress)
     document = load(config_path)
     name = only_gate(document) if gate is None else gate
-    context = Context(today=date.today())
-    if baseline is not None:
-        from pfa_gate.record.baseline_source import absolute, context_of, find_with_history  # noqa: PLC0415  with git
-
-        found = find_with_history(document.path, absolute(str(baseline), Path.cwd()), document.gate(name))
-        context = context_of(document, name, found, updating=False)
+    context = _compared_with(baseline, document, name)
     return run_document(document, name, context, output=output, wait=wait)
+
+
+def _compared_with(baseline: Path | str | None, document: Document, gate: str) -> Context:
+    """What the gate is compared with, and today."""
+    if baseline is None:
+        return Context(today=date.today())
+    from pfa_gate.record.baseline_source import absolute, context_of, find_with_history  # noqa: PLC0415  for these runs
+
+    found = find_with_history(document.path, absolute(str(baseline), Path.cwd()), document.gate(gate))
+    return context_of(document, gate, found, updating=False)
 
 
 def run_document(

@@ -13,8 +13,7 @@ from pfa_gate.errors import DataError, PFAGateError
 
 FOLDS = 8
 WIDEST = 4096  # eight matrices of this many filters take a gigabyte
-_ROWS = 128
-_NARROW = 128
+_ROWS, _NARROW = 128, 128  # of a fold's block; filters of a layer for which NumPy's product is as fast as scipy's
 
 
 def folds_for(filters: int, *, single: bool = False) -> int:
@@ -94,8 +93,8 @@ class JackknifeFolds:
 
     def _resize(self, per_sample: int) -> None:
         """Resize the buffer for samples of so many responses; a fold has room for one row more."""
-        rows = 2 * _ROWS if self._filters <= _NARROW else _ROWS
-        number, held = len(self._sums), max(1, rows // per_sample)
+        number, rows = len(self._sums), 2 * _ROWS if self._filters <= _NARROW else _ROWS
+        held = max(1, rows // per_sample)
         self._per_sample, self._capacity = per_sample, number * held
         self._block = np.empty((number, held * per_sample + 1, self._filters))
 
@@ -149,12 +148,10 @@ class _Sum:
 def _with_products(lower: Matrix, rows: Matrix) -> Matrix:
     """Add rows.T @ rows to the lower triangle of a matrix in Fortran's order, in place."""
     if len(lower) <= _NARROW:
-        lower += (rows.T @ rows).T
-        return lower
+        return np.add(lower, (rows.T @ rows).T, out=lower)
     from scipy.linalg.blas import dsyrk  # noqa: PLC0415  a quarter of a second, which narrow layers do not win back
 
-    total: Matrix = dsyrk(1.0, rows.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
-    return total
+    return dsyrk(1.0, rows.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
 
 
 def _mirror(lower: Matrix, step: int = 128) -> None:
