@@ -125,12 +125,15 @@ def joined(calls: list[Tensor]) -> Tensor:
 
 
 def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
-    """Pool an output over every axis that is neither batch (0) nor filter (`axis`).
+    """Pool an output, or the sizes of complex numbers, over every axis that is neither batch (0) nor filter (`axis`).
 
     Example:
         >>> pooled(torch.tensor([[[1.0, 5.0], [2.0, 0.0]]]), axis=1).tolist()
         [[5.0, 2.0]]
+        >>> pooled(torch.tensor([[[3 + 4j, 1j], [2 + 0j, 0j]]]), axis=1).tolist()
+        [[5.0, 2.0]]
     """
+    output = output.abs() if output.is_complex() else output
     over = [other for other in range(1, output.ndim) if other != axis]
     if not over:
         return output

@@ -42,6 +42,24 @@ class GlobalFilter(nn.Module):
         return self.head(torch.fft.irfft2(spectrum, s=(6, 6), dim=(1, 2), norm="ortho").relu())  # type: ignore[no-any-return]
 
 
+class NeuralOperator(nn.Module):
+    """As FNO: low frequencies times complex matrices, one for each, into a spectrum of zeros; of a written width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.beside, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 2, 1)
+        self.low = nn.Parameter(torch.randn(4, 6, 2, 2, dtype=torch.complex64))
+        self.high = nn.Parameter(torch.randn(4, 6, 2, 2, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        spectrum = torch.fft.rfft2(x)
+        made = torch.zeros(x.shape[0], 6, 6, 4, dtype=torch.complex64)
+        made[:, :, :2, :2] = torch.einsum("bixy,ioxy->boxy", spectrum[:, :, :2, :2], self.low)
+        made[:, :, -2:, :2] = torch.einsum("bixy,ioxy->boxy", spectrum[:, :, -2:, :2], self.high)
+        return self.head((torch.fft.irfft2(made, s=(6, 6)) + self.beside(x)).relu())  # type: ignore[no-any-return]
+
+
 class Mixer(nn.Module):
     """As FNet: the real part of a transform, over tokens or over the filters too."""
 
@@ -56,22 +74,23 @@ class Mixer(nn.Module):
         return self.head(torch.fft.fftshift(x, dim=1).relu())  # type: ignore[no-any-return]
 
 
-NETWORKS = {
-    "unit": (FourierUnit(), (2, 3, 6, 5), {"first": 8, "unit": 8}),
-    "pairs": (GlobalFilter(pairs=True), (2, 6, 6, 3), {"first": 4}),
-    "complex": (GlobalFilter(pairs=False), (2, 6, 6, 3), {"first": 4}),
-    "tokens": (Mixer(1), (2, 5, 3), {"first": 8}),
+NETWORKS: dict[str, tuple[nn.Module, tuple[int, ...], dict[str, int], str]] = {
+    "unit": (FourierUnit(), (2, 3, 6, 5), {"first": 8, "unit": 8}, "module"),
+    "pairs": (GlobalFilter(pairs=True), (2, 6, 6, 3), {"first": 4}, "module"),
+    "complex": (GlobalFilter(pairs=False), (2, 6, 6, 3), {"first": 4}, "module"),
+    "operator": (NeuralOperator(), (2, 3, 6, 6), {"first": 4, "low": 6}, "graph"),
+    "tokens": (Mixer(1), (2, 5, 3), {"first": 8}, "module"),
 }
 
 
-@pytest.mark.parametrize(("model", "shape", "widths"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(("model", "shape", "widths", "form"), NETWORKS.values(), ids=NETWORKS)
 def test_a_transform_over_space_is_cut_by_filter(
-    model: nn.Module, shape: tuple[int, ...], widths: dict[str, int]
+    model: nn.Module, shape: tuple[int, ...], widths: dict[str, int], form: str
 ) -> None:
     example = torch.randn(shape)
     cut = halved(model, example)
     assert {name: cut.groups.group(name).width for name in cut.keep} == widths
-    assert cut.result.form == "module"
+    assert cut.result.form == form
     assert cut.left < 0.62
     assert_alike(cut.result.model, cut.silenced(), example)
 
