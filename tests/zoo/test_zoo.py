@@ -21,7 +21,7 @@ BY_DEFAULT = frozenset(
     lstm gru fused_attention super_resolution autoencoder wavenet
     bert deberta_v2 fnet gpt2 bloom llama_grouped t5 vit swin segformer regnet convnextv2 levit
     yolo unet_3d diffusion_unet linear_attention graph_network vocoder
-    wav2vec2 whisper yolos mixtral rwkv patchtst
+    wav2vec2 whisper yolos qwen2_moe state_space patchtst
     """.split()
 )
 CASES = [pytest.param(name, marks=[] if name in BY_DEFAULT else [pytest.mark.nightly]) for name in sorted(ZOO)]
