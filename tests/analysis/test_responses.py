@@ -224,17 +224,18 @@ class Unfollowed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.spare(x)
         x = self.used(x) + self.constant(self.places)
-        return (self.left.weight @ x.T).T
+        return torch.linalg.multi_dot([self.left.weight, x.T, torch.eye(len(x))]).T
 
 
 def test_a_layer_that_is_used_and_not_followed_is_not_said_to_be_never_called() -> None:
     model, example = conditioned(Unfollowed()), torch.randn(2, 4)
     layers = chosen_layers(model, trace(model, example).layers, ["*"], ["lazy"], example)
     assert {layer.name: layer.frozen for layer in layers if not layer.taps} == {
+        "spare": "it is called, but nothing that it makes of the input is followed to an output",
         "constant": "it is called, but nothing that it makes of the input is followed to an output",
         "left": "its weights are read without calling it, in a way that is not followed",
     }
-    assert [layer.name for layer in layers] == ["spare", "used", "constant", "left"]
+    assert [layer.name for layer in layers] == ["used", "spare", "constant", "left"]
     with pytest.raises(LayerNotCalledError, match="Layer 'lazy' is never called"):
         chosen_layers(model, trace(model, example).layers, ["*"], [], example)
 
