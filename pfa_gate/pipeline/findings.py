@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.budget import Exactness, Finding, Measurements, Scored
@@ -17,7 +18,6 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
 from pfa_gate.pipeline.measure_and_cut import Measured, scores_record
-from pfa_gate.pipeline.plan import CutPlan
 from pfa_gate.record import (
     COMPRESSED_MODEL,
     CompressedRecord,
@@ -32,6 +32,9 @@ from pfa_gate.record import (
 )
 from pfa_gate.redundancy import most_within_kl
 
+if TYPE_CHECKING:
+    from pfa_gate.pipeline.plan import CutPlan
+
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
 
 
@@ -40,7 +43,7 @@ class Cut:
     """What became of the model: the recipe, the smaller model, and what it costs and scores."""
 
     coupling: Coupling
-    plan: CutPlan
+    plan: "CutPlan"
     compressed: PrunedModel
     cost: Cost
     scores: tuple[Score, Score] | None

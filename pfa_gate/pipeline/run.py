@@ -28,8 +28,6 @@ from pfa_gate.pipeline.measure_and_cut import (
     score_model,
     trace,
 )
-from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut
-from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import comparison
@@ -166,6 +164,9 @@ def _examine(job: GateJob) -> Findings:
 
 def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     """Decide, cut and prove, recover, count, score and time."""
+    from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut  # noqa: PLC0415  for models that can be followed
+    from pfa_gate.pipeline.recovery_steps import recover  # noqa: PLC0415
+
     plan = plan_cut(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen)
     coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
     recovered = recover(job, graph.program, proved)
