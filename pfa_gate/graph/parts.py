@@ -26,7 +26,7 @@ _SPLITTING = frozenset(
 _RESHAPING = frozenset("view reshape _unsafe_view unflatten flatten".split())
 _PASSING = frozenset("contiguous clone detach alias lift_fresh lift_fresh_copy".split())
 _CASTING = frozenset("to _to_copy type_as float half bfloat16 double".split())
-_MOST = 4_000_000  # elements that a reshape may have to copy
+_MOST = 4_000_000  # elements that an operator may have to copy
 
 Places = tuple[Tensor, ...]  # for each axis of a tensor, at which of its indices each element of a node lies
 
@@ -84,7 +84,8 @@ class Parts:
         if name == "as_strided" and node.args[0] in self._held:  # a part that is an attribute of a module
             strides = self._tensors[self._names[node.args[0]]].stride()  # type: ignore[index]
             return tuple(_laid_out(each, strides).as_strided(*node.args[1:]) for each in places)  # type: ignore[arg-type]
-        small = isinstance(places, tuple) and (name not in _RESHAPING or places[0].numel() <= _MOST)
+        copies = name in _RESHAPING or name in ("index", "index_select")
+        small = isinstance(places, tuple) and (not copies or node.meta["val"].numel() <= _MOST)
         if not small or name not in _SPLITTING | _RESHAPING:
             return None
         args, kwargs = torch.fx.node.map_arg((node.args[1:], node.kwargs), values.__getitem__)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from pfa_gate.errors import SurgeryError
+
 Shapes = Mapping[str, torch.Size]
 Counts = dict[str, Any]
 
@@ -38,6 +40,9 @@ def shapes_of(module: nn.Module) -> Shapes:
 def recount(module: nn.Module, before: Shapes) -> None:
     """Bring a module's counts into agreement with its tensors, where they agreed with those of these shapes.
 
+    Raises:
+        SurgeryError: the module's class does not run at these shapes.
+
     Example:
         >>> layer = nn.Linear(2, 3)
         >>> before, layer.weight = shapes_of(layer), nn.Parameter(torch.zeros(1, 2))
@@ -52,6 +57,9 @@ def recount(module: nn.Module, before: Shapes) -> None:
         module.groups = after["weight"][0] * module.groups // before["weight"][0]  # each filter reads one channel
     now = count(module, after)
     vars(module).update({name: now[name] for name in agreed})
+    if isinstance(module, nn.MultiheadAttention) and module.num_heads * module.head_dim != module.embed_dim:
+        # Fused, it would run all the same, and not without: with gradients, say.
+        raise SurgeryError("Attention of torch's own is as wide as all of its heads.")
 
 
 def _convolution(module: Any, shapes: Shapes) -> Counts:
@@ -79,7 +87,7 @@ def _sizes(*names: str) -> Callable[[Any, Shapes], Counts]:
 
 
 def _attention(module: Any, shapes: Shapes) -> Counts:
-    """Width and heads; where these do not shrink alike, the module's own checks refuse to run."""
+    """Width and heads."""
     packed = shapes.get("in_proj_weight")
     query, key, value = (packed or shapes.get(f"{each}_proj_weight") for each in "qkv")
     if query is None or key is None or value is None:

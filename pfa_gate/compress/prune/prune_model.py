@@ -11,8 +11,9 @@ from torch.fx import GraphModule, Node
 
 from pfa_gate.compress.prune.arguments import RemainingValues, rewrite_node, stored
 from pfa_gate.compress.prune.cut import AxisIndices, axis_indices_of, narrow
-from pfa_gate.compress.prune.proof import TOLERANCE, Proof, Silenced, difference, prove
+from pfa_gate.compress.prune.proof import Proof, Silenced, prove
 from pfa_gate.compress.prune.silence import silent_constants
+from pfa_gate.compress.prune.stand_in import require_same, require_unfused
 from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import inputs_of, trace
 from pfa_gate.graph.computed_weights import sources_of
@@ -210,23 +211,15 @@ def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -
     A model that computes its weights in each forward pass is cut as its program, in which they are stored.
     """
     with in_eval_mode(model):
-        _require_same(model, coupling, inputs)
+        require_same(model, coupling, inputs)
         trial = _Trial(model, coupling, dict(keep), inputs)
         good, reasons = _provable(trial, sorted(keep))
         attempt = trial.attempt(good)
+        if isinstance(attempt, PrunedModel) and attempt.form == "graph":
+            require_unfused(model, coupling, inputs)
     if isinstance(attempt, str):
         raise SurgeryError(f"No cut of this model can be proved exact: {attempt}.")
     return replace(attempt, put_back=reasons)
-
-
-def _require_same(model: nn.Module, coupling: Coupling, inputs: Inputs) -> None:
-    """Where the model computes its weights: the one that stores them, and is cut in its place, equals it."""
-    stored = coupling.program.stored
-    if stored is None or stored is model:
-        return
-    error = difference(stored, model, inputs)
-    if not error <= TOLERANCE[torch.float32]:
-        raise SurgeryError(f"With its computed weights stored, the model is off by {error:.1e}.")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from networks import conditioned
 from torch import Tensor, nn
 
 from pfa_gate.compress.prune import compress
+from pfa_gate.errors import SurgeryError
 from pfa_gate.graph import Coupling, trace
 from pfa_gate.graph.cost import stored
 
@@ -187,3 +188,36 @@ def test_heads_whose_weights_are_shown_stay_whole() -> None:
     coupling = trace(conditioned(Shown(batch_first=True)), SAMPLE)
     (heads,) = [group for group in coupling.groups if group.width == HEADS]
     assert heads.frozen == "is reduced across channels"
+
+
+class Padded(nn.Module):
+    """torch's own encoder on sequences that are padded; fused, it leaves what is padded empty."""
+
+    def __init__(self, nested: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 24, batch_first=True)
+        self.embed, self.head = nn.Linear(6, WIDTH), nn.Linear(WIDTH, 3)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=nested)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = x[:, :, 0] == 0
+        return self.head(self.encoder(self.embed(x), src_key_padding_mask=padding))  # type: ignore[no-any-return]
+
+
+PADDED = torch.cat([SAMPLE, torch.zeros(3, 2, 6)], 1)
+PADDED[0, 5] = 1.0
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_graph_does_not_stand_for_fused_layers_that_leave_padded_positions_empty() -> None:
+    keep = {"embed": np.arange(WIDTH)[:12], "encoder.layers.0.self_attn.in_proj_weight": [0, 2]}
+    model = conditioned(Padded(nested=True))
+    with pytest.raises(SurgeryError) as raised:
+        compress(model, trace(model, PADDED), keep, ((PADDED,), {}))
+    assert str(raised.value) == (
+        "torch fuses the layers of nn.TransformerEncoder, and then gives other values at padded positions.\n"
+        "  Build it with enable_nested_tensor=False."
+    )
+    unfused = conditioned(Padded(nested=False))
+    result = compress(unfused, trace(unfused, PADDED), keep, ((PADDED,), {}))
+    assert (result.put_back, result.form) == ({}, "graph")
