@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from pfa_gate.graph.editing import fold
-from pfa_gate.graph.held_tensors import NamedTensors, elements_of, fills_its_memory, memory_of, tied
+from pfa_gate.graph.held_tensors import NamedTensors, tied
 from pfa_gate.graph.program import Alias, BatchSize, Program, asserts, writes
 from pfa_gate.graph.record import Form, Given, Held, Made, Operation, Read, Recording
 from pfa_gate.graph.repeat import Affine
@@ -83,27 +83,22 @@ class _GraphBuilder:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that stands for one of the graph's inputs, by name."""
-        return {**self._named.state, **self._named.buffers, **self._constants}
+        return {**self._named.stored, **self._constants}
 
     # --- inputs
 
     def _place_held(self) -> dict[int, str]:
         """An input for each held tensor; gives those that are parts of a stored one, by its name."""
-        stored = {**self._named.state, **self._named.buffers}
-        nodes = {name: self._held_input(name, tensor) for name, tensor in stored.items()}
-        by_elements = {elements_of(tensor, name): name for name, tensor in reversed(stored.items())}
-        others = {elements_of(tensor, name): name for name, tensor in self._named.attributes.items()}
-        memories = {memory_of(tensor): name for name, tensor in reversed(stored.items()) if fills_its_memory(tensor)}
+        nodes = {name: self._held_input(name, tensor) for name, tensor in self._named.stored.items()}
         views: dict[int, str] = {}
-        ids = {id(tensor): name for name, tensor in reversed(stored.items())}
         for place, tensor in enumerate(self._recording.held):
-            key = elements_of(tensor, "")
-            name = ids.get(id(tensor)) or by_elements.get(key)
-            if name is None and memory_of(tensor) in memories:
-                views[place] = memories[memory_of(tensor)]
+            name = self._named.name_of(tensor)
+            whole = self._named.whole_of(tensor) if name is None else None
+            if whole is not None:
+                views[place] = whole
                 continue
             if name is None:
-                name = self._constant_name(others.get(key))
+                name = self._constant_name(self._named.attribute_of(tensor))
                 self._constants[name] = tensor
                 nodes[name] = self._held_input(name, tensor)
             self._places[place] = nodes[name]
@@ -126,7 +121,7 @@ class _GraphBuilder:
         return node
 
     def _constant_name(self, attribute: str | None) -> str:
-        taken = {*self._named.state, *self._named.buffers, *self._constants}
+        taken = {*self._named.stored, *self._constants}
         if attribute is not None and attribute not in taken:
             return attribute
         return f"lifted_tensor_{len(self._constants)}"

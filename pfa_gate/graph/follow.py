@@ -146,13 +146,13 @@ class _Passes:
             TraceError: it depends on the values of the inputs.
         """
         samples = self._example.samples
-        first = self._record(self._example.at(samples))
+        first = self._record(self._example.at(samples), again=False)
         for other in (samples + 1, 2 * samples):
             found = self._at_any_batch(first, other)
             if found is not None:
                 return found
         # Once more from the start: some models fill a cache in their first pass.
-        first = self._record(self._example.at(samples))
+        first = self._record(self._example.at(samples), again=False)
         found = self._at_any_batch(first, samples + 1)
         return self._at_one_batch(first) if found is None else found
 
@@ -192,9 +192,9 @@ class _Passes:
             samples = self._example.samples
             require(found, self._record(self._example.repeated(sample, samples)), samples)
 
-    def _record(self, inputs: Inputs) -> Recording:
+    def _record(self, inputs: Inputs, again: bool = True) -> Recording:
         try:
-            return record(self._model, inputs)
+            return record(self._model, inputs, again)
         finally:
             self._kept.restore()
 

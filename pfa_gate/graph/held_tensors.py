@@ -1,7 +1,8 @@
 """The tensors that a model holds, by name and by memory: parameters, buffers, and attributes that are neither."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,16 +14,16 @@ class NamedTensors:
     """The tensors that a model holds, by name.
 
     Attributes:
+        model: that holds them.
         state: those of its state dict, themselves, by each of their names.
         parameters: names of its parameters.
         buffers: those that its state dict leaves out.
-        attributes: tensors that are attributes of a module, alone or in a list or mapping, and neither of these.
     """
 
+    model: nn.Module = field(repr=False)
     state: Mapping[str, Tensor]
     parameters: frozenset[str]
     buffers: Mapping[str, Tensor]
-    attributes: Mapping[str, Tensor]
 
     @classmethod
     def of(cls, model: nn.Module) -> "NamedTensors":
@@ -32,7 +33,42 @@ class NamedTensors:
         buffers = dict(model.named_buffers(remove_duplicate=False))
         state: dict[str, Tensor] = {**parameters, **stored}
         left_out = {name: tensor for name, tensor in buffers.items() if name not in state}
-        return cls(state, frozenset(parameters), left_out, dict(_attributes(model)))
+        return cls(model, state, frozenset(parameters), left_out)
+
+    @cached_property
+    def stored(self) -> dict[str, Tensor]:
+        """State and buffers."""
+        return {**self.state, **self.buffers}
+
+    def name_of(self, tensor: Tensor) -> str | None:
+        """The first name of a stored tensor, or of another object with the same elements."""
+        return self._by_object.get(id(tensor)) or self._by_elements.get(elements_of(tensor, ""))
+
+    def whole_of(self, tensor: Tensor) -> str | None:
+        """The name of the stored tensor in whose memory a tensor lies."""
+        memory = memory_of(tensor)
+        return None if memory is None else self._by_memory.get(memory)
+
+    def attribute_of(self, tensor: Tensor) -> str | None:
+        """The name of the attribute of a module, alone or in a list or mapping, that is this tensor."""
+        return self._by_attribute.get(elements_of(tensor, ""))
+
+    @cached_property
+    def _by_object(self) -> Mapping[int, str]:
+        return {id(tensor): name for name, tensor in reversed(self.stored.items())}
+
+    @cached_property
+    def _by_elements(self) -> Mapping[tuple[object, ...], str]:
+        return {elements_of(tensor, name): name for name, tensor in reversed(self.stored.items())}
+
+    @cached_property
+    def _by_memory(self) -> Mapping[tuple[int, torch.dtype] | None, str]:
+        whole = (each for each in reversed(self.stored.items()) if fills_its_memory(each[1]))
+        return {memory_of(tensor): name for name, tensor in whole}
+
+    @cached_property
+    def _by_attribute(self) -> Mapping[tuple[object, ...], str]:
+        return {elements_of(tensor, name): name for name, tensor in _attributes(self.model)}
 
 
 def _attributes(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -101,12 +101,13 @@ class Recording:
     single: bool = False
 
 
-def record(model: nn.Module, inputs: Inputs) -> Recording:
+def record(model: nn.Module, inputs: Inputs, again: bool = False) -> Recording:
     """Run a model once, without gradients, and record its operators.
 
     Args:
         model: in eval mode; what its forward keeps is the caller's to take back.
         inputs: positional and keyword inputs; an operator in place may write into them.
+        again: leave out what a recording before has told: owners, and where Python copies elements out of torch.
 
     Raises:
         Exception: whatever the model's forward raises.
@@ -121,7 +122,7 @@ def record(model: nn.Module, inputs: Inputs) -> Recording:
     modules = dict(model.named_modules())
     buffers = {(name, key): value for name, module in modules.items() for key, value in module._buffers.items()}
     recorder = _Recorder(given, modules)
-    with recorder.running():
+    with recorder.running(again):
         output = model(*inputs[0], **inputs[1])
     values, structure = leaves_of(output)
     return Recording(
@@ -163,7 +164,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._know(value, Given(leaf))
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, again: bool) -> Iterator[None]:
         """Record what runs inside the block; the module that runs is the owner of its operators."""
         names = {id(module): name for name, module in self._modules.items()}
 
@@ -177,11 +178,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         torch.backends.mha.set_fastpath_enabled(False)  # it fuses a whole layer into one operator
         try:
             with ExitStack() as stack:
-                stack.callback(register_module_forward_pre_hook(entered).remove)
-                stack.callback(register_module_forward_hook(left, always_call=True).remove)
+                if not again:
+                    stack.callback(register_module_forward_pre_hook(entered).remove)
+                    stack.callback(register_module_forward_hook(left, always_call=True).remove)
+                    stack.enter_context(_Reading(self))
                 stack.enter_context(torch.no_grad())
                 stack.enter_context(_below_autograd())
-                stack.enter_context(_Reading(self))
                 stack.enter_context(self)
                 yield
         finally:
