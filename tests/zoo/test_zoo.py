@@ -32,7 +32,7 @@ LITTLE = {
 
 NORMALISED = {
     "convnextv2": "each of its blocks divides by a mean over the filters",
-    "mamba2": "its stream alone is free, and is normalised",
+    "mamba2": "all that it frees is normalised",
 }
 
 ONE_BATCH = {"reformer": "torch.export fixes the batch that its code splits into chunks"}
