@@ -5,6 +5,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -266,6 +267,20 @@ def test_a_cast_that_changes_nothing_is_no_operator_but_holds_a_double_copy_to_s
     assert [node.name for node in program.nodes] == ["relu", "output"]
     assert program.single_precision
     assert not record_model(nn.ReLU(), (torch.randn(2, 3),), {}).single_precision
+
+
+def test_a_table_that_is_cached_for_one_batch_is_a_constant_of_that_batch() -> None:
+    """As MaskFormer caches where its places are: in a cache of one entry, by the whole shape."""
+
+    @lru_cache(maxsize=1)
+    def table(samples: int) -> Tensor:
+        return torch.arange(3.0).cos().repeat(samples, 1)
+
+    model = Called(lambda _, x: (x * table(x.shape[0]))[: x.shape[0] - 1])
+    program = record_model(model, (torch.zeros(2, 3),), {})
+    assert not program.dynamic
+    assert [node.name for node in program.nodes] == ["mul", "slice", "output"]
+    assert torch.equal(program.run((torch.ones(2, 3),), {}), torch.arange(3.0).cos()[None])
 
 
 def test_what_is_detached_in_place_is_what_it_was() -> None:
