@@ -122,7 +122,11 @@ class _GraphBuilder:
 
     def _constant_name(self, attribute: str | None) -> str:
         taken = {*self._named.stored, *self._constants}
-        if attribute is not None and attribute not in taken:
+        if (
+            attribute is not None
+            and attribute not in taken
+            and not any(hasattr(nn.Module, part) for part in attribute.split("."))
+        ):
             return attribute
         return f"lifted_tensor_{len(self._constants)}"
 

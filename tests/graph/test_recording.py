@@ -147,6 +147,14 @@ def test_a_part_of_a_weight_that_is_an_attribute_stays_a_part_of_it() -> None:
     assert torch.equal(program.run((x,), {}), model(x))
 
 
+def test_a_table_kept_under_the_name_of_one_of_torchs_methods_gets_another_name() -> None:
+    model = Called(lambda self, x: x + self.cache["cpu"])
+    model.cache = {"cpu": torch.ones(3)}  # as LeViT keeps its biases, by device
+    program = record_model(model, (torch.randn(2, 3),), {})
+    assert program.lifted == {"lifted_tensor_0"}
+    assert torch.equal(as_module(program)(torch.zeros(1, 3)), torch.ones(1, 3))
+
+
 def test_a_constant_that_the_forward_makes_is_held_and_one_that_varies_is_refused() -> None:
     program = record_model(Called(lambda _, x: x * torch.tensor([1.0, 2.0])), (torch.randn(2, 2),), {})
     assert [name for name in program.tensors if not name.startswith("folded")] == ["lifted_tensor_0"]
