@@ -20,7 +20,7 @@ from pfa_gate.graph.repeat import PartingError, merged, require
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import devices_of, is_spread
 from pfa_gate.model.eval_mode import Kept, in_eval_mode
-from pfa_gate.model.global_state import without_garbage_collection
+from pfa_gate.model.global_state import Randomness, chance, without_garbage_collection
 from pfa_gate.model.structure import CallStructure, OpaqueObjectError, leaves_of
 
 _READS = "Python reads a value that is computed from them"
@@ -60,7 +60,7 @@ def record_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
     example = _Example((args, dict(kwargs)))
-    with in_eval_mode(model) as kept, torch.random.fork_rng(), without_garbage_collection():
+    with in_eval_mode(model) as kept, Randomness(0).borrowed(), without_garbage_collection():
         try:
             recording = _Passes(model, example, kept).program()
         except TraceError:
@@ -138,6 +138,7 @@ class _Passes:
 
     def __init__(self, model: nn.Module, example: _Example, kept: Kept) -> None:
         self._model, self._example, self._kept = model, example, kept
+        self._by_chance = False  # whether Python draws numbers, by which it may choose what it runs
 
     def program(self) -> Recording:
         """One recording for every batch; else for the example's batch alone.
@@ -177,7 +178,7 @@ class _Passes:
             return None
         try:
             found = merged(first, second, (samples, other))
-            if doubtful(found):
+            if doubtful(found) or self._by_chance:
                 further = samples + 2 * (other - samples)
                 require(found, self._record(self._example.at(further)), further)
                 self._hold_to_single_samples(found)
@@ -196,9 +197,11 @@ class _Passes:
             require(found, self._record(self._example.repeated(sample, samples)), samples)
 
     def _record(self, inputs: Inputs, again: bool = True) -> Recording:
+        before = chance()
         try:
             return record(self._model, inputs, again)
         finally:
+            self._by_chance |= chance() != before
             self._kept.restore()
 
 

@@ -76,6 +76,18 @@ class Randomness:
             _restore(outer)
 
 
+def chance() -> tuple[Any, ...]:
+    """Where the generators of Python and NumPy stand: another value after either was drawn from.
+
+    Example:
+        >>> before = chance()
+        >>> before == chance(), random.random() < 0, before == chance()
+        (True, False, False)
+    """
+    numpy = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), numpy["pos"], numpy["key"].tobytes()
+
+
 _DEFAULTS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_default_device, torch.set_default_device),

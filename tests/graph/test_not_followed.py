@@ -1,5 +1,6 @@
 """Which models cannot be followed: the fact, and what helps."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -138,6 +139,16 @@ class Sized(Gives):
 def test_a_size_that_the_values_decide_is_no_multiple_of_the_batch() -> None:
     with pytest.raises(TraceError, match="operator repeat has another number among its arguments for other inputs"):
         trace(Sized(lambda y: y), torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 1]]))
+
+
+def test_what_python_leaves_to_chance_is_not_followed_though_two_runs_may_agree() -> None:
+    def drawn(y: Tensor) -> Tensor:
+        return y if random.random() < 0.5 else y * 2  # the first two numbers of seed 0 are above
+
+    before = random.getstate()
+    with pytest.raises(TraceError, match="cannot be followed: which operators it runs"):
+        trace(Gives(drawn), torch.randn(2, 4))
+    assert random.getstate() == before
 
 
 def test_what_a_model_raises_is_told_with_its_place() -> None:
