@@ -77,14 +77,19 @@ def _lasting_reads(recording: Recording) -> Iterator[Read]:
     """Where Python looks at masks or token ids: it is held to the same answer ever after.
 
     Raises:
-        TraceError: it reads floating numbers, which vary without end, or many at once.
+        TraceError: it reads floating or complex numbers, which vary without end, or many at once.
     """
     for read, leaves in read_inputs(recording):
         forms = (recording.inputs[leaf] for leaf in leaves)
-        floating = any(form is not None and form.dtype.is_floating_point for form in forms)
-        if floating or not single(recording, read):
+        numbers = any(form is not None and not _countable(form.dtype) for form in forms)
+        if numbers or not single(recording, read):
             raise data_dependent(_READS, read.line)
         yield read
+
+
+def _countable(dtype: torch.dtype) -> bool:
+    """Whether it is that of masks and token ids: neither floating nor complex."""
+    return not (dtype.is_floating_point or dtype.is_complex)
 
 
 def _names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -107,7 +112,6 @@ class _Example:
         leaves, self.structure = leaves_of(inputs)
         sizes = [leaf.shape[0] for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
         self._given = sizes[0] if sizes else 1
-        self.leaves = leaves
         self.samples = max(self._given, 2)
 
     def at(self, samples: int) -> Inputs:

@@ -156,7 +156,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.held: list[Tensor] = []
         self.read: list[Read] = []
         self.single = False
-        self._given = given
         self._owners: list[str] = [""]
         self._known: dict[int, tuple[Callable[[], Tensor | None], Any]] = {}
         for leaf, value in enumerate(given):

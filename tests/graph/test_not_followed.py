@@ -118,6 +118,29 @@ def test_a_mask_may_be_looked_at_while_each_recording_takes_the_same_way() -> No
         trace(Masked(str), (x, torch.tensor([[True] * 4, [False] * 4])))
 
 
+@pytest.mark.parametrize("way", [Tensor.tolist, Tensor.numpy])
+def test_what_python_takes_out_of_a_stored_table_says_nothing_of_the_inputs(way: Callable[[Tensor], Any]) -> None:
+    class Sized(Gives):
+        def forward(self, x: Tensor) -> Any:
+            height, width = way(self.sizes)
+            return self.head(x.reshape(-1, int(height) * int(width))) * self.sizes.sum()
+
+    model = Sized(str)
+    model.register_buffer("sizes", torch.tensor([2, 2]))
+    program = record_model(model, (torch.randn(2, 4),), {})
+    assert program.dynamic
+    assert torch.equal(program.run((torch.ones(3, 4),), {}), model(torch.ones(3, 4)))
+
+
+def test_a_complex_input_is_no_mask() -> None:
+    class Loud(Gives):
+        def forward(self, x: Tensor) -> Any:
+            return self.head(x.real) if x.real.sum() > -1e9 else x.real
+
+    with pytest.raises(TraceError, match="Python reads a value"):
+        trace(Loud(str), torch.randn(2, 4, dtype=torch.complex64))
+
+
 def test_inputs_that_would_take_another_way_are_refused_by_the_program_and_by_its_graph() -> None:
     x, every = torch.randn(2, 4), torch.ones(2, 4, dtype=torch.bool)
     program = record_model(Masked(str), (x, every), {})
