@@ -1,7 +1,6 @@
 """A layer's correlations as a coarse picture: filters that say the same side by side, small enough for a record."""
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +8,14 @@ import numpy.typing as npt
 from pfa_gate.record import Correlations
 
 Matrix = npt.NDArray[np.float64]
-Distances = npt.NDArray[np.floating[Any]]  # of 32 bits; a picture has sixteen levels
 Order = npt.NDArray[np.intp]
 
 _MOST, _LEAST = 64, 16
 # All pictures of a record together have about this many cells: 60 layers at full size.
 _CELLS = 125_000
 _LEVELS = 15
+# Beyond this an optimal order of the leaves takes seconds.
+_OPTIMAL = 128
 
 
 def side(layers: int) -> int:
@@ -39,7 +39,7 @@ def heat_map(correlation: Matrix, inactive: npt.NDArray[np.bool_], most: int) ->
     Example:
         >>> pairs = np.array([[1.0, 0.0, 0.9], [0.0, 1.0, 0.1], [0.9, 0.1, 1.0]])
         >>> heat_map(pairs, np.zeros(3, dtype=bool), 64)
-        Correlations(side=3, order=(0, 2, 1), cells='fe0f2f')
+        Correlations(side=3, order=(1, 2, 0), cells='f20fef')
     """
     order = np.concatenate([clustered(correlation, np.flatnonzero(~inactive)), np.flatnonzero(inactive)])
     blocks = _averaged(correlation[np.ix_(order, order)], min(most, len(order)))
@@ -49,49 +49,17 @@ def heat_map(correlation: Matrix, inactive: npt.NDArray[np.bool_], most: int) ->
 
 
 def clustered(correlation: Matrix, filters: Order) -> Order:
-    """Filters in the order of the leaves of their tree: average linkage on 1 - |Pearson|.
-
-    Pairs that are each other's nearest merge at once, which gives the same tree as one after the other. Where two
-    branches meet, they are turned so that their nearest ends touch (Gruvaeus and Wainer 1972).
-    """
+    """Filters in the order of the leaves of their tree: average linkage on 1 - |Pearson|."""
     if len(filters) < 3:
         return filters
-    apart = 1.0 - correlation[np.ix_(filters, filters)].astype(np.float32)
-    branches, sizes = [[leaf] for leaf in range(len(apart))], np.ones(len(apart), np.float32)
-    distances = (apart + apart.T) / 2  # rounding may leave a matrix that is not quite symmetric
-    np.fill_diagonal(distances, np.inf)
-    while len(branches) > 1:
-        ones, others = _nearest_pairs(distances)
-        for one, other in zip(ones.tolist(), others.tolist(), strict=True):
-            branches[one] = _touching(apart, branches[one], branches[other])
-        _merge(distances, ones, others, sizes[ones] / (sizes[ones] + sizes[others]))
-        sizes[ones] += sizes[others]
-        kept = np.delete(np.arange(len(branches)), others)
-        branches, sizes, distances = [branches[index] for index in kept], sizes[kept], distances[np.ix_(kept, kept)]
-    return filters[branches[0]]
+    from scipy.cluster.hierarchy import leaves_list, linkage  # noqa: PLC0415  half a second, not before there is a picture
+    from scipy.spatial.distance import squareform  # noqa: PLC0415
 
-
-def _nearest_pairs(distances: Distances) -> tuple[Order, Order]:
-    """Clusters that are each other's nearest, at least one pair: of equal distances the first counts."""
-    nearest = distances.argmin(axis=1)
-    own = np.arange(len(nearest))
-    ones = np.flatnonzero((nearest[nearest] == own) & (own < nearest))
-    return ones, nearest[ones]
-
-
-def _merge(distances: Distances, ones: Order, others: Order, share: Distances) -> None:
-    """Put the mean distances of each pair, `share` the weight of the first, in the place of the first."""
-    distances[ones] = share[:, None] * distances[ones] + (1 - share)[:, None] * distances[others]
-    distances[:, ones] = share * distances[:, ones] + (1 - share) * distances[:, others]
-    among = np.ix_(ones, ones)  # rounded one way and the other: a pair must stay nearest for both
-    distances[among] = (distances[among] + distances[among].T) / 2
-
-
-def _touching(apart: Distances, one: list[int], other: list[int]) -> list[int]:
-    """Both lists of leaves as one, each turned so that their nearest ends meet."""
-    turns = [(left, right) for left in (one, one[::-1]) for right in (other, other[::-1])]
-    left, right = min(turns, key=lambda turn: float(apart[turn[0][-1], turn[1][0]]))
-    return left + right
+    apart = 1.0 - correlation[np.ix_(filters, filters)]
+    np.fill_diagonal(apart, 0.0)
+    # Rounding may leave a matrix that is not quite symmetric, and a distance below 0.
+    near = np.clip(squareform((apart + apart.T) / 2, checks=False), 0.0, None)
+    return filters[leaves_list(linkage(near, "average", optimal_ordering=len(filters) <= _OPTIMAL))]
 
 
 def _averaged(matrix: Matrix, most: int) -> Matrix:

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 
 from pfa_gate.pipeline.correlation_picture import clustered, heat_map, side
 
@@ -43,21 +41,6 @@ def test_filters_that_say_the_same_are_side_by_side():
     values = correlation(np.random.default_rng(0), 32, groups)
     order = groups[clustered(values, np.arange(32))]
     assert int((np.diff(order) != 0).sum()) == 3
-
-
-@pytest.mark.parametrize("filters", [3, 16, 70, 200])
-def test_each_cluster_of_an_average_linkage_is_together(filters):
-    values = correlation(np.random.default_rng(filters), filters)
-    places = np.argsort(clustered(values, np.arange(filters)))
-    members = [[filter_] for filter_ in range(filters)]
-    for one, other, *_ in linkage(squareform(1 - values, checks=False), "average"):
-        members.append(members[int(one)] + members[int(other)])
-        where = places[members[-1]]
-        assert where.max() - where.min() == len(where) - 1
-
-
-def test_filters_that_are_all_alike_are_each_there_once():
-    assert sorted(clustered(np.full((50, 50), 0.3), np.arange(50))) == list(range(50))
 
 
 @pytest.mark.parametrize(("filters", "most"), [(65, 64), (100, 64), (128, 64), (257, 35), (5, 3), (3, 2)])

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 HEAVY = (
-    "scipy", "sympy", "networkx", "rich", "pygments", "onnx", "onnxscript", "onnxruntime", "sklearn", "pytest",
+    "sympy", "networkx", "rich", "pygments", "onnx", "onnxscript", "onnxruntime", "sklearn", "pytest",
     "torch._dynamo", "torch._inductor", "torch._export", "torch.fx.experimental.symbolic_shapes", "torch.onnx",
 )  # fmt: skip
-LATER = ("jinja2", "filelock", "pfa_gate.artifacts", "pfa_gate.compress.recover", "torch.export._trace")
+LATER = ("scipy", "jinja2", "filelock", "pfa_gate.artifacts", "pfa_gate.compress.recover", "torch.export._trace")
 """What some gates use, or all of them at their end."""
 MOST = 225
 """Modules beside torch's; two thirds are our own, the rest those of pydantic and yaml."""

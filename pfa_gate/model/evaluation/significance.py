@@ -1,6 +1,6 @@
 """Whether a score is above chance, and the interval of a drop between two scores of the same data."""
 
-from math import lgamma, log, pi, sqrt, tan
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -39,22 +39,14 @@ def at_chance(score: Score, metric: str) -> str:
         held = f"only class {classes[0]}" if len(classes) == 1 else f"{len(classes)} classes"
         return f"The evaluation holds {held}, so one answer for all inputs scores 100%."
     share = answered / samples
-    probability = _reached(hits, samples, share)
+    from scipy.special import bdtrc  # noqa: PLC0415  a tenth of a second, for evaluations alone
+
+    probability = float(bdtrc(hits - 1, samples, share)) if hits else 1.0
     if probability <= LEVEL:
         return ""
     common = f"commonest class ({classes[order[0]]}) is" if len(order) == 1 else f"{len(order)} commonest classes are"
     fact = f"The {metric} of the full model, {_percent(score.value)}, is not above chance: the {common}"
     return f"{fact} {_percent(share)} of the {samples:,} samples (one-sided binomial test, p = {probability:.3g})."
-
-
-def _reached(hits: int, samples: int, share: float) -> float:
-    """The probability that a binomial gives at least so many hits."""
-    ways = lgamma(samples + 1) - lgamma(hits + 1) - lgamma(samples - hits + 1)
-    first = ways + hits * log(share) + (samples - hits) * log(1 - share)
-    counts = np.arange(hits, samples)
-    # Each count's probability from that of the count before, as logarithms: the first may be too small for a float.
-    steps = np.log((samples - counts) / (counts + 1) * (share / (1 - share)))
-    return min(1.0, float(np.exp(first + np.append(0.0, np.cumsum(steps))).sum()))
 
 
 def _percent(share: float) -> str:
@@ -120,21 +112,8 @@ def _of_parts(difference: npt.NDArray[np.float64], drop: float) -> tuple[float, 
     count = len(difference)
     drawn = np.random.default_rng(0).integers(0, count, (_DRAWS, count))
     strays = difference[drawn].mean(axis=1) - difference.mean()
-    widened = _student(count - 1) / _Z95 * sqrt(count / (count - 1))
+    from scipy.special import stdtrit  # noqa: PLC0415
+
+    widened = stdtrit(count - 1, 0.975) / _Z95 * sqrt(count / (count - 1))
     low, high = np.quantile(strays, [0.025, 0.975]) * widened
     return float(drop + low), float(drop + high)
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: its closed form (Abramowitz and Stegun 26.7.3 and 26.7.4), bisected."""
-    odd = freedom % 2
-    steps = np.arange(1.0, freedom // 2)
-    series = np.cumprod(np.append(1.0, (2 * steps - 1 + odd) / (2 * steps + odd)))[: freedom // 2]
-    powers = 2 * np.arange(len(series))
-    low, high = 0.0, pi / 2
-    for _ in range(53):
-        angle = (low + high) / 2
-        within = np.sin(angle) * (series * np.cos(angle) ** powers).sum()
-        within = 2 / pi * (angle + np.cos(angle) * within) if odd else within
-        low, high = (angle, high) if within < 0.95 else (low, angle)
-    return sqrt(freedom) * tan(low)
