@@ -65,6 +65,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     before: Callable[[str, str], None] | None = None
+    after: Callable[[str, str], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     pull_example: dict[str, Any] = field(default_factory=dict)
     renamed: bool = False
@@ -200,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer, headers = fault.status, data, fault.headers
             if fault.errors:
                 data |= {"errors": fault.errors}  # type: ignore[dict-item]
+        if hub.after:
+            hub.after(self.command, path)
         with hub.lock:
             hub.exchanges.append(
                 Exchange(self.command, path, query, body, 0 if fault and fault.no_answer else status, answer)

@@ -30,7 +30,10 @@ sys.exit(main(sys.argv[1:]))
 
 
 class Barrier:
-    """Holds the first requests of a kind back until so many have come."""
+    """Holds the first requests of a kind back until so many have come.
+
+    As `hub.after` it holds their answers, so that all have seen the same; as `hub.before` the requests themselves.
+    """
 
     def __init__(self, method: str, count: int) -> None:
         self.method, self.left = method, count
@@ -81,7 +84,10 @@ def legs(hub: Hub) -> list[str]:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_two_that_both_find_nothing_leave_one_comment(hub: Hub, start: Callable[..., Any], method: str) -> None:
-    hub.before = Barrier(method, 2)
+    if method == "GET":
+        hub.after = Barrier(method, 2)
+    else:
+        hub.before = Barrier(method, 2)
     settled([start("a"), start("b")])
     assert legs(hub) == ["a", "b"]
     assert hub.writes().count("POST") == 2
@@ -100,7 +106,7 @@ def test_two_that_overwrite_each_other_both_have_their_say(hub: Hub, start: Call
 
 def test_six_at_once(hub: Hub, start: Callable[..., Any]) -> None:
     hub.chatter(110)
-    hub.before = Barrier("GET", 6)
+    hub.after = Barrier("GET", 6)
     settled([start(f"leg {number}") for number in range(6)])
     assert legs(hub) == [f"leg {number}" for number in range(6)]
     assert len(hub.comments) == 111
