@@ -1,6 +1,6 @@
 """Changes of a program's graph: constants folded, the graph as a module, tensors and nodes put in and taken out."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -230,12 +230,13 @@ def drop_dead(module: GraphModule, names: Collection[str]) -> None:
 
 def memory(node: Node) -> Node:
     """The node whose memory an operator writes into: its first argument, through views and operators in place."""
-    while node.op == "call_function" and _sharesmemory(node) and node.args and isinstance(node.args[0], Node):
+    while node.op == "call_function" and shares_memory(node) and node.args and isinstance(node.args[0], Node):
         node = node.args[0]
     return node
 
 
-def _sharesmemory(node: Node) -> bool:
+def shares_memory(node: Node) -> bool:
+    """Whether what an operator gives may be a view of what it was given."""
     returns = getattr(getattr(node.target, "_schema", None), "returns", [])
     return any(value.alias_info is not None for value in returns)
 
@@ -249,3 +250,47 @@ def with_ancestors(nodes: Iterable[Node]) -> set[Node]:
             visited.add(node)
             waiting.extend(node.all_input_nodes)
     return visited
+
+
+class Ancestry:
+    """What the nodes of a graph depend on, of all of them at once.
+
+    Args:
+        order: all nodes, each after what it depends on.
+        sources: what a node depends on directly; its inputs.
+
+    Example:
+        >>> graph = torch.fx.Graph()
+        >>> first, other = graph.placeholder("first"), graph.placeholder("other")
+        >>> double = graph.call_function(torch.add, (first, first))
+        >>> Ancestry(list(graph.nodes)).of([double])
+        [first, add]
+    """
+
+    def __init__(
+        self, order: Sequence[Node], sources: Callable[[Node], Iterable[Node]] = lambda node: node.all_input_nodes
+    ) -> None:
+        self._order = order
+        self._places = {node: place for place, node in enumerate(order)}
+        self._masks: dict[Node, int] = {}  # a bit for each node, at its place
+        for place, node in enumerate(order):
+            mask = 1 << place
+            for source in sources(node):
+                mask |= self._masks[source]
+            self._masks[node] = mask
+
+    def of(self, nodes: Iterable[Node]) -> list[Node]:
+        """These nodes and all that they depend on, in order."""
+        mask = self._mask(nodes)
+        return [node for place, node in enumerate(self._order) if mask >> place & 1]
+
+    def depends(self, nodes: Iterable[Node], on: Iterable[Node]) -> bool:
+        """Whether some of `nodes` are, or depend on, some of the others."""
+        mask = self._mask(nodes)
+        return any(mask >> self._places[other] & 1 for other in on)
+
+    def _mask(self, nodes: Iterable[Node]) -> int:
+        mask = 0
+        for node in nodes:
+            mask |= self._masks[node]
+        return mask

@@ -13,7 +13,7 @@ from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.regress import outputs, patches
 from pfa_gate.graph import Program
 from pfa_gate.graph.calls import Call, Epilogue, calls, epilogue_of
-from pfa_gate.graph.editing import with_ancestors
+from pfa_gate.graph.editing import Ancestry
 from pfa_gate.graph.program import shape_of
 
 Values = Mapping[str, Any]  # values of a program's nodes on one batch, by node name
@@ -45,26 +45,31 @@ class LayerPair:
 def pairs(full: Program, program: Program, axis_indices: AxisIndices) -> list[LayerPair]:
     """The layers of the compressed program that read a changed input, in forward order."""
     origins = {call.weight: call for call in calls(full)}
-    changed: set[Node] = set()
+    ancestry = Ancestry(list(program.graph.nodes))
+    changed: list[Node] = []
     found = []
     for call in calls(program):
         axes = axis_indices.get(call.weight, {})
-        reads = call.inputs in axes or not changed.isdisjoint(with_ancestors([call.source]))
+        reads = call.inputs in axes or ancestry.depends([call.source], changed)
         if reads or axes:
-            changed.add(call.node)
+            changed.append(call.node)
         if reads and call.weight in origins:
             filters = axes.get(call.outputs)
             places = None if filters is None else torch.as_tensor(filters)
             found.append(LayerPair(call, origins[call.weight], _channels(origins[call.weight], places)))
-    return [replace(pair, drift=_drift(full, program, pair, found[place:])) for place, pair in enumerate(found)]
+    sums = [(_sum(program, pair.small), _sum(full, pair.whole)) for pair in found]
+    return [
+        replace(pair, drift=_drift(ancestry, drift, found[place:]))
+        for place, (pair, drift) in enumerate(zip(found, sums, strict=True))
+    ]
 
 
-def stages(found: Sequence[LayerPair]) -> Iterator[list[LayerPair]]:
-    """Pairs that can be solved in one pass, because none of them reads what another makes."""
+def stages(found: Sequence[LayerPair], program: Program) -> Iterator[list[LayerPair]]:
+    """Pairs that can be solved in one pass over the compressed program: none of them reads what another makes."""
+    ancestry = Ancestry(list(program.graph.nodes))
     stage: list[LayerPair] = []
     for pair in found:
-        goals = with_ancestors(pair.wanted[0])
-        if any(other.small.node in goals for other in stage):
+        if ancestry.depends(pair.wanted[0], [other.small.node for other in stage]):
             yield stage
             stage = []
         stage.append(pair)
@@ -80,12 +85,13 @@ def _channels(whole: Call, filters: Tensor | None) -> Tensor | None:
     return (torch.arange(whole.groups)[:, None] * width + filters).flatten()
 
 
-def _drift(full: Program, program: Program, pair: LayerPair, unsolved: Sequence[LayerPair]) -> tuple[Node, Node] | None:
-    small, whole = _sum(program, pair.small), _sum(full, pair.whole)
-    if small is None or whole is None:
+def _drift(
+    ancestry: Ancestry, drift: tuple[Node | None, Node | None], unsolved: Sequence[LayerPair]
+) -> tuple[Node, Node] | None:
+    small, whole = drift
+    if small is None or whole is None or ancestry.depends([small], [other.small.node for other in unsolved]):
         return None
-    goals = with_ancestors([small])
-    return None if any(other.small.node in goals for other in unsolved) else (small, whole)
+    return small, whole
 
 
 def _sum(program: Program, call: Call) -> Node | None:

@@ -18,6 +18,8 @@ from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.layer_pairs import LayerPair, Values, stages
 from pfa_gate.compress.regress import spread
 from pfa_gate.graph import Program, inputs_of
+from pfa_gate.graph.editing import Ancestry
+from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import inputs_on, substituted
 
@@ -45,7 +47,7 @@ class PairedRun:
         self.programs = programs
         self._batches = batches
         self._store = store
-        self._stages = list(stages(found))
+        self._stages = list(stages(found, programs[0]))
         goals = [[pair.wanted for pair in stage] for stage in self._stages]
         self._staged = tuple(
             StagedProgram(program, [[node for wanted in stage for node in wanted[side]] for stage in goals])
@@ -161,11 +163,13 @@ class StagedProgram:
         self._program = program
         self._order = list(program.graph.nodes)
         self._sources = _sources(self._order)
+        self._layout = fastest_layout(program)
+        self._ancestry = Ancestry(self._order, lambda node: self._sources[node].values())
         self.stages = tuple(self._cut([list(nodes) for nodes in wanted]))
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Values:
         """The values before the first stage: the inputs by name."""
-        given = self._program.call.leaves(args, kwargs)
+        given = self._layout.of(self._program.call.leaves(args, kwargs))
         return {node.name: value for node, value in zip(self._program.inputs_of_model, given, strict=True)}
 
     def run(self, stage: Stage, values: Values) -> Values:
@@ -178,16 +182,6 @@ class StagedProgram:
                     del held[name]
         return {name: value for name, value in held.items() if name in stage.alive}
 
-    def with_ancestors(self, node: Node) -> frozenset[Node]:
-        """All nodes that a node depends on, itself among them."""
-        seen, waiting = set[Node](), [node]
-        while waiting:
-            current = waiting.pop()
-            if current not in seen:
-                seen.add(current)
-                waiting.extend(self._sources[current].values())
-        return frozenset(seen)
-
     def _compute(self, node: Node, values: Values) -> Any:
         def held(source: Node) -> Any:
             return self._held(self._sources[node][source], values)
@@ -196,7 +190,7 @@ class StagedProgram:
         args, kwargs = substituted(operands, self._program.substitutes)
         if _works_in_place(node):
             args = (args[0].clone(), *args[1:])
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return self._layout.instead.get(node, node.target)(*args, **kwargs)  # type: ignore[operator]
 
     def _held(self, node: Node, values: Values) -> Any:
         if node in self._program.constants:
@@ -206,19 +200,22 @@ class StagedProgram:
         return values[node.name]
 
     def _cut(self, wanted: list[list[Node]]) -> Iterable[Stage]:
-        needed = frozenset[Node]().union(*(self.with_ancestors(node) for nodes in wanted for node in nodes))
-        readers = {node: [user for user in needed if node in self._sources[user].values()] for node in needed}
+        needed = set(self._ancestry.of(node for nodes in wanted for node in nodes))
+        readers: dict[Node, set[Node]] = {node: set() for node in needed}
+        for user in needed:
+            for source in self._sources[user].values():
+                readers[source].add(user)
+        last = {node: index for index, nodes in enumerate(wanted) for node in nodes}
         done = {node for node in self._order if self._given(node)}
         for index, nodes in enumerate(wanted):
-            goals = frozenset[Node]().union(*(self.with_ancestors(node) for node in nodes))
-            steps = [node for node in self._order if node in goals and node not in done]
-            later = {node for others in wanted[index:] for node in others}
+            steps = [node for node in self._ancestry.of(nodes) if node not in done]
             drops = []
             for step in steps:
                 done.add(step)
                 finished = {source for source in self._sources[step].values() if not self._fixed(source)}
-                drops.append(tuple(s.name for s in finished if s not in later and done.issuperset(readers[s])))
-            alive = {n.name for n in done & needed if n in later or not done.issuperset(readers[n])}
+                unwanted = (source for source in finished if last.get(source, -1) < index)
+                drops.append(tuple(source.name for source in unwanted if done.issuperset(readers[source])))
+            alive = {n.name for n in done & needed if last.get(n, -1) >= index or not done.issuperset(readers[n])}
             yield Stage(tuple(steps), tuple(drops), frozenset(alive))
 
     def _given(self, node: Node) -> bool:

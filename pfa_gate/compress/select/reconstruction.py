@@ -18,6 +18,7 @@ from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.graph import Group, Program, Slice, inputs_of
 from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
 from pfa_gate.graph.group import OTHER_GROUP, Indices
+from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.graph.program import shape_of
 from pfa_gate.model.device import inputs_on
 
@@ -177,7 +178,8 @@ def reader_losses(evidence: Evidence) -> dict[str, Losses]:
 
 def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     program = evidence.program
-    found = [(group, call, part) for group in evidence.groups for call, part in _readers(program, group)]
+    every_call = calls(program)
+    found = [(group, call, part) for group in evidence.groups for call, part in _readers(every_call, group)]
     every = {call.weight: call for _, call, _ in found}.values()
     chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
     wanted = [_GramRequest(call, _columns(program, call), samples) for call in every]
@@ -190,10 +192,10 @@ def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     return eliminations
 
 
-def _readers(program: Program, group: Group) -> Iterable[tuple[Call, Slice]]:
-    """Calls that mix the group's filters; a depthwise convolution keeps them apart and is read on by others."""
+def _readers(every: Iterable[Call], group: Group) -> Iterable[tuple[Call, Slice]]:
+    """Of all calls those that mix the group's filters; a depthwise convolution keeps them apart, others read on."""
     parts = {(part.parameter, part.axis): part for part in group.slices}
-    for call in calls(program):
+    for call in every:
         part = parts.get((call.weight, call.inputs))
         if part is not None and call.geometry is not None and call.geometry.transposed and call.groups > 1:
             continue
@@ -254,6 +256,7 @@ def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int])
             equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device, folds=1)
         equations[call.weight].add(rows, rows[:, :, :1])
 
+    layout = fastest_layout(evidence.running)
     for batch, each in enumerate(evidence.batches):
         if batch not in chosen:
             continue
@@ -263,7 +266,8 @@ def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int])
                 take(request, value, batch)
 
         with torch.no_grad():
-            evidence.running.run(*inputs_on(inputs_of(each), evidence.device), observe)
+            args, kwargs = layout.of(inputs_on(inputs_of(each), evidence.device))
+            evidence.running.run(args, kwargs, observe, layout.instead)
     return {name: each.total().gram.cpu() for name, each in equations.items()}
 
 

@@ -181,6 +181,9 @@ class Counting:
         self.program, self.seen = given.running, list[int]()
         vars(given)["running"] = self
 
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.program, name)
+
     def run(self, args: tuple[Tensor], *rest: object) -> object:
         self.seen.append(int(args[0].flatten()[0]))
         return self.program.run(args, *rest)
