@@ -1,19 +1,19 @@
 """How redundant the filters of a layer are: the spectrum of their covariance, and what follows from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pfa_gate.analysis.covariance.jackknife import JackknifeFolds, folds_for
-from pfa_gate.analysis.covariance.moments import Moments, covariance, merge, merge_all
+from pfa_gate.analysis.covariance.moments import Moments, covariance, merge_all, unvarying
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
+from pfa_gate.analysis.standard_errors import Whole, standard_errors
 from pfa_gate.errors import DataError, TooFewSamplesError
 from pfa_gate.redundancy import divergence
-
-_INACTIVE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,6 @@ class Spectrum:
         peak_correlation: largest correlation of two active filters; 0 with fewer than two.
         mean_correlation: mean correlation of two active filters; 0 with fewer than two.
         covariance: float64 [C, C], units of the response squared; 0 for inactive filters.
-        kl_ratio_standardised: kl_ratio of the same filters brought to equal variance. It is blind to
-            scale, so what kl_ratio has above it comes from scale and not from correlation.
         peak_stderr: standard error of peak_correlation, or None where unknown.
         mean_stderr: standard error of mean_correlation, or None where unknown.
 
@@ -53,7 +51,6 @@ class Spectrum:
     peak_correlation: float
     mean_correlation: float
     covariance: Matrix
-    kl_ratio_standardised: float
     peak_stderr: float | None = None
     mean_stderr: float | None = None
 
@@ -70,7 +67,20 @@ class Spectrum:
             >>> analyse([[1, 20], [2, 10], [3, 30]]).standardised.eigenvalues.round(2).tolist()
             [0.75, 0.25]
         """
-        return _spectrum(_pearson(self.covariance, self.inactive), self.inactive, self.samples)
+        pearson = _pearson(self.covariance, self.inactive)
+        return _spectrum(pearson, self.inactive, self.samples, _eigenvalues(pearson))
+
+    @cached_property
+    def kl_ratio_standardised(self) -> float:
+        """kl_ratio of the same filters brought to equal variance; computed when it is first asked for.
+
+        It is blind to scale, so what kl_ratio has above it comes from scale and not from correlation.
+
+        Example:
+            >>> round(analyse([[1, 20], [2, 10], [3, 30]]).kl_ratio_standardised, 3)
+            0.189
+        """
+        return divergence(_shares(_eigenvalues(_pearson(self.covariance, self.inactive))).tolist())[1]
 
     @property
     def active(self) -> int:
@@ -127,7 +137,7 @@ def spectrum(moments: Moments) -> Spectrum:
         0.0
     """
     silenced, inactive = _silenced_covariance(moments)
-    return _spectrum(silenced, inactive, moments.count)
+    return _spectrum(silenced, inactive, moments.count, _eigenvalues(silenced))
 
 
 def spectrum_of_folds(folds: Sequence[Moments]) -> Spectrum:
@@ -151,8 +161,15 @@ def spectrum_of_folds(folds: Sequence[Moments]) -> Spectrum:
         >>> spectrum_of_folds(folds.moments()).kl_stderr
         0.0
     """
-    kl, peak, mean = _jackknife(folds)
-    return replace(spectrum(merge_all(folds)), kl_stderr=kl, peak_stderr=peak, mean_stderr=mean)
+    together, held = merge_all(folds), [fold for fold in folds if fold.count]
+    if len(held) < 2 or any(together.count - fold.count <= together.filters for fold in held):
+        return spectrum(together)
+    silenced, inactive = _silenced_covariance(together)
+    values, vectors = np.linalg.eigh(silenced)
+    found = _spectrum(silenced, inactive, together.count, values)
+    whole = Whole(silenced, inactive, found.eigenvalues, vectors, found.correlation)
+    kl, peak, mean = standard_errors(held, whole)
+    return replace(found, kl_stderr=kl, peak_stderr=peak, mean_stderr=mean)
 
 
 def pooled(spectra: Sequence[Spectrum]) -> Spectrum:
@@ -183,7 +200,7 @@ def pooled(spectra: Sequence[Spectrum]) -> Spectrum:
         return spectra[0]
     inactive = np.logical_and.reduce([one.inactive for one in spectra])
     mean = sum(_trace_normalised(one.covariance) for one in spectra) / len(spectra)
-    return _spectrum(np.asarray(mean), inactive, min(one.samples for one in spectra))
+    return _spectrum(np.asarray(mean), inactive, min(one.samples for one in spectra), _eigenvalues(np.asarray(mean)))
 
 
 def _silenced_covariance(moments: Moments) -> tuple[Matrix, npt.NDArray[np.bool_]]:
@@ -194,16 +211,16 @@ def _silenced_covariance(moments: Moments) -> tuple[Matrix, npt.NDArray[np.bool_
             remedy=f"Raise probe.samples above {moments.filters}, or exclude the layer.",
         )
     matrix = covariance(moments)
-    deviation = np.sqrt(matrix.diagonal())
-    inactive = deviation <= _INACTIVE * np.maximum(np.abs(moments.mean), deviation.max())
+    inactive = unvarying(np.sqrt(matrix.diagonal()), moments.mean)
     # What a constant filter still varies by is rounding, and rounding is no energy.
     matrix[inactive] = 0.0
     matrix[:, inactive] = 0.0
     return matrix, inactive
 
 
-def _spectrum(matrix: Matrix, inactive: npt.NDArray[np.bool_], samples: int) -> Spectrum:
-    eigenvalues = _eigenvalues(matrix)
+def _spectrum(matrix: Matrix, inactive: npt.NDArray[np.bool_], samples: int, rising: Matrix) -> Spectrum:
+    """That of a covariance, whose eigenvalues are given as LAPACK gives them."""
+    eigenvalues = _shares(rising)
     kl, kl_ratio = divergence(eigenvalues.tolist())
     pearson = _pearson(matrix, inactive)
     correlation = np.abs(pearson)
@@ -220,14 +237,18 @@ def _spectrum(matrix: Matrix, inactive: npt.NDArray[np.bool_], samples: int) -> 
         peak_correlation=peak,
         mean_correlation=mean,
         covariance=matrix,
-        kl_ratio_standardised=divergence(_eigenvalues(pearson).tolist())[1],
     )
 
 
 def _eigenvalues(matrix: Matrix) -> Matrix:
-    """Descending, clipped at 0, divided by their sum; zeros if the matrix is zero."""
+    """Of a symmetric matrix, rising."""
     # Above a thousand filters torch's LAPACK takes half the time of NumPy's.
-    raw = np.clip(torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()[::-1], 0.0, None)
+    return np.asarray(torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy())
+
+
+def _shares(rising: Matrix) -> Matrix:
+    """Descending, clipped at 0, divided by their sum; zeros if all are zero."""
+    raw = np.clip(rising[::-1], 0.0, None)
     total = raw.sum()
     return np.asarray(raw / total if total > 0 else np.zeros_like(raw))
 
@@ -248,37 +269,6 @@ def _off_diagonal(correlation: Matrix, active: int) -> tuple[float, float]:
     others = correlation.copy()
     np.fill_diagonal(others, 0.0)
     return float(others.max()), float(others.sum() / (active * (active - 1)))
-
-
-def _jackknife(folds: Sequence[Moments]) -> tuple[float | None, float | None, float | None]:
-    """Standard errors of kl_ratio, peak and mean correlation."""
-    held = [fold for fold in folds if fold.count]
-    total = sum(fold.count for fold in held)
-    if len(held) < 2 or any(total - fold.count <= fold.filters for fold in held):
-        return None, None, None
-    values = np.array([_judged(others) for others in _left_out(held, Moments.empty(held[0].filters))])
-    kl, peak, mean = np.sqrt((len(held) - 1) * values.var(axis=0)).tolist()
-    return kl, peak, mean
-
-
-def _left_out(folds: Sequence[Moments], others: Moments) -> Iterator[Moments]:
-    """For each fold in turn all but it, merged with `others`; by halves, so that few merges are needed."""
-    if len(folds) == 1:
-        yield others
-        return
-    half = len(folds) // 2
-    yield from _left_out(folds[:half], merge(others, merge_all(folds[half:])))
-    yield from _left_out(folds[half:], merge(others, merge_all(folds[:half])))
-
-
-def _judged(moments: Moments) -> tuple[float, float, float]:
-    """The values that budgets are on: kl_ratio, peak and mean correlation."""
-    silenced, inactive = _silenced_covariance(moments)
-    correlation = np.abs(_pearson(silenced, inactive))
-    return (
-        divergence(_eigenvalues(silenced).tolist())[1],
-        *_off_diagonal(correlation, len(silenced) - int(inactive.sum())),
-    )
 
 
 def _trace_normalised(matrix: Matrix) -> Matrix:

@@ -202,23 +202,6 @@ class TestNoise:
         assert drawn[0].kl_bias == 64 / 2560
         assert np.mean([each.kl for each in drawn]) == pytest.approx(drawn[0].kl_bias, rel=0.05)
 
-    @pytest.mark.parametrize(
-        ("error", "value"),
-        [("kl_stderr", "kl_ratio"), ("peak_stderr", "peak_correlation"), ("mean_stderr", "mean_correlation")],
-    )
-    def test_standard_error_is_a_jackknife_over_shards(self, error, value):
-        rows = responses()
-        left_out = [getattr(analyse(np.delete(rows, np.s_[i::8], axis=0)), value) for i in range(8)]
-        spread = np.sqrt(7 / 8 * np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
-        assert getattr(analyse(rows), error) == pytest.approx(spread, rel=1e-9)
-
-    def test_standard_error_is_about_the_spread_of_repeated_draws(self):
-        draw = np.random.default_rng(0)
-        mix = draw.standard_normal((8, 8))
-        drawn = [analyse(draw.standard_normal((400, 8)) @ mix) for _ in range(200)]
-        errors = [each.kl_stderr or 0.0 for each in drawn]
-        assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std([each.kl_ratio for each in drawn]), rel=0.2)
-
     def test_no_standard_error_without_samples_to_spare(self):
         assert analyse(responses(samples=7)).kl_stderr is None
         assert analyse(responses(samples=8)).kl_stderr is not None

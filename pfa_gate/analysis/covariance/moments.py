@@ -80,30 +80,14 @@ def merge(first: Moments, second: Moments) -> Moments:
 
     Example:
         >>> low, high = update(Moments.empty(1), [[1], [1]]), update(Moments.empty(1), [[3], [3]])
-        >>> merge(low, high).scatter.tolist()
+        >>> merge(low, high).scatter.round(9).tolist()
         [[4.0]]
     """
-    if first.filters != second.filters:
-        raise DataError(
-            f"Responses of {second.filters} filters cannot join those of {first.filters}.",
-            remedy="Give every batch of a layer the same number of filters.",
-        )
-    if 0 in (first.count, second.count):
-        return first if second.count == 0 else second
-    count = first.count + second.count
-    # Overflow is reported once, by `covariance`.
-    with np.errstate(over="ignore", invalid="ignore"):
-        step = second.mean - first.mean
-        mean = first.mean + step * (second.count / count)
-        between = step * np.sqrt(first.count * second.count / count)
-        scatter = np.outer(between, between)
-        scatter += first.scatter
-        scatter += second.scatter
-    return Moments(count, mean, scatter)
+    return merge_all((first, second))
 
 
 def merge_all(folds: Sequence[Moments]) -> Moments:
-    """Moments of all folds taken together, merged from the left.
+    """Moments of all folds taken together.
 
     Args:
         folds: at least one, all of the same C filters.
@@ -117,10 +101,40 @@ def merge_all(folds: Sequence[Moments]) -> Moments:
     """
     if not folds:
         raise DataError("There are no moments to merge.", remedy="Give the moments of one fold or more.")
-    merged = folds[0]
-    for fold in folds[1:]:
-        merged = merge(merged, fold)
-    return merged
+    first = folds[0]
+    for other in folds[1:]:
+        if other.filters != first.filters:
+            raise DataError(
+                f"Responses of {other.filters} filters cannot join those of {first.filters}.",
+                remedy="Give every batch of a layer the same number of filters.",
+            )
+    held = [fold for fold in folds if fold.count]
+    if len(held) < 2:
+        return held[0] if held else first
+    counts = np.array([fold.count for fold in held])
+    # Overflow is reported once, by `covariance`.
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.stack([fold.mean - held[0].mean for fold in held])
+        ahead = counts @ steps / counts.sum()
+        steps = (steps - ahead) * np.sqrt(counts)[:, None]
+        scatter = steps.T @ steps
+        for fold in held:
+            scatter += fold.scatter
+    return Moments(int(counts.sum()), held[0].mean + ahead, scatter)
+
+
+def unvarying(deviations: Matrix, means: Matrix) -> npt.NDArray[np.bool_]:
+    """Which filters are dead or constant: what they vary by is within rounding of their mean, or of the largest.
+
+    Args:
+        deviations: float64 [..., C], standard deviations of the responses.
+        means: float64 [..., C].
+
+    Example:
+        >>> unvarying(np.array([1.0, 1.0, 0.0]), np.array([0.0, 1e7, 0.0])).tolist()
+        [False, True, True]
+    """
+    return np.asarray(deviations <= 1e-6 * np.maximum(np.abs(means), deviations.max(axis=-1, keepdims=True)))
 
 
 def covariance(moments: Moments) -> Matrix:
