@@ -1,7 +1,7 @@
 """Least squares of a layer's output on what the layer reads: input patches at drawn positions, and normal equations.
 
-The equations keep their sums in folds, so that a solution can be judged on rows it has not seen. Sums are taken about
-the first batch's mean, so that a large mean never swallows a small spread. Rows of single or half precision are
+The equations keep the sums of some rows apart, so that a solution can be judged on rows it has not seen. Sums are about
+the first rows' mean, so that a large mean never swallows a small spread. Rows of single or half precision are
 multiplied in float32, some at a time, and summed in float64: what rounding leaves, about 1e-7 of the diagonal, is less
 than the smallest ridge.
 """
@@ -17,9 +17,9 @@ from torch import Tensor
 from pfa_gate.graph.calls import Call, Geometry
 from pfa_gate.model.device import CPU
 
-FOLDS = 4
+FOLDS = 4  # what is held out is one in so many samples
+ONE_HELD_OUT = 2  # parts: the fold that is held out, and the others
 _ROWS = 2048  # multiplied at a time
-_BLOCK = 144  # columns: of a symmetric matrix only the blocks on and above the diagonal are computed
 # Most layers of a network have as many places as another; 64 sets of so many positions take 32 MiB.
 _MOST_HELD = 2**16
 
@@ -46,12 +46,13 @@ class Sums:
 
 
 class Equations:
-    """Adds up rows and targets by fold; memory is that of the matrices, however many rows come.
+    """Adds up rows and targets in parts; memory is that of the matrices, however many rows come.
 
     Args:
         groups, columns, filters: G, D and O.
         device: of the rows; the sums stay there.
-        folds: how many are kept apart.
+        parts: how many are kept apart: all folds, each of which is held out in turn; the one that is held out, and the
+            others; or 1 where none is.
 
     Example:
         >>> equations = Equations(1, 2, 1)
@@ -61,24 +62,37 @@ class Equations:
         40
     """
 
-    def __init__(self, groups: int, columns: int, filters: int, device: torch.device = CPU, folds: int = FOLDS) -> None:
+    def __init__(self, groups: int, columns: int, filters: int, device: torch.device = CPU, parts: int = FOLDS) -> None:
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
-        self._counts = [0] * folds
-        self._read = zeros(folds, groups, columns)
-        self._made = zeros(folds, groups, filters)
-        self._gram = zeros(folds, groups, columns, columns)
-        self._cross = zeros(folds, groups, columns, filters)
-        self._square = zeros(folds, groups, filters)
+        self._counts = [0] * parts
+        self._read = zeros(parts, groups, columns)
+        self._made = zeros(parts, groups, filters)
+        self._gram = zeros(parts, groups, columns, columns)
+        self._cross = zeros(parts, groups, columns, filters)
+        self._square = zeros(parts, groups, filters)
         self._centre: tuple[Tensor, Tensor] | None = None
-        self._mirrored = True
+
+    @property
+    def parts(self) -> range:
+        """The parts that are kept apart."""
+        return range(len(self._counts))
+
+    @property
+    def held_out(self) -> range:
+        """Those of them that are held out in turn."""
+        return self.parts[:1] if len(self.parts) == ONE_HELD_OUT else self.parts
+
+    def part_of(self, fold: int) -> int:
+        """The part that a fold belongs to."""
+        return min(fold, len(self.parts) - 1)
 
     @property
     def centre(self) -> Tensor:
         """What rows are taken about, float64 [groups, 1, D]."""
         return self._centred_about()[0]
 
-    def add(self, rows: Tensor, targets: Tensor, fold: int = 0) -> Tensor:
-        """Take rows [G, n, D] and targets [G, n, O] of one fold, any floating dtype; gives the rows about the centre.
+    def add(self, rows: Tensor, targets: Tensor, part: int = 0) -> Tensor:
+        """Take rows [G, n, D] and targets [G, n, O] of one part, any floating dtype; gives the rows about the centre.
 
         What it gives is in float32, or in float64 where the rows are.
         """
@@ -86,45 +100,37 @@ class Equations:
         if self._centre is None:
             self._centre = _middle(rows, dtype), _middle(targets, dtype)
         read, made = rows.to(dtype) - self.centre.to(dtype), (targets - self._centre[1]).to(dtype)
-        self._counts[fold] += rows.shape[1]
+        self._counts[part] += rows.shape[1]
         for few in zip(torch.split(read, _ROWS, 1), torch.split(made, _ROWS, 1), strict=True):
-            self._take(fold, *few)
-        self._mirrored = False
+            self._take(part, *few)
         return read
 
-    def _take(self, fold: int, read: Tensor, made: Tensor) -> None:
+    def _take(self, part: int, read: Tensor, made: Tensor) -> None:
         across = read.transpose(1, 2)
-        self._read[fold] += read.sum(1)
-        self._made[fold] += made.sum(1)
-        self._square[fold] += made.square().sum(1)
-        self._cross[fold] += across @ made
-        for start in range(0, read.shape[2], _BLOCK):
-            block = slice(start, start + _BLOCK)
-            self._gram[fold, :, block, start:] += across[:, block] @ read[:, :, start:]
+        self._read[part] += read.sum(1)
+        self._made[part] += made.sum(1)
+        self._square[part] += made.square().sum(1)
+        self._cross[part] += across @ made
+        self._gram[part] += _products(read)
 
     def _centred_about(self) -> tuple[Tensor, Tensor]:
         if self._centre is None:
             raise ValueError("No rows were added.")
         return self._centre
 
-    def _mirror(self) -> None:
-        """The blocks below the diagonal from those above it."""
-        for start in range(0, self._gram.shape[2], _BLOCK):
-            end = start + _BLOCK
-            self._gram[:, :, end:, start:end] = self._gram[:, :, start:end, end:].transpose(2, 3)
-        self._mirrored = True
-
     def total(self) -> Sums:
-        """All folds together."""
-        return self.part(range(len(self._counts)))
+        """All parts together."""
+        return self.of(self.parts)
 
-    def part(self, folds: Sequence[int]) -> Sums:
-        """Some of the folds together."""
-        if not self._mirrored:
-            self._mirror()
-        count = sum(self._counts[fold] for fold in folds)
-        read, made = (_added(sums, folds) / max(count, 1) for sums in (self._read, self._made))
-        gram, cross = _added(self._gram, folds), _added(self._cross, folds)
+    def all_but(self, part: int) -> Sums:
+        """All parts but one."""
+        return self.of([each for each in self.parts if each != part])
+
+    def of(self, parts: Sequence[int]) -> Sums:
+        """Some of the parts together."""
+        count = sum(self._counts[part] for part in parts)
+        read, made = (_added(sums, parts) / max(count, 1) for sums in (self._read, self._made))
+        gram, cross = _added(self._gram, parts), _added(self._cross, parts)
         centre = self._centred_about()
         return Sums(
             count=count,
@@ -132,8 +138,17 @@ class Equations:
             target_mean=made + centre[1][:, 0],
             gram=gram.baddbmm_(read[:, :, None], read[:, None, :], alpha=-count),
             cross=cross.baddbmm_(read[:, :, None], made[:, None, :], alpha=-count),
-            square=_added(self._square, folds) - count * made.square(),
+            square=_added(self._square, parts) - count * made.square(),
         )
+
+
+def _products(rows: Tensor) -> Tensor:
+    """X'X of each group, [G, D, D]."""
+    if len(rows) == 1 and rows.device == CPU:
+        # NumPy computes half of a matrix times its own transpose, as it is symmetric; torch computes all of it.
+        matrix = rows[0].numpy()
+        return torch.from_numpy(matrix.T @ matrix)[None]
+    return rows.transpose(1, 2) @ rows
 
 
 def _middle(rows: Tensor, dtype: torch.dtype) -> Tensor:
@@ -141,11 +156,11 @@ def _middle(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return rows.mean(1, keepdim=True, dtype=torch.float64).to(dtype).double()
 
 
-def _added(sums: Tensor, folds: Sequence[int]) -> Tensor:
+def _added(sums: Tensor, parts: Sequence[int]) -> Tensor:
     """A new tensor, and no other beside it: the matrices of a wide layer are large."""
-    total = sums[folds[0]].clone()
-    for fold in folds[1:]:
-        total += sums[fold]
+    total = sums[parts[0]].clone()
+    for part in parts[1:]:
+        total += sums[part]
     return total
 
 

@@ -19,11 +19,20 @@ MEMORY = 128 * 2**20  # bytes that may be held in memory, however many batches t
 
 @dataclass(frozen=True)
 class _TensorFile:
-    """The file of a tensor, how its bytes are read, and the device it belongs on."""
+    """The file of a tensor, how its bytes are read, and the device it belongs on.
+
+    Attributes:
+        path: of the file.
+        dtype: of the tensor.
+        shape: of the tensor with its axes in the order of memory.
+        axes: which axis of those is each of its own.
+        device: of the tensor.
+    """
 
     path: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
+    axes: tuple[int, ...]
     device: torch.device
 
 
@@ -103,8 +112,12 @@ class ActivationStore:
                 return file
         if self._folder is None:
             self._folder = unfinished_folder("pfa_gate", Path(tempfile.gettempdir()))
-        file = _TensorFile(self._folder / str(next(self._names)), tensor.dtype, tuple(tensor.shape), tensor.device)
-        tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(file.path)
+        # Layouts are kept: an operator may be far slower in another one.
+        order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
+        laid, axes = tensor.permute(order), tuple(order.index(axis) for axis in range(tensor.ndim))
+        path = self._folder / str(next(self._names))
+        file = _TensorFile(path, tensor.dtype, tuple(laid.shape), axes, tensor.device)
+        laid.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tofile(file.path)
         return file
 
 
@@ -112,9 +125,9 @@ def _read(file: _TensorFile) -> Tensor:
     """A tensor mapped to its file: pages that are not used are not read."""
     empty = torch.empty(file.shape, dtype=file.dtype, device=file.device)
     if not empty.numel():
-        return empty
+        return empty.permute(file.axes)
     held = torch.from_file(str(file.path), shared=False, size=empty.numel(), dtype=file.dtype)
-    return held.reshape(file.shape).to(file.device)
+    return held.reshape(file.shape).to(file.device).permute(file.axes)
 
 
 def _compact(leaf: Any) -> Any:

@@ -17,7 +17,7 @@ from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, Values
 from pfa_gate.compress.recover.rectifier_targets import Rows, RowSample, rectify
 from pfa_gate.compress.recover.refit import Fit, LinearLayer, refit
 from pfa_gate.compress.recover.staged_run import PairedRun
-from pfa_gate.compress.regress import FOLDS, Equations, draw, position_count
+from pfa_gate.compress.regress import FOLDS, ONE_HELD_OUT, Equations, draw, position_count
 from pfa_gate.compress.repair import Repair
 from pfa_gate.graph import Program, inputs_of, record_model
 from pfa_gate.graph.calls import matrix_of, weight_of
@@ -27,8 +27,11 @@ from pfa_gate.model.device import input_device, inputs_on
 
 COLUMNS = 8192  # the most that a layer may read: a matrix of so many takes 0.5 GB, and a refit holds about eight
 FIRST, LAST = 48, 256  # rows for each column: where drawing begins, and beyond which it does not go
-FEWEST = 768  # samples that the rows come from, however few there are of these
+FEWEST = 512  # samples that the rows come from, however few there are of these
 SCARCE = 8  # rows for each column, for which more samples are read from the beginning
+MANY = 16  # rows for each column, from which on one fold alone is held out, as it says enough
+NARROW = 1024  # columns, beyond which one fold alone is held out, as the matrices of each fold are large
+TOGETHER = 2048  # rows that are summed up at once
 GAP = 0.05  # share of the held-out error that more rows might take away, up to which they are not drawn
 SAMPLES_GAP = 0.15  # the same where more samples would have to be read, which costs far more
 
@@ -66,7 +69,8 @@ def compensate(
         [('2', True)]
     """
     smaller = copied(smaller)
-    program = record_model(smaller, *inputs_on(inputs_of(next(iter(batches))), input_device(smaller)))
+    example = full.beginning(*inputs_of(next(iter(batches))))
+    program = record_model(smaller, *inputs_on(example, input_device(smaller)))
     found = pairs(full, program, axis_indices)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
     sound = [pair for pair in found if pair.small.layer not in faults]
@@ -148,10 +152,14 @@ class RowSampler:
     _equations: Equations = field(init=False)
     _sample: RowSample = field(init=False)
     _linear: Fit | None = field(default=None, init=False)
+    _waiting: list[list[Rows]] = field(init=False)
 
     def __post_init__(self) -> None:
         groups, columns, filters = self.layer.weights.shape
-        self._equations = Equations(groups, columns, filters, self.layer.weights.device)
+        each_in_turn = columns <= NARROW and self.rows < MANY * columns
+        parts = FOLDS if each_in_turn else ONE_HELD_OUT
+        self._equations = Equations(groups, columns, filters, self.layer.weights.device, parts)
+        self._waiting = [[] for _ in self._equations.parts]
         self._sample = RowSample(self.target.small.scale.reshape(self.layer.offset.shape), self._equations)
 
     @classmethod
@@ -188,16 +196,25 @@ class RowSampler:
         # A fold is a run of samples, so that no row is copied; it shifts with the batch, which may be one sample.
         runs = [len(run) * drawn.shape[1] for run in torch.arange(samples).tensor_split(FOLDS)]
         for index, rows in enumerate(self.target.rows(values, drawn).split(runs)):
-            if rows.read.numel():
-                self._take(rows, (batch + index) % FOLDS)
+            part = self._equations.part_of((batch + index) % FOLDS)
+            self._waiting[part].append(rows)
+            if sum(rows.read.shape[1] for rows in self._waiting[part]) >= TOGETHER:
+                self._take(part)
 
-    def _take(self, rows: Rows, fold: int) -> None:
-        read = self._equations.add(rows.read, rows.target, fold)
-        if self.target.small.rectified:
-            self._sample.add(replace(rows, read=read), held=fold == 0)
+    def _take(self, part: int) -> None:
+        """Sum up what waits: many rows at once, as each sum passes over the whole matrix."""
+        waiting, self._waiting[part] = self._waiting[part], []
+        rows = Rows.joined(waiting)
+        if rows.read.numel():
+            read = self._equations.add(rows.read, rows.target, part)
+            if self.target.small.rectified:
+                self._sample.add(replace(rows, read=read), held=part == 0)
 
     def sufficient(self) -> bool:
         """Whether the rows suffice: there are no more, or more would not help."""
+        for part in self._equations.parts:
+            if self._waiting[part]:
+                self._take(part)
         self._linear = refit(self._equations, self.layer, None if self._linear is None else self._linear.ridge)
         exhausted = self.rows >= min(LAST * self.layer.weights.shape[1], self.positions * self.most)
         others = 2 * self.rows > self.positions * self.samples

@@ -3,17 +3,17 @@
 Where the target behind the rectifier is zero, any negative output is as good. Each round takes as target the value
 behind the rectifier where that is positive, and elsewhere the smaller of the present output and zero. This majorises
 the error behind the rectifier, so no round increases it on the rows that are solved. One round, and twice its step, are
-judged on a held-out fold; the better of them is followed by a round on all rows.
+judged on the first fold; the best of them is followed by a round on all rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
 from pfa_gate.compress.recover.refit import Fit, LinearLayer, about, factored, solve
-from pfa_gate.compress.regress import FOLDS, Equations, Sums, offset_of
+from pfa_gate.compress.regress import Equations, Sums, offset_of
 
 MOST = 2**26  # numbers held for one layer's rows; a layer with more stays with its linear refit
 
@@ -37,6 +37,13 @@ class Rows:
         parts = (torch.split(each, list(counts), 1) for each in (self.read, self.target, self.rest))
         return (Rows(*part) for part in zip(*parts, strict=True))
 
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Several of them as one, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(torch.cat([getattr(part, each.name) for part in parts], 1) for each in fields(cls)))
+
 
 @dataclass(frozen=True)
 class RectifiedRows:
@@ -55,18 +62,18 @@ class RectifiedRows:
 
 @dataclass
 class RowSample:
-    """Rows held while they are few enough, those of the first fold apart.
+    """Rows held while they are few enough.
 
     Attributes:
         scale: float64 [G, O], what the layer's output is multiplied by.
         equations: of the same rows.
-        held_out, solved: rows of the first fold, and of the others.
+        held_out, learnt: rows of the first fold, and of the others.
     """
 
     scale: Tensor
     equations: Equations
     held_out: list[RectifiedRows] = field(default_factory=list)
-    solved: list[RectifiedRows] = field(default_factory=list)
+    learnt: list[RectifiedRows] = field(default_factory=list)
     numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -77,11 +84,11 @@ class RowSample:
         """Hold these too, read about the centre of the equations; once there are too many, hold none."""
         self.numbers += rows.read.numel() + 2 * rows.target.numel()
         if self.numbers > MOST:
-            self.held_out, self.solved = [], []
+            self.held_out, self.learnt = [], []
             return
         output = (self.scale[:, None].to(rows.target.dtype) * rows.target).add_(rows.rest).float()
         target = output.masked_fill_(output <= 0, -torch.inf)
-        (self.held_out if held else self.solved).append(RectifiedRows(rows.read.float(), target, rows.rest.float()))
+        (self.held_out if held else self.learnt).append(RectifiedRows(rows.read.float(), target, rows.rest.float()))
 
 
 def rectify(sample: RowSample, layer: LinearLayer, fit: Fit) -> Fit:
@@ -100,7 +107,8 @@ def rectify(sample: RowSample, layer: LinearLayer, fit: Fit) -> Fit:
     if fit.ridge is None or not sample.held_out:
         return fit
     equations = sample.equations
-    others = _Rounds.of(sample.solved, sample, about(equations.part(range(1, FOLDS)), layer.centred), layer, fit.ridge)
+    learnt = about(equations.all_but(0), layer.centred)
+    others = _Rounds.of(sample.learnt, sample, learnt, layer, fit.ridge)
     if others is None:
         return fit
     trials = others.trials()
@@ -113,7 +121,7 @@ def rectify(sample: RowSample, layer: LinearLayer, fit: Fit) -> Fit:
     if best == 0:
         return replace(fit, before=unchanged, after=scores[0])
     whole = _Rounds.of(
-        (*sample.held_out, *sample.solved), sample, about(equations.total(), layer.centred), layer, fit.ridge
+        (*sample.held_out, *sample.learnt), sample, about(equations.total(), layer.centred), layer, fit.ridge
     )
     if whole is None:
         return fit
@@ -148,9 +156,9 @@ class _Rounds:
     def round(self, weights: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """The rows solved with the targets that weights and offset give."""
         cross, made = torch.zeros_like(self.sums.cross), torch.zeros_like(self.sums.target_mean)
+        before = _BeforeRectifier.of(self.sample, weights, offset)
         for rows in self.rows:
-            present = _before_rectifier(self.sample, rows, weights, offset).clamp_max_(0)
-            target = torch.maximum(rows.target, present).sub_(rows.rest)
+            target = torch.maximum(rows.target, before(rows).clamp_max_(0)).sub_(rows.rest)
             cross += rows.read.transpose(1, 2) @ target
             made += target.sum(1, dtype=torch.float64)
         cross, made = cross / self.sample.scale[:, None], made / self.sample.scale
@@ -162,16 +170,27 @@ class _Rounds:
         return weights, offset_of(sums, weights)
 
 
-def _before_rectifier(sample: RowSample, rows: RectifiedRows, weights: Tensor, offset: Tensor) -> Tensor:
-    """The sum that the rectifier reads, float32 [G, n, O]."""
-    scale = sample.scale[:, None]
-    constant = (sample.equations.centre @ weights + offset[:, None]) * scale
-    return torch.baddbmm(rows.rest, rows.read, (weights * scale).float()).add_(constant.float())
+@dataclass(frozen=True)
+class _BeforeRectifier:
+    """From rows to the sum that the rectifier reads, float32 [G, n, O]."""
+
+    weights: Tensor
+    constant: Tensor
+
+    @classmethod
+    def of(cls, sample: RowSample, weights: Tensor, offset: Tensor) -> "_BeforeRectifier":
+        scale = sample.scale[:, None]
+        constant = (sample.equations.centre @ weights + offset[:, None]) * scale
+        return cls((weights * scale).float(), constant.float())
+
+    def __call__(self, rows: RectifiedRows) -> Tensor:
+        return torch.baddbmm(rows.rest, rows.read, self.weights).add_(self.constant)
 
 
 def _rectified_error(sample: RowSample, weights: Tensor, offset: Tensor) -> float:
     """Squared error behind the rectifier on the first fold."""
-    errors = (_before_rectifier(sample, rows, weights, offset).relu_() - rows.target.relu() for rows in sample.held_out)
+    before = _BeforeRectifier.of(sample, weights, offset)
+    errors = (before(rows).relu_() - rows.target.relu() for rows in sample.held_out)
     return sum(float(error.square().sum(dtype=torch.float64)) for error in errors)
 
 

@@ -1,12 +1,13 @@
-"""Refit in closed form: a layer's weights solved anew, the ridge chosen by cross-validation."""
+"""Refit in closed form: a layer's weights solved anew, with the ridge that is best on rows held out."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pfa_gate.compress.regress import FOLDS, Equations, Sums, errors, offset_of
+from pfa_gate.compress.regress import Equations, Sums, errors, offset_of
 
 RIDGES = tuple(10.0 ** (step / 2) for step in range(-12, 5))
 _FIRST = 1e-1
@@ -36,9 +37,9 @@ class Fit:
     Attributes:
         weights, offset: as in `LinearLayer`.
         ridge: relative to the mean diagonal of the gram matrix; None where doing nothing was no worse.
-        before, after: held-out squared error, as a share of the variance of the targets.
-        rows: how many rows it was solved on.
-        gap: by which share the held-out error exceeds that on the rows it was solved on.
+        before, after: squared error on the rows held out, as a share of the variance of their targets.
+        rows: how many rows it was solved on, those held out among them.
+        gap: which share of the error on the rows held out goes when the layer is solved on them too.
     """
 
     weights: Tensor
@@ -53,41 +54,83 @@ class Fit:
 def refit(equations: Equations, layer: LinearLayer, near: float | None = None) -> Fit:
     """Weights that meet the targets best on rows they have not seen, shrunk towards those there are.
 
-    Each ridge is tried on every fold with the others' solution (4-fold cross-validation); the best one solves
-    all rows. Where none beats the layer as it is, the layer is given back. The search starts at the ridge `near`.
+    Each ridge is tried on the rows held out with the solution of the others; the best one solves all rows. Where none
+    beats the layer as it is, the layer is given back. The search starts at the ridge `near`.
 
     Example:
         >>> rows = torch.randn(80, 3, dtype=torch.float64)
         >>> equations = Equations(1, 3, 1)
-        >>> for fold in range(FOLDS):
-        ...     few = rows[None, fold::FOLDS]
-        ...     read = equations.add(few, few.sum(2, keepdim=True), fold)
+        >>> for part in equations.parts:
+        ...     few = rows[None, part :: len(equations.parts)]
+        ...     read = equations.add(few, few.sum(2, keepdim=True), part)
         >>> zeros = torch.zeros(1, 3, 1, dtype=torch.float64)
         >>> fit = refit(equations, LinearLayer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
         >>> fit.weights.flatten().round(decimals=3).tolist(), fit.after < fit.before
         ([1.0, 1.0, 1.0], True)
     """
+    trial = _HeldOut(equations, layer)
+    unchanged = trial.error(layer.weights, layer.offset)
+    ridge, error = lowest(trial.errors, near or _FIRST)
     whole = about(equations.total(), layer.centred)
-    scale = float((layer.importance * whole.square).sum()) or 1.0
-    unchanged = _weighed(whole, layer.weights, layer.offset, layer) / scale
-    ridge, error = lowest(lambda ridges: _held_out(equations, layer, ridges), near or _FIRST)
-    after, factor = error / scale, factored(whole.gram, ridge)
+    factor = factored(whole.gram, ridge) if error < math.inf else None
     if factor is None:
         return Fit(layer.weights, layer.offset, None, unchanged, unchanged, whole.count)
     weights = solve(whole, layer.weights, factor)
     offset = offset_of(whole, weights)
-    gap = 1 - _weighed(whole, weights, offset, layer) / error if error > 0 else 0.0
-    if not after < unchanged:
+    gap = 1 - trial.error(weights, offset) / error if error > 0 else 0.0
+    if not error < unchanged:
         return Fit(layer.weights, layer.offset, None, unchanged, unchanged, whole.count, gap)
-    return Fit(weights, offset, ridge, unchanged, after, whole.count, gap)
+    return Fit(weights, offset, ridge, unchanged, error, whole.count, gap)
+
+
+class _HeldOut:
+    """Errors on the rows held out, as shares of the variance of their targets.
+
+    Args:
+        equations: of all rows.
+        layer: what solutions are shrunk towards.
+    """
+
+    def __init__(self, equations: Equations, layer: LinearLayer) -> None:
+        self._equations, self._layer = equations, layer
+        self._held = about(equations.of(equations.held_out), layer.centred)
+        self._scale = float((layer.importance * self._held.square).sum()) or 1.0
+
+    def error(self, weights: Tensor, offset: Tensor) -> float:
+        """The error of one solution on all of them."""
+        return _weighed(self._held, weights, offset, self._layer) / self._scale
+
+    def errors(self, ridges: Sequence[float]) -> list[float]:
+        """The error of each ridge, every part judged by the solution of the others; infinite where there is none."""
+        found = [self._errors(part, ridges) for part in self._equations.held_out]
+        return [sum(errors) / self._scale for errors in zip(*found, strict=True)]
+
+    def _errors(self, part: int, ridges: Sequence[float]) -> list[float]:
+        # Summed anew each time: of a wide layer all parts' matrices at once would be gigabytes.
+        rest = about(self._equations.all_but(part), self._layer.centred)
+        alone = len(self._equations.held_out) == 1
+        held = self._held if alone else about(self._equations.of([part]), self._layer.centred)
+        missing = rest.cross - rest.gram @ self._layer.weights
+        errors = []
+        for ridge in ridges:
+            factor = factored(rest.gram, ridge)
+            weights = None if factor is None else self._layer.weights + torch.cholesky_solve(missing, factor)
+            errors.append(
+                math.inf if weights is None else _weighed(held, weights, offset_of(rest, weights), self._layer)
+            )
+        return errors
 
 
 def factored(gram: Tensor, ridge: float) -> Tensor | None:
-    """The Cholesky factor of H + r, r = ridge x mean diagonal of H; None where H is not definite."""
-    loaded = gram.clone()
-    diagonal = loaded.diagonal(dim1=1, dim2=2)
-    diagonal.add_((ridge * diagonal.mean(1, keepdim=True)).clamp_min(torch.finfo(torch.float64).tiny))
-    factor, info = torch.linalg.cholesky_ex(loaded)
+    """The Cholesky factor of H + r, r = ridge x mean diagonal of H; None where H is not definite.
+
+    The ridge stands in H itself for a moment, as a second matrix of a wide layer would be large.
+    """
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    before = diagonal.clone()
+    diagonal.add_((ridge * before.mean(1, keepdim=True)).clamp_min(torch.finfo(torch.float64).tiny))
+    factor, info = torch.linalg.cholesky_ex(gram)
+    diagonal.copy_(before)
     sound = not bool(info.any()) and bool(factor.diagonal(dim1=1, dim2=2).isfinite().all())
     return factor if sound else None
 
@@ -139,24 +182,6 @@ def about(sums: Sums, centred: bool) -> Sums:
         cross=sums.cross + count * rows[:, :, None] * targets[:, None, :],
         square=sums.square + count * targets.square(),
     )
-
-
-def _held_out(equations: Equations, layer: LinearLayer, ridges: Sequence[float]) -> list[float]:
-    """Squared error of each ridge, every fold judged by the others' solution."""
-    totals = [0.0] * len(ridges)
-    for fold in range(FOLDS):
-        # Summed anew each time: of a wide layer all folds' matrices at once would be gigabytes.
-        rest = about(equations.part([other for other in range(FOLDS) if other != fold]), layer.centred)
-        held = about(equations.part([fold]), layer.centred)
-        missing = rest.cross - rest.gram @ layer.weights
-        for place, ridge in enumerate(ridges):
-            factor = factored(rest.gram, ridge)
-            if factor is None:
-                totals[place] = float("inf")
-                continue
-            weights = layer.weights + torch.cholesky_solve(missing, factor)
-            totals[place] += _weighed(held, weights, offset_of(rest, weights), layer)
-    return totals
 
 
 def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: LinearLayer) -> float:

@@ -253,7 +253,7 @@ def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int])
         call, shape = request.call, (len(value), *shape_of(request.call.node)[1:])
         rows = patches(call, value, shape, request.draw(shape, evidence.seed + batch))
         if call.weight not in equations:
-            equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device, folds=1)
+            equations[call.weight] = Equations(rows.shape[0], rows.shape[2], 1, rows.device, parts=1)
         equations[call.weight].add(rows, rows[:, :, :1])
 
     layout = fastest_layout(evidence.running)

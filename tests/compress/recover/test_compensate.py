@@ -104,14 +104,14 @@ def test_a_linear_reader_equals_least_squares():
 )  # fmt: skip
 @settings(max_examples=25, deadline=None)
 def test_sums_of_single_precision_equal_two_passes_in_double(rows, columns, size, mean, seed):
-    """Whatever the batches, with wide matrices of which only half the blocks are computed."""
+    """Whatever the batches."""
     draw = np.random.default_rng(seed)
     read, made = (draw.standard_normal((rows, width)).astype(np.float32) + np.float32(mean) for width in (columns, 2))
     equations = Equations(1, columns, 2)
     for start in range(0, rows, size):
         part = torch.arange(start, min(start + size, rows))
         equations.add(torch.from_numpy(read)[None, part], torch.from_numpy(made)[None, part], start // size % FOLDS)
-    sums, taken = equations.part([1, 3]), np.arange(rows) // size % 2 == 1
+    sums, taken = equations.of([1, 3]), np.arange(rows) // size % 2 == 1
     x, y = (each[taken].astype(np.float64) - each[taken].mean(0, dtype=np.float64) for each in (read, made))
     scale = np.trace(x.T @ x) / columns
     np.testing.assert_allclose(sums.gram[0], x.T @ x, rtol=0, atol=1e-6 * scale)
