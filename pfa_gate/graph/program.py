@@ -139,16 +139,6 @@ class Program:
             if node.op == "call_function" and operator_name(node) not in _MAKING
         )
 
-    def beginning(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Of a larger batch of inputs as many samples as the program was recorded with."""
-
-        def cut(node: Node, leaf: Any) -> Any:
-            return leaf[: shape_of(node)[0]] if is_tensor(node) and leaf.ndim else leaf
-
-        leaves = self.call.leaves(args, kwargs)
-        few = [cut(node, leaf) for node, leaf in zip(self.inputs_of_model, leaves, strict=True)]
-        return pytree.tree_unflatten(few, self.call.inputs)  # type: ignore[no-any-return]
-
     def run(
         self,
         args: tuple[Any, ...],

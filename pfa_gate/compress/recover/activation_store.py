@@ -113,7 +113,7 @@ class ActivationStore:
         if self._folder is None:
             self._folder = unfinished_folder("pfa_gate", Path(tempfile.gettempdir()))
         # Layouts are kept: an operator may be far slower in another one.
-        order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
+        order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride()[axis])
         laid, axes = tensor.permute(order), tuple(order.index(axis) for axis in range(tensor.ndim))
         path = self._folder / str(next(self._names))
         file = _TensorFile(path, tensor.dtype, tuple(laid.shape), axes, tensor.device)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.prune import AxisIndices
 from pfa_gate.compress.recover.activation_store import ActivationStore
@@ -21,7 +23,8 @@ from pfa_gate.compress.regress import FOLDS, ONE_HELD_OUT, Equations, draw, posi
 from pfa_gate.compress.repair import Repair
 from pfa_gate.graph import Program, inputs_of, record_model
 from pfa_gate.graph.calls import matrix_of, weight_of
-from pfa_gate.graph.program import shape_of
+from pfa_gate.graph.program import is_tensor, shape_of
+from pfa_gate.model.batch import Inputs
 from pfa_gate.model.copies import copied
 from pfa_gate.model.device import input_device, inputs_on
 
@@ -69,7 +72,7 @@ def compensate(
         [('2', True)]
     """
     smaller = copied(smaller)
-    example = full.beginning(*inputs_of(next(iter(batches))))
+    example = _beginning(full, inputs_of(next(iter(batches))))
     program = record_model(smaller, *inputs_on(example, input_device(smaller)))
     found = pairs(full, program, axis_indices)
     faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
@@ -79,6 +82,17 @@ def compensate(
         solved = {repair.layer: repair for stage in run.stages() for repair in _repair(run, stage, seed)}
     left = {layer: Repair(layer, None, None, None, 0, fault) for layer, fault in faults.items()}
     return smaller, tuple((solved | left)[pair.small.layer] for pair in found)
+
+
+def _beginning(full: Program, inputs: Inputs) -> Inputs:
+    """Of a batch as many samples as the program was recorded with: of more, each operator's shapes say no more."""
+
+    def cut(node: Node, leaf: Any) -> Any:
+        return leaf[: shape_of(node)[0]] if is_tensor(node) and leaf.ndim else leaf
+
+    few = [cut(node, leaf) for node, leaf in zip(full.inputs_of_model, full.call.leaves(*inputs), strict=True)]
+    args, kwargs = pytree.tree_unflatten(few, full.call.inputs)
+    return args, kwargs
 
 
 def _fault(pair: LayerPair, program: Program, model: nn.Module) -> str | None:
