@@ -17,7 +17,7 @@ from pfa_gate.graph import Program
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
-from pfa_gate.model.global_state import defaults_restored
+from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import GateJob, ProbePass, Stages
 from pfa_gate.pipeline.measure_and_cut import choose_layers, trace
@@ -62,6 +62,7 @@ class ShardSpec:
 
 
 @defaults_restored()
+@freed_memory_kept()
 def collect(document: Document, gate: str, spec: ShardSpec, progress: Progress | None = None) -> ShardMoments:
     """Measure one shard of a gate's probe.
 

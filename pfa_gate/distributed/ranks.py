@@ -20,6 +20,7 @@ from pfa_gate.errors import PFAGateError, RankError
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import exact_arithmetic, model_on
 from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
+from pfa_gate.model.global_state import freed_memory_kept
 from pfa_gate.pipeline.job import LocalBackend, ProbePass, Stages, evaluation_of
 from pfa_gate.pipeline.run import run_with_backend
 from pfa_gate.pipeline.spectra import Shards
@@ -156,6 +157,7 @@ def _widths(answers: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, tuple[i
     return together
 
 
+@freed_memory_kept()
 def run_as_worker(ranks: Ranks, root: Path) -> int:
     """Answer rank 0's calls until it ends the run; gives the exit status of all.
 

@@ -15,7 +15,7 @@ from pfa_gate.graph import inputs_of
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import device_label, exact_arithmetic
-from pfa_gate.model.global_state import defaults_restored
+from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.measure_and_cut import (
@@ -128,6 +128,7 @@ def run_document(
 
 
 @defaults_restored()
+@freed_memory_kept()
 def run_with_backend(
     document: Document, context: Context, stages: Stages, output: Path | str | None, backend: MeasurementBackend
 ) -> Run:

@@ -20,7 +20,7 @@ from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
-from pfa_gate.model.global_state import defaults_restored
+from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import Stages
 from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
@@ -54,6 +54,7 @@ class StudyObserver:
 
 
 @defaults_restored()
+@freed_memory_kept()
 def run(config_path: Path | str, gate: str | None, ask: StudyOptions, watch: StudyObserver = StudyObserver()) -> Study:
     """Run a study of one gate's model; nothing is written.
 

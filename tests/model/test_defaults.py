@@ -1,7 +1,11 @@
-"""What a user's code sets in torch for the whole process is set back after the gate."""
+"""What a user's code sets in torch for the whole process, and the gate in C, is set back after the gate."""
 
+import ctypes
 from collections.abc import Callable, Iterator
+from mmap import PAGESIZE
 from pathlib import Path
+from platform import libc_ver
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import pytest
@@ -10,7 +14,7 @@ import torch
 import pfa_gate
 from pfa_gate.config import load
 from pfa_gate.distributed.collect_shard import ShardSpec, collect
-from pfa_gate.model.global_state import defaults_restored
+from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.study import run as study
 from pfa_gate.study.options import StudyOptions
 
@@ -87,3 +91,32 @@ def test_a_factory_changes_nothing_for_later_tests(work: Callable[[Path], Any], 
     work(tmp_path / "pfa.yaml")
     assert torch.is_grad_enabled()
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def faults_of_many_values() -> int:
+    """Pages that the system clears while 64 MiB are asked for, filled and freed, ten times."""
+    torch.ones(2**24)
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return getrusage(RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="only glibc is told what to do with freed memory")
+def test_a_gate_does_not_clear_its_pages_again_and_gives_its_memory_back() -> None:
+    pages = 2**26 // PAGESIZE
+    before = faults_of_many_values()
+    with freed_memory_kept():
+        within = faults_of_many_values()
+    after = faults_of_many_values()
+    assert before >= 10 * pages
+    assert within < 2 * pages  # of the first value at most, whose place may have to be found
+    assert after >= 10 * pages
+
+
+@pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_what_the_environment_says_of_memory_is_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("The C library was asked."))
+    with freed_memory_kept():
+        pass
