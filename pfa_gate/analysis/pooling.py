@@ -138,9 +138,27 @@ def pooled(output: Tensor, axis: int, pooling: Pooling = "max") -> Tensor:
     if not over:
         return output
     if pooling == "max":
-        return output.amax(over)
+        positions = prod(output.shape[other] for other in over)
+        maps = axis == 1 and output.is_contiguous() and output.device.type == "cpu"
+        return _halved(output.flatten(2)) if maps and positions in _SMALL_MAPS else output.amax(over)
     # A mean of half precision would be rounded to it again.
     return output.mean(over, dtype=torch.promote_types(output.dtype, torch.float32))
+
+
+_SMALL_MAPS = range(10, 32)  # positions, whose maxima torch finds one by one; by halves it takes half the time
+
+
+def _halved(maps: Tensor) -> Tensor:
+    """The maxima of maps [N, C, m]: of the two halves of each, which may overlap, then of the halves of these.
+
+    Example:
+        >>> _halved(torch.tensor([[[1.0, 5.0, 2.0]]])).tolist()
+        [[5.0]]
+    """
+    while (positions := maps.shape[2]) > 1:
+        half = (positions + 1) // 2
+        maps = torch.maximum(maps[..., :half], maps[..., positions - half :])
+    return maps[..., 0]
 
 
 _ATEN = torch.ops.aten

@@ -118,6 +118,22 @@ def test_every_call_of_a_shared_layer_is_read() -> None:
     assert hooked["twice"].shape == (2, 2, 8)
 
 
+@pytest.mark.parametrize("places", [(2, 2), (3, 3), (4, 4), (5, 5), (3, 7), (31,), (32,), (7, 7), (2, 3, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+def test_maps_of_any_size_are_pooled_as_numpy_does(places: tuple[int, ...], dtype: torch.dtype) -> None:
+    output = (torch.randn(5, 6, *places, generator=torch.Generator().manual_seed(0)) * 50).to(dtype)
+    wanted = output.double().numpy().reshape(5, 6, -1).max(2)
+    assert np.array_equal(pooled(output, axis=1).double().numpy(), wanted)
+    turned = output.transpose(0, 1).contiguous().transpose(0, 1)
+    assert np.array_equal(pooled(turned, axis=1).double().numpy(), wanted)
+
+
+def test_a_map_with_a_value_that_is_no_number_has_no_maximum() -> None:
+    output = torch.zeros(3, 2, 4, 4)
+    output[1, 0, 2, 3] = torch.nan
+    assert pooled(output, axis=1).isnan().nonzero().tolist() == [[1, 0]]
+
+
 def test_pooling_of_a_linear_over_tokens() -> None:
     output = torch.randn(3, 7, 5)
     assert torch.equal(pooled(output, axis=2), output.amax(1))
