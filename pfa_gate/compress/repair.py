@@ -31,3 +31,13 @@ class Repair:
     def solved(self) -> bool:
         """Whether the layer has new weights."""
         return self.ridge is not None
+
+
+def left_out(layer: str, reason: str) -> Repair:
+    """Of a layer that was not solved.
+
+    Example:
+        >>> left_out("conv2", "its weight is used 2 times").solved
+        False
+    """
+    return Repair(layer, None, None, None, 0, reason)

@@ -10,9 +10,23 @@ from pfa_gate.config.field_types import (
     StrictSection,
 )
 
-_NAMED = ("finetune", "distill")
-
 _RECOVERY_STEPS = ("compensate", "recalibrate", "distill", "finetune")
+
+
+class CompensateOptions(StrictSection):
+    """How a compressed model's layers are solved anew."""
+
+    seconds: float = Field(
+        gt=0,
+        le=1_000_000,
+        description="about how long it may take; layers that lost most of their weights come first, the rest are left",
+    )
+
+
+class CompensateStep(StrictSection):
+    """Compensation in bounded time."""
+
+    compensate: CompensateOptions
 
 
 class DistillOptions(StrictSection):
@@ -59,7 +73,9 @@ def recovery_steps(value: object) -> object:
 def _known_step(step: object) -> object:
     if step == "finetune":
         raise RefusalError("is finetune without its callable", "Write {finetune: module:callable}.")
-    named = isinstance(step, FinetuneStep | DistillStep) or (isinstance(step, dict) and not {*step}.isdisjoint(_NAMED))
+    named = isinstance(step, tuple(_WITH_OPTIONS.values())) or (
+        isinstance(step, dict) and not {*step}.isdisjoint(_WITH_OPTIONS)
+    )
     if not named and step not in _RECOVERY_STEPS:
         every = f"Steps: {', '.join(_RECOVERY_STEPS)}."
         remedy = nearest(step, _RECOVERY_STEPS) if isinstance(step, str) else every
@@ -68,18 +84,24 @@ def _known_step(step: object) -> object:
 
 
 def _kind(step: object) -> str:
-    named = step if isinstance(step, dict) else dict[str, object]()
-    if isinstance(step, DistillStep) or "distill" in named:
-        return KINDS[1]
-    return KINDS[2] if isinstance(step, FinetuneStep) or "finetune" in named else KINDS[0]
+    for name, kind in _WITH_OPTIONS.items():
+        if isinstance(step, kind) or (isinstance(step, dict) and name in step):
+            return f"{name} step"
+    return KINDS[0]
 
 
-KINDS = ("plain step", "distill step", "finetune step")
+_WITH_OPTIONS: dict[str, type[StrictSection]] = {
+    "compensate": CompensateStep,
+    "distill": DistillStep,
+    "finetune": FinetuneStep,
+}
+KINDS = ("plain step", *(f"{name} step" for name in _WITH_OPTIONS))
 
 Step = Annotated[
     Annotated[Literal["compensate", "recalibrate", "distill"], Tag(KINDS[0])]
-    | Annotated[DistillStep, Tag(KINDS[1])]
-    | Annotated[FinetuneStep, Tag(KINDS[2])],
+    | Annotated[CompensateStep, Tag(KINDS[1])]
+    | Annotated[DistillStep, Tag(KINDS[2])]
+    | Annotated[FinetuneStep, Tag(KINDS[3])],
     Discriminator(_kind),
     BeforeValidator(_known_step),
 ]

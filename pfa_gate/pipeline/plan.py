@@ -13,7 +13,7 @@ from pfa_gate.graph.group import Indices
 from pfa_gate.model import Subject
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.measure_and_cut import cut_exactly, measure_again
-from pfa_gate.pipeline.recovery_steps import compensate_on_device
+from pfa_gate.pipeline.recovery_steps import compensate_on_device, compensate_settings, compensates
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
@@ -115,8 +115,10 @@ def _cut_and_measured(
     """The model as cut so far, measured anew; a group that was put back, or that is another one now, is left as is."""
     _, smaller = cut_exactly(job, full.graph.coupling, indices, full.spectra.inactive)
     model = smaller.model
-    if "compensate" in job.config.recovery:
-        model, _ = compensate_on_device(job.subject, full.graph.program, smaller, model, job.config.probe.seed)
+    step = next((step for step in job.config.recovery if compensates(step)), None)
+    if step is not None:
+        settings = compensate_settings(step, job.config.probe.seed)
+        model, _ = compensate_on_device(job.subject, full.graph.program, smaller, model, settings)
     graph = ModelGraph.of(model, job.subject.example, job.config.recipe.residual)
     found = measure_again(job, chosen, graph)
     same = {name: each for name, each in found.groups.items() if name in indices and each.filters == len(indices[name])}

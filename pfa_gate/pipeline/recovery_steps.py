@@ -12,7 +12,7 @@ from torch import nn
 
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.repair import Repair
-from pfa_gate.config.recovery import DistillOptions, DistillStep, FinetuneStep
+from pfa_gate.config.recovery import CompensateStep, DistillOptions, DistillStep, FinetuneStep, Step
 from pfa_gate.errors import FactoryError
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
@@ -27,7 +27,7 @@ from pfa_gate.pipeline.measure_and_cut import score_model
 from pfa_gate.record import RecoveryStep, finite
 
 if TYPE_CHECKING:
-    from pfa_gate.compress.recover import DistillResult
+    from pfa_gate.compress.recover import CompensateSettings, DistillResult, Forecast
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]
 
@@ -76,7 +76,7 @@ class StepResult:
     repairs: tuple[Repair, ...] = ()
 
 
-Step = Callable[[nn.Module], StepResult]
+Task = Callable[[nn.Module], StepResult]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def recover(job: GateJob, full: Program, compressed: PrunedModel) -> Recovered:
 
 
 def compensate_on_device(
-    subject: Subject, full: Program, compressed: PrunedModel, model: nn.Module, seed: int
+    subject: Subject, full: Program, compressed: PrunedModel, model: nn.Module, settings: "CompensateSettings"
 ) -> tuple[nn.Module, tuple[Repair, ...]]:
     """Compensate on the subject's probe and device.
 
@@ -127,7 +127,7 @@ def compensate_on_device(
         full: its program.
         compressed: what pruning left of each parameter.
         model: the compressed model as it is now; it is not changed.
-        seed: of the positions drawn.
+        settings: see `compensate`.
 
     Returns:
         A new model, on the CPU, and what was done to each layer.
@@ -135,7 +135,7 @@ def compensate_on_device(
     from pfa_gate.compress.recover import compensate  # noqa: PLC0415  for gates with this step
 
     model = model_on(model, subject.device)
-    compensated, repairs = compensate(full.on(subject.device), model, compressed.axis_indices, subject.probe, seed)
+    compensated, repairs = compensate(full.on(subject.device), model, compressed.axis_indices, subject.probe, settings)
     return model_on(compensated, CPU), repairs
 
 
@@ -143,12 +143,8 @@ def _value(score: Score | None) -> float | None:
     return None if score is None else finite(score.value)
 
 
-def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tuple[str, Step]]:
+def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tuple[str, Task]]:
     subject, stages, seed = job.subject, job.stages, job.config.probe.seed
-
-    def compensated(model: nn.Module) -> StepResult:
-        better, repairs = compensate_on_device(subject, full, compressed, model, seed)
-        return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
 
     def recalibrated(model: nn.Module) -> StepResult:
         from pfa_gate.compress.recover import recalibrate  # noqa: PLC0415  for gates with this step
@@ -156,19 +152,54 @@ def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tup
         fresh, count = recalibrate(model_on(model, subject.device), subject.probe)
         return StepResult(model_on(fresh, CPU), f"{count} batch norms")
 
-    known: dict[str, Step] = {"compensate": compensated, "recalibrate": recalibrated}
     for step in job.config.recovery:
-        if step == "distill":
+        if step == "recalibrate":
+            yield "recalibrate", recalibrated
+        elif step == "distill":
             yield "distill", _distilled(DistillOptions(), subject, stages, seed)
         elif isinstance(step, DistillStep):
             yield "distill", _distilled(step.distill, subject, stages, seed)
         elif isinstance(step, FinetuneStep):
             yield "finetune", _finetuned(step.finetune, subject, stages.folder, seed)
         else:
-            yield step, known[step]
+            yield "compensate", _compensated(job, full, compressed, step)
 
 
-def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Step:
+def compensates(step: Step) -> bool:
+    """Whether a step of pfa.yaml is compensation.
+
+    Example:
+        >>> compensates("compensate"), compensates("distill")
+        (True, False)
+    """
+    return step == "compensate" or isinstance(step, CompensateStep)
+
+
+def compensate_settings(step: Step, seed: int) -> "CompensateSettings":
+    """How a step compensates."""
+    from pfa_gate.compress.recover import CompensateSettings  # noqa: PLC0415  for gates with this step
+
+    return CompensateSettings(seed, step.compensate.seconds if isinstance(step, CompensateStep) else None)
+
+
+def _compensated(job: GateJob, full: Program, compressed: PrunedModel, step: Step) -> Task:
+    def progress(found: "Forecast", done: int, total: int) -> None:
+        job.stages.report(f"compensate, {_foreseen(found)}", done, total)
+
+    def compensated(model: nn.Module) -> StepResult:
+        told = replace(compensate_settings(step, job.config.probe.seed), progress=progress)
+        better, repairs = compensate_on_device(job.subject, full, compressed, model, told)
+        return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
+
+    return compensated
+
+
+def _foreseen(found: "Forecast") -> str:
+    """What a step will take, in words."""
+    return f"about {max(found.seconds, 1):,.0f} s and {max(found.memory / 1e6, 1):,.0f} MB"
+
+
+def _distilled(options: DistillOptions, subject: Subject, stages: Stages, seed: int) -> Task:
     from pfa_gate.compress.recover import DistillSettings, distill  # noqa: PLC0415  for gates with this step
 
     def step(model: nn.Module) -> StepResult:
@@ -191,7 +222,7 @@ def _learnt(found: "DistillResult", steps: int) -> str:
     return f"{steps} steps; {gaps}" + ("; undone, as it came no closer" if found.undone else "")
 
 
-def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Step:
+def _finetuned(name: str, subject: Subject, folder: Path, seed: int) -> Task:
     def step(model: nn.Module) -> StepResult:
         return StepResult(finetune(model, subject.probe, resolve(name, folder), seed), name)
 

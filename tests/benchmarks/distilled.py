@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pfa_gate.compress.prune import compress
-from pfa_gate.compress.recover import DistillSettings
-from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.recover import CompensateSettings, DistillSettings, compensate
 from pfa_gate.compress.recover.distill import distill
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.model import Batch
@@ -72,7 +71,7 @@ def row(depth: int, energy: float, seed: int, arguments: argparse.Namespace) -> 
     orders = SELECTIONS[arguments.selection](Evidence(held.program, held.groups, held.spectra, held.probe, seed))
     cut = compress(held.model, held.coupling, keep_last(orders, keep).indices, ((pixels[:2],), {}))
     started = time.process_time()
-    mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, seed)
+    mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, CompensateSettings(seed))
     course = DistillSettings(
         arguments.steps, arguments.rate, statistics=arguments.statistics, seed=seed, augment=varied
     )

@@ -27,7 +27,7 @@ from torch.nn import functional
 from pfa_gate.analysis.covariance import accumulate
 from pfa_gate.analysis.responses import respond
 from pfa_gate.compress.prune import compress
-from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.recover import CompensateSettings, compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.graph import record_model, trace_program
 from pfa_gate.model import Batch
@@ -146,7 +146,7 @@ def cuts(name: str, seed: int, data: tuple[Tensor, Tensor], arguments: argparse.
         for how in arguments.recipes:
             keep = {one: keep_kl(each) if how == "kl" else keep_energy(each, float(how)) for one, each in found.items()}
             cut = compress(model, coupling, keep_last(orders, keep).indices, ((probe[:2],), {}))
-            mended, _ = compensate(program, cut.model, cut.axis_indices, batches, seed)
+            mended, _ = compensate(program, cut.model, cut.axis_indices, batches, CompensateSettings(seed))
             left = 100 * sum(tensor.numel() for tensor in mended.parameters()) / size
             yield Row(name, seed, selection, how, left, *(accuracy(each, *test) for each in (model, cut.model, mended)))
 

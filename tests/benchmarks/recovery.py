@@ -27,7 +27,7 @@ from pfa_gate.analysis.covariance import accumulate
 from pfa_gate.analysis.responses import respond
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.compress.prune import compress
-from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.recover import CompensateSettings, compensate
 from pfa_gate.compress.select import SELECTIONS, Evidence, keep_last
 from pfa_gate.graph import Coupling, Group, Program, record_model, trace_program
 from pfa_gate.model import Batch
@@ -105,7 +105,7 @@ def measure(
     chosen = keep_last(orders, keep).indices
     cut = compress(held.model, held.coupling, chosen, ((pixels[:2],), {}))
     started = time.process_time()
-    mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, seed)
+    mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, CompensateSettings(seed))
     taken = time.process_time() - started
     after = answers(mended, pixels)
     hits = (after == labels).double()

@@ -10,10 +10,15 @@ SCHEMA = schema()
 HEAD = "| key | takes | default | meaning |\n|---|---|---|---|\n"
 
 
+_STEPS = {"CompensateStep", "DistillStep", "FinetuneStep"}
+
+
 def sections() -> dict[str, dict[str, Any]]:
     """The mappings that a config may hold, by the name of their type; those of one key alone are no section."""
     named = {"Root": SCHEMA} | SCHEMA["$defs"]
-    return {name: found for name, found in named.items() if name not in {"DistillStep", "FinetuneStep"}}
+    return {
+        name: found for name, found in named.items() if name not in {"CompensateStep", "DistillStep", "FinetuneStep"}
+    }
 
 
 def table(section: dict[str, Any]) -> str:

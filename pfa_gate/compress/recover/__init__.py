@@ -2,6 +2,15 @@
 
 from pfa_gate.compress.recover.compensate import compensate
 from pfa_gate.compress.recover.distill import DistillResult, DistillSettings, distill
+from pfa_gate.compress.recover.forecast import CompensateSettings, Forecast
 from pfa_gate.compress.recover.recalibrate import recalibrate
 
-__all__ = ["DistillResult", "DistillSettings", "compensate", "distill", "recalibrate"]
+__all__ = [
+    "CompensateSettings",
+    "DistillResult",
+    "DistillSettings",
+    "Forecast",
+    "compensate",
+    "distill",
+    "recalibrate",
+]

@@ -10,6 +10,7 @@ from torch import Tensor
 from pfa_gate.compress.regress import Equations, Sums, errors, offset_of
 
 RIDGES = tuple(10.0 ** (step / 2) for step in range(-12, 5))
+RIDGES_TRIED = 3  # about so many, as the error changes slowly with the ridge
 _FIRST = 1e-1
 
 

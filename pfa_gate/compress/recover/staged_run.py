@@ -54,7 +54,7 @@ class PairedRun:
             for side, program in enumerate(programs)
         )
         self._stage = -1
-        self._sizes = [_samples(part) for part in self._inputs()] if self._stages else []
+        self._sizes = [samples_of(part) for part in self._inputs()] if self._stages else []
         self._order = spread(len(self._sizes))
         self._reached = [-1] * len(self._sizes)
 
@@ -62,6 +62,11 @@ class PairedRun:
     def samples(self) -> int:
         """How many samples there are."""
         return sum(self._sizes)
+
+    @property
+    def planned(self) -> Sequence[Sequence[LayerPair]]:
+        """The layers that are solved together, in order."""
+        return self._stages
 
     def stages(self) -> Iterator[list[LayerPair]]:
         """The layers that are solved together, stage by stage."""
@@ -112,14 +117,15 @@ class PairedRun:
         fixed = next((program.batch for program in self.programs if not program.dynamic), None)
         for batch in self._batches:
             inputs = inputs_of(batch)
-            size = _samples(inputs)
+            size = samples_of(inputs)
             if fixed is None or size == fixed:
                 yield inputs
             else:
                 yield from (_part(inputs, start, fixed) for start in range(0, size - fixed + 1, fixed))
 
 
-def _samples(inputs: Inputs) -> int:
+def samples_of(inputs: Inputs) -> int:
+    """How many samples a batch of inputs has."""
     return next(len(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim)
 
 

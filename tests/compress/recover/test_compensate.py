@@ -16,7 +16,8 @@ from torch import nn
 from pfa_gate.compress.prune import compress, narrow
 from pfa_gate.compress.prune.cut import axis_indices_of
 from pfa_gate.compress.recover.activation_store import ActivationStore
-from pfa_gate.compress.recover.compensate import FEWEST, compensate
+from pfa_gate.compress.recover.compensate import compensate
+from pfa_gate.compress.recover.row_sampler import FEWEST
 from pfa_gate.compress.recover.staged_run import StagedProgram
 from pfa_gate.compress.regress import FOLDS, Equations, outputs, patches, position_count
 from pfa_gate.graph import record_model, trace_program
