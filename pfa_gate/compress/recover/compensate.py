@@ -86,8 +86,7 @@ def compensate(
     with ActivationStore() as store:
         run = PairedRun((program, full), sound, batches, store)
         plans = {pair.small.layer: RowPlan.of(pair, program, run.samples) for pair in sound}
-        foreseen = _foreseen(run, plans, inputs) if settings.timed else None
-        schedule = Schedule(settings, foreseen, gains, started)
+        schedule = Schedule(settings, _foreseen(run, plans, inputs) if settings.timed else None, gains, started)
         solved = {repair.layer: repair for stage in run.stages() for repair in _repaired(run, stage, plans, schedule)}
     left = {layer: Repair(layer, None, None, None, 0, fault) for layer, fault in faults.items()}
     return smaller, tuple((solved | left)[pair.small.layer] for pair in found)
