@@ -77,7 +77,7 @@ def check(model: nn.Module, data: Any, question: CheckOptions) -> Record:
     layers, full = findings.measured.layers, findings.measured.cost
     records = tuple(
         replace(record, skipped=record.skipped or (layer.frozen if traced else None))
-        for record, layer in zip(findings.layer_records(), layers, strict=True)
+        for record, layer in zip(findings.layer_records, layers, strict=True)
     )
     measurements = replace(findings.measurements(), layers=tuple(each.measure() for each in records))
     place = Place(Path(_NAME), 1, 1)

@@ -94,6 +94,7 @@ class Findings:
             ),
         )
 
+    @cached_property
     def layer_records(self) -> tuple[LayerRecord, ...]:
         """One record for each layer of the model, in the order of the forward pass, with its correlations' picture."""
         most = side(len(self.measured.spectra.layers))
@@ -258,7 +259,7 @@ def _size_of_remedy(finding: Finding, findings: Findings) -> Iterator[str]:
 
 
 def _some_stay(finding: Finding, findings: Findings, keep: dict[str, int]) -> bool:
-    groups = {layer.name: layer.group for layer in findings.layer_records()}
+    groups = {layer.name: layer.group for layer in findings.layer_records}
     return any(
         groups[each.layer] not in keep for each in finding.details if each.outcome == "broken" and not each.waived
     )
@@ -266,7 +267,7 @@ def _some_stay(finding: Finding, findings: Findings, keep: dict[str, int]) -> bo
 
 def _counts(finding: Finding, findings: Findings) -> dict[str, int]:
     """Group -> filters kept, by the layer of the group that must lose most; groups that cannot be cut are left out."""
-    layers = {layer.name: layer for layer in findings.layer_records()}
+    layers = {layer.name: layer for layer in findings.layer_records}
     free = (
         {group.name: group.width for group in findings.cut.coupling.groups if not group.frozen} if findings.cut else {}
     )

@@ -189,7 +189,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         seconds={},
         model=Size(full.parameters, full.bytes, full.macs),
         probe=Probe(subject.probe.samples, subject.probe.sha256, config.probe.positions),
-        layers=findings.layer_records(),
+        layers=findings.layer_records,
         recipe=findings.recipe_record(),
         compressed=findings.compressed_record(),
         scores=findings.scores_record(),

@@ -186,7 +186,8 @@ def spectra(
             "No filter of any layer responds to the probe.",
             remedy="Check that the checkpoint is trained and the probe is preprocessed as in training.",
         )
-    cut = {group.name: _group_spectrum(group, moments) for group in groups if group.name not in whole}
+    known = {layer.taps[0].node: found[layer.name] for layer in layers if layer.name in found and len(layer.taps) == 1}
+    cut = {group.name: _group_spectrum(group, moments, known) for group in groups if group.name not in whole}
     return Spectra(found, cut, unmeasured, whole)
 
 
@@ -216,11 +217,17 @@ def _layer_spectrum(layer: Layer, moments: Mapping[str, Shards]) -> Spectrum:
     return spectrum_of_folds(shards)
 
 
-def _group_spectrum(group: Group, moments: Mapping[str, Shards]) -> Spectrum:
-    """Every tap counts alike; a tap that carries each filter several times counts as several."""
+def _group_spectrum(group: Group, moments: Mapping[str, Shards], known: Mapping[str, Spectrum]) -> Spectrum:
+    """Every tap counts alike; a tap that carries each filter several times counts as several.
+
+    `known` are the spectra of all filters of some nodes, which need not be taken again.
+    """
     found: list[Spectrum] = []
     for tap in group.taps:
         for places in _copies(tap.filters, group.width):
+            if tap.node in known and np.array_equal(places, np.arange(known[tap.node].filters)):
+                found.append(known[tap.node])
+                continue
             together = subset(merge_all(moments[tap.node]), places)
             try:
                 found.append(spectrum(together))

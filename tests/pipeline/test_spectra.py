@@ -39,6 +39,12 @@ def test_a_group_takes_the_mean_of_its_trace_normalised_covariances() -> None:
     np.testing.assert_allclose(result.groups["expand"].eigenvalues, eigenvalues / eigenvalues.sum(), atol=1e-9)
 
 
+def test_a_group_that_one_layer_makes_alone_has_the_spectrum_of_that_layer() -> None:
+    result, _ = measured("depthwise")
+    group = next(group for group in coupling("depthwise").free if len(group.taps) == 1 and len(group.layers) == 1)
+    assert result.groups[group.name] is result.layers[group.layers[0]]
+
+
 def test_a_layer_called_twice_counts_every_call() -> None:
     result, stream = measured("shared")
     layer = next(layer for layer in coupling("shared").layers if layer.name == "twice")
