@@ -80,15 +80,14 @@ def compensate(
     inputs = inputs_on(inputs_of(next(iter(batches))), input_device(smaller))
     program = record_model(smaller, *_first(full, inputs, full.batch))
     found = pairs(full, program, axis_indices)
-    faults = {pair.small.layer: fault for pair in found if (fault := _fault(pair, program, smaller)) is not None}
-    sound = [pair for pair in found if pair.small.layer not in faults]
+    left = {layer: left_out(layer, fault) for layer, fault in _faults(found, program, smaller)}
+    sound = [pair for pair in found if pair.small.layer not in left]
     gains = {pair.small.layer: _lost(pair, full, axis_indices) for pair in sound}
     with ActivationStore() as store:
         run = PairedRun((program, full), sound, batches, store)
         plans = {pair.small.layer: RowPlan.of(pair, program, run.samples) for pair in sound}
         schedule = Schedule(settings, _foreseen(run, plans, inputs) if settings.timed else None, gains, started)
         solved = {repair.layer: repair for stage in run.stages() for repair in _repaired(run, stage, plans, schedule)}
-    left = {layer: Repair(layer, None, None, None, 0, fault) for layer, fault in faults.items()}
     return smaller, tuple((solved | left)[pair.small.layer] for pair in found)
 
 
