@@ -10,7 +10,7 @@ import torch
 
 from pfa_gate.analysis.covariance.jackknife import JackknifeFolds, folds_for
 from pfa_gate.analysis.covariance.moments import Moments, covariance, merge_all, unvarying
-from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
+from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_matrix
 from pfa_gate.analysis.standard_errors import Whole, standard_errors
 from pfa_gate.errors import DataError, TooFewSamplesError
 from pfa_gate.redundancy import divergence
@@ -115,7 +115,7 @@ def analyse(responses: Responses) -> Spectrum:
         >>> analyse(independent).eigenvalues.round(3).tolist()
         [0.333, 0.333, 0.333]
     """
-    rows = as_rows(responses)
+    rows = as_matrix(responses)
     folds = JackknifeFolds(rows.shape[1], folds_for(rows.shape[1]))
     folds.add(rows)
     return spectrum_of_folds(folds.moments())
@@ -165,7 +165,7 @@ def spectrum_of_folds(folds: Sequence[Moments]) -> Spectrum:
     if len(held) < 2 or any(together.count - fold.count <= together.filters for fold in held):
         return spectrum(together)
     silenced, inactive = _silenced_covariance(together)
-    values, vectors = np.linalg.eigh(silenced)
+    values, vectors = _decomposed(silenced)
     found = _spectrum(silenced, inactive, together.count, values)
     whole = Whole(silenced, inactive, found.eigenvalues, vectors, found.correlation)
     kl, peak, mean = standard_errors(held, whole)
@@ -244,6 +244,23 @@ def _eigenvalues(matrix: Matrix) -> Matrix:
     """Of a symmetric matrix, rising."""
     # Above a thousand filters torch's LAPACK takes half the time of NumPy's.
     return np.asarray(torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy())
+
+
+def _decomposed(matrix: Matrix) -> tuple[Matrix, Matrix]:
+    """Eigenvalues of a symmetric matrix, rising, and its eigenvectors in the columns."""
+    filters = len(matrix)
+    if filters <= 128:
+        return np.linalg.eigh(matrix)
+    from scipy.linalg.lapack import dormqr, dstevd, dsytrd  # noqa: PLC0415  a quarter of a second
+
+    # The three steps of `dsyevd`, which scipy gives the room to work on many columns at once.
+    room = 64 * filters
+    reduced, diagonal, beside, factors, _ = dsytrd(matrix.T, lower=1, lwork=room)
+    values, vectors, failed = dstevd(diagonal, beside)
+    if failed:
+        return np.linalg.eigh(matrix)
+    vectors[1:], _, _ = dormqr("L", "N", reduced[1:, :-1], factors, vectors[1:], lwork=room)
+    return values, vectors
 
 
 def _shares(rising: Matrix) -> Matrix:

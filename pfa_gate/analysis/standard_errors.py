@@ -141,7 +141,8 @@ def _mean_gradient(whole: Whole, noise: float) -> Matrix:
     correlation = whole.covariance * scale
     np.fill_diagonal(correlation, 0.0)
     # The straight line that is closest to the normal distribution at 0.
-    slopes = np.clip(correlation / max(1.25 * noise, np.finfo(float).tiny), -1.0, 1.0)
+    slopes = correlation / max(1.25 * noise, np.finfo(float).tiny)
+    np.clip(slopes, -1.0, 1.0, out=slopes)
     own = np.einsum("ij,ij->i", slopes, correlation)
     slopes *= scale
     # Where a variance changes, so do all correlations of its filter.

@@ -155,6 +155,61 @@ class TestShards:
             np.testing.assert_array_equal(shard.scatter, shard.scatter.T)
             assert shard.scatter.flags.c_contiguous
 
+    @pytest.mark.parametrize("filters", [7, 130])
+    @pytest.mark.parametrize("mean", [0.0, 3.9, 4.1, 1e4, 1e8])
+    def test_the_centre_does_not_show(self, filters, mean):
+        """Sums are about 0, uncopied, up to a mean of four standard deviations, and about the first block's beyond."""
+        rows = mean + np.random.default_rng(0).standard_normal((4 * 8 * 384, filters))
+        for kind in (np.float64, np.float32):
+            shards = JackknifeFolds(filters)
+            shards.add(rows.astype(kind))
+            for number, shard in enumerate(shards.moments()):
+                assert_same(shard, moments(rows.astype(kind)[number::8]), 1e-12)
+
+    @pytest.mark.parametrize("jump", [1.0, 1e3, 1e6])
+    def test_a_stream_that_goes_far_from_its_beginning(self, jump):
+        rows = responses(samples=12_000)
+        rows[3500:] += jump
+        rows[:, 0] = np.arange(12_000) >= 11_990  # 0 in all blocks but the last
+        shards = JackknifeFolds(7)
+        shards.add(rows)
+        assert_same(merge_all(shards.moments()), moments(rows), 1e-11)
+
+    @pytest.mark.parametrize(
+        "laid_out",
+        [
+            np.asfortranarray,
+            lambda rows: np.repeat(rows, 2, axis=1)[:, ::2],
+            lambda rows: rows[::-1].copy()[::-1],
+            lambda rows: rows[:, ::-1].copy()[:, ::-1],
+            lambda rows: np.repeat(rows, 3, axis=0)[::3],
+            lambda rows: rows.astype(">f8"),
+        ],
+        ids=["columns", "every other column", "backwards", "mirrored", "every third row", "big end first"],
+    )
+    @pytest.mark.parametrize("filters", [1, 7, 130])
+    def test_how_rows_lie_in_memory_does_not_matter(self, laid_out, filters):
+        rows = responses(samples=4000, filters=filters)
+        given, plain = JackknifeFolds(filters), JackknifeFolds(filters)
+        given.add(laid_out(rows))
+        plain.add(rows)
+        for one, two in zip(given.moments(), plain.moments(), strict=True):
+            assert_same(one, two, 1e-12)
+
+    @pytest.mark.parametrize("place", [0, 3071, 3072, 6143, 6999])
+    @pytest.mark.parametrize("value", [np.nan, -np.inf])
+    def test_nan_and_infinity_are_told_of_the_batch_that_has_them(self, place, value):
+        """Whether its block is summed up at once or waits for more."""
+        rows = responses(samples=7000)
+        rows[place, 2] = value
+        with pytest.raises(NotFiniteError, match=r"1 of 7 filters .* in 1 of 7000 samples: filter 2\."):
+            JackknifeFolds(7).add(rows)
+        shards, first = JackknifeFolds(7), place // 100 * 100
+        for start in range(0, first, 100):
+            shards.add(rows[start : start + 100])
+        with pytest.raises(NotFiniteError, match=r"in 1 of 100 samples: filter 2\."):
+            shards.add(rows[first : first + 100])
+
     def test_rows_may_be_reused_by_the_caller(self):
         rows, shards = responses(), JackknifeFolds(7)
         shards.add(rows)
@@ -244,8 +299,11 @@ class TestInput:
     @pytest.mark.parametrize("huge", [1e200, 1e308])
     def test_overflow_is_not_silent(self, huge):
         rows = np.array([[huge, 1.0], [-huge, 2.0], [huge, 3.0], [huge, 0.0]])
-        with pytest.raises(NotFiniteError, match="overflow"):
-            covariance(in_batches(rows, 2))
+        folds = JackknifeFolds(2, 1)
+        folds.add(rows)
+        for found in (in_batches(rows, 2), *folds.moments()):
+            with pytest.raises(NotFiniteError, match="overflow"):
+                covariance(found)
 
 
 def test_a_covariance_needs_two_samples():

@@ -1,19 +1,18 @@
 """Moments of a stream in eight folds, for a jackknife: of the whole stream, or of parts that are merged afterwards."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from pfa_gate.analysis.covariance.moments import Moments, merge
 from pfa_gate.analysis.covariance.on_device import DeviceFolds, device_tensor
-from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_samples
+from pfa_gate.analysis.covariance.rows import Responses, all_finite, as_samples, refuse_not_finite
+from pfa_gate.analysis.covariance.sums import NARROW, FoldSums
 from pfa_gate.errors import DataError, PFAGateError
 
 FOLDS = 8
 WIDEST = 4096  # eight matrices of this many filters take a gigabyte
-_ROWS, _NARROW = 128, 128  # of a fold's block; filters of a layer for which NumPy's product is as fast as scipy's
 
 
 def folds_for(filters: int, *, single: bool = False) -> int:
@@ -34,9 +33,9 @@ class JackknifeFolds:
     """Distributes samples over 8 folds and keeps the moments of each, for a jackknife over folds.
 
     Sample i of the stream goes to fold i modulo 8, with all its responses: those of one sample are alike, and a
-    jackknife that parted them would take them for independent. Samples are buffered in a block of fixed size, so the
-    moments do not depend on how the stream was cut into batches, to the last bit. Memory is
-    8 C^2 + 1032 C numbers (2056 C up to 128 filters), however many samples come.
+    jackknife that parted them would take them for independent. They are summed up in blocks of a fixed size, for which
+    small batches wait, so the moments do not depend on how the stream was cut into batches, to the last bit. Memory is
+    8 C^2 numbers and the block's, 1024 C (3072 C up to 128 filters, 2 C^2 above 512), however many samples come.
 
     Args:
         filters: C.
@@ -51,7 +50,8 @@ class JackknifeFolds:
 
     def __init__(self, filters: int, folds: int = FOLDS) -> None:
         self._filters = filters
-        self._sums = tuple(_Sum(filters) for _ in range(folds))
+        # One piece of memory, of which an operating system makes large pages.
+        self._sums = tuple(FoldSums(scatter) for scatter in np.zeros((folds, filters, filters)))
         self._waiting, self._next = 0, 0
         self._resize(1)
 
@@ -71,15 +71,16 @@ class JackknifeFolds:
                 f"A batch has {samples.shape[2]} filters; the batches before it had {self._filters}.",
                 remedy="Give every batch of a layer the same number of filters.",
             )
-        if samples.shape[1] != self._per_sample and samples.size:
-            self._pass_on()
+        if samples.shape[1] != self._block.shape[1] and samples.size:
+            self._pass_on(self._block[: self._waiting])
             self._resize(samples.shape[1])
-        while samples.size:
-            taken = min(len(samples), self._capacity - self._waiting)
-            self._distribute(samples[:taken])
-            samples = samples[taken:]
-            if self._waiting == self._capacity:
-                self._pass_on()
+        start, size = 0, len(self._block)
+        while start < len(samples) and samples.size:
+            part = samples[start : start + size - self._waiting]
+            start += len(part)
+            # Sums are finite only if all rows are; those that wait for theirs are looked at themselves.
+            if not (self._pass_on(part) if len(part) == size else self._wait(part)):
+                refuse_not_finite(samples)
 
     def moments(self) -> tuple[Moments, ...]:
         """Moments of each of the 8 folds so far; they stay as they are when more samples come.
@@ -88,80 +89,35 @@ class JackknifeFolds:
             >>> len(JackknifeFolds(1).moments())
             8
         """
-        self._pass_on()
-        return tuple(fold.moments() for fold in self._sums)
+        self._pass_on(self._block[: self._waiting])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return tuple(fold.moments() for fold in self._sums)
 
     def _resize(self, per_sample: int) -> None:
-        """Resize the buffer for samples of so many responses; a fold has room for one row more."""
-        number, rows = len(self._sums), 2 * _ROWS if self._filters <= _NARROW else _ROWS
-        held = max(1, rows // per_sample)
-        self._per_sample, self._capacity = per_sample, number * held
-        self._block = np.empty((number, held * per_sample + 1, self._filters))
+        """Make a block for samples of so many responses, [samples, m, C]."""
+        rows = max(384 if self._filters <= NARROW else 128, self._filters // 4)
+        self._block = np.empty((len(self._sums) * max(1, rows // per_sample), per_sample, self._filters))
 
-    def _distribute(self, samples: npt.NDArray[np.generic]) -> None:
-        number, per_sample = len(self._sums), self._per_sample
-        for first in range(min(number, len(samples))):
-            position, own = self._waiting + first, samples[first::number]
-            start, rows = position // number * per_sample, len(own) * per_sample
-            self._block[(self._next + position) % number, start : start + rows] = own.reshape(rows, -1)
-        self._waiting += len(samples)
+    def _wait(self, samples: npt.NDArray[np.generic]) -> bool:
+        """Hold samples until a block is full; whether they are finite."""
+        stop = self._waiting + len(samples)
+        self._block[self._waiting : stop] = samples
+        self._waiting = stop
+        finite = all_finite(samples)
+        if stop == len(self._block):
+            self._pass_on(self._block)
+        return finite
 
-    def _pass_on(self) -> None:
-        number = len(self._sums)
+    def _pass_on(self, samples: npt.NDArray[np.generic]) -> bool:
+        """Sum up the samples of a block; whether the sums are finite."""
+        number, finite = len(self._sums), True
         # Overflow is reported once, by `covariance`.
         with np.errstate(over="ignore", invalid="ignore"):
-            for first in range(min(number, self._waiting)):
-                fold, rows = (self._next + first) % number, len(range(first, self._waiting, number)) * self._per_sample
-                self._sums[fold].add(self._block[fold, : rows + 1])
-        self._next, self._waiting = (self._next + self._waiting) % number, 0
-
-
-class _Sum:
-    """Moments of one fold, summed up in place; while rows come, only the lower triangle of the scatter is kept up."""
-
-    def __init__(self, filters: int) -> None:
-        self._count, self._mean = 0, np.zeros(filters)
-        self._scatter, self._shared = np.zeros((filters, filters), order="F"), False
-
-    def add(self, block: Matrix) -> None:
-        """Take finite rows [n, C]: `block`, float64 [n + 1, C], has room for one row more, and is overwritten."""
-        rows, more = block[:-1], block[-1]
-        if self._shared:
-            self._scatter, self._shared = self._scatter.copy(order="F"), False
-        count = self._count + len(rows)
-        mean = np.add.reduce(rows) / len(rows)
-        step = mean - self._mean
-        # The step between old and new mean is one row more (Chan, Golub and LeVeque 1979): all is one product.
-        rows -= mean
-        np.multiply(step, sqrt(self._count * len(rows) / count), out=more)
-        self._mean = self._mean + step * (len(rows) / count)
-        self._count = count
-        self._scatter = _with_products(self._scatter, block)
-
-    def moments(self) -> Moments:
-        """All so far, without a copy: rows added later go into a copy."""
-        _mirror(self._scatter)
-        self._shared = True
-        return Moments(self._count, self._mean, self._scatter.T)
-
-
-def _with_products(lower: Matrix, rows: Matrix) -> Matrix:
-    """Add rows.T @ rows to the lower triangle of a matrix in Fortran's order, in place."""
-    if len(lower) <= _NARROW:
-        return np.add(lower, (rows.T @ rows).T, out=lower)
-    from scipy.linalg.blas import dsyrk  # noqa: PLC0415  a quarter of a second, which narrow layers do not win back
-
-    return dsyrk(1.0, rows.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
-
-
-def _mirror(lower: Matrix, step: int = 128) -> None:
-    """Copy the lower triangle of a matrix onto the upper one, block by block."""
-    above = np.triu(np.ones((step, step), bool), 1)
-    for start in range(0, len(lower), step):
-        stop = start + step
-        corner = lower[start:stop, start:stop]
-        np.copyto(corner, corner.T, where=above[: len(corner), : len(corner)])
-        lower[start:stop, stop:] = lower[stop:, start:stop].T
+            for first in range(min(number, len(samples))):
+                own = samples[first::number].reshape(-1, self._filters)
+                finite &= self._sums[(self._next + first) % number].add(own)
+        self._next, self._waiting = (self._next + len(samples)) % number, 0
+        return finite
 
 
 def accumulate(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pfa_gate.analysis.covariance.moments import Moments
-from pfa_gate.analysis.covariance.rows import as_samples
+from pfa_gate.analysis.covariance.rows import as_samples, refuse_not_finite
 from pfa_gate.errors import DataError
 
 Sums = tuple[int, Tensor, Tensor]
@@ -91,7 +91,7 @@ class DeviceFolds:
         waiting, number = self._block[: self._waiting], len(self._sums)
         # Asked once for a block: each answer makes the host wait for the device.
         if not bool(waiting.isfinite().all()):
-            as_samples(waiting)
+            refuse_not_finite(waiting.cpu().numpy())
         rows_of_folds = (waiting[(i - self._next) % number :: number].flatten(0, 1) for i in range(number))
         return [_merged(sums, rows) for sums, rows in zip(self._sums, rows_of_folds, strict=True)]
 
