@@ -32,7 +32,9 @@ from pfa_gate.analysis.pooling import (
 )
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Layer, Program, Tap, inputs_of
+from pfa_gate.graph.layout import Layout, fastest_layout
 from pfa_gate.model import Batch
+from pfa_gate.model.batch import Inputs
 from pfa_gate.model.torch_module import forward
 
 __all__ = [
@@ -69,6 +71,7 @@ def respond(
         DataError: a batch does not fit the model.
     """
     axes = {tap.node: tap.axis for tap in taps}
+    layout = fastest_layout(program)
     for batch in batches:
         for args, kwargs, size in _runnable(program, *inputs_of(batch)):
             responses: dict[str, Tensor] = {}
@@ -82,13 +85,14 @@ def respond(
                     responses[node.name] = reading(*turned, samples)
 
             with torch.inference_mode():
-                _run(program, args, kwargs, observe)
+                _run(program, layout, (args, kwargs), observe)
             yield responses
 
 
-def _run(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], observe: Any) -> None:
+def _run(program: Program, layout: Layout, inputs: Inputs, observe: Any) -> None:
+    args, kwargs = inputs
     try:
-        program.run(args, kwargs, observe)
+        program.run(*layout.of(inputs), observe, layout.instead)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise DataError(

@@ -128,6 +128,15 @@ def test_maps_of_any_size_are_pooled_as_numpy_does(places: tuple[int, ...], dtyp
     assert np.array_equal(pooled(turned, axis=1).double().numpy(), wanted)
 
 
+@pytest.mark.parametrize("filters", [1, 6, 32, 48])
+@pytest.mark.parametrize("places", [(1, 1), (2, 2), (3, 5), (16, 16)])
+def test_maps_with_the_filters_of_a_place_side_by_side_are_pooled_alike(filters: int, places: tuple[int, int]) -> None:
+    output = torch.randn(5, filters, *places, generator=torch.Generator().manual_seed(0))
+    beside = output.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(pooled(beside, axis=1), output.amax((2, 3)))
+    torch.testing.assert_close(pooled(beside, axis=1, pooling="mean"), output.mean((2, 3)))
+
+
 def test_a_map_with_a_value_that_is_no_number_has_no_maximum() -> None:
     output = torch.zeros(3, 2, 4, 4)
     output[1, 0, 2, 3] = torch.nan
