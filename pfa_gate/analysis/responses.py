@@ -92,7 +92,8 @@ def respond(
 def _run(program: Program, layout: Layout, inputs: Inputs, observe: Any) -> None:
     args, kwargs = inputs
     try:
-        program.run(*layout.of(inputs), observe, layout.instead)
+        ordered, named = layout.of(inputs)
+        program.run(ordered, named, observe, layout.instead)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise DataError(
