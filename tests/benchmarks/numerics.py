@@ -67,7 +67,7 @@ def analysis_over_floor(filters: int, dtype: str, times: int, clock: Callable[[]
     ratio = seconds["analyse"] / (seconds["product"] + min(seconds["NumPy"], seconds["torch"]))
     told = ", ".join(f"{name} {1e3 * each:,.1f} ms" for name, each in seconds.items())
     CONSOLE.print(f"C = {filters:,}, {dtype}: {told}; analyse takes {ratio:.2f} of its floor")
-    wanted = "<= 1.5" if filters >= 256 else None
+    wanted = "<= 1.5" if filters >= 256 else ""
     return Finding(f"analyse with errors, C = {filters:,}, {dtype}", "time / (product + eigenvalues)", ratio, wanted)
 
 

@@ -96,7 +96,9 @@ class JackknifeFolds:
     def _resize(self, per_sample: int) -> None:
         """Make a block for samples of so many responses, [samples, m, C]."""
         rows = max(384 if self._filters <= NARROW else 128, self._filters // 4)
-        self._block = np.empty((len(self._sums) * max(1, rows // per_sample), per_sample, self._filters))
+        samples = max(1, rows // per_sample)
+        self._block = np.empty((len(self._sums) * samples, per_sample, self._filters))
+        self._room = np.empty((samples * per_sample, self._filters))
 
     def _wait(self, samples: npt.NDArray[np.generic]) -> bool:
         """Hold samples until a block is full; whether they are finite."""
@@ -115,7 +117,7 @@ class JackknifeFolds:
         with np.errstate(over="ignore", invalid="ignore"):
             for first in range(min(number, len(samples))):
                 own = samples[first::number].reshape(-1, self._filters)
-                finite &= self._sums[(self._next + first) % number].add(own)
+                finite &= self._sums[(self._next + first) % number].add(own, self._room)
         self._next, self._waiting = (self._next + len(samples)) % number, 0
         return finite
 

@@ -22,7 +22,7 @@ class FoldSums:
 
     Example:
         >>> sums = FoldSums(np.zeros((1, 1)))
-        >>> sums.add(np.array([[1.0], [3.0]])), sums.moments().scatter.tolist()
+        >>> sums.add(np.array([[1.0], [3.0]]), np.empty((2, 1))), sums.moments().scatter.tolist()
         (True, [[2.0]])
     """
 
@@ -31,13 +31,21 @@ class FoldSums:
         self._count, self._total = 0, np.zeros(len(scatter))
         self._scatter, self._shared = scatter.T, False
 
-    def add(self, responses: npt.NDArray[np.generic]) -> bool:
-        """Take rows [n, C] of any real dtype; whether the sums are finite."""
+    def add(self, responses: npt.NDArray[np.generic], room: Matrix) -> bool:
+        """Take rows of any real dtype; whether the sums are finite.
+
+        Args:
+            responses: [n, C].
+            room: float64 [n or more, C], overwritten; it spares fresh memory for each block.
+        """
         if self._shared:
             self._scatter, self._shared = self._scatter.copy(order="F"), False
         if not self._count:
             self._centre = _centre_of(responses.astype(np.float64, copy=False))
-        rows = _in_rows(responses) if self._centre is None else np.subtract(responses, self._centre, dtype=np.float64)
+        if self._centre is not None:
+            rows = np.subtract(responses, self._centre, out=room[: len(responses)])
+        else:
+            rows = _in_rows(responses, room[: len(responses)])
         self._count += len(rows)
         self._total += np.ones(len(rows)) @ rows
         self._scatter = _with_products(self._scatter, rows)
@@ -58,11 +66,13 @@ def _centre_of(rows: Matrix) -> Matrix | None:
     return None if (17 * mean * mean <= 16 * squares).all() else mean
 
 
-def _in_rows(responses: npt.NDArray[np.generic]) -> Matrix:
-    """The same in float64, and each row in one piece, as BLAS reads them; a copy only where they are not."""
-    rows = responses.astype(np.float64, copy=False)
-    filters = rows.shape[1] * rows.itemsize
-    return rows if rows.strides[1] == rows.itemsize and rows.strides[0] >= filters else np.ascontiguousarray(rows)
+def _in_rows(responses: npt.NDArray[np.generic], room: Matrix) -> Matrix:
+    """The same in float64 and as BLAS reads it: NumPy's, rows that are each in one piece, and scipy's, all in one."""
+    (between, within), (_, filters) = responses.strides, responses.shape
+    if responses.dtype == np.float64 and within == 8 and between >= 8 * filters and filters <= NARROW:
+        return responses.view(np.float64)
+    np.copyto(room, responses)
+    return room
 
 
 def _with_products(lower: Matrix, rows: Matrix) -> Matrix:
