@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses
 from pfa_gate.config import GateConfig
 from pfa_gate.graph import Layer
@@ -43,7 +44,7 @@ class CutPlan:
     rounds: tuple[Mapping[str, int], ...]
 
 
-def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer]) -> CutPlan:
+def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer], kept: FullRows | None = None) -> CutPlan:
     """The recipe and the selection; with `recipe.rounds`, PFA applied again to what it has left.
 
     Between rounds a copy of the model is cut, compensated where `recovery` has that step, and measured anew. A size
@@ -53,6 +54,7 @@ def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer]) -> 
         job: the gate; its stages are timed as deciding, selecting, and measuring again.
         measured: the full model.
         chosen: the layers that are measured again between rounds.
+        kept: where a selection keeps values of the full model that compensation needs.
     """
     indices = {name: np.arange(spectrum.filters) for name, spectrum in measured.spectra.groups.items()}
     widths = {name: len(each) for name, each in indices.items()}
@@ -61,7 +63,7 @@ def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer]) -> 
         with job.stages.stage("deciding", "recipe"):
             plan = plan_recipe(job.config, job.subject, replace(now, full=measured.full), len(rounds) + 1)
         with job.stages.stage("selecting", "selection"):
-            selected = _selected(job, now, plan)
+            selected = _selected(job, now, plan, kept if now is measured else None)
         indices |= {name: indices[name][each] for name, each in selected.indices.items()}
         rounds.append({name: len(each) for name, each in indices.items()})
         if len(rounds) == job.config.recipe.rounds:
@@ -99,8 +101,9 @@ def plan_recipe(config: GateConfig, subject: Subject, measured: MeasuredGraph, n
     return recipe(groups, size, rule)
 
 
-def _selected(job: GateJob, measured: MeasuredGraph, plan: Recipe) -> Selection:
-    return keep_last(criterion(job.config.selection)(_evidence(job.config, job.subject, measured)), plan.counts)
+def _selected(job: GateJob, measured: MeasuredGraph, plan: Recipe, kept: FullRows | None) -> Selection:
+    evidence = replace(_evidence(job.config, job.subject, measured), kept=kept)
+    return keep_last(criterion(job.config.selection)(evidence), plan.counts)
 
 
 def _evidence(config: GateConfig, subject: Subject, measured: MeasuredGraph) -> Evidence:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.repair import Repair
 from pfa_gate.config.recovery import CompensateStep, DistillOptions, DistillStep, FinetuneStep, Step
@@ -94,20 +95,34 @@ class Recovered:
     score: Score | None = None
 
 
-def recover(job: GateJob, full: Program, compressed: PrunedModel) -> Recovered:
+def kept_for_compensation(job: GateJob, program: Program) -> FullRows | None:
+    """Where the pass of a selection may keep what compensation would compute again; None where nothing would read it.
+
+    Args:
+        job: the gate.
+        program: of the full model.
+    """
+    read = job.config.selection == "reconstruction" and any(compensates(step) for step in job.config.recovery)
+    if not read or not program.dynamic:
+        return None
+    return FullRows(program, job.subject.probe.samples, job.config.probe.seed)
+
+
+def recover(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows | None = None) -> Recovered:
     """Run the steps of pfa.yaml on a proved smaller model.
 
     Args:
         job: the gate; its stages are timed under the steps' names.
         full: the full model's program.
         compressed: the smaller model; it is not changed.
+        kept: values of the full model that the selection's pass has kept.
     """
     if not job.config.recovery:
         return Recovered(compressed)
     model = compressed.model
     score = score_model(job, model)
     steps = [RecoveryStep("cut", _value(score), 0.0)]
-    for name, step in _steps(job, full, compressed):
+    for name, step in _steps(job, full, compressed, kept):
         started = time.perf_counter()
         with job.stages.stage(name, "recovery"):
             result = step(model)
@@ -143,7 +158,7 @@ def _value(score: Score | None) -> float | None:
     return None if score is None else finite(score.value)
 
 
-def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tuple[str, Task]]:
+def _steps(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows | None) -> Iterator[tuple[str, Task]]:
     subject, stages, seed = job.subject, job.stages, job.config.probe.seed
 
     def recalibrated(model: nn.Module) -> StepResult:
@@ -162,7 +177,8 @@ def _steps(job: GateJob, full: Program, compressed: PrunedModel) -> Iterator[tup
         elif isinstance(step, FinetuneStep):
             yield "finetune", _finetuned(step.finetune, subject, stages.folder, seed)
         else:
-            yield "compensate", _compensated(job, full, compressed, step)
+            settings = replace(compensate_settings(step, seed), kept=kept)
+            yield "compensate", _compensated(job, full, compressed, settings)
 
 
 def compensates(step: Step) -> bool:
@@ -182,12 +198,12 @@ def compensate_settings(step: Step, seed: int) -> "CompensateSettings":
     return CompensateSettings(seed, step.compensate.seconds if isinstance(step, CompensateStep) else None)
 
 
-def _compensated(job: GateJob, full: Program, compressed: PrunedModel, step: Step) -> Task:
+def _compensated(job: GateJob, full: Program, compressed: PrunedModel, settings: "CompensateSettings") -> Task:
     def progress(found: "Forecast", done: int, total: int) -> None:
         job.stages.report(f"compensate, {_foreseen(found)}", done, total)
 
     def compensated(model: nn.Module) -> StepResult:
-        told = replace(compensate_settings(step, job.config.probe.seed), progress=progress)
+        told = replace(settings, progress=progress)
         better, repairs = compensate_on_device(job.subject, full, compressed, model, told)
         return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
 

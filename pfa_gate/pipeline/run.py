@@ -166,11 +166,12 @@ def _examine(job: GateJob) -> Findings:
 def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     """Decide, cut and prove, recover, count, score and time."""
     from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut  # noqa: PLC0415  for models that can be followed
-    from pfa_gate.pipeline.recovery_steps import recover  # noqa: PLC0415
+    from pfa_gate.pipeline.recovery_steps import kept_for_compensation, recover  # noqa: PLC0415
 
-    plan = plan_cut(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen)
+    kept = kept_for_compensation(job, graph.program)
+    plan = plan_cut(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen, kept)
     coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
-    recovered = recover(job, graph.program, proved)
+    recovered = recover(job, graph.program, proved, kept)
     compressed = recovered.compressed
     cost = compressed_cost(job, compressed.model)
     scores = score_both(job, compressed.model, recovered.score)

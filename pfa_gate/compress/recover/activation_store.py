@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -37,7 +38,7 @@ class _TensorFile:
 
 
 class ActivationStore:
-    """Values by batch, the latest of each.
+    """Values by key, the latest of each.
 
     Args:
         memory: bytes that may be held in memory; more goes to a temporary folder.
@@ -51,9 +52,9 @@ class ActivationStore:
 
     def __init__(self, memory: int = MEMORY) -> None:
         self._memory = memory
-        self._held: dict[int, Any] = {}
-        self._sizes: dict[int, int] = {}
-        self._filed: dict[int, tuple[list[Any], pytree.TreeSpec]] = {}
+        self._held: dict[Hashable, Any] = {}
+        self._sizes: dict[Hashable, int] = {}
+        self._filed: dict[Hashable, tuple[list[Any], pytree.TreeSpec]] = {}
         self._mapped: list[tuple[Tensor, _TensorFile]] = []
         self._folder: Path | None = None
         self._names = count()
@@ -69,35 +70,35 @@ class ActivationStore:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def put(self, batch: int, values: Any) -> None:
-        """Keep the values of a batch in place of its earlier ones; tensors and numbers, nested at will."""
-        self._held.pop(batch, None)
-        self._sizes.pop(batch, None)
+    def put(self, key: Hashable, values: Any) -> None:
+        """Keep values under a key in place of its earlier ones; tensors and numbers, nested at will."""
+        self._held.pop(key, None)
+        self._sizes.pop(key, None)
         values = pytree.tree_map(_compact, values)
         leaves, spec = pytree.tree_flatten(values)
         size = sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
-        before = self._files(batch)
+        before = self._files(key)
         if sum(self._sizes.values()) + size <= self._memory:
-            self._held[batch], self._sizes[batch] = pytree.tree_map(self._owned, values), size
-            self._filed.pop(batch, None)
+            self._held[key], self._sizes[key] = pytree.tree_map(self._owned, values), size
+            self._filed.pop(key, None)
         else:
-            self._filed[batch] = [self._written(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
-        for file in before - self._files(batch):
+            self._filed[key] = [self._written(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
+        for file in before - self._files(key):
             file.path.unlink()
 
-    def get(self, batch: int) -> Any:
-        """The latest values of a batch; to be read, not to be written into."""
-        if batch in self._held:
-            return self._held[batch]
-        leaves, spec = self._filed[batch]
+    def get(self, key: Hashable) -> Any:
+        """The latest values under a key; to be read, not to be written into."""
+        if key in self._held:
+            return self._held[key]
+        leaves, spec = self._filed[key]
         self._mapped = [(_read(leaf), leaf) for leaf in leaves if isinstance(leaf, _TensorFile)]
         tensors = (tensor for tensor, _ in self._mapped)
         return pytree.tree_unflatten(
             [next(tensors) if isinstance(leaf, _TensorFile) else leaf for leaf in leaves], spec
         )
 
-    def _files(self, batch: int) -> set[_TensorFile]:
-        leaves, _ = self._filed.get(batch, ([], None))
+    def _files(self, key: Hashable) -> set[_TensorFile]:
+        leaves, _ = self._filed.get(key, ([], None))
         return {leaf for leaf in leaves if isinstance(leaf, _TensorFile)}
 
     def _owned(self, leaf: Any) -> Any:

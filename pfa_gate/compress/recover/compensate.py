@@ -5,6 +5,7 @@ Rows of a layer are drawn until more of them would not help.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -152,25 +153,28 @@ def _repaired(
     """Solve those layers of a stage that there is time for, and say why the others are left out."""
     reason = schedule.reason([pair.small.layer for pair in stage])
     wanted = [pair for pair in stage if not reason(pair.small.layer)]
-    yield from _repair(run, wanted, plans, schedule.seed)
+    yield from _repair(run, wanted, plans, schedule.settings)
     for pair in stage:
         if pair not in wanted:
             yield left_out(pair.small.layer, reason(pair.small.layer))
     schedule.passed(len(stage))
 
 
-def _repair(run: PairedRun, stage: Sequence[LayerPair], plans: Mapping[str, RowPlan], seed: int) -> Iterator[Repair]:
+def _repair(
+    run: PairedRun, stage: Sequence[LayerPair], plans: Mapping[str, RowPlan], settings: CompensateSettings
+) -> Iterator[Repair]:
     """Solve the layers of one stage, each on as many rows as its held-out error needs."""
     program, full = run.programs
     samplers = [
-        RowSampler(LayerTarget.of(pair, program, full), program, plans[pair.small.layer], seed) for pair in stage
+        RowSampler(LayerTarget.of(pair, program, full), program, plans[pair.small.layer], settings.seed, settings.kept)
+        for pair in stage
     ]
     waiting = samplers
     while waiting:
         samples = max(sampler.samples for sampler in waiting)
         for sampler in waiting:
             sampler.spread_over(run.available(samples))
-        for batch, values in run.values(samples):
+        for batch, values in run.values(samples, partial(_needed, waiting)):
             for sampler in waiting:
                 sampler.add(batch, values)
         waiting = [sampler for sampler in waiting if not sampler.sufficient()]
@@ -178,6 +182,10 @@ def _repair(run: PairedRun, stage: Sequence[LayerPair], plans: Mapping[str, RowP
             sampler.double()
     for sampler in samplers:
         yield _written(program, sampler.target, sampler.fit())
+
+
+def _needed(samplers: Sequence[RowSampler], batch: int) -> bool:
+    return any(sampler.needs(batch) for sampler in samplers)
 
 
 def _written(program: Program, target: LayerTarget, fit: Fit) -> Repair:

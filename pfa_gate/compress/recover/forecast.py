@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.recover.activation_store import MEMORY
 from pfa_gate.compress.recover.layer_pairs import LayerPair
 from pfa_gate.compress.recover.layer_problem import parts_for
@@ -27,11 +28,13 @@ class CompensateSettings:
         seed: of the positions drawn.
         seconds: for all of it; the layers that lost most come first, and those that do not fit are left out. None for
             no bound.
+        kept: values of the full model at positions of the same seed, from a pass that was made before.
         progress: called with what it will take, and how many layers of how many are done; None to stay silent.
     """
 
     seed: int = 0
     seconds: float | None = None
+    kept: FullRows | None = None
     progress: "Callable[[Forecast, int, int], None] | None" = None
 
     @property
@@ -200,8 +203,7 @@ class Schedule:
     def __init__(
         self, settings: CompensateSettings, found: Forecast | None, gains: Mapping[str, float], started: float
     ) -> None:
-        self.seed = settings.seed
-        self._settings, self._found, self._started = settings, found, started
+        self.settings, self._found, self._started = settings, found, started
         self._total, self._done, self._chosen = len(gains), 0, frozenset(gains)
         if settings.seconds is not None and found is not None:
             self._chosen = within(found, gains, settings.seconds - (time.perf_counter() - started))
@@ -209,7 +211,7 @@ class Schedule:
 
     def reason(self, stage: Sequence[str]) -> Callable[[str], str]:
         """Why a layer of a stage that begins now is left out; empty where it is not."""
-        bound = self._settings.seconds
+        bound = self.settings.seconds
         if bound is None or self._found is None:
             return lambda layer: ""
         wanted = sum(self._found.layers[layer] for layer in stage if layer in self._chosen)
@@ -221,5 +223,5 @@ class Schedule:
     def passed(self, layers: int) -> None:
         """So many more layers are done with."""
         self._done += layers
-        if self._settings.progress is not None and self._found is not None:
-            self._settings.progress(self._found, self._done, self._total)
+        if self.settings.progress is not None and self._found is not None:
+            self.settings.progress(self._found, self._done, self._total)

@@ -1,6 +1,6 @@
 """Which layers read a changed input, which of them can be solved together, and what each should compute."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,18 +123,17 @@ class LayerTarget:
             whole = replace(whole, scale=whole.scale[pair.filters], shift=whole.shift[pair.filters])
         return cls(pair, epilogue_of(program, pair.small), whole)
 
-    def rows(self, values: Sequence[Values], positions: Tensor) -> Rows:
+    def rows(self, small: Values, of_full: Callable[[Node], Tensor], positions: Tensor) -> Rows:
         """What the layer reads and should make at some positions.
 
         Args:
-            values: of the compressed and of the full program.
+            small: values of the compressed program.
+            of_full: gives a value of the full program at these positions, [samples x positions, filters].
             positions: int64 [N, P].
         """
-        small, whole = values
         call = self.pair.small
-        output = whole[self.pair.whole.node.name]
-        read = patches(call, small[call.source.name], tuple(output.shape), positions)
-        made = self._left(outputs(call, output, positions))
+        read = patches(call, small[call.source.name], shape_of(self.pair.whole.node), positions)
+        made = self._left(of_full(self.pair.whole.node))
         usable = self.small.scale.abs() > 1e-6 * self.small.scale.abs().max()
         scale = torch.where(usable, self.small.scale, 1.0)
         shift = (self.whole.shift - self.small.shift).to(made.dtype)
@@ -142,7 +141,7 @@ class LayerTarget:
         rest = self.small.shift.to(made.dtype)
         if self.pair.drift is not None:
             added = self._left(outputs(call, small[self.pair.drift[0].name], positions))
-            wanted += self._left(outputs(call, whole[self.pair.drift[1].name], positions)) - added
+            wanted += self._left(of_full(self.pair.drift[1])) - added
             rest = rest + added
         target = torch.where(usable, wanted / scale.to(made.dtype), made)
         return Rows(read, self._grouped(target), self._grouped(rest.expand_as(target)))

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.fx import Node
 
+from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, Values
 from pfa_gate.compress.recover.layer_problem import DualProblem, LayerProblem, PrimalProblem
 from pfa_gate.compress.recover.refit import Fit, LinearLayer
-from pfa_gate.compress.regress import FOLDS, draw, position_count
+from pfa_gate.compress.regress import FEWEST, FIRST, FOLDS, SCARCE, draw, outputs, position_count
 from pfa_gate.graph import Program
 from pfa_gate.graph.calls import matrix_of
 from pfa_gate.graph.program import shape_of
 
 COLUMNS = 8192  # the most whose matrices are built: one takes 0.5 GB
 ROWS, NUMBERS = 4096, 2**26  # the most rows of a layer that reads more, and the most numbers in them
-FIRST, LAST = 48, 256  # rows for each column: where drawing begins, and beyond which it does not go
-FEWEST = 512  # samples that the rows come from, however few there are of these
-SCARCE = 8  # rows for each column, for which more samples are read from the beginning
+LAST = 256  # rows for each column, beyond which none are drawn
 GAP = 0.05  # share of the held-out error that more rows might take away, up to which they are not drawn
 SAMPLES_GAP = 0.15  # the same where more samples would have to be read, which costs far more
 
@@ -82,10 +83,13 @@ class RowSampler:
         program: the compressed one.
         plan: how many rows are wanted.
         seed: of the positions drawn.
+        kept: what another pass has kept of the full model's values, at positions of the same seed.
     """
 
-    def __init__(self, target: LayerTarget, program: Program, plan: RowPlan, seed: int) -> None:
-        self.target, self.plan, self._seed = target, plan, seed
+    def __init__(
+        self, target: LayerTarget, program: Program, plan: RowPlan, seed: int, kept: FullRows | None = None
+    ) -> None:
+        self.target, self.plan, self._seed, self._kept = target, plan, seed, kept
         self.rows = plan.first
         self._drawing = 0  # positions of each sample, from now on
         self._drawn: dict[int, int] = {}
@@ -101,16 +105,30 @@ class RowSampler:
         self._drawing = max(self._drawing, min(self.plan.positions, math.ceil(self.rows / samples)))
         self.rows = max(self.rows, self._drawing * samples)
 
+    def needs(self, batch: int) -> bool:
+        """Whether it needs values of the full program for a batch: not where the rows of it are kept."""
+        pair = self.target.pair
+        return self._kept is None or not all(
+            self._kept.has(batch, pair.whole, node, self._drawing) for node in pair.wanted[1]
+        )
+
     def add(self, batch: int, values: Sequence[Values]) -> None:
         """Draw rows from one batch of the compressed and the full program, besides those drawn before."""
-        samples = len(values[0][self.target.pair.small.source.name])
-        drawn = draw(samples, self.plan.positions, self._drawing, self._seed + batch)[:, self._drawn.get(batch, 0) :]
+        pair, already = self.target.pair, self._drawn.get(batch, 0)
+        samples = len(values[0][pair.small.source.name])
+        drawn = draw(samples, self.plan.positions, self._drawing, self._seed + batch)[:, already:]
         self._drawn[batch] = self._drawing
         if not drawn.numel():
             return
+
+        def of_full(node: Node) -> Tensor:
+            if self._kept is None or self.needs(batch):
+                return outputs(pair.small, values[1][node.name], drawn)
+            return self._kept.rows(batch, pair.whole, node, range(already, self._drawing))
+
         # A fold is a run of samples, so that no row is copied; it shifts with the batch, which may be one sample.
         runs = [len(run) * drawn.shape[1] for run in torch.arange(samples).tensor_split(FOLDS)]
-        for index, rows in enumerate(self.target.rows(values, drawn).split(runs)):
+        for index, rows in enumerate(self.target.rows(values[0], of_full, drawn).split(runs)):
             self._problem.add(rows, (batch + index) % FOLDS)
 
     def sufficient(self) -> bool:

@@ -4,7 +4,7 @@ Every node is computed once for each batch that is asked for. Values are dropped
 operators that work in place are run on a copy, so that a value may wait between stages.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -22,6 +22,8 @@ from pfa_gate.graph.editing import Ancestry
 from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import inputs_on, substituted
+
+Held = tuple[int, tuple[Values, ...]]  # a batch, and what the compressed and the full program hold of it
 
 
 class PairedRun:
@@ -56,7 +58,7 @@ class PairedRun:
         self._stage = -1
         self._sizes = [samples_of(part) for part in self._inputs()] if self._stages else []
         self._order = spread(len(self._sizes))
-        self._reached = [-1] * len(self._sizes)
+        self._reached = [[-1] * len(self._sizes) for _ in programs]
 
     @property
     def samples(self) -> int:
@@ -74,20 +76,30 @@ class PairedRun:
             self._stage = number
             yield stage
 
-    def values(self, samples: int) -> Iterator[tuple[int, tuple[Values, ...]]]:
+    def values(self, samples: int, full: Callable[[int], bool] = lambda batch: True) -> Iterator[Held]:
         """What both programs hold at this stage, batch by batch, for batches that have so many samples together.
 
         Batches that have not come this far are run on; nothing is computed twice.
+
+        Args:
+            samples: as many as are needed.
+            full: whether the full program's values of a batch are needed; else there are none.
         """
         chosen = self._chosen(samples)
-        started = self._first_values(chosen)
+        sides = {batch: range(2 if full(batch) else 1) for batch in chosen}
+        started = self._first_values(sides)
         for batch in chosen:
-            held = next(started) if self._reached[batch] < 0 else self._store.get(batch)
-            if self._reached[batch] < self._stage:
-                held = self._run(held, self._reached[batch] + 1)
-                self._store.put(batch, held)
-                self._reached[batch] = self._stage
-            yield batch, held
+            begun = next(started) if any(self._reached[side][batch] < 0 for side in sides[batch]) else {}
+            yield batch, tuple(self._values(side, batch, begun) if side in sides[batch] else {} for side in range(2))
+
+    def _values(self, side: int, batch: int, begun: Mapping[int, Values]) -> Values:
+        held: Values = begun[side] if side in begun else self._store.get((side, batch))
+        if self._reached[side][batch] < self._stage:
+            for stage in self._staged[side].stages[self._reached[side][batch] + 1 : self._stage + 1]:
+                held = self._staged[side].run(stage, held)
+            self._store.put((side, batch), held)
+            self._reached[side][batch] = self._stage
+        return held
 
     def available(self, samples: int) -> int:
         """How many samples the batches hold that `values` gives for so many."""
@@ -99,18 +111,13 @@ class PairedRun:
         needed = next((count for count, total in enumerate(totals, 1) if total >= samples), len(totals))
         return sorted(self._order[:needed])
 
-    def _run(self, held: tuple[Values, ...], first: int) -> tuple[Values, ...]:
-        for stage in range(first, self._stage + 1):
-            held = tuple(one.run(one.stages[stage], values) for one, values in zip(self._staged, held, strict=True))
-        return held
-
-    def _first_values(self, chosen: Sequence[int]) -> Iterator[tuple[Values, ...]]:
-        """The first values of those batches that have not been started, in their order; read when they are needed."""
-        waiting = {batch for batch in chosen if self._reached[batch] < 0}
-        for batch, inputs in enumerate(self._inputs() if waiting else ()):
-            if batch in waiting:
+    def _first_values(self, sides: Mapping[int, range]) -> Iterator[Mapping[int, Values]]:
+        """The first values of those that have not been started, in the batches' order; read when they are needed."""
+        waiting = {batch: [side for side in some if self._reached[side][batch] < 0] for batch, some in sides.items()}
+        for batch, inputs in enumerate(self._inputs() if any(waiting.values()) else ()):
+            if waiting.get(batch):
                 args, kwargs = inputs_on(inputs, self.programs[0].device)
-                yield tuple(one.start(args, kwargs) for one in self._staged)
+                yield {side: self._staged[side].start(args, kwargs) for side in waiting[batch]}
 
     def _inputs(self) -> Iterator[Inputs]:
         """The batches, or their parts of the one size that a program with a fixed batch takes."""

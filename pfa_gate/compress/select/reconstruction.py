@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.compress.regress import Equations, draw, patches, position_count, spread
+from pfa_gate.compress.regress import FEWEST, SCARCE, Equations, draw, patches, position_count, spread
 from pfa_gate.compress.select.importance import l1
 from pfa_gate.compress.select.selection import Evidence, Orders
 from pfa_gate.graph import Group, Program, Slice, inputs_of
@@ -133,8 +133,6 @@ class _ReaderState:
 
 Losses = npt.NDArray[np.float64]
 ROWS = 16  # patches for each column of a reader, as far as there are so many
-SCARCE = 8  # patches for each column, for which more samples are read
-FEWEST = 512  # samples that the patches come from, however few there are of these
 
 
 def reconstruction(evidence: Evidence) -> Orders:
@@ -264,6 +262,8 @@ def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int])
         def observe(node: Node, value: Any, batch: int = batch) -> None:
             for request in sources.get(node.name, ()):
                 take(request, value, batch)
+            if evidence.kept is not None:
+                evidence.kept.observe(batch, node, value)
 
         with torch.no_grad():
             args, kwargs = layout.of(inputs_on(inputs_of(each), evidence.device))

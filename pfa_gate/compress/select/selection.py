@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pfa_gate.analysis.spectrum import Spectrum
+from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.graph import Group, Program
 from pfa_gate.graph.group import Indices
 from pfa_gate.model.device import CPU
@@ -25,6 +26,7 @@ class Evidence:
         batches: the probe's batches, the same at each reading; only `taylor` reads their labels.
         seed: of whatever is drawn.
         device: where the model runs over the batches; the program's own tensors stay where they are.
+        kept: where `reconstruction` keeps values of its pass that compensation would compute again.
     """
 
     program: Program
@@ -33,6 +35,7 @@ class Evidence:
     batches: Iterable[Any] = field(repr=False)
     seed: int = 0
     device: torch.device = CPU
+    kept: FullRows | None = field(default=None, repr=False)
 
     @cached_property
     def running(self) -> Program:

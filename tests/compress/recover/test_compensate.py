@@ -17,9 +17,8 @@ from pfa_gate.compress.prune import compress, narrow
 from pfa_gate.compress.prune.cut import axis_indices_of
 from pfa_gate.compress.recover.activation_store import ActivationStore
 from pfa_gate.compress.recover.compensate import compensate
-from pfa_gate.compress.recover.row_sampler import FEWEST
 from pfa_gate.compress.recover.staged_run import StagedProgram
-from pfa_gate.compress.regress import FOLDS, Equations, outputs, patches, position_count
+from pfa_gate.compress.regress import FEWEST, FOLDS, Equations, outputs, patches, position_count
 from pfa_gate.graph import record_model, trace_program
 from pfa_gate.graph.calls import calls, matrix_of, weight_of
 

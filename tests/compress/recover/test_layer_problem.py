@@ -12,7 +12,7 @@ from pfa_gate.compress.recover.layer_problem import DualProblem, PrimalProblem
 from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.recover.refit import LinearLayer
 from pfa_gate.compress.recover.row_sampler import COLUMNS, NUMBERS, ROWS, RowPlan
-from pfa_gate.compress.regress import FOLDS
+from pfa_gate.compress.regress import FEWEST, FIRST, FOLDS
 from pfa_gate.graph import record_model, trace_program
 
 GROUPS, ROWS_HERE, WIDE, FILTERS = 2, 48, 130, 3
@@ -97,11 +97,11 @@ def test_a_wide_linear_layer_is_solved_on_few_samples() -> None:
 @pytest.mark.parametrize(
     ("columns", "positions", "samples", "dual", "first"),
     [
-        (144, 1024, 3805, False, 48 * 144),
+        (144, 1024, 3805, False, FIRST * 144),
         (9216, 1, 600, True, 600),
         (1000, 1, 600, True, 600),
         (600, 1, 600, False, 600),
-        (4608, 49, 5000, False, 8 * 4608),
+        (4608, 49, 5000, False, FEWEST * 49),
         (COLUMNS + 1, 49, 5000, True, ROWS),
         (100_000, 1, 5000, True, NUMBERS // 100_000),
     ],

@@ -199,9 +199,9 @@ def numbered(count: int, size: int, columns: int) -> Tensor:
 @pytest.mark.parametrize(
     ("columns", "count", "size", "read"),
     [
-        (4, 20, 100, 6),  # 512 samples, however few columns there are
-        (4, 4, 512, 1),
-        (4, 4, 511, 2),
+        (4, 20, 100, 8),  # 768 samples, however few columns there are
+        (4, 4, 768, 1),
+        (4, 4, 767, 2),
         (100, 20, 100, 8),  # eight patches for each column
         (100, 20, 97, 9),
         (100, 5, 100, 5),  # all, where there are no more
@@ -276,13 +276,13 @@ def test_a_reader_whose_weight_is_not_the_matrix_of_one_call_is_not_asked(kind: 
 
 
 def test_positions_of_a_map_stand_for_samples() -> None:
-    """Of 25 places in each map 160 samples would do for 500 columns; a probe of 512 is read all the same."""
+    """Of 25 places in each map 160 samples would do for 500 columns; 768 are read all the same."""
     net = conditioned(Net(nn.Conv2d(1, 20, 1), nn.ReLU(), nn.Conv2d(20, 2, 5, padding=2)))
     rows = numbered(20, 64, 25).reshape(-1, 1, 5, 5)
     given = evidence(net, rows, (64,) * 20)
     counting = Counting(given)
     SELECTIONS["reconstruction"](given)
-    assert len(set(counting.seen)) == len(counting.seen) == 8
+    assert len(set(counting.seen)) == len(counting.seen) == 12
 
 
 def test_more_positions_bring_the_losses_of_all_positions() -> None:

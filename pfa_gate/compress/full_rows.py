@@ -1,0 +1,73 @@
+"""What the full model gave at drawn positions: kept from the pass of a selection, for the compensation that follows."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Node
+
+from pfa_gate.compress.regress import FEWEST, FIRST, draw, outputs, position_count
+from pfa_gate.graph import Program
+from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
+from pfa_gate.graph.program import shape_of
+
+MEMORY = 2**28  # bytes; where it would be more, nothing is kept
+
+
+class FullRows:
+    """Outputs of layers, and what is added to them, at as many positions as their readers are solved on.
+
+    Args:
+        program: of the full model.
+        samples: in the whole probe.
+        seed: of the positions drawn.
+
+    Example:
+        >>> from pfa_gate.graph import record_model
+        >>> program = record_model(torch.nn.Linear(3, 2), (torch.zeros(2, 3),), {})
+        >>> (call,), kept = calls(program), FullRows(program, samples=2, seed=0)
+        >>> kept.observe(0, call.node, torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        >>> kept.rows(0, call, call.node, range(1)).tolist(), kept.has(1, call, call.node, 1)
+        ([[1.0, 2.0], [3.0, 4.0]], False)
+    """
+
+    def __init__(self, program: Program, samples: int, seed: int) -> None:
+        self._seed, fewest = seed, min(samples, FEWEST)
+        self._places: dict[str, list[tuple[Call, int]]] = {}
+        self._held: dict[tuple[int, str, str], Tensor] = {}
+        wanted = [
+            (node, call, _count(program, call, fewest)) for call in calls(program) for node in _nodes(program, call)
+        ]
+        if sum(4 * fewest * count * shape_of(call.node)[call.channels] for _, call, count in wanted) <= MEMORY:
+            for node, call, count in wanted:
+                self._places.setdefault(node.name, []).append((call, count))
+
+    def observe(self, batch: int, node: Node, value: Any) -> None:
+        """Keep what is wanted of a value of the full model, right after it was computed."""
+        for call, count in self._places.get(node.name, ()):
+            drawn = draw(len(value), position_count(call, shape_of(call.node)), count, self._seed + batch)
+            rows = outputs(call, value, drawn)
+            self._held[batch, call.weight, node.name] = rows.reshape(len(value), -1, rows.shape[-1])
+
+    def has(self, batch: int, call: Call, node: Node, count: int) -> bool:
+        """Whether a value of a batch is kept at so many positions of each sample."""
+        held = self._held.get((batch, call.weight, node.name))
+        return held is not None and count <= held.shape[1]
+
+    def rows(self, batch: int, call: Call, node: Node, drawn: range) -> Tensor:
+        """The value at some of the positions drawn in each sample, [samples x positions, filters]."""
+        return self._held[batch, call.weight, node.name][:, drawn.start : drawn.stop].flatten(0, 1)
+
+
+def _nodes(program: Program, call: Call) -> Iterator[Node]:
+    yield call.node
+    added = epilogue_of(program, call).added
+    if added is not None:
+        yield added
+
+
+def _count(program: Program, call: Call, samples: int) -> int:
+    """Positions of each of so many samples, with which a layer begins at most."""
+    columns = matrix_of(call, program.tensors[call.weight]).shape[1]
+    return min(position_count(call, shape_of(call.node)), math.ceil(FIRST * columns / samples))
