@@ -19,7 +19,7 @@ from pfa_gate.model.device import CPU
 
 FOLDS = 4  # what is held out is one in so many samples
 ONE_HELD_OUT = 2  # parts: the fold that is held out, and the others
-FIRST = 32  # rows for each column of a layer, with which it begins
+FIRST = 48  # rows for each column of a layer, with which it begins
 FEWEST = 768  # samples that rows come from, however few there are of these
 SCARCE = 8  # rows for each column, for which more samples are read
 _ROWS = 2048  # multiplied at a time
