@@ -24,6 +24,7 @@ class FullRows:
         seed: of the positions drawn.
 
     Example:
+        >>> import torch
         >>> from pfa_gate.graph import record_model
         >>> program = record_model(torch.nn.Linear(3, 2), (torch.zeros(2, 3),), {})
         >>> (call,), kept = calls(program), FullRows(program, samples=2, seed=0)
