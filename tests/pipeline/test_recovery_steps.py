@@ -1,5 +1,6 @@
 """Recovery in a gate: the steps in the order written, what each bought, and what compensation did layer by layer."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import pfa_gate
 from pfa_gate.errors import PFAGateError
-from pfa_gate.pipeline.run import Run
+from pfa_gate.pipeline.run import Run, run
 from pfa_gate.record import dumps, loads
 
 PROJECT = """
@@ -76,6 +77,7 @@ GATES = {
     "compensated": "[compensate]",
     "all": "[compensate, recalibrate, {distill: {steps: 20, augment: net.py:shift}}, {finetune: net.py:polish}]",
     "spoilt": "[{finetune: net.py:spoil}]",
+    "hurried": "[{compensate: {seconds: 0.001}}]",
 }
 
 
@@ -133,6 +135,24 @@ def test_the_record_tells_each_layer_that_was_solved(runs: dict[str, Run]) -> No
         assert repair.after < repair.before
         assert (repair.ridge is not None) == (repair.reason is None)
         assert repair.rows > 0
+
+
+def test_progress_says_what_compensation_will_take(config: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    run(config, "compensated", progress=lambda *each: told.append(each))
+    foreseen = [(stage, done, total) for stage, done, total in told if stage.startswith("compensate, about")]
+    assert re.fullmatch(r"compensate, about \d+ s and \d+ MB", foreseen[0][0])
+    assert [each[1:] for each in foreseen] == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_layers_for_which_there_is_no_time_are_named_and_stay(config: Path) -> None:
+    record = pfa_gate.run(config, "hurried").record
+    assert record.compressed is not None
+    cut, step = record.compressed.recovery
+    assert (step.step, step.accuracy) == ("compensate", cut.accuracy)
+    assert step.detail == "0 of 2 layers solved anew on 0 patches"
+    fact = "left out, as 0.001 s are not enough for all layers and others lost more"
+    assert [(repair.layer, repair.reason) for repair in step.repairs] == [("3", fact), ("8", fact)]
 
 
 def test_the_proof_is_of_the_cut_alone(runs: dict[str, Run]) -> None:
