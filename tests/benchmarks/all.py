@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.table import Table
 from surroundings import CONSOLE, FOLDER, Finding, described
 
-NAMES = ("numerics", "dnikit", "floor", "probe", "memory", "warm", "surgery", "ranks")
+NAMES = ("numerics", "dnikit", "floor", "probe", "wide", "memory", "warm", "surgery", "ranks")
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )

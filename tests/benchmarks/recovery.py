@@ -37,7 +37,7 @@ from pfa_gate.recipe import keep_energy
 
 @dataclass(frozen=True)
 class Row:
-    """One cut of one model; accuracies and agreement with the full model in percent."""
+    """One cut of one model; accuracies and agreement in percent, divergence from the full model's answers in nats."""
 
     depth: int
     layers: str
@@ -51,6 +51,7 @@ class Row:
     compensated: float
     error: float
     agreement: float
+    divergence: float
     selecting: float
     compensating: float
 
@@ -86,7 +87,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     for depth in arguments.depths:
         held = bench(depth, arguments.cut, arguments.samples)
         pixels, labels = images("test")
-        full = answers(held.model, pixels)
+        full = outputs(held.model, pixels)
         for name in arguments.selections:
             for seed in range(arguments.seeds if name == "random" or arguments.redraw else 1):
                 started = time.process_time()
@@ -107,23 +108,26 @@ def measure(
     started = time.process_time()
     mended, _ = compensate(held.program, cut.model, cut.axis_indices, held.probe, CompensateSettings(seed))
     taken = time.process_time() - started
-    after = answers(mended, pixels)
+    shares, after = full.log_softmax(1), outputs(mended, pixels)
+    gaps = (shares.exp() * (shares - after.log_softmax(1))).sum(1)
+    full, after = full.argmax(1), after.argmax(1)
     hits = (after == labels).double()
     return {
         "kept": 100 * sum(keep.values()) / sum(group.width for group in held.groups),
         "parameters": 100 * count(cut.model) / count(held.model),
         "full": 100 * float((full == labels).double().mean()),
-        "cut": 100 * float((answers(cut.model, pixels) == labels).double().mean()),
+        "cut": 100 * float((outputs(cut.model, pixels).argmax(1) == labels).double().mean()),
         "compensated": 100 * float(hits.mean()),
         "error": 100 * sqrt(float(hits.var()) / len(hits)),
         "agreement": 100 * float((after == full).double().mean()),
+        "divergence": float(gaps.mean()),
         "compensating": taken,
     }
 
 
-def answers(model: nn.Module, pixels: Tensor) -> Tensor:
+def outputs(model: nn.Module, pixels: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.cat([model(part).argmax(1) for part in pixels.split(128)])
+        return torch.cat([model(part).double() for part in pixels.split(128)])
 
 
 def count(model: nn.Module) -> int:
@@ -135,7 +139,7 @@ def table(found: Sequence[Row]) -> Table:
     drawn = Table(title="Test accuracy in % after a cut; one standard error of 761 images behind it")
     for head in (
         "model", "layers", "energy", "filters", "parameters", "selection", "full", "cut", "compensated", "spread",
-        "agrees", "CPU s",
+        "agrees", "divergence", "CPU s",
     ):  # fmt: skip
         drawn.add_column(head, justify="right")
     groups: dict[tuple[int, str, float, str], list[Row]] = defaultdict(list)
@@ -149,6 +153,7 @@ def table(found: Sequence[Row]) -> Table:
             f"{mean(after):.1f} ± {mean(row.error for row in rows):.1f}",
             f"{stdev(after):.1f} of {len(rows)}" if len(rows) > 1 else "",
             f"{mean(row.agreement for row in rows):.1f}",
+            f"{mean(row.divergence for row in rows):.4f}",
             f"{mean(row.selecting for row in rows):.0f} + {mean(row.compensating for row in rows):.0f}",
         )  # fmt: skip
     return drawn
