@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import records
+from any_record import anything
 from examples import HOSTILE
 from hypothesis import HealthCheck, given, settings
 from rich.cells import cell_len
-from test_record import anything
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record import Record, from_dict, to_dict

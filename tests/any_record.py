@@ -1,0 +1,93 @@
+"""Any record: a strategy of hypothesis for tests of several rooms."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from pfa_gate.budget import Finding, LayerFinding, Size
+from pfa_gate.record import (
+    Compared,
+    CompressedRecord,
+    Correlations,
+    Exact,
+    LayerRecord,
+    Probe,
+    RecipeRecord,
+    Record,
+    RecoveryStep,
+    Repair,
+    Scores,
+    Unmeasured,
+)
+
+number = st.floats(allow_nan=False, allow_infinity=False)
+count = st.integers(0, 10**12)
+text = st.text(max_size=20)
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+def many(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(strategy, max_size=3).map(tuple)
+
+
+def names(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.dictionaries(text, strategy, max_size=3)
+
+
+outcome = st.sampled_from(["kept", "broken", "not judged"])
+sizes = st.builds(Size, count, count, count)
+details = st.builds(LayerFinding, text, number, maybe(number), outcome, st.booleans())
+findings = st.builds(Finding, text, text, text, outcome, text, count, many(details), many(text))
+layers = st.builds(
+    LayerRecord,
+    **dict.fromkeys(("name", "kind"), text),
+    **dict.fromkeys(("filters", "calls", "samples"), count),
+    **dict.fromkeys(("kl", "kl_ratio", "kl_ratio_standardised", "kl_stderr", "kl_bias"), maybe(number)),
+    **dict.fromkeys(("peak_correlation", "mean_correlation"), maybe(number)),
+    inactive=maybe(count),
+    eigenvalues=many(number),
+    keep=maybe(count),
+    kept=maybe(many(count)),
+    skipped=maybe(text),
+    group=maybe(text),
+    correlations=maybe(st.builds(Correlations, count, many(count), text)),
+)
+exact = st.builds(Exact, maybe(number), st.booleans())
+repairs = st.builds(Repair, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
+compressed = st.builds(
+    CompressedRecord,
+    count,
+    count,
+    count,
+    maybe(number),
+    exact,
+    many(text),
+    many(st.builds(RecoveryStep, text, maybe(number), number, text, many(repairs))),
+    st.sampled_from(["module", "graph"]),
+)
+interval = maybe(st.tuples(number, number))
+scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
+recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)))
+anything = st.builds(
+    Record,
+    gate=text,
+    config=text,
+    versions=names(text),
+    seconds=names(number),
+    model=sizes,
+    probe=st.builds(Probe, count, text),
+    layers=many(layers),
+    recipe=maybe(recipes),
+    compressed=maybe(compressed),
+    scores=maybe(scores),
+    budgets=many(findings),
+    unmeasured=many(st.builds(Unmeasured, text, text)),
+    baseline=maybe(
+        st.builds(Compared, *[text] * 4, *[many(text)] * 3, names(text), names(names(number)), names(number))
+    ),
+    files=names(text),
+    written=text,
+)
