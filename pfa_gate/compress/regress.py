@@ -23,6 +23,7 @@ FIRST = 48  # rows for each column of a layer, with which it begins
 FEWEST = 768  # samples that rows come from, however few there are of these
 SCARCE = 8  # rows for each column, for which more samples are read
 _ROWS = 2048  # multiplied at a time
+_BLOCK = 144  # columns of a product, which is symmetric: those on and above the diagonal are computed
 # Most layers of a network have as many places as another; 64 sets of so many positions take 32 MiB.
 _MOST_HELD = 2**16
 
@@ -146,12 +147,19 @@ class Equations:
 
 
 def _products(rows: Tensor) -> Tensor:
-    """X'X of each group, [G, D, D]."""
-    if len(rows) == 1 and rows.device == CPU:
-        # NumPy computes half of a matrix times its own transpose, as it is symmetric; torch computes all of it.
-        matrix = rows[0].numpy()
-        return torch.from_numpy(matrix.T @ matrix)[None]
-    return rows.transpose(1, 2) @ rows
+    """X'X of each group, [G, D, D], of which the blocks below the diagonal are those above it.
+
+    By torch, whose threads are those that run the model: NumPy's library would set up others beside them.
+    """
+    columns, across = rows.shape[2], rows.transpose(1, 2)
+    if columns <= _BLOCK:
+        return across @ rows
+    products = rows.new_empty(len(rows), columns, columns)
+    for start in range(0, columns, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        products[:, block, start:] = across[:, block] @ rows[:, :, start:]
+        products[:, start:, block] = products[:, block, start:].transpose(1, 2)
+    return products
 
 
 def _middle(rows: Tensor, dtype: torch.dtype) -> Tensor:
