@@ -12,7 +12,8 @@ from pfa_gate.graph import Program
 from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
 from pfa_gate.graph.program import shape_of
 
-MEMORY = 2**28  # bytes; where it would be more, nothing is kept
+MEMORY = 3 * 2**27  # bytes; where it would be more, nothing is kept
+NARROW = 288  # columns, up to which a layer's rows are so small that twice as many as it begins with are kept
 
 
 class FullRows:
@@ -69,6 +70,7 @@ def _nodes(program: Program, call: Call) -> Iterator[Node]:
 
 
 def _count(program: Program, call: Call, samples: int) -> int:
-    """Positions of each of so many samples, with which a layer begins at most."""
+    """Positions of each of so many samples, with which a layer begins at most, or twice as many."""
     columns = matrix_of(call, program.tensors[call.weight]).shape[1]
-    return min(position_count(call, shape_of(call.node)), math.ceil(FIRST * columns / samples))
+    rows = (2 if columns <= NARROW else 1) * FIRST * columns
+    return min(position_count(call, shape_of(call.node)), math.ceil(rows / samples))

@@ -20,7 +20,7 @@ from pfa_gate.graph.program import shape_of
 COLUMNS = 8192  # the most whose matrices are built: one takes 0.5 GB
 ROWS, NUMBERS = 4096, 2**26  # the most rows of a layer that reads more, and the most numbers in them
 LAST = 256  # rows for each column, beyond which none are drawn
-GAP = 0.08  # share of the held-out error that more rows might take away, up to which they are not drawn
+GAP = 0.05  # share of the held-out error that more rows might take away, up to which they are not drawn
 SAMPLES_GAP = 0.15  # the same where more samples would have to be read, which costs far more
 
 
