@@ -176,15 +176,9 @@ def _added(sums: Tensor, parts: Sequence[int]) -> Tensor:
 
 
 def errors(sums: Sums, weights: Tensor, offset: Tensor) -> Tensor:
-    """Sum of squares of target - (row @ weights + offset), for each output.
+    """Sum of squares of target - (row @ weights + offset), of each output, float64 [groups, O], at least 0.
 
-    Args:
-        sums: over n rows.
-        weights: float64 [groups, D, O].
-        offset: float64 [groups, O].
-
-    Returns:
-        float64 [groups, O], at least 0.
+    `weights` are [groups, D, O], `offset` is [groups, O].
     """
     centred = sums.square - 2 * (weights * sums.cross).sum(1) + (weights * (sums.gram @ weights)).sum(1)
     step = sums.target_mean - (sums.row_mean[:, None] @ weights)[:, 0] - offset
