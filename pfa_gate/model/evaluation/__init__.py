@@ -1,6 +1,20 @@
-"""How well a model does: a score on labelled data, whether it is above chance, and the interval of a drop."""
+"""How well a model does: a score, whether it is above chance, the interval of a drop, and which answers changed."""
 
+from pfa_gate.model.evaluation.answers import Comparison, compare
+from pfa_gate.model.evaluation.recall import ClassRecall
 from pfa_gate.model.evaluation.score import Outcomes, Score, class_scores, outcomes, score, score_of
 from pfa_gate.model.evaluation.significance import at_chance, drop_interval
 
-__all__ = ["Outcomes", "Score", "at_chance", "class_scores", "drop_interval", "outcomes", "score", "score_of"]
+__all__ = [
+    "ClassRecall",
+    "Comparison",
+    "Outcomes",
+    "Score",
+    "at_chance",
+    "class_scores",
+    "compare",
+    "drop_interval",
+    "outcomes",
+    "score",
+    "score_of",
+]
