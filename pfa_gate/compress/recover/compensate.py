@@ -5,6 +5,7 @@ Rows of a layer are drawn until more of them would not help.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from pfa_gate.compress.recover.forecast import (
     measured_speed,
     weight_lost,
 )
-from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, pairs
+from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, of_one_stream, pairs
 from pfa_gate.compress.recover.refit import Fit
 from pfa_gate.compress.recover.row_sampler import RowPlan, RowSampler
 from pfa_gate.compress.recover.staged_run import PairedRun, samples_of
@@ -86,7 +87,7 @@ def compensate(
     gains = {pair.small.layer: _lost(pair, full, axis_indices) for pair in sound}
     with ActivationStore() as store:
         run = PairedRun((program, full), sound, batches, store)
-        plans = {pair.small.layer: RowPlan.of(pair, program, run.samples) for pair in sound}
+        plans = dict(_planned(run))
         schedule = Schedule(settings, _foreseen(run, plans, inputs) if settings.timed else None, gains, started)
         solved = {repair.layer: repair for stage in run.stages() for repair in _repaired(run, stage, plans, schedule)}
     return smaller, tuple((solved | left)[pair.small.layer] for pair in found)
@@ -104,6 +105,15 @@ def _first(full: Program, inputs: Inputs, count: int) -> Inputs:
     few = [cut(node, leaf) for node, leaf in zip(full.inputs_of_model, leaves, strict=True)]
     args, kwargs = pytree.tree_unflatten(few, full.call.inputs)
     return args, kwargs
+
+
+def _planned(run: PairedRun) -> Iterator[tuple[str, RowPlan]]:
+    """The rows of each layer."""
+    for stage in run.planned:
+        for targets in of_one_stream(LayerTarget.of(pair, *run.programs) for pair in stage):
+            for target in targets:
+                plan = RowPlan.of(target.pair, run.programs[0], run.samples)
+                yield target.pair.small.layer, replace(plan, sharing=len(targets))
 
 
 def _foreseen(run: PairedRun, plans: Mapping[str, RowPlan], inputs: Inputs) -> Forecast:
@@ -166,8 +176,8 @@ def _repair(
     """Solve the layers of one stage, each on as many rows as its held-out error needs."""
     program, full = run.programs
     samplers = [
-        RowSampler(LayerTarget.of(pair, program, full), program, plans[pair.small.layer], settings.seed, settings.kept)
-        for pair in stage
+        RowSampler(targets, program, plans[targets[0].pair.small.layer], settings.seed, settings.kept)
+        for targets in of_one_stream(LayerTarget.of(pair, program, full) for pair in stage)
     ]
     waiting = samplers
     while waiting:
@@ -181,7 +191,8 @@ def _repair(
         for sampler in waiting:
             sampler.double()
     for sampler in samplers:
-        yield _written(program, sampler.target, sampler.fit())
+        for target, fit in zip(sampler.targets, sampler.fits(), strict=True):
+            yield _written(program, target, fit)
 
 
 def _needed(samplers: Sequence[RowSampler], batch: int) -> bool:

@@ -128,10 +128,10 @@ def _layer_seconds(plan: RowPlan, speed: Speed) -> float:
     groups, rows, columns = plan.groups, plan.first, plan.columns
     basis = 0.0
     if plan.dual:  # two thirds of the rows' cube are saved, as the triangle shrinks
-        basis, columns = groups * 4 * rows**2 * columns / speed.products, min(rows, columns)
-    sums = groups * rows * columns * (columns + 12 * plan.filters)
+        basis, columns = groups * 4 * rows**2 * columns / plan.sharing / speed.products, min(rows, columns)
+    sums = groups * rows * columns * (columns / plan.sharing + 12 * plan.filters)
     trials = RIDGES_TRIED * (1 if parts_for(columns, rows) == ONE_HELD_OUT else parts_for(columns, rows)) + 3
-    solves = groups * trials * (columns**3 / 3 + 4 * columns**2 * plan.filters)
+    solves = groups * trials * (columns**3 / 3 / plan.sharing + 4 * columns**2 * plan.filters)
     return basis + sums / speed.products + solves / speed.solves
 
 
@@ -141,7 +141,7 @@ def _memory(plan: RowPlan) -> int:
     held = 4 * min(plan.groups * rows * (columns + 2 * plan.filters), MOST)
     if plan.dual:
         held, columns = 4 * held, min(rows, columns)
-    return held + 8 * plan.groups * columns**2 * (parts_for(columns, rows) + 3)
+    return held + 8 * plan.groups * columns**2 * (parts_for(columns, rows) + 3) // plan.sharing
 
 
 def weight_lost(pair: LayerPair, full: Program, kept: Tensor | None) -> float:

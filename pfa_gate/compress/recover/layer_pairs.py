@@ -1,6 +1,6 @@
 """Which layers read a changed input, which of them can be solved together, and what each should compute."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.compress.prune import AxisIndices
-from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.regress import outputs, patches
 from pfa_gate.graph import Program
 from pfa_gate.graph.calls import Call, Epilogue, calls, epilogue_of
@@ -123,8 +122,18 @@ class LayerTarget:
             whole = replace(whole, scale=whole.scale[pair.filters], shift=whole.shift[pair.filters])
         return cls(pair, epilogue_of(program, pair.small), whole)
 
-    def rows(self, small: Values, of_full: Callable[[Node], Tensor], positions: Tensor) -> Rows:
-        """What the layer reads and should make at some positions.
+    @property
+    def centred(self) -> bool:
+        """Whether the layer has a place for a new offset: its bias, or the batch norm that follows."""
+        return self.pair.small.bias is not None or self.small.mean is not None
+
+    def read(self, small: Values, positions: Tensor) -> Tensor:
+        """What the layer reads at positions, int64 [N, P], given the values of the compressed program."""
+        call = self.pair.small
+        return patches(call, small[call.source.name], shape_of(self.pair.whole.node), positions)
+
+    def wanted(self, small: Values, of_full: Callable[[Node], Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layer should make at some positions, and what is added to that before a rectifier.
 
         Args:
             small: values of the compressed program.
@@ -132,7 +141,6 @@ class LayerTarget:
             positions: int64 [N, P].
         """
         call = self.pair.small
-        read = patches(call, small[call.source.name], shape_of(self.pair.whole.node), positions)
         made = self._left(of_full(self.pair.whole.node))
         usable = self.small.scale.abs() > 1e-6 * self.small.scale.abs().max()
         scale = torch.where(usable, self.small.scale, 1.0)
@@ -144,7 +152,7 @@ class LayerTarget:
             wanted += self._left(of_full(self.pair.drift[1])) - added
             rest = rest + added
         target = torch.where(usable, wanted / scale.to(made.dtype), made)
-        return Rows(read, self._grouped(target), self._grouped(rest.expand_as(target)))
+        return self._grouped(target), self._grouped(rest.expand_as(target))
 
     def _left(self, flat: Tensor) -> Tensor:
         """Of [n, filters] those filters that are left, [n, filters left]; in single precision where it was less."""
@@ -155,3 +163,19 @@ class LayerTarget:
     def _grouped(self, rows: Tensor) -> Tensor:
         groups = self.pair.small.groups
         return rows.reshape(len(rows), groups, -1).transpose(0, 1).contiguous()
+
+
+def of_one_stream(targets: Iterable[LayerTarget]) -> list[list[LayerTarget]]:
+    """Layers that read the same rows, as query, key and value do; one behind a rectifier stands alone.
+
+    Each is solved linearly on one and the same matrix, which is therefore built and factored once.
+    """
+    found: dict[tuple[object, ...], list[LayerTarget]] = {}
+    for target in targets:
+        call = target.pair.small
+        made = shape_of(target.pair.whole.node)
+        places = made[1:-1] if call.geometry is None else made[2:]
+        alone = call.weight if target.small.rectified else ""
+        key = (call.source, call.geometry, call.groups, places, target.centred, alone)
+        found.setdefault(key, []).append(target)
+    return list(found.values())

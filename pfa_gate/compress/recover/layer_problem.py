@@ -16,15 +16,15 @@ TOGETHER = 2048  # rows that are summed up at once
 
 
 class LayerProblem(Protocol):
-    """One layer that is to be solved anew."""
+    """One layer, or several that read the same, to be solved anew; one fit for each."""
 
     def add(self, rows: Rows, fold: int) -> None:
         """Take rows of one fold."""
 
-    def refit(self) -> Fit:
+    def refit(self) -> tuple[Fit, ...]:
         """The linear refit on all rows so far; behind a rectifier, what says how many rows are needed."""
 
-    def solved(self) -> Fit:
+    def solved(self) -> tuple[Fit, ...]:
         """The layer solved on all rows, behind the rectifier where one follows."""
 
 
@@ -44,7 +44,7 @@ class PrimalProblem:
     Args:
         layer: as it is.
         scale: float64 [G, O], what its outputs are multiplied by.
-        rectified: whether a rectifier follows.
+        rectified: whether a rectifier follows; then it is one layer.
         rows: about how many will come.
     """
 
@@ -54,7 +54,7 @@ class PrimalProblem:
         self._equations = Equations(groups, columns, filters, layer.weights.device, parts_for(columns, rows))
         self._sample = RowSample(scale, self._equations)
         self._waiting: list[list[Rows]] = [[] for _ in self._equations.parts]
-        self._linear: Fit | None = None
+        self._linear: tuple[Fit, ...] = ()
         self._fresh = False  # whether the linear refit is that of all rows
 
     def add(self, rows: Rows, fold: int) -> None:
@@ -73,19 +73,19 @@ class PrimalProblem:
             if self._rectified:
                 self._sample.add(replace(rows, read=read), held=part == 0)
 
-    def refit(self) -> Fit:
+    def refit(self) -> tuple[Fit, ...]:
         """The linear refit on all rows so far; its ridge is looked for from that of the last one."""
         for part, waiting in enumerate(self._waiting):
             if waiting:
                 self._sum_up(part)
-        self._linear = refit(self._equations, self._layer, None if self._linear is None else self._linear.ridge)
+        self._linear = refit(self._equations, self._layer, [fit.ridge for fit in self._linear])
         self._fresh = True
         return self._linear
 
-    def solved(self) -> Fit:
+    def solved(self) -> tuple[Fit, ...]:
         """The layer solved on all rows, behind the rectifier where one follows."""
-        linear = self._linear if self._linear is not None and self._fresh else self.refit()
-        return rectify(self._sample, self._layer, linear) if self._rectified else linear
+        linear = self._linear if self._fresh else self.refit()
+        return tuple(rectify(self._sample, self._layer, fit) for fit in linear) if self._rectified else linear
 
 
 class DualProblem:
@@ -111,15 +111,15 @@ class DualProblem:
             self._rows.append(rows)
             self._folds.append(fold)
 
-    def refit(self) -> Fit:
+    def refit(self) -> tuple[Fit, ...]:
         """The linear refit on all rows so far."""
         return self._within(rectified=False)
 
-    def solved(self) -> Fit:
+    def solved(self) -> tuple[Fit, ...]:
         """The layer solved on all rows, behind the rectifier where one follows."""
         return self._within(rectified=self._rectified)
 
-    def _within(self, *, rectified: bool) -> Fit:
+    def _within(self, *, rectified: bool) -> tuple[Fit, ...]:
         read = torch.cat([rows.read for rows in self._rows], 1)
         read = read if read.dtype == torch.float64 else read.float()
         basis, _ = torch.linalg.qr(read.transpose(1, 2))
@@ -129,6 +129,9 @@ class DualProblem:
         parts = torch.split(read, [rows.read.shape[1] for rows in self._rows], 1)
         for rows, part, fold in zip(self._rows, parts, self._folds, strict=True):
             problem.add(replace(rows, read=part @ basis), fold)
-        fit = problem.solved()
-        step = basis @ (fit.weights - start).to(read.dtype)
-        return replace(fit, weights=self._layer.weights + step)
+        return tuple(
+            replace(fit, weights=whole + basis @ (fit.weights - before).to(read.dtype))
+            for fit, whole, before in zip(
+                problem.solved(), self._layer.split(self._layer.weights), self._layer.split(start), strict=True
+            )
+        )

@@ -1,8 +1,13 @@
-"""Refit in closed form: a layer's weights solved anew, with the ridge that is best on rows held out."""
+"""Refit in closed form: a layer's weights solved anew, with the ridge that is best on rows held out.
+
+Layers that read the same rows are solved as one, whose matrices are built and factored once; each has a ridge of its
+own.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,19 +21,25 @@ _FIRST = 1e-1
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """What a refit starts from.
+    """What a refit starts from: one layer, or several that read the same rows.
 
     Attributes:
         weights: float64 [groups, D, O], as they are.
         offset: float64 [groups, O], the bias as it is, or zeros.
         importance: float64 [groups, O], how much each output's squared error counts.
         centred: whether there is a place for a new offset.
+        filters: how many of the O outputs each layer has, in their order; one layer has them all unless given.
     """
 
     weights: Tensor
     offset: Tensor
     importance: Tensor
     centred: bool
+    filters: tuple[int, ...] = ()
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        """What each layer has of something [..., O]."""
+        return torch.split(outputs, list(self.filters), -1) if self.filters else (outputs,)
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,11 @@ class Fit:
     gap: float = 0.0
 
 
-def refit(equations: Equations, layer: LinearLayer, near: float | None = None) -> Fit:
-    """Weights that meet the targets best on rows they have not seen, shrunk towards those there are.
+def refit(equations: Equations, layer: LinearLayer, near: Sequence[float | None] = ()) -> tuple[Fit, ...]:
+    """Weights of each layer that meet the targets best on rows they have not seen, shrunk towards those there are.
 
     Each ridge is tried on the rows held out with the solution of the others; the best one solves all rows. Where none
-    beats the layer as it is, the layer is given back. The search starts at the ridge `near`.
+    beats the layer as it is, the layer is given back. The search starts at the ridges `near`, one for each layer.
 
     Example:
         >>> rows = torch.randn(80, 3, dtype=torch.float64)
@@ -65,27 +76,60 @@ def refit(equations: Equations, layer: LinearLayer, near: float | None = None) -
         ...     few = rows[None, part :: len(equations.parts)]
         ...     read = equations.add(few, few.sum(2, keepdim=True), part)
         >>> zeros = torch.zeros(1, 3, 1, dtype=torch.float64)
-        >>> fit = refit(equations, LinearLayer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
+        >>> (fit,) = refit(equations, LinearLayer(zeros, zeros[:, 0], torch.ones(1, 1), centred=True))
         >>> fit.weights.flatten().round(decimals=3).tolist(), fit.after < fit.before
         ([1.0, 1.0, 1.0], True)
     """
     trial = _HeldOut(equations, layer)
-    unchanged = trial.error(layer.weights, layer.offset)
-    ridge, error = lowest(trial.errors, near or _FIRST)
-    whole = about(equations.total(), layer.centred)
-    factor = factored(whole.gram, ridge) if error < math.inf else None
-    if factor is None:
-        return Fit(layer.weights, layer.offset, None, unchanged, unchanged, whole.count)
-    weights = solve(whole, layer.weights, factor)
-    offset = offset_of(whole, weights)
-    gap = 1 - trial.error(weights, offset) / error if error > 0 else 0.0
-    if not error < unchanged:
-        return Fit(layer.weights, layer.offset, None, unchanged, unchanged, whole.count, gap)
-    return Fit(weights, offset, ridge, unchanged, error, whole.count, gap)
+    starts = [each or _FIRST for each in near] or [_FIRST] * max(1, len(layer.filters))
+    found = [lowest(partial(trial.errors, place), start) for place, start in enumerate(starts)]
+    solved = _Solved(about(equations.total(), layer.centred), layer, trial)
+    return tuple(solved.fit(place, *best) for place, best in enumerate(found))
+
+
+class _Solved:
+    """Layers solved on all rows, at one ridge after the other.
+
+    Args:
+        whole: the sums of all rows.
+        layer: what solutions are shrunk towards.
+        trial: by which they are judged.
+    """
+
+    def __init__(self, whole: Sums, layer: LinearLayer, trial: "_HeldOut") -> None:
+        self._whole, self._layer, self._trial = whole, layer, trial
+        self._unchanged = trial.error(layer.weights, layer.offset)
+        self._at: dict[float, tuple[Tensor, Tensor, list[float]] | None] = {}
+
+    def fit(self, place: int, ridge: float, error: float) -> Fit:
+        """One layer at its ridge, whose error on the rows held out is known."""
+        layer, unchanged = self._layer, self._unchanged[place]
+        weights, offset = layer.split(layer.weights)[place], layer.split(layer.offset)[place]
+        kept = Fit(weights, offset, None, unchanged, unchanged, self._whole.count)
+        solution = self._solution(ridge) if error < math.inf else None
+        if solution is None:
+            return kept
+        gap = 1 - solution[2][place] / error if error > 0 else 0.0
+        if not error < unchanged:
+            return replace(kept, gap=gap)
+        weights, offset = (layer.split(each)[place] for each in solution[:2])
+        return Fit(weights, offset, ridge, unchanged, error, kept.rows, gap)
+
+    def _solution(self, ridge: float) -> tuple[Tensor, Tensor, list[float]] | None:
+        """Weights, offsets and errors of all layers at a ridge, as several may have the same."""
+        if ridge not in self._at:
+            factor = factored(self._whole.gram, ridge)
+            if factor is None:
+                self._at[ridge] = None
+            else:
+                weights = solve(self._whole, self._layer.weights, factor)
+                offset = offset_of(self._whole, weights)
+                self._at[ridge] = weights, offset, self._trial.error(weights, offset)
+        return self._at[ridge]
 
 
 class _HeldOut:
-    """Errors on the rows held out, as shares of the variance of their targets.
+    """Errors of each layer on the rows held out, as shares of the variance of its targets.
 
     Args:
         equations: of all rows.
@@ -95,18 +139,26 @@ class _HeldOut:
     def __init__(self, equations: Equations, layer: LinearLayer) -> None:
         self._equations, self._layer = equations, layer
         self._held = about(equations.of(equations.held_out), layer.centred)
-        self._scale = float((layer.importance * self._held.square).sum()) or 1.0
+        self._scales = [float(part.sum()) or 1.0 for part in layer.split(layer.importance * self._held.square)]
+        self._known: dict[float, list[float]] = {}
 
-    def error(self, weights: Tensor, offset: Tensor) -> float:
+    def error(self, weights: Tensor, offset: Tensor) -> list[float]:
         """The error of one solution on all of them."""
-        return _weighed(self._held, weights, offset, self._layer) / self._scale
+        return self._shares(_weighed(self._held, weights, offset, self._layer))
 
-    def errors(self, ridges: Sequence[float]) -> list[float]:
-        """The error of each ridge, every part judged by the solution of the others; infinite where there is none."""
-        found = [self._errors(part, ridges) for part in self._equations.held_out]
-        return [sum(errors) / self._scale for errors in zip(*found, strict=True)]
+    def errors(self, place: int, ridges: Sequence[float]) -> list[float]:
+        """A layer's error at each ridge, every part judged by the solution of the others; infinite if there is none."""
+        new = [ridge for ridge in ridges if ridge not in self._known]
+        for part in self._equations.held_out if new else ():
+            for ridge, found in zip(new, self._errors(part, new), strict=True):
+                before = self._known.get(ridge, [0.0] * len(found))
+                self._known[ridge] = [sum(each) for each in zip(before, self._shares(found), strict=True)]
+        return [self._known[ridge][place] for ridge in ridges]
 
-    def _errors(self, part: int, ridges: Sequence[float]) -> list[float]:
+    def _shares(self, errors: list[float]) -> list[float]:
+        return [error / scale for error, scale in zip(errors, self._scales, strict=True)]
+
+    def _errors(self, part: int, ridges: Sequence[float]) -> list[list[float]]:
         # Summed anew each time: of a wide layer all parts' matrices at once would be gigabytes.
         rest = about(self._equations.all_but(part), self._layer.centred)
         alone = len(self._equations.held_out) == 1
@@ -117,7 +169,9 @@ class _HeldOut:
             factor = factored(rest.gram, ridge)
             weights = None if factor is None else self._layer.weights + torch.cholesky_solve(missing, factor)
             errors.append(
-                math.inf if weights is None else _weighed(held, weights, offset_of(rest, weights), self._layer)
+                [math.inf] * len(self._scales)
+                if weights is None
+                else _weighed(held, weights, offset_of(rest, weights), self._layer)
             )
         return errors
 
@@ -185,5 +239,5 @@ def about(sums: Sums, centred: bool) -> Sums:
     )
 
 
-def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: LinearLayer) -> float:
-    return float((layer.importance * errors(sums, weights, offset)).sum())
+def _weighed(sums: Sums, weights: Tensor, offset: Tensor, layer: LinearLayer) -> list[float]:
+    return [float(part.sum()) for part in layer.split(layer.importance * errors(sums, weights, offset))]

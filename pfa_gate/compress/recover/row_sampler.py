@@ -11,6 +11,7 @@ from torch.fx import Node
 from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, Values
 from pfa_gate.compress.recover.layer_problem import DualProblem, LayerProblem, PrimalProblem
+from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.recover.refit import Fit, LinearLayer
 from pfa_gate.compress.regress import FEWEST, FIRST, FOLDS, SCARCE, draw, outputs, position_count
 from pfa_gate.graph import Program
@@ -32,6 +33,7 @@ class RowPlan:
         groups, columns, filters: G, D and O of the layer's weight as a matrix.
         positions: in each sample, of which every one can give a row.
         samples: in the whole probe.
+        sharing: how many layers have these rows, and the matrices of them, in common.
     """
 
     groups: int
@@ -39,6 +41,7 @@ class RowPlan:
     filters: int
     positions: int
     samples: int
+    sharing: int = 1
 
     @classmethod
     def of(cls, pair: LayerPair, program: Program, samples: int) -> "RowPlan":
@@ -76,10 +79,10 @@ class RowPlan:
 
 
 class RowSampler:
-    """The rows of one layer so far.
+    """The rows of one layer so far, or of several that read the same.
 
     Args:
-        target: how the layer's target is made.
+        targets: how the target of each is made.
         program: the compressed one.
         plan: how many rows are wanted.
         seed: of the positions drawn.
@@ -87,13 +90,13 @@ class RowSampler:
     """
 
     def __init__(
-        self, target: LayerTarget, program: Program, plan: RowPlan, seed: int, kept: FullRows | None = None
+        self, targets: Sequence[LayerTarget], program: Program, plan: RowPlan, seed: int, kept: FullRows | None = None
     ) -> None:
-        self.target, self.plan, self._seed, self._kept = target, plan, seed, kept
+        self.targets, self.plan, self._seed, self._kept = targets, plan, seed, kept
         self.rows = plan.first
         self._drawing = 0  # positions of each sample, from now on
         self._drawn: dict[int, int] = {}
-        self._problem = _problem(target, program, plan)
+        self._problem = _problem(targets, program, plan)
 
     @property
     def samples(self) -> int:
@@ -107,54 +110,75 @@ class RowSampler:
 
     def needs(self, batch: int) -> bool:
         """Whether it needs values of the full program for a batch: not where the rows of it are kept."""
-        pair = self.target.pair
+        return any(self._lacks(batch, target.pair) for target in self.targets)
+
+    def _lacks(self, batch: int, pair: LayerPair) -> bool:
         return self._kept is None or not all(
             self._kept.has(batch, pair.whole, node, self._drawing) for node in pair.wanted[1]
         )
 
     def add(self, batch: int, values: Sequence[Values]) -> None:
         """Draw rows from one batch of the compressed and the full program, besides those drawn before."""
-        pair, already = self.target.pair, self._drawn.get(batch, 0)
-        samples = len(values[0][pair.small.source.name])
+        already, first = self._drawn.get(batch, 0), self.targets[0]
+        samples = len(values[0][first.pair.small.source.name])
         drawn = draw(samples, self.plan.positions, self._drawing, self._seed + batch)[:, already:]
         self._drawn[batch] = self._drawing
         if not drawn.numel():
             return
-
-        def of_full(node: Node) -> Tensor:
-            if self._kept is None or self.needs(batch):
-                return outputs(pair.small, values[1][node.name], drawn)
-            return self._kept.rows(batch, pair.whole, node, range(already, self._drawing))
-
+        wanted = [self._wanted(target, batch, values, drawn) for target in self.targets]
+        made, rest = (each[0] if len(each) == 1 else torch.cat(each, 2) for each in zip(*wanted, strict=True))
         # A fold is a run of samples, so that no row is copied; it shifts with the batch, which may be one sample.
         runs = [len(run) * drawn.shape[1] for run in torch.arange(samples).tensor_split(FOLDS)]
-        for index, rows in enumerate(self.target.rows(values[0], of_full, drawn).split(runs)):
+        for index, rows in enumerate(Rows(first.read(values[0], drawn), made, rest).split(runs)):
             self._problem.add(rows, (batch + index) % FOLDS)
+
+    def _wanted(
+        self, target: LayerTarget, batch: int, values: Sequence[Values], drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What a layer should make at positions that were drawn last in each sample of a batch."""
+        pair, new = target.pair, range(self._drawing - drawn.shape[1], self._drawing)
+        lacking = self._lacks(batch, pair)
+
+        def of_full(node: Node) -> Tensor:
+            if self._kept is None or lacking:
+                return outputs(pair.small, values[1][node.name], drawn)
+            return self._kept.rows(batch, pair.whole, node, new)
+
+        return target.wanted(values[0], of_full, drawn)
 
     def sufficient(self) -> bool:
         """Whether the rows suffice: there are no more, or more would not help."""
         if self.rows >= self.plan.most:
             return True
         others = 2 * self.rows > self.plan.positions * self.samples
-        return self._problem.refit().gap <= (SAMPLES_GAP if others else GAP)
+        return max(fit.gap for fit in self._problem.refit()) <= (SAMPLES_GAP if others else GAP)
 
     def double(self) -> None:
         """Want twice the rows."""
         self.rows *= 2
 
-    def fit(self) -> Fit:
-        """The layer solved on the rows there are."""
+    def fits(self) -> tuple[Fit, ...]:
+        """Each layer solved on the rows there are."""
         return self._problem.solved()
 
 
-def _problem(target: LayerTarget, program: Program, plan: RowPlan) -> LayerProblem:
+def _problem(targets: Sequence[LayerTarget], program: Program, plan: RowPlan) -> LayerProblem:
+    layers = [_layer(target, program, plan.groups) for target in targets]
+    filters = tuple(layer.weights.shape[2] for layer in layers)
+    weights, offset, importance = (
+        torch.cat([getattr(layer, name) for layer in layers], -1) for name in ("weights", "offset", "importance")
+    )
+    layer = LinearLayer(weights, offset, importance, layers[0].centred, filters)
+    rectified = targets[0].small.rectified
+    scale = torch.cat([target.small.scale.reshape(plan.groups, -1) for target in targets], -1)
+    if plan.dual:
+        return DualProblem(layer, scale, rectified=rectified)
+    return PrimalProblem(layer, scale, plan.first, rectified=rectified)
+
+
+def _layer(target: LayerTarget, program: Program, groups: int) -> LinearLayer:
     call = target.pair.small
     weights = matrix_of(call, program.tensors[call.weight]).double()
-    outputs = (plan.groups, plan.filters)
+    outputs = (groups, weights.shape[2])
     bias = weights.new_zeros(outputs) if call.bias is None else program.tensors[call.bias].double().reshape(outputs)
-    scale = target.small.scale.reshape(outputs)
-    centred = call.bias is not None or target.small.mean is not None
-    layer = LinearLayer(weights, bias, scale.square(), centred)
-    if plan.dual:
-        return DualProblem(layer, scale, rectified=target.small.rectified)
-    return PrimalProblem(layer, scale, plan.first, rectified=target.small.rectified)
+    return LinearLayer(weights, bias, target.small.scale.reshape(outputs).square(), target.centred)

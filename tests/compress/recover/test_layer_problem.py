@@ -1,5 +1,8 @@
 """A layer with fewer rows than columns: the closed form of its columns, at the price of its rows."""
 
+from dataclasses import replace
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,8 @@ from torch import nn
 
 from pfa_gate.compress.prune import narrow
 from pfa_gate.compress.prune.cut import axis_indices_of
-from pfa_gate.compress.recover import compensate
+from pfa_gate.compress.recover import compensate, refit
+from pfa_gate.compress.recover.forecast import Speed, forecast
 from pfa_gate.compress.recover.layer_problem import DualProblem, PrimalProblem
 from pfa_gate.compress.recover.rectifier_targets import Rows
 from pfa_gate.compress.recover.refit import LinearLayer
@@ -41,7 +45,7 @@ def filled(problem: PrimalProblem | DualProblem, rows: Rows) -> PrimalProblem | 
 def test_the_space_of_the_rows_holds_the_solution_of_the_columns(centred: bool) -> None:
     """The least of |y - x W|^2 + r |W - start|^2, by NumPy on all columns."""
     layer, rows = drawn(centred)
-    fit = filled(DualProblem(layer, torch.ones_like(layer.offset), rectified=False), rows).solved()
+    (fit,) = filled(DualProblem(layer, torch.ones_like(layer.offset), rectified=False), rows).solved()
     assert fit.ridge is not None
     assert fit.after < fit.before
     for group in range(GROUPS):
@@ -60,8 +64,8 @@ def test_the_space_of_the_rows_holds_the_solution_of_the_columns(centred: bool) 
 def test_both_ways_agree_where_rows_are_as_many_as_columns(rectified: bool) -> None:
     layer, rows = drawn(True, ROWS_HERE)
     scale = torch.full_like(layer.offset, 1.5)
-    wide = filled(DualProblem(layer, scale, rectified=rectified), rows).solved()
-    straight = filled(PrimalProblem(layer, scale, ROWS_HERE, rectified=rectified), rows).solved()
+    (wide,) = filled(DualProblem(layer, scale, rectified=rectified), rows).solved()
+    (straight,) = filled(PrimalProblem(layer, scale, ROWS_HERE, rectified=rectified), rows).solved()
     assert wide.ridge == straight.ridge
     assert wide.after == pytest.approx(straight.after, rel=1e-4)
     torch.testing.assert_close(wide.weights, straight.weights, rtol=1e-3, atol=1e-4)
@@ -71,7 +75,7 @@ def test_rows_that_repeat_and_vanish_are_no_trouble() -> None:
     layer, rows = drawn(True)
     half = Rows(*(torch.cat([each[:, :24], each[:, :24]], 1) for each in (rows.read, rows.target, rows.rest)))
     half.read[:, 5] = 0
-    fit = filled(DualProblem(layer, torch.ones_like(layer.offset), rectified=True), half).solved()
+    (fit,) = filled(DualProblem(layer, torch.ones_like(layer.offset), rectified=True), half).solved()
     assert fit.weights.isfinite().all()
     assert fit.after <= fit.before
 
@@ -112,3 +116,59 @@ def test_rows_of_wide_layers_suffice_and_are_no_more(
     plan = RowPlan(1, columns, 10, positions, samples)
     assert (plan.dual, plan.first) == (dual, first)
     assert plan.first <= plan.most <= plan.available
+
+
+class _Branches(nn.Module):
+    """Three layers read what the first makes, as query, key and value do; the last reads all they make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 24)
+        self.query, self.key, self.value = nn.Linear(24, 6), nn.Linear(24, 6), nn.Linear(24, 9)
+        self.last = nn.Linear(21, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.first(x))
+        return self.last(torch.cat([self.query(x), self.key(x) * 30, self.value(x) ** 2], 1))
+
+
+def test_layers_that_read_one_stream_are_solved_on_one_matrix_as_if_each_stood_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    net, samples = _Branches().eval(), torch.randn(600, 8)
+    program = record_model(net, (samples[:2],), {})
+    kept = axis_indices_of(trace_program(program), {"first": range(15)})
+    case = (program, narrow(net, kept), kept, samples.split(100))
+    factored, sizes = refit.factored, []
+
+    def counted(gram: torch.Tensor, ridge: float) -> torch.Tensor | None:
+        sizes.append(gram.shape[1])
+        return factored(gram, ridge)
+
+    monkeypatch.setattr(refit, "factored", counted)
+    together, repairs = compensate(*case)
+    shared = sizes.count(15)
+    monkeypatch.setattr(
+        import_module("pfa_gate.compress.recover.compensate"),
+        "of_one_stream",
+        lambda targets: [[target] for target in targets],
+    )
+    sizes.clear()
+    alone, repairs_alone = compensate(*case)
+    assert [repair.layer for repair in repairs] == ["query", "key", "value", "last"]
+    assert 2 * shared <= sizes.count(15)
+    for one, other in zip(repairs, repairs_alone, strict=True):
+        assert (one.layer, one.ridge, one.rows) == (other.layer, other.ridge, other.rows)
+        assert one.after == pytest.approx(other.after, rel=1e-3)
+    for name, tensor in together.state_dict().items():
+        torch.testing.assert_close(tensor, alone.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [600, 20])
+def test_sharing_is_foreseen(rows: int) -> None:
+    speed = Speed(products=5e10, solves=1e10, sample=0.0)
+    alone = RowPlan(1, 256, 64, 1, rows)
+    together = replace(alone, sharing=3)
+    seconds, apart = (forecast({"a": each}, [["a"]], speed).seconds for each in (together, alone))
+    assert apart / 3 < seconds < apart

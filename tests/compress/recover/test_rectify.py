@@ -44,7 +44,7 @@ class Problem:
             about = equations.add(read[:, mine], target[:, mine], fold)
             sample.add(Rows(about, target[:, mine], rest[:, mine]), held=fold == 0)
         layer = LinearLayer(start, offset, scale.square(), centred=True)
-        linear = refit(equations, layer)
+        (linear,) = refit(equations, layer)
         return linear, rectify(sample, layer, linear)
 
     def solved(self, target: np.ndarray, ridge: float, rows: np.ndarray) -> Solution:

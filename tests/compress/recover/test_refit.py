@@ -41,7 +41,8 @@ class Problem:
             read, made = torch.from_numpy(self.read[:, mine]), torch.from_numpy(self.made[:, mine])
             equations.add(read, made, equations.part_of(fold))
         parts = (torch.from_numpy(each) for each in (self.start, self.offset, self.importance))
-        return refit(equations, LinearLayer(*parts, centred=self.centred))
+        (fit,) = refit(equations, LinearLayer(*parts, centred=self.centred))
+        return fit
 
     def solved(self, ridge: float, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The least of |y - x W|^2 + r |W - start|^2 on some rows, with the offset that the layer may have."""
@@ -118,7 +119,7 @@ def test_noise_leaves_a_good_layer_nearly_alone(seed):
     for fold in range(FOLDS):
         equations.add(rows[:, fold::FOLDS], made[:, fold::FOLDS], fold)
     zero = torch.zeros(1, 2, dtype=torch.float64)
-    fit = refit(equations, LinearLayer(start, zero, torch.ones_like(zero), centred=True))
+    (fit,) = refit(equations, LinearLayer(start, zero, torch.ones_like(zero), centred=True))
     centred = [each - each.mean(1, keepdim=True) for each in (rows, made)]
     far = torch.linalg.lstsq(*centred).solution - start
     assert (fit.weights - start).norm() < 0.2 * far.norm()
