@@ -133,7 +133,7 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         "--strategies", default="kl", metavar="LIST", help="such as kl,energy:0.95,parameters:50%% (kl)"
     )
     parser.add_argument(
-        "--selections", default="correlation", metavar="LIST", help="such as correlation,l1 (correlation)"
+        "--selections", default="reconstruction", metavar="LIST", help="such as l1,correlation (reconstruction)"
     )
     parser.add_argument(
         "--recoveries", default="none", metavar="LIST", help="such as none,compensate,compensate+distill (none)"

@@ -96,14 +96,15 @@ GATE = """
     budgets: {{layers: [{{match: "*", kl: 1.0, peak_correlation: 1.0, mean_correlation: 1.0, inactive: {most}}}]}}
 """
 MORE = "selection: reconstruction\n    recovery: [compensate]\n    evaluation: {data: net.py:images}"
+PAPER = "selection: correlation\n    recovery: []"
 GATES = {
     "residual": GATE.format(name="residual", kind="Residual", data="images", more=MORE, most=9),
-    "tokens": GATE.format(name="tokens", kind="Tokens", data="tokens", more="", most=9),
-    "positions": GATE.format(name="positions", kind="Residual", data="images", more="", most=9).replace(
+    "tokens": GATE.format(name="tokens", kind="Tokens", data="tokens", more=PAPER, most=9),
+    "positions": GATE.format(name="positions", kind="Residual", data="images", more=PAPER, most=9).replace(
         "batch_size: 37", "batch_size: 37, positions: 5"
     ),
-    "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more="", most=9),
-    "strict": GATE.format(name="strict", kind="Undecided", data="rows", more="", most=9).replace("kl: 1.0", "kl: 0"),
+    "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more=PAPER, most=9),
+    "strict": GATE.format(name="strict", kind="Undecided", data="rows", more=PAPER, most=9).replace("kl: 1.0", "kl: 0"),
 }
 
 

@@ -70,7 +70,7 @@ def _head(request: InitRequest) -> Iterator[str]:
     if request.checkpoint:
         yield f"      checkpoint: {_scalar(request.checkpoint)}\n"
     yield f"    probe:\n      data: {_scalar(request.probe)}\n"
-    yield "    recipe: {strategy: energy, energy: 0.95}\n    recovery: [compensate]\n"
+    yield "    recipe: {strategy: energy, energy: 0.95}\n"
     if request.evaluation:
         yield f"    evaluation:\n      data: {_scalar(request.evaluation)}\n      metric: accuracy\n"
 

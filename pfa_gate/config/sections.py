@@ -11,7 +11,6 @@ from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.field_types import (
     SHARES,
     Artifacts,
-    BytesTarget,
     Data,
     Device,
     FilePath,
@@ -19,18 +18,18 @@ from pfa_gate.config.field_types import (
     MostBytes,
     Patterns,
     Reference,
-    SizeTarget,
     StrictSection,
     Text,
 )
 from pfa_gate.config.project import UNSEEN
+from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.config.recovery import Step, recovery_steps
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
 _DEVICE = r"([cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|([cC][oO][mM]|[lL][pP][tT])[1-9])([.]|$)"
 NAME_PATTERN = rf"^(?!\s)(?!{_DEVICE})[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
-SELECTIONS = ("correlation", "reconstruction", "l1", "geometric_median", "batchnorm", "taylor", "random")
+SELECTIONS = ("reconstruction", "correlation", "l1", "geometric_median", "batchnorm", "taylor", "random")
 
 
 _NEED_A_FILE: Any = {
@@ -124,58 +123,6 @@ class LayersConfig(StrictSection):
     exclude: Patterns = Field(default=(), description="layers to leave out nevertheless")
 
 
-def _goes_with_its_strategy(key: str) -> dict[str, Any]:
-    chosen = {"properties": {"strategy": {"const": key}}, "required": ["strategy"]}
-    return {"if": chosen, "then": {"required": [key]}, "else": {"not": {"required": [key]}}}
-
-
-_OWN_KEYS: Any = [_goes_with_its_strategy(key) for key in ("energy", "parameters", "bytes", "macs")]
-_STATISTIC_IS_OF_SIZES: Any = {
-    "if": {"required": ["statistic"]},
-    "then": {"properties": {"strategy": {"enum": ["parameters", "bytes", "macs"]}}, "required": ["strategy"]},
-}
-
-
-class RecipeConfig(StrictSection):
-    """How many filters each layer keeps."""
-
-    model_config = ConfigDict(json_schema_extra={"allOf": [*_OWN_KEYS, _STATISTIC_IS_OF_SIZES]})
-
-    strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = Field(
-        default="kl",
-        description="`kl` and `energy` look at each layer alone; the others meet a size of the whole model",
-    )
-    energy: float | None = Field(
-        default=None, gt=0, le=1, description="with strategy `energy`: share of each layer's energy to keep"
-    )
-    parameters: SizeTarget | None = Field(
-        default=None, description="with strategy `parameters`: target, a count or a percentage of the full model's"
-    )
-    bytes: BytesTarget | None = Field(
-        default=None, description="with strategy `bytes`: target, bytes of stored weights or a percentage"
-    )
-    macs: SizeTarget | None = Field(
-        default=None,
-        description="with strategy `macs`: target, multiply-accumulates of one sample or a percentage",
-    )
-    statistic: Literal["energy", "standardised", "reconstruction"] | None = Field(
-        default=None,
-        description="with a size strategy: what divides the size among the layers. `energy` (if left out): the "
-        "spectra; `standardised`: the spectra of filters scaled to equal variance; `reconstruction`: what the layers "
-        "that read each layer lose",
-    )
-    residual: Literal["project", "pad"] = Field(
-        default="project",
-        description="at a sum: `project` cuts all layers that feed it alike; `pad` cuts each by itself and restores "
-        "the full width before the sum",
-    )
-    round_to: int = Field(default=1, ge=1, description="each layer keeps a multiple of this many filters")
-    minimum: int = Field(default=1, ge=1, description="fewest filters that a layer keeps")
-    rounds: int = Field(
-        default=1, ge=1, le=100, description="how often PFA is applied: each round measures and cuts the model anew"
-    )
-
-
 def _known_selection(value: object) -> object:
     # Another package may add a selection, so only what looks like a slip of one of ours is refused here.
     if isinstance(value, str) and value not in SELECTIONS and get_close_matches(value, SELECTIONS, 1):
@@ -214,12 +161,13 @@ class GateSections(StrictSection):
     layers: LayersConfig = LayersConfig.model_construct()
     recipe: RecipeConfig = RecipeConfig.model_construct()
     selection: Annotated[Text, BeforeValidator(_known_selection)] = Field(
-        default="correlation",
+        default="reconstruction",
         description=f"which filters are kept: {', '.join(f'`{name}`' for name in SELECTIONS)}, or one that another "
-        "package adds",
+        "package adds; `correlation` is the paper's",
     )
     recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(recovery_steps)] = Field(
-        default=(), description="steps that give the compressed model its accuracy back, in this order"
+        default=("compensate",),
+        description="steps that give the compressed model its accuracy back, in this order; `[]` for none",
     )
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig

@@ -192,6 +192,8 @@ class Findings:
             yield Unmeasured("coupling", f"{name}; what it touches stays whole")
         for name, reason in sorted(self.cut.compressed.put_back.items()):
             yield Unmeasured(f"group {name}", f"restored to full width: {reason}")
+        for name, reason in sorted(self.cut.plan.by_norm.items()):
+            yield Unmeasured(f"selection of {name}", f"the L1 norm of its weights chose its filters: {reason}")
         for name in self.cut.coupling.normalised:
             yield Unmeasured(
                 f"equality at {name}",

@@ -1,12 +1,12 @@
 """The plan of a cut: how many filters each group keeps, and which; in one go, or in rounds with spectra taken anew."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pfa_gate.compress.full_rows import FullRows
-from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses
+from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses, too_wide
 from pfa_gate.config import GateConfig
 from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
@@ -37,11 +37,13 @@ class CutPlan:
         recipe: how many filters each group keeps in the end.
         selection: which ones, as indices of the full model.
         rounds: filters kept per group after each round.
+        by_norm: why a group that `reconstruction` was to order is ordered by the L1 norm of its weights.
     """
 
     recipe: Recipe
     selection: Selection
     rounds: tuple[Mapping[str, int], ...]
+    by_norm: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer], kept: FullRows | None = None) -> CutPlan:
@@ -67,7 +69,8 @@ def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer], kep
         indices |= {name: indices[name][each] for name, each in selected.indices.items()}
         rounds.append({name: len(each) for name, each in indices.items()})
         if len(rounds) == job.config.recipe.rounds:
-            return CutPlan(replace(plan, counts=dict(rounds[-1]), widths=widths), Selection(indices), tuple(rounds))
+            whole = replace(plan, counts=dict(rounds[-1]), widths=widths)
+            return CutPlan(whole, Selection(indices), tuple(rounds), _by_norm(job, measured))
         with job.stages.stage("measuring again", "recipe", "rounds"):
             now = _cut_and_measured(job, measured, indices, chosen)
 
@@ -104,6 +107,11 @@ def plan_recipe(config: GateConfig, subject: Subject, measured: MeasuredGraph, n
 def _selected(job: GateJob, measured: MeasuredGraph, plan: Recipe, kept: FullRows | None) -> Selection:
     evidence = replace(_evidence(job.config, job.subject, measured), kept=kept)
     return keep_last(criterion(job.config.selection)(evidence), plan.counts)
+
+
+def _by_norm(job: GateJob, measured: MeasuredGraph) -> Mapping[str, str]:
+    asked = job.config.selection == "reconstruction"
+    return too_wide(_evidence(job.config, job.subject, measured)) if asked else {}
 
 
 def _evidence(config: GateConfig, subject: Subject, measured: MeasuredGraph) -> Evidence:

@@ -14,7 +14,7 @@ from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.repair import Repair
 from pfa_gate.config.recovery import CompensateStep, DistillOptions, DistillStep, FinetuneStep, Step
-from pfa_gate.errors import FactoryError
+from pfa_gate.errors import FactoryError, TraceError
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
 from pfa_gate.model.batch import batch_usage
@@ -204,7 +204,12 @@ def _compensated(job: GateJob, full: Program, compressed: PrunedModel, settings:
 
     def compensated(model: nn.Module) -> StepResult:
         told = replace(settings, progress=progress)
-        better, repairs = compensate_on_device(job.subject, full, compressed, model, told)
+        try:
+            better, repairs = compensate_on_device(job.subject, full, compressed, model, told)
+        except TraceError as error:
+            if "recovery" in job.config.model_fields_set:
+                raise
+            return StepResult(model, f"left out: {error.fact}")  # nobody asked for it
         return StepResult(better, _summary(repairs), tuple(_recorded(repair) for repair in repairs))
 
     return compensated
@@ -250,6 +255,8 @@ def _recorded(repair: Repair) -> Repair:
 
 
 def _summary(repairs: Sequence[Repair]) -> str:
+    if not repairs:
+        return "nothing to solve: no layer reads anything else than before"
     solved = [repair for repair in repairs if repair.solved]
     rows = sum(repair.rows for repair in solved)
     return f"{len(solved)} of {len(repairs)} layers solved anew on {rows:,} patches"

@@ -31,7 +31,7 @@ class StudyOptions:
     """
 
     strategies: tuple[str, ...]
-    selections: tuple[str, ...] = ("correlation",)
+    selections: tuple[str, ...] = ("reconstruction",)
     recoveries: tuple[str, ...] = ("none",)
     random: int = 0
     uniform: bool = False

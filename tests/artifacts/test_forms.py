@@ -32,6 +32,8 @@ gates:
     model: {factory: net.py:build}
     probe: {data: net.py:probe}
     budgets: {model: {parameters: 100}}
+    selection: correlation
+    recovery: []
     artifacts: [weights, onnx]
 """
 
@@ -87,6 +89,6 @@ def test_a_form_that_needs_an_extra_is_refused_before_anything_is_measured(
         pfa_gate.run("pfa.yaml")
     assert str(caught.value) == (
         "The gate asks for model.onnx, which needs no_such_module.\n"
-        "  at pfa.yaml:8:5, in gate 'tiny', while loading\n"
+        "  at pfa.yaml:10:5, in gate 'tiny', while loading\n"
         "  Run pip install 'pfa-gate[onnx]', or take onnx out of artifacts."
     )

@@ -72,7 +72,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     gate = document(tmp_path, SMALL).gate("größe")
     assert gate.recipe.strategy == "kl"
-    assert gate.recovery == ()
+    assert gate.selection == "reconstruction"
+    assert gate.recovery == ("compensate",)
     assert gate.evaluation is None
     assert gate.layers.include == ("*",)
     assert gate.probe.samples is None

@@ -59,6 +59,8 @@ gates:
     probe: {{data: net.py:probe}}
     evaluation: {{data: net.py:labelled, metric: "net.py:{metric}", direction: higher}}
     budgets: {{model: {{parameters: {limit}}}, compressed: {{score_drop: 100}}}}
+    selection: correlation
+    recovery: []
 """
 # Each merge is a fork of a process that has imported torch already, and ends as the command would.
 DRIVER = """

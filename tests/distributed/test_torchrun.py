@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from machines import GATE, PROJECT, assert_same, plain
+from machines import GATE, PAPER, PROJECT, assert_same, plain
 
 import pfa_gate
 
@@ -53,20 +53,20 @@ GATES = {
         more=f"selection: reconstruction\n    recovery: [compensate]\n    {LABELS}",
         most=9,
     ),
-    "written": GATE.format(name="written", kind="Written", data="images", more=LABELS, most=9).replace(
-        "batch_size: 37", "batch_size: 37, positions: 5"
-    ),
-    "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more="", most=9),
+    "written": GATE.format(
+        name="written", kind="Written", data="images", more=f"{PAPER}\n    {LABELS}", most=9
+    ).replace("batch_size: 37", "batch_size: 37, positions: 5"),
+    "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more=PAPER, most=9),
     "own": GATE.format(
         name="own",
         kind="Tokens",
         data="tokens",
-        more="evaluation: {data: net.py:tokens, metric: net.py:own, direction: lower}",
+        more=f"{PAPER}\n    evaluation: {{data: net.py:tokens, metric: net.py:own, direction: lower}}",
         most=9,
     ),
     # One batch for two ranks.
-    "single": GATE.format(name="single", kind="Undecided", data="rows", more="", most=9).replace("37", "301"),
-    "torn": GATE.format(name="torn", kind="Residual", data="torn", more="", most=9),
+    "single": GATE.format(name="single", kind="Undecided", data="rows", more=PAPER, most=9).replace("37", "301"),
+    "torn": GATE.format(name="torn", kind="Residual", data="torn", more=PAPER, most=9),
 }
 SMALL = """
 import os
@@ -92,6 +92,8 @@ SMALL_GATE = """
     model: {factory: small.py:build}
     probe: {data: small.py:probe, batch_size: 8}
     watch: [small.py]
+    selection: correlation
+    recovery: []
     budgets: {layers: [{match: "*", kl: 1, inactive: 6}]}
 """
 TESTS = """

@@ -41,6 +41,8 @@ gates:
     model: {factory: net.py:build}
     probe: {data: net.py:probe}
     budgets: {model: {parameters: %s}}
+    selection: correlation
+    recovery: []
 """
 # Says what it was asked; answers as the test wants.
 GH = """#!/bin/bash

@@ -49,6 +49,8 @@ gates:
     probe: {data: "net.py:rows"}
     evaluation: {data: "net.py:labelled"}
     budgets: {layers: [{match: "*", kl: 1}]}
+    selection: correlation
+    recovery: []
 """
 WORK: dict[str, Callable[[Path], Any]] = {
     "run": pfa_gate.run,

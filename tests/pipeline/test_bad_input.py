@@ -85,6 +85,8 @@ GATE = """
     recipe: {recipe}
     evaluation: {{data: {evaluation}, metric: {metric}}}
     budgets: {{model: {{parameters: 1 M}}, compressed: {{score_drop: 0.01}}}}
+    selection: correlation
+    recovery: []
 """
 
 GOOD = {

@@ -34,6 +34,8 @@ gates:
     model: {factory: net.py:build}
     probe: {data: probe.npy}
     budgets: {layers: [{match: "*", kl: LIMIT}]}
+    selection: correlation
+    recovery: []
 """
 
 

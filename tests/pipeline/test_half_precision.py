@@ -37,10 +37,13 @@ gates:
     model: {factory: "net.py:build", arguments: {dtype: float32}}
     probe: {data: "net.py:images"}
     budgets: {layers: [{match: "*", kl: 1}]}
+    selection: correlation
+    recovery: []
   bfloat16:
     model: {factory: "net.py:build", arguments: {dtype: bfloat16}}
     probe: {data: "net.py:coarse"}
     recipe: {strategy: energy, energy: 0.9}
+    selection: correlation
     recovery: [compensate, {distill: {steps: 5}}]
     evaluation: {data: "net.py:coarse", allow_chance: true}
     budgets: {layers: [{match: "*", kl: 1}], compressed: {parameters: 100%, accuracy_drop: 100 pp}}

@@ -43,6 +43,8 @@ gates:
     probe: {{data: "net.py:{data}", seed: 4{more}}}
     recipe: {{strategy: energy, energy: 0.9}}
     budgets: {{layers: [{{match: "*", kl: 1.0}}]}}
+    selection: correlation
+    recovery: []
 """
 
 

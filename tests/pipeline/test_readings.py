@@ -54,6 +54,7 @@ gates:
     recovery: %s
     evaluation: {data: net.py:test, allow_chance: true}
     budgets: {compressed: {accuracy_drop: 100 pp}}
+    selection: correlation
 """
 
 

@@ -71,6 +71,7 @@ GATE = """
     recovery: {recovery}
     evaluation: {{data: net.py:test}}
     budgets: {{compressed: {{accuracy_drop: 100 pp}}}}
+    selection: correlation
 """
 GATES = {
     "none": "[]",

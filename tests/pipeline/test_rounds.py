@@ -37,6 +37,7 @@ GATE = """
     recipe: {recipe}
     recovery: {recovery}
     budgets: {{layers: [{{match: "*", kl: 1.0}}]}}
+    selection: correlation
 """
 GATES = {
     "once": ("{strategy: kl}", "[]"),

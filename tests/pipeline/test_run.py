@@ -70,11 +70,15 @@ gates:
     recipe: {strategy: energy, energy: 0.99999}
     evaluation: {data: net.py:images, allow_chance: true}
     budgets: {layers: [{match: "*", inactive: 1, kl: 1.0}], compressed: {accuracy_drop: 0 pp}}
+    selection: correlation
+    recovery: []
   undecided:
     model: {factory: net.py:undecided}
     probe: {data: net.py:rows}
     evaluation: {data: net.py:rows}
     budgets: {layers: [{match: "*", kl: 1.0}], compressed: {parameters: 90%, accuracy_drop: 1 pp}}
+    selection: correlation
+    recovery: []
 """
 
 

@@ -88,6 +88,7 @@ GATE = """
     recovery: [{recovery}]
     evaluation: {{data: net.py:{data}, {scored}}}
     budgets: {{{budgets}}}
+    selection: correlation
 """
 LOSS, LIKELIHOOD = "metric: net.py:loss, direction: lower", "metric: net.py:likelihood, direction: higher"
 

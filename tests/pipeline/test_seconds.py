@@ -32,6 +32,8 @@ gates:
     probe: {data: "net.py:probe"}
     recipe: {strategy: energy, energy: 0.9}
     budgets: {layers: [{match: "*", kl: 1}]}
+    selection: correlation
+    recovery: []
 """
 # From the set-up of the first budget to its outcome, by a clock that knows nothing of stages.
 CLOCK = """

@@ -28,6 +28,8 @@ gates:
     model: {{factory: net.py:{factory}, arguments: {{seed: {seed}}}}}
     probe: {{data: "net.py:probe"}}
     budgets: {{layers: [{{match: "*", kl: {limit}}}]}}
+    selection: correlation
+    recovery: []
 """
 CREATE = "There is no baseline yet. Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."
 

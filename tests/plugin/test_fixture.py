@@ -73,7 +73,7 @@ def test_a_gate_can_be_run_from_a_test(project: pytest.Pytester, torch_python: s
     (project.path / "net.py").write_text(TEST + "\n\ndef probe():\n    return BATCHES\n")
     (project.path / "pfa.yaml").write_text(
         "version: 1\ngates:\n  digits:\n    model: {factory: net.py:model}\n    probe: {data: 'net.py:probe'}\n"
-        "    budgets: {layers: [{match: '*', kl: 0.7}]}\n"
+        "    selection: correlation\n    recovery: []\n    budgets: {layers: [{match: '*', kl: 0.7}]}\n"
     )
     project.makepyfile(
         test_run="def test_run(pfa):\n"

@@ -42,6 +42,8 @@ GATE = """
     probe: {{data: "net.py:{data}"}}
     evaluation: {{data: net.py:labelled, {scored}}}
     budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{score_drop: {limit}}}}}
+    selection: correlation
+    recovery: []
 """
 MISHAPS = {
     "factory": ({"arguments": "flaw: raises"}, "'net.py:build' raised ValueError: no such width"),
@@ -120,10 +122,14 @@ gates:
     model: {factory: net.py:compiled, checkpoint: weights.ckpt}
     probe: {data: net.py:probe}
     budgets: {layers: [{match: "0", kl: 1}]}
+    selection: correlation
+    recovery: []
   script:
     model: {factory: net.py:script}
     probe: {data: net.py:probe}
     budgets: {layers: [{match: "*", kl: 1}]}
+    selection: correlation
+    recovery: []
 """
 
 

@@ -58,6 +58,7 @@ gates:
     probe: {data: data.npz}
     recipe: {strategy: parameters, parameters: 70%}
     selection: last
+    recovery: []
     evaluation: {data: data.npz, metric: "acme:margin", direction: higher}
     budgets:
       layers: [{match: "*", kl: 1}]

@@ -74,6 +74,8 @@ gates:
     probe: {{data: "net.py:{data}"}}
     recipe: {{strategy: energy, energy: 0.9}}
     budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{parameters: 100%}}}}
+    selection: correlation
+    recovery: []
 """
 
 

@@ -28,6 +28,7 @@ from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, of_one
 from pfa_gate.compress.recover.refit import Fit
 from pfa_gate.compress.recover.row_sampler import RowPlan, RowSampler
 from pfa_gate.compress.recover.staged_run import PairedRun, samples_of
+from pfa_gate.compress.regress import position_count
 from pfa_gate.compress.repair import Repair, left_out
 from pfa_gate.graph import Program, inputs_of, record_model
 from pfa_gate.graph.calls import weight_of
@@ -152,6 +153,9 @@ def _fault(pair: LayerPair, program: Program, model: nn.Module) -> str | None:
     own = dict(model.named_parameters(remove_duplicate=False)).get(call.weight)
     if call.fault or pair.whole.fault:
         return call.fault or pair.whole.fault
+    left, whole = (position_count(each, shape_of(each.node)) for each in (call, pair.whole))
+    if left != whole:
+        return f"its rows are filters, of which {left} of {whole} are left"
     if own is None or own.data_ptr() != program.tensors[call.weight].data_ptr():
         return "its weight is not a parameter of the model"
     return None

@@ -109,7 +109,7 @@ def taylor(evidence: Evidence) -> Orders:
         LabelsError: the probe has no integer labels.
     """
     totals = {group.name: np.zeros(group.width) for group in evidence.groups}
-    for batch in evidence.batches:
+    for batch in (part for whole in evidence.batches for part in evidence.runs(whole)):
         labels = getattr(batch, "labels", None)
         if not isinstance(labels, Tensor) or labels.is_floating_point():
             raise LabelsError(

@@ -1,6 +1,6 @@
 """What a selection looks at, and what it gives: an order in which filters go, and the indices that stay."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.graph import Group, Program
 from pfa_gate.graph.group import Indices
+from pfa_gate.model.batch import Batch, batch_of
 from pfa_gate.model.device import CPU
 
 
@@ -41,6 +42,16 @@ class Evidence:
     def running(self) -> Program:
         """The program on the device."""
         return self.program.on(self.device)
+
+    def runs(self, batch: Any) -> Iterator[Any]:
+        """A batch, or its parts of the one size that a program with a fixed batch takes; a rest is left out."""
+        size = self.program.batch
+        whole = None if self.program.dynamic else batch if isinstance(batch, Batch) else batch_of(batch)
+        if whole is None or whole.size == size:
+            yield batch
+            return
+        for start in range(0, whole.size - size + 1, size):
+            yield whole.take(slice(start, start + size))
 
 
 # For every group all its filters in the order in which they are removed, int64 [C].

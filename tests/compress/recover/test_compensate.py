@@ -73,6 +73,29 @@ def test_a_weight_that_is_used_twice_is_left_alone_and_named():
     assert {repair.reason for repair in repairs} == {"its weight is used 2 times"}
 
 
+class Transposed(nn.Module):
+    """Its second layer mixes positions, so that its rows are the filters of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.tokens, self.head = nn.Linear(8, 16), nn.Linear(5, 7), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.tokens(self.embed(x).relu().transpose(1, 2)).relu().mean(2))
+
+
+def test_a_layer_whose_rows_are_filters_is_left_alone_and_named():
+    torch.manual_seed(0)
+    model, x = Transposed().eval(), torch.randn(128, 5, 8)
+    program = record_model(model, (x[:2],), {})
+    coupling = trace_program(program)
+    found = compress(model, coupling, {"embed": range(8)}, ((x[:2],), {}))
+    mended, (tokens, head) = compensate(program, found.model, found.axis_indices, [x])
+    assert (tokens.layer, tokens.reason) == ("tokens", "its rows are filters, of which 8 of 16 are left")
+    assert (head.layer, head.solved) == ("head", True)
+    assert distance(model, mended, x) < distance(model, found.model, x)
+
+
 @pytest.mark.parametrize("name", ["residual", "branches"])
 def test_neither_model_is_changed_and_the_result_is_the_same_again(name):
     model, program, smaller, kept, batches = cut(name)

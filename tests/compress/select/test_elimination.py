@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfa_gate.compress.select.reconstruction import GroupReader, eliminate
+from pfa_gate.compress.select.elimination import GroupReader, eliminate
 
 CASES = [*product((1, 2), (0, 3), (1, 3), (1, 2), (1e-12, 0.1))]
 

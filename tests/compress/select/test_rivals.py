@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pfa_gate.analysis.spectrum import analyse
 from pfa_gate.compress.select import SELECTIONS, Evidence, Orders, criterion, hookimpl, keep_last
-from pfa_gate.compress.select.reconstruction import GroupReader, eliminate
+from pfa_gate.compress.select.elimination import GroupReader, eliminate
 from pfa_gate.compress.select.registry import Hooks
 from pfa_gate.errors import ConfigError, LabelsError
 from pfa_gate.graph import record_model, trace_program

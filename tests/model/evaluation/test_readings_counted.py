@@ -193,6 +193,8 @@ GATE = """
     recipe: {{strategy: energy, energy: 0.8}}
     evaluation: {{data: net.py:{data}, metric: {metric}}}
     budgets: {{compressed: {{parameters: 100%}}}}
+    selection: correlation
+    recovery: []
 """
 GATES = {
     "spent": ("Spent", "net.py:loss, direction: higher", "'net.py:Spent' gave no samples."),
