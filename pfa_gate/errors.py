@@ -108,6 +108,10 @@ class ArtifactError(PFAGateError):
     """An artifact cannot be written, read, or does not belong to this model."""
 
 
+class CandidateError(PFAGateError):
+    """A model that another tool made cannot be read, does not run here, or does not take the data."""
+
+
 class RankError(PFAGateError):
     """A process that torchrun started beside this one died, hangs, or measured something else."""
 

@@ -29,11 +29,19 @@ def write_onnx(export: Export, path: Path, model: nn.Module, tried: Sequence[Inp
         ExportFailedError: an operator has no ONNX form, or the runtime gives something else.
         OSError: the disk is full.
     """
+    path.write_bytes(onnx_content(export, model, tried))
+
+
+def onnx_content(export: Export, model: nn.Module, tried: Sequence[Inputs]) -> bytes:
+    """What `write_onnx` writes.
+
+    Raises:
+        ExportFailedError: an operator has no ONNX form, or the runtime gives something else.
+    """
     try:
-        content = _translated(_whole(export.program), export, model, tried)
+        return _translated(_whole(export.program), export, model, tried)
     except ExportFailedError:  # the exporter's own way takes four times as long
-        content = _translated(export.program, export, model, tried)
-    path.write_bytes(content)
+        return _translated(export.program, export, model, tried)
 
 
 def _translated(exported: ExportedProgram, export: Export, model: nn.Module, tried: Sequence[Inputs]) -> bytes:

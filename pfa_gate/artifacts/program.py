@@ -59,7 +59,7 @@ def write_program(export: Export, path: Path, model: nn.Module, tried: Sequence[
         with quiet():
             torch.export.save(export.program, buffer)
             _refuse_pickles(buffer)
-            reread = _runnable(torch.export.load(buffer))
+            reread = runnable(torch.export.load(buffer))
     except Exception as error:  # whatever the serialiser meets in a user's model
         raise ExportFailedError(reason_of(error)) from error
     for inputs in tried:
@@ -76,7 +76,7 @@ def read_program(path: Path) -> nn.Module:
     try:
         with path.open("rb") as file, quiet():
             _refuse_pickles(file)
-            return _runnable(torch.export.load(file))
+            return runnable(torch.export.load(file))
     except Exception as error:  # a damaged archive may raise anything
         raise ArtifactError(f"{path} cannot be read: {reason_of(error)}.", remedy="Run the gate again.") from error
 
@@ -159,7 +159,8 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _runnable(exported: ExportedProgram) -> GraphModule:
+def runnable(exported: ExportedProgram) -> GraphModule:
+    """The module of a program, which does not check that sizes are those of its example."""
     # A module straight from the exporter refuses eval() and checks the example's sizes.
     module = exported.module(check_guards=False)
     return GraphModule(module, module.graph)
@@ -169,10 +170,21 @@ def _refuse_pickles(file: Any) -> None:
     """An archive may hold pickles, and torch.export.load runs them."""
     file.seek(0)
     with zipfile.ZipFile(file) as archive:
+        if any("/sample_inputs/" in entry.filename and entry.file_size for entry in archive.infolist()):
+            raise ValueError("it holds a pickle of sample inputs")
+    refuse_pickled_tensors(file)
+
+
+def refuse_pickled_tensors(file: Any) -> None:
+    """Refuse an archive whose weights or constants are pickles.
+
+    Raises:
+        ValueError: it holds one.
+    """
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             name = entry.filename
-            if "/sample_inputs/" in name and entry.file_size:
-                raise ValueError("it holds a pickle of sample inputs")
             if name.endswith(("weights_config.json", "constants_config.json")):
                 payloads = json.loads(archive.read(entry))["config"]
                 pickled = [key for key, payload in payloads.items() if payload["use_pickle"]]

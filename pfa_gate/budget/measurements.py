@@ -55,6 +55,15 @@ class Size:
 
 
 @dataclass(frozen=True)
+class PartSize:
+    """Size of a compressed model; `macs` is None where they could not be counted."""
+
+    parameters: int
+    bytes: int
+    macs: int | None
+
+
+@dataclass(frozen=True)
 class Exactness:
     """Outcome of the proof.
 
@@ -121,17 +130,21 @@ class Measurements:
         scores_reason: why there are none, or none of the compressed model.
         latency: time of the compressed model over that of the full one (0.8 is 80 %).
         exact: the proof; None where nothing was compressed, for the reason `compressed_reason`.
+        uncounted: why the compressed model's multiply-accumulates are not known.
+        smaller: what the compressed model is called: `candidate` where another tool made it.
     """
 
     layers: tuple[LayerMeasure, ...]
     full: Size
-    compressed: Size | None = None
+    compressed: Size | PartSize | None = None
     compressed_reason: str = ""
     scores: Scored | None = None
     scores_reason: str = ""
     latency: float | None = None
     latency_reason: str = ""
     exact: Exactness | None = None
+    uncounted: str = ""
+    smaller: str = "compressed model"
 
 
 def observed_values(measurements: Measurements) -> dict[str, float]:
@@ -144,7 +157,8 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
     """
     values: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
     if measurements.compressed is not None:
-        values |= {f"compressed.{key}": getattr(measurements.compressed, key) for key in SIZES}
+        sizes = {key: getattr(measurements.compressed, key) for key in SIZES}
+        values |= {f"compressed.{key}": size for key, size in sizes.items() if size is not None}
     scores = measurements.scores
     if scores is not None and scores.fall is not None and not scores.chance:
         values[_FALL] = round(100 * scores.fall, 9) if scores.share else scores.fall

@@ -45,16 +45,20 @@ def judge_compressed(limit: Limit, measurements: Measurements, key: str) -> Judg
     if measurements.compressed is None:
         return not_judged(limit.text, measurements.compressed_reason)
     whole: int = getattr(measurements.full, key)
-    part: int = getattr(measurements.compressed, key)
+    part: int | None = getattr(measurements.compressed, key)
+    if part is None:
+        return not_judged(
+            limit.text, f"The MACs of the {measurements.smaller} are not known: {measurements.uncounted}."
+        )
     if limit.unit != "percent":
-        return _absolute(limit, part, key, "The compressed model has")
+        return _absolute(limit, part, key, f"The {measurements.smaller} has")
     if whole == 0:
         return not_judged(limit.text, f"The full model has no {key}, so there is nothing to take a share of.")
     # Whole numbers on both sides: 55 % of 100 is exactly 55, where 0.55 * 100 is not.
     kept = 100 * part <= limit.value * whole
     unit, noun = _UNITS[key]
     sizes = f"the {noun or key} ({amount(part, unit)} of {amount(whole, unit)})"
-    return _share(limit, 100 * part / whole, kept, f"The compressed model keeps {{}} of {sizes}")
+    return _share(limit, 100 * part / whole, kept, f"The {measurements.smaller} keeps {{}} of {sizes}")
 
 
 def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
@@ -68,7 +72,8 @@ def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
     ratio = measurements.latency
     if ratio is None or math.isnan(ratio):
         return not_judged(limit.text, measurements.latency_reason)
-    head = "The compressed model takes {} of the time of the full one"
+    own = not measurements.smaller.endswith("model")
+    head = f"The {measurements.smaller} takes {{}} of the time of the full {'model' if own else 'one'}"
     percent = round(100 * ratio, 9)  # 100 * 1.1 is more than 110
     return _share(limit, percent, percent <= limit.value, head)
 
@@ -229,8 +234,8 @@ def judge_score(limit: Limit, measurements: Measurements, area: str) -> Judgemen
     observed = scale.text(observed_value, bound, "%")
     by = scale.text(abs(observed_value - bound), 0.0, " points")
     against = "within" if kept else f"{by} {'below' if limit.side == 'min' else 'above'}"
-    model = "full" if area == "model" else "compressed"
-    sentence = f"The {model} model scores {observed}{_less(scores)}, {against} the limit of {limit.text}."
+    model = "full model" if area == "model" else measurements.smaller
+    sentence = f"The {model} scores {observed}{_less(scores)}, {against} the limit of {limit.text}."
     return Judgement(limit.words(), observed, outcome_of(kept), sentence)
 
 

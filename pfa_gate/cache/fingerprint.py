@@ -15,7 +15,7 @@ from pathlib import Path
 from pfa_gate.cache.code import Code
 from pfa_gate.cache.imports import file_state
 from pfa_gate.config import Document, GateConfig
-from pfa_gate.config.paths import checkpoint_files, importable
+from pfa_gate.config.paths import candidate_files, checkpoint_files, importable
 from pfa_gate.config.recovery import DistillStep, FinetuneStep, Step
 from pfa_gate.config.sections import SELECTIONS
 from pfa_gate.errors import ConfigError
@@ -109,6 +109,8 @@ def _references(config: GateConfig) -> list[str]:
     named = [config.model.factory, config.probe.data]
     if config.evaluation is not None:
         named += [config.evaluation.data, config.evaluation.metric]
+    if config.candidate is not None and config.candidate.factory is not None:
+        named.append(config.candidate.factory)
     named += [source for step in config.recovery if (source := _code_of(step))]
     return [name for name in named if ":" in name and not _is_array(name)]
 
@@ -124,6 +126,8 @@ def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in data if _is_array(name))
     if config.model.checkpoint is not None:
         yield from checkpoint_files(folder / config.model.checkpoint)
+    if config.candidate is not None:
+        yield from candidate_files(folder, config.candidate.files)
 
 
 def watched(document: Document, gate: str) -> Iterator[Path]:
@@ -161,6 +165,8 @@ def _unwatched_code(config: GateConfig) -> Iterator[str]:
     remedy = "name the files it reads under watch"
     if config.model.checkpoint is None:
         yield f"model has no checkpoint, so its weights come from code; {remedy}"
+    if config.candidate is not None and not config.candidate.files:
+        yield f"candidate has no file, so its weights come from code; {remedy}"
     if not _is_array(config.probe.data):
         yield f"probe.data comes from code; {remedy}"
     if config.evaluation is not None and not _is_array(config.evaluation.data):

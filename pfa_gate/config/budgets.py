@@ -111,12 +111,13 @@ MODEL_LIMITS = (*SIZES, "score")
 COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, "latency")
 
 
-def declared(budgets: BudgetsConfig, gate: Keys) -> tuple[Declared, ...]:
+def declared(budgets: BudgetsConfig, gate: Keys, *, proved: bool = True) -> tuple[Declared, ...]:
     """List the budgets of a gate in the order of its tests: exact, layers, model, compressed.
 
     Args:
         budgets: those of the gate.
         gate: the gate's own path in the config.
+        proved: whether the compressed model is made here, and so can be proved; a candidate is not.
 
     Example:
         >>> budgets = BudgetsConfig.model_validate({"model": {"parameters": "300 k"}})
@@ -125,7 +126,7 @@ def declared(budgets: BudgetsConfig, gate: Keys) -> tuple[Declared, ...]:
     """
     at = (*gate, "budgets")
     return (
-        Declared("exact", gate),
+        *([Declared("exact", gate)] if proved else []),
         *_of_layers(budgets.layers, (*at, "layers")),
         *_of_section(budgets.model, (*at, "model"), MODEL_LIMITS),
         *_of_section(budgets.compressed, (*at, "compressed"), COMPRESSED_LIMITS),

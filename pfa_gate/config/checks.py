@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, SIZES
+from pfa_gate.config.candidate import candidate_faults
 from pfa_gate.config.evaluation import score_faults
 from pfa_gate.config.project import Project, paths_outside
 from pfa_gate.config.reader import Keys
@@ -49,6 +50,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
+        yield from (Objection(*found) for found in candidate_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))

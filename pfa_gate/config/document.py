@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from pfa_gate.config.candidate import IN_PLACE_OF
 from pfa_gate.config.complaints import Complaint, Place, config_error, nearest, source_lines
 from pfa_gate.config.project import project_of
 from pfa_gate.config.quantity import Limit
@@ -144,8 +145,9 @@ def resolved(document: Document) -> str:
 
 
 def _section(document: Document, section: BaseModel, keys: Keys) -> Iterator[tuple[str, str]]:
+    unread = {"name", *(IN_PLACE_OF if getattr(section, "candidate", None) is not None else ())}
     for name in type(section).model_fields:
-        if keys[:1] == ("gates",) and len(keys) == 2 and name == "name":
+        if len(keys) == 2 and name in unread:
             continue
         yield from _entry(document, f"{name}:", getattr(section, name), (*keys, name))
 

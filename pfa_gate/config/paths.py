@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import mmap
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,3 +182,46 @@ def checkpoint_files(checkpoint: Path) -> tuple[Path, ...]:
         return tuple(dict.fromkeys((checkpoint, *weight_files(checkpoint))))
     except CheckpointError:
         return (checkpoint,)  # loading the model reports the error
+
+
+# How a protocol buffer writes the entry `location` of a tensor that lies in another file: key, length, name.
+_LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f]|[\x80-\xff]\x01)", re.DOTALL)
+
+
+def external_files(model: Path) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold its tensors, sorted; none where it holds them itself or cannot be read.
+
+    Example:
+        >>> external_files(Path("nowhere.onnx"))
+        ()
+    """
+    try:
+        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = {_located(content, match) for match in _LOCATION.finditer(content)}
+    except (OSError, ValueError):
+        return ()  # an empty file cannot be mapped; loading the model reports what is wrong
+    return tuple(model.parent / name for name in sorted(found))
+
+
+def _located(content: mmap.mmap, match: "re.Match[bytes]") -> str:
+    low, *high = match[1]
+    length = (low & 0x7F) + (high[0] << 7 if high else 0)
+    return content[match.end() : match.end() + length].decode("utf-8", "replace")
+
+
+def candidate_files(folder: Path, names: Iterable[str]) -> tuple[Path, ...]:
+    """All files that a candidate depends on.
+
+    Args:
+        folder: of pfa.yaml.
+        names: of its files, as they are written there.
+
+    Example:
+        >>> candidate_files(Path("build"), ["net.pt2"])
+        (PosixPath('build/net.pt2'),)
+    """
+    paths = [folder / name for name in names]
+    others = {
+        path: external_files(path) if path.suffix.lower() == ".onnx" else checkpoint_files(path) for path in paths
+    }
+    return tuple(dict.fromkeys(path for own in paths for path in (own, *others[own])))

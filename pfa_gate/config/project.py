@@ -130,16 +130,23 @@ def paths_outside(data: object, project: Project) -> Iterator[tuple[Keys, str, s
 _REMEDY = "Put it into the project, or read it in a callable of your own."
 
 
+_REFERENCES = (
+    ("model", "factory"), ("candidate", "factory"), ("probe", "data"), ("evaluation", "data"), ("evaluation", "metric"),
+)  # fmt: skip
+_FILES = (("model", "checkpoint"), ("candidate", "checkpoint"), ("candidate", "onnx"), ("candidate", "pt2"))
+
+
 def _paths(gate: Any) -> Iterator[tuple[Keys, str]]:
     """Every path that a gate names, by the keys below the gate."""
-    for section, key in (("model", "factory"), ("probe", "data"), ("evaluation", "data"), ("evaluation", "metric")):
+    for section, key in _REFERENCES:
         text = _at(gate, section, key)
         if isinstance(text, str):
             source = text.rpartition(":")[0] if ":" in text else text
             if source.endswith(".py") or (":" not in text and "." in text):
                 yield (section, key), source
-    if isinstance(_at(gate, "model", "checkpoint"), str):
-        yield ("model", "checkpoint"), gate["model"]["checkpoint"]
+    for section, key in _FILES:
+        if isinstance(path := _at(gate, section, key), str):
+            yield (section, key), path
     steps = _at(gate, "recovery")
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         for keys in (("finetune",), ("distill", "augment")):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from pfa_gate.config.budgets import BudgetsConfig, Declared, Waivers, declared
+from pfa_gate.config.candidate import NOT_BESIDE, CandidateConfig
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.field_types import (
@@ -154,7 +155,7 @@ _LIMITS_NEED_SCORES: Any = [
 class GateSections(StrictSection):
     """One gate as it stands in the config, under its name."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": _LIMITS_NEED_SCORES})
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_LIMITS_NEED_SCORES, NOT_BESIDE]})
 
     model: ModelConfig
     probe: ProbeConfig
@@ -169,6 +170,7 @@ class GateSections(StrictSection):
         default=("compensate",),
         description="steps that give the compressed model its accuracy back, in this order; `[]` for none",
     )
+    candidate: CandidateConfig | None = None
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()
@@ -202,8 +204,8 @@ class GateConfig(GateSections):
     name: Text
 
     def budgets_declared(self) -> tuple[Declared, ...]:
-        """List the budgets in the order of their tests; `exact`, the proof of the cut, is always first."""
-        return declared(self.budgets, ("gates", self.name))
+        """List the budgets in the order of their tests; `exact`, the proof of the cut, comes first if one is made."""
+        return declared(self.budgets, ("gates", self.name), proved=self.candidate is None)
 
 
 def _version(value: object) -> object:

@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from pfa_gate.errors import DataError, FactoryError
+from pfa_gate.errors import CandidateError, DataError, FactoryError
 from pfa_gate.model.batch import Batch
 from pfa_gate.model.user_frames import about_devices, raised
 
@@ -96,6 +96,7 @@ def forward(model: nn.Module, batch: Batch) -> Any:
 
     Raises:
         DataError: the model raises, which most often means data of the wrong shape or type.
+        CandidateError: a candidate does not take the data.
 
     What is compiled runs as it was written.
 
@@ -109,6 +110,8 @@ def forward(model: nn.Module, batch: Batch) -> Any:
     try:
         with torch.no_grad(), uncompiled():
             return model(*batch.args, **batch.kwargs)
+    except CandidateError:
+        raise  # it says what it takes
     except Exception as error:
         raise _refused(model, batch, error) from error
 

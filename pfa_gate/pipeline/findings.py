@@ -33,6 +33,7 @@ from pfa_gate.record import (
 from pfa_gate.redundancy import most_within_kl
 
 if TYPE_CHECKING:
+    from pfa_gate.pipeline.judged_candidate import JudgedCandidate
     from pfa_gate.pipeline.plan import CutPlan
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
@@ -61,6 +62,7 @@ class Findings:
         cut: the compressed model, or None where none could be made.
         reason: why there is none.
         full_score: of the full model, where there is none; None without an evaluation.
+        candidate: a model made elsewhere, which is judged in place of one that is cut.
     """
 
     config: GateConfig
@@ -68,10 +70,13 @@ class Findings:
     cut: Cut | None
     reason: str = ""
     full_score: Score | None = None
+    candidate: "JudgedCandidate | None" = None
 
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
         layers = tuple(layer.measure() for layer in self._layers())
+        if self.candidate is not None:
+            return self.candidate.measurements(Measurements(layers, _size(self.measured.cost), scores=self._scored()))
         if self.cut is None:
             return Measurements(
                 layers,
@@ -139,6 +144,8 @@ class Findings:
 
     def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""
+        if self.candidate is not None:
+            return self.candidate.compressed_record()
         if self.cut is None:
             return None
         proof = self.cut.compressed.proof
@@ -164,9 +171,10 @@ class Findings:
     @property
     def _both(self) -> tuple[Score | None, Score | None]:
         """The scores of the full and the compressed model."""
-        if self.cut is None:
+        smaller = self.candidate or self.cut
+        if smaller is None:
             return self.full_score, None
-        return self.cut.scores or (None, None)
+        return smaller.scores or (None, None)
 
     def _scored(self) -> Scored | None:
         (full, _), scores = self._both, self._scores
@@ -181,13 +189,15 @@ class Findings:
         drops = [getattr(self.config.budgets.compressed, key) for key in DROPS]
         if self._scores is not None and self._scores.chance and not any(drops):
             yield Unmeasured("drop of the score", self._scores.chance)
+        no_parts = [score.no_parts for score in self._both if score is not None and score.no_parts]
+        if no_parts and (self.cut or self.candidate):
+            yield Unmeasured("interval of the score", no_parts[0])
+        if self.candidate is not None:
+            yield from self.candidate.unmeasured()
+            return
         if self.cut is None:
             yield Unmeasured(COMPRESSED_MODEL, self.reason)
             return
-        for found in self.cut.scores or ():
-            if found.no_parts:
-                yield Unmeasured("interval of the score", found.no_parts)
-                break
         for name in self.cut.coupling.unknown:
             yield Unmeasured("coupling", f"{name}; what it touches stays whole")
         for name, reason in sorted(self.cut.compressed.put_back.items()):

@@ -145,7 +145,7 @@ def run_with_backend(
         subject = load_subject(document, config.name)
     job = GateJob(config, subject, stages, backend)
     with exact_arithmetic(subject.device):
-        findings = _examine(job)
+        findings = _examine(job) if config.candidate is None else _examine_candidate(job)
     with stages.stage("judging", "budgets"):
         record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))
     with stages.stage("writing"):
@@ -161,6 +161,15 @@ def _examine(job: GateJob) -> Findings:
     if traced.graph is None:
         return Findings(job.config, measured, None, traced.reason, score_model(job, job.subject.model, in_parts=True))
     return Findings(job.config, measured, _compress(job, traced.graph, measured))
+
+
+def _examine_candidate(job: GateJob) -> Findings:
+    """Measure the full model as ever, and a model that was made elsewhere against it."""
+    from pfa_gate.pipeline.judged_candidate import judged, loaded  # noqa: PLC0415  for gates with one
+
+    candidate = loaded(job)  # what does not run is said before anything is measured
+    measured = measure(job, trace(job))
+    return Findings(job.config, measured, None, candidate=judged(job, candidate))
 
 
 def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
@@ -200,6 +209,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         device=context.device,
         weights=subject.weights,
         run=context.run,
+        candidate=findings.candidate.record() if findings.candidate else None,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

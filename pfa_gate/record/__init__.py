@@ -1,10 +1,11 @@
 """The record of a run: plain, versioned data that every report, cache and baseline is made from."""
 
-from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, Size, layer_values
+from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, PartSize, Size, layer_values
 from pfa_gate.compress.repair import Repair
 from pfa_gate.record.gate_record import (
     COMPRESSED_MODEL,
     SCHEMA,
+    CandidateRecord,
     Compared,
     CompressedRecord,
     Exact,
@@ -23,6 +24,7 @@ from pfa_gate.record.plain_data import finite
 __all__ = [
     "COMPRESSED_MODEL",
     "SCHEMA",
+    "CandidateRecord",
     "Compared",
     "CompressedRecord",
     "Correlations",
@@ -31,6 +33,7 @@ __all__ = [
     "LayerFinding",
     "LayerMeasure",
     "LayerRecord",
+    "PartSize",
     "Probe",
     "RecipeRecord",
     "Record",

@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pfa_gate.budget import Baseline, BaselineLayer, LayerMeasure, Measurements, Size, layer_values, observed_values
+from pfa_gate.budget import (
+    Baseline,
+    BaselineLayer,
+    LayerMeasure,
+    Measurements,
+    PartSize,
+    layer_values,
+    observed_values,
+)
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.gate_record import Compared, Record
 from pfa_gate.record.plain_data import LARGEST_WHOLE, RepeatedKeyError, unique_keys
@@ -30,7 +38,7 @@ def baseline_entry(record: Record, stamp: Stamp) -> dict[str, Any]:
     """What a baseline holds of one gate.
 
     Example:
-        >>> from pfa_gate.record import Probe
+        >>> from pfa_gate.record import Probe, Size
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
         >>> baseline_entry(record, Stamp("2026-11-20", "", {}))["budgets"]
         {'model.parameters': 9, 'model.bytes': 36, 'model.macs': 81}
@@ -244,7 +252,7 @@ def _measured(record: Record) -> Measurements:
     return Measurements(
         layers=(),
         full=record.model,
-        compressed=Size(part.parameters, part.bytes, part.macs) if part else None,
+        compressed=PartSize(part.parameters, part.bytes, part.macs) if part else None,
         scores=scores.measure() if scores else None,
         latency=part.latency if part else None,
     )

@@ -62,15 +62,38 @@ class Exact:
 
 
 @dataclass(frozen=True)
+class CandidateRecord:
+    """A model that another tool made, judged in the place of one that was cut here.
+
+    Attributes:
+        form: onnx, pt2 or factory.
+        source: the file or the factory, as pfa.yaml has it.
+        sha256: of its files, in order; empty where it has none.
+        file_bytes: of these files; None where it has none.
+        runtime: what it was run in.
+        timed: how its latency was taken; empty where it was not.
+        remarks: what was done to make the data fit it.
+    """
+
+    form: Literal["onnx", "pt2", "factory"]
+    source: str
+    sha256: str
+    file_bytes: int | None
+    runtime: str
+    timed: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CompressedRecord:
     """The compressed model.
 
     Attributes:
         parameters: number of parameters.
         bytes: bytes of the stored weights.
-        macs: MACs of one sample.
+        macs: MACs of one sample; None where those of a candidate cannot be counted.
         latency: its time over that of the full model; None where it was not measured.
-        exact: the proof of the cut.
+        exact: the proof of the cut; None for a candidate, which was not cut here.
         put_back: groups left whole because their own proof failed.
         recovery: the cut and each recovery step after it; empty without recovery.
         form: module where the model's own class runs at the new widths; else graph, its program.
@@ -78,9 +101,9 @@ class CompressedRecord:
 
     parameters: int
     bytes: int
-    macs: int
+    macs: int | None
     latency: float | None
-    exact: Exact
+    exact: Exact | None
     put_back: tuple[str, ...] = ()
     recovery: tuple[RecoveryStep, ...] = ()
     form: Literal["module", "graph"] = "module"
@@ -151,6 +174,7 @@ class Record:
         written: when it was, in UTC, as 2026-11-20T08:30:00Z; empty if unknown.
         device: where probe and scoring ran, as `cpu` or `cuda:0 (NVIDIA H100)`.
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
+        candidate: where the compressed model comes from, if another tool made it; None where it was cut here.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -174,6 +198,7 @@ class Record:
     device: str = field(default="cpu", metadata=LATER)
     weights: str = field(default="", metadata=LATER)
     run: str = field(default="", metadata=LATER)
+    candidate: CandidateRecord | None = field(default=None, metadata=LATER)
 
 
 def to_dict(record: Record) -> dict[str, Any]:

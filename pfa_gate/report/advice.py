@@ -9,6 +9,7 @@ from pfa_gate.budget.wording import amount, listed, percent, plural
 from pfa_gate.config.budgets import DROPS
 from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
 from pfa_gate.redundancy import most_within_kl
+from pfa_gate.report.candidate import candidate_advice
 
 _SIZES = ("parameters", "bytes", "macs")
 _UNITS = {"bytes": "", "macs": " MACs", "parameters": " parameters"}
@@ -42,6 +43,13 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
     area, _, key = finding.id.partition(".")
     if area == "layers":
         return tuple(_of_layers(record, finding, key))
+    if record.candidate is not None and area == "compressed":
+        return (candidate_advice(key),)
+    return _of_whole(record, finding, area, key)
+
+
+def _of_whole(record: Record, finding: Finding, area: str, key: str) -> tuple[str, ...]:
+    """What helps with a budget of a whole model that was cut here."""
     if finding.id in _ALWAYS:
         return (_ALWAYS[finding.id],)
     if key in _SIZES:
@@ -60,9 +68,13 @@ def _smaller(record: Record, key: str) -> str:
     remedy = "Build the model with fewer or narrower layers (model.arguments)"
     if record.compressed is None:
         return f"{remedy}, or raise the limit."
-    size = amount(getattr(record.compressed, key), "B" if key == "bytes" else "")
+    size = getattr(record.compressed, key)
+    if size is None:
+        return f"{remedy}, or raise the limit."
+    smaller = "candidate" if record.candidate is not None else "compressed model"
     held = f"which budgets.compressed.{key} holds to a limit"
-    return f"{remedy}, or ship the compressed model, {held}: it has {size}{_UNITS[key]}."
+    shown = amount(size, "B" if key == "bytes" else "")
+    return f"{remedy}, or ship the {smaller}, {held}: it has {shown}{_UNITS[key]}."
 
 
 def _faster(record: Record) -> str:
@@ -138,7 +150,8 @@ def _narrower(record: Record, broken: Sequence[_Broken]) -> Iterator[str]:
     if never:
         reasons = dict.fromkeys(filter(None, (_whole(record, layer) for layer, _ in broken)))
         why = f" ({listed(list(reasons), 1)})" if reasons else ""
-        yield f"Build the model with {listed(never, _WORST)}: no recipe cuts these layers{why}."
+        cut = "" if record.candidate is not None else f": no recipe cuts these layers{why}"
+        yield f"Build the model with {listed(never, _WORST)}{cut}."
 
 
 def _enough(broken: Sequence[_Broken]) -> dict[str, int]:

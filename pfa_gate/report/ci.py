@@ -146,15 +146,16 @@ def _value(record: Record, finding: Finding) -> int | float | None:
     part, scores = record.compressed, record.scores
     area, _, key = finding.id.partition(".")
     if key in ("parameters", "bytes", "macs"):
-        size = record.model if area == "model" else part
-        return None if size is None else int(getattr(size, key))
+        size = getattr(record.model if area == "model" else part, key, None)
+        return None if size is None else int(size)
     if key in DROPS:
         return None if scores is None or scores.chance else scores.drop
     if key == "score":
         return None if scores is None else scores.full if area == "model" else scores.compressed
     if key == "latency":
         return None if part is None else part.latency
-    return part.exact.max_error if part is not None and finding.id == "exact" else None
+    proof = part.exact if part is not None and finding.id == "exact" else None
+    return None if proof is None else proof.max_error
 
 
 def badge(record: Record) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, difference, percent, plural, significant
 from pfa_gate.record import Probe, Record, Scores
+from pfa_gate.report.candidate import candidate_sentences
 from pfa_gate.report.ownership import PROGRAM
 from pfa_gate.report.text import clean
 
@@ -229,6 +230,8 @@ def delivery(record: Record) -> tuple[str, ...]:
         >>> delivery(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part, files=files))
         ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
     """
+    if record.candidate is not None:
+        return candidate_sentences(record.candidate)
     if record.compressed is None or record.compressed.form == "module" or "recipe" not in record.files:
         return ()
     fact = "The model's own class cannot run at the new widths"

@@ -18,10 +18,31 @@ WORST = 5
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer with the findings on it, by budget key (kl, peak_correlation, ...)."""
+    """A layer with the findings on it, by budget key (kl, peak_correlation, ...).
+
+    Attributes:
+        layer: as it was measured.
+        findings: on it.
+        elsewhere: whether another tool made the smaller model, so that nobody knows what stays of the layer.
+    """
 
     layer: LayerRecord
     findings: dict[str, LayerFinding] = field(default_factory=dict)
+    elsewhere: bool = False
+
+    @property
+    def kept(self) -> str:
+        """How many filters stay, for a column.
+
+        Example:
+            >>> stem = LayerRecord("stem", "Conv2d", 8)
+            >>> LayerRow(stem).kept, LayerRow(stem, elsewhere=True).kept
+            ('all 8', '8')
+        """
+        layer = self.layer
+        if layer.keep is not None:
+            return f"{layer.keep}/{layer.filters}"
+        return str(layer.filters) if self.elsewhere else f"all {layer.filters}"
 
     @property
     def broken(self) -> frozenset[str]:
@@ -53,7 +74,8 @@ def layer_rows(record: Record) -> tuple[LayerRow, ...]:
     for budget in record.budgets:
         for detail in budget.details:
             findings.setdefault(detail.layer, {})[budget.id.removeprefix("layers.")] = detail
-    return tuple(LayerRow(layer, findings.get(layer.name, {})) for layer in record.layers)
+    elsewhere = record.candidate is not None
+    return tuple(LayerRow(layer, findings.get(layer.name, {}), elsewhere) for layer in record.layers)
 
 
 def chosen(rows: Sequence[LayerRow], everything: bool) -> tuple[LayerRow, ...]:

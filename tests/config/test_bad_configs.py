@@ -30,6 +30,7 @@ gates:
       model: {parameters: 300 k}
       compressed: {parameters: 60%, accuracy_drop: 0.5 pp}
 """
+RECIPE = "    recipe: {strategy: energy, energy: 0.95}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +160,35 @@ CASES = [
         "    recovery: [magic]\n    evaluation:",
         "11:16: recovery[0] is the text 'magic', which is not a recovery step",
     ),
+    (
+        "    evaluation:",
+        "    candidate: {onnx: net.onnx}\n    evaluation:",
+        "10:5: recipe stands beside candidate, which was made elsewhere",
+    ),
+    (
+        RECIPE,
+        "    candidate: {onnx: net.pt2}\n",
+        "10:23: candidate.onnx must be a file ending in .onnx, not the text 'net.pt2'",
+    ),
+    (RECIPE, "    candidate: {onnx: a.onnx, pt2: a.pt2}\n", "10:5: candidate holds onnx and pt2"),
+    (RECIPE, "    candidate: {arguments: {width: 3}}\n", "10:5: candidate names no model"),
+    (
+        RECIPE,
+        "    candidate: {onnx: a.onnx, checkpoint: a.pt}\n",
+        "10:43: candidate.checkpoint is not read for candidate.onnx",
+    ),
+    (
+        RECIPE,
+        '    candidate: {factory: "net:small", checkpoint_key: ema}\n',
+        "10:55: candidate.checkpoint_key needs candidate.checkpoint",
+    ),
+    (
+        RECIPE,
+        "    candidate: {onnx: ../../a.onnx}\n",
+        "10:23: candidate.onnx leaves the project: '../../a.onnx' is not below its own folder",
+    ),
+    (RECIPE, "    candidate: {onnx:}\n", "10:22: candidate.onnx has no value"),
+    (RECIPE, '    candidate: {factory: "net:small"}\n', None),
     ('match: "*", ', "", "15:11: budgets.layers[0].match is missing"),
     (", kl: 0.7, inactive: 0", "", "15:11: budgets.layers[0] limits nothing"),
     ("kl: 0.7", "kl: 1.7", "15:28: budgets.layers[0].kl must be from 0 to 1, not 1.7"),
@@ -462,6 +492,7 @@ BEYOND_A_SCHEMA = (
     "score must be at most 1",
     "score must be at least 0",
     "is held from above",
+    "leaves the project",
 )
 
 

@@ -78,7 +78,7 @@ def default(key: str, value: dict[str, Any], section: dict[str, Any]) -> str:
     if key in section.get("required", ()):
         return "required"
     if "$ref" in value:
-        return "none" if "required" in SCHEMA["$defs"][value["$ref"].rpartition("/")[2]] else "`{}`"
+        return "none" if {"required", "oneOf"} & SCHEMA["$defs"][value["$ref"].rpartition("/")[2]].keys() else "`{}`"
     return code(value["default"]) if "default" in value else "none"
 
 

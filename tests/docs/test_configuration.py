@@ -16,6 +16,7 @@ WHERE = {
     "RecipeConfig": "`recipe`",
     "CompensateOptions": "Options of `compensate`",
     "DistillOptions": "Options of `distill`",
+    "CandidateConfig": "`candidate`",
     "EvaluationConfig": "`evaluation`",
     "BudgetsConfig": "`budgets`",
     "LayerRule": "A rule of `budgets.layers`",

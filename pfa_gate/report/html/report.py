@@ -180,7 +180,7 @@ def tiles(record: Record) -> tuple[Tile, ...]:
     full, part = record.model, record.compressed
     sizes = {"parameters": full.parameters, "bytes": full.bytes, "MACs": full.macs}
     after = {} if part is None else {"parameters": part.parameters, "bytes": part.bytes, "MACs": part.macs}
-    shares = {name: 100 * after[name] / sizes[name] for name in after if sizes[name]}
+    shares = {name: 100 * size / sizes[name] for name, size in after.items() if size is not None and sizes[name]}
     return tuple(Tile(row, _bounded(shares.get(row.name))) for row in footprint(record))
 
 

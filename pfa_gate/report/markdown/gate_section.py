@@ -8,6 +8,7 @@ from pfa_gate.budget.wording import listed
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, baseline_value, change_since, signed_change
+from pfa_gate.report.candidate import smaller_name
 from pfa_gate.report.formatting import SEVERITY, UNICODE, delivery, footprint, headline, looked_at, ratio, rerun_command
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
@@ -44,6 +45,7 @@ def verdict_line(record: Record) -> VerdictLine:
 def parts(record: Record, detail: Detail) -> Iterator[str]:
     """The parts in their order; some may be empty."""
     yield f"### {verdict_line(record).text}"
+    yield prose(" ".join(delivery(record))) if record.candidate is not None else ""
     yield _budgets([f for f in record.budgets if f.outcome != "kept"], record, detail)
     yield _explained(record, detail)
     yield changed_layers(record, detail)
@@ -92,7 +94,7 @@ def _sizes(record: Record) -> str:
         [prose(row.name, 40), *map(prose, (row.full, row.compressed, row.change, row.remark))]
         for row in footprint(record)
     ]
-    return table(["", "full", "compressed", "of full", ""], "lrrrl", rows, None)
+    return table(["", "full", smaller_name(record), "of full", ""], "lrrrl", rows, None)
 
 
 def _recovery(record: Record) -> str:
@@ -136,7 +138,7 @@ def _footer(record: Record) -> str:
         *([prose(record.device)] if record.device != "cpu" else []),
         *([prose(record.weights)] if record.weights else []),
         prose(f"{sum(record.seconds.values()):.1f} s"),
-        *map(prose, delivery(record)),
+        *map(prose, delivery(record) if record.candidate is None else ()),
     )
     return f"<sub>{joined(facts, ' · ')}</sub>"
 
@@ -159,8 +161,9 @@ def _layer_table(record: Record, listed_rows: Sequence[LayerRow], rows: Sequence
         return ""
     words = limits(rows)
     names = distinct((clean(row.layer.name) for row in rows), LONGEST_NAME)
+    titles = ["filters" if title == "kept" and record.candidate is not None else title for title in _COLUMNS]
     text = table(
-        _COLUMNS, _ALIGN, [_layer_cells(record, row, names[clean(row.layer.name)]) for row in listed_rows], detail.rows
+        titles, _ALIGN, [_layer_cells(record, row, names[clean(row.layer.name)]) for row in listed_rows], detail.rows
     )
     bounds = ", ".join(f"{name} {words[key]}" for key, name in zip(KEYS, _COLUMNS[3:7], strict=True) if key in words)
     return f"{text}\n\n<sub>Limits: {prose(bounds)}.</sub>" if bounds else text
@@ -171,7 +174,6 @@ def _layer_cells(record: Record, row: LayerRow, short: str) -> list[Escaped]:
     name = code(short)
     if layer.skipped is not None:
         return [prose("–"), name, prose(str(layer.filters)), prose(layer.skipped, 120), *map(prose, [""] * 4)]
-    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep}/{layer.filters}"
     error = "" if layer.kl_stderr is None else f" ±{layer.kl_stderr:.3f}"
     values = {
         "kl": ratio(layer.kl_ratio) + error,
@@ -181,7 +183,7 @@ def _layer_cells(record: Record, row: LayerRow, short: str) -> list[Escaped]:
     }
     cells = [_layer_value(record, row, key, text) for key, text in values.items()]
     bars = sparkline(layer.eigenvalues, _SPECTRUM, UNICODE.blocks).replace(" ", "\u2007")
-    return [_layer_mark(row), name, prose(kept), *cells, Escaped(bars)]
+    return [_layer_mark(row), name, prose(row.kept), *cells, Escaped(bars)]
 
 
 def _layer_mark(row: LayerRow) -> Escaped:

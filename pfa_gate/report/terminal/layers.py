@@ -111,7 +111,7 @@ def _fitting(
     """The richest table that leaves the names room, and its cells with the names cut to that room."""
     for plan in _PLANS_SINCE if any(changes) else _PLANS:
         body = [_cells(row, plan, look) for row in shown]
-        cells = _with_changes([_head(plan), *body, *_limit_row(rows, plan, look)], changes, plan)
+        cells = _with_changes([_head(plan, rows), *body, *_limit_row(rows, plan, look)], changes, plan)
         name = plan.columns.index("layer")
         longest = max(cell_len(line[name].plain) for line in cells)
         others = [width for index, width in enumerate(widths(cells)) if index != name]
@@ -136,8 +136,9 @@ def _with_changes(cells: list[list[Text]], changes: Sequence[dict[str, str]], pl
     return cells
 
 
-def _head(plan: _Plan) -> list[Text]:
+def _head(plan: _Plan, rows: Sequence[LayerRow]) -> list[Text]:
     words = {**_TITLES, "kl": "KL ratio   " if plan.errors else "KL ratio"}
+    words["kept"] = "filters" if rows[0].elsewhere else "kept"
     return [Text(words[column], QUIET) for column in plan.columns]
 
 
@@ -169,7 +170,7 @@ def _cells(row: LayerRow, plan: _Plan, look: Look) -> list[Text]:
     cells = {
         "mark": _mark(row, look),
         "layer": name,
-        "kept": Text(f"all {layer.filters}", QUIET) if layer.keep is None else Text(f"{layer.keep}/{layer.filters}"),
+        "kept": Text(row.kept, QUIET if layer.keep is None else ""),
         "kl": _kl(row, plan, look),
         "standardised": Text(ratio(layer.kl_ratio_standardised)),
         "peak_correlation": _value(row, "peak_correlation", ratio(layer.peak_correlation)),
@@ -251,25 +252,30 @@ def spectra_section(record: Record, look: Look) -> list[Text]:
     if look.verbosity < 2 or not measured:
         return []
     energy = record.recipe.energy if record.recipe is not None else None
-    room = min(look.width - _INDENT, _WIDEST_SPECTRUM) - max(len(_facts(layer)) for layer in measured) - 2
+    cut = record.candidate is None
+    room = min(look.width - _INDENT, _WIDEST_SPECTRUM) - max(len(_facts(layer, cut)) for layer in measured) - 2
     names = distinct((clean(layer.name) for layer in record.layers), max(8, room), look.glyphs.dots, cell_len)
-    lines = [line for layer in measured for line in _spectrum_lines(layer, names[clean(layer.name)], energy, look)]
+    titles = (
+        Text.assemble(" " * _INDENT, names[clean(each.name)], "  ", (_facts(each, cut), QUIET)) for each in measured
+    )
+    pairs = zip(titles, measured, strict=True)
+    lines = [line for title, layer in pairs for line in (title, *_spectrum_lines(layer, energy, look))]
     share = f"; e: {trimmed(100 * energy, 2)}% of the energy" if energy is not None else ""
     legend = look.sentence(f"Square roots of the eigenvalues. Cuts: k: by KL{share}; *: both", 0, QUIET)
     return [*look.heading("Spectra"), *lines, *legend]
 
 
-def _facts(layer: LayerRecord) -> str:
-    kept = f"all {layer.filters}" if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
+def _facts(layer: LayerRecord, cut: bool) -> str:
+    whole = f"all {layer.filters}" if cut else f"{layer.filters} filters"
+    kept = whole if layer.keep is None else f"{layer.keep} of {layer.filters} kept"
     standardised = layer.kl_ratio_standardised
     return f"{kept}, KL {ratio(layer.kl_ratio)}" + ("" if standardised is None else f", std. {ratio(standardised)}")
 
 
-def _spectrum_lines(layer: LayerRecord, name: str, energy: float | None, look: Look) -> Iterator[Text]:
+def _spectrum_lines(layer: LayerRecord, energy: float | None, look: Look) -> Iterator[Text]:
     width = min(_WIDEST_SPECTRUM, look.width - _INDENT)
     columns = min(width, len(layer.eigenvalues))
     stay = columns if layer.keep is None else kept_columns(layer.filters, layer.keep, width)
-    yield Text.assemble(" " * _INDENT, name, "  ", (_facts(layer), QUIET))
     bars = sparkline(layer.eigenvalues, width, look.glyphs.blocks)
     line = Text.assemble(" " * _INDENT, (bars[:stay], SPECTRUM), (bars[stay:], QUIET))
     line.rstrip()

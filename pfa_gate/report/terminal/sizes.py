@@ -6,6 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.record import Record, RecoveryStep, Scores
+from pfa_gate.report.candidate import smaller_name
 from pfa_gate.report.formatting import footprint
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, round_rows, rounds_sentence, worst_repairs
 from pfa_gate.report.terminal.layout import GAP, QUIET, Look, lay_out, shorten, widths
@@ -18,7 +19,7 @@ BAR = 20  # cells of a bar that is as good as the best score in the table
 def footprint_section(record: Record, look: Look) -> list[Text]:
     """Parameters, bytes, MACs, score and latency, and with -v the filters after each round of the recipe."""
     rows = footprint(record)
-    cells = [[Text(title, QUIET) for title in ("", "full", "compressed", "of full", "")]]
+    cells = [[Text(title, QUIET) for title in ("", "full", smaller_name(record), "of full", "")]]
     for row in rows:
         texts = (Text(text) for text in (row.full, row.compressed, row.change))
         cells.append([Text(shorten(clean(row.name), 12, look.glyphs.dots)), *texts, Text(row.remark, QUIET)])

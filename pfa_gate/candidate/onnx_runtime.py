@@ -1,0 +1,245 @@
+"""An ONNX file as a module: its inputs are found by name or by position, and it runs in ONNX Runtime on the CPU."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from pfa_gate.budget.wording import listed
+from pfa_gate.errors import CandidateError
+
+_NEEDED = ("onnx", "onnxruntime")
+_TYPES = {
+    "tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16,
+    "tensor(int64)": torch.int64, "tensor(int32)": torch.int32, "tensor(int16)": torch.int16,
+    "tensor(int8)": torch.int8, "tensor(uint8)": torch.uint8, "tensor(bool)": torch.bool,
+}  # fmt: skip
+_WHOLE = (torch.int64, torch.int32, torch.int16)
+
+
+def require_runtime(name: str) -> None:
+    """Refuse an ONNX file that cannot be run here.
+
+    Raises:
+        CandidateError: the extra `onnx` is not installed.
+    """
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        fact = f"{name} is an ONNX file, which needs {listed(missing, len(_NEEDED))}."
+        raise CandidateError(fact, remedy="Run pip install 'pfa-gate[onnx]'.")
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input of an ONNX file.
+
+    Attributes:
+        name: its own.
+        kind: its type as the runtime writes it.
+        shape: its axes; a number where the file fixes one.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[object, ...]
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Its type; None for one that torch has not."""
+        return _TYPES.get(self.kind)
+
+    @property
+    def batch(self) -> int | None:
+        """How many samples it takes; None for any number."""
+        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else None
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of this shape fits, whatever its number of samples."""
+        axes = zip(self.shape[1:], shape[1:], strict=False)
+        return len(shape) == len(self.shape) and all(not isinstance(mine, int) or mine == own for mine, own in axes)
+
+    def __str__(self) -> str:
+        """Name, type and axes for people."""
+        axes = ", ".join(str(axis) if isinstance(axis, int) else "any" for axis in self.shape)
+        return f"'{self.name}' {_word(self.dtype) if self.dtype else self.kind} [{axes}]"
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+class OnnxModel(nn.Module):
+    """A session of ONNX Runtime that is called like the model it stands for.
+
+    Inputs by keyword go to the inputs of that name, all others to the inputs that are left, in order. A number of
+    samples that the file fixes is met in parts; the last one is filled up, and what fills it is dropped again.
+
+    Args:
+        session: of ONNX Runtime.
+        name: of the file, for people.
+
+    Attributes:
+        remarks: what was done to make the data fit, in sentences.
+    """
+
+    def __init__(self, session: Any, name: str) -> None:
+        super().__init__()
+        self._session, self.name = session, name
+        self._ports = [Port(each.name, each.type, tuple(each.shape)) for each in session.get_inputs()]
+        self._names = [each.name for each in session.get_outputs()]
+        self._structure: pytree.TreeSpec | None = None
+        self.remarks: dict[str, None] = {}
+
+    @property
+    def batch(self) -> int | None:
+        """How many samples a call of the file takes; None for any number."""
+        return next((port.batch for port in self._ports if port.batch), None)
+
+    def answer_as(self, output: Any) -> None:
+        """Give outputs in the structure of another model's output, where that has as many tensors.
+
+        Args:
+            output: of the other model.
+        """
+        leaves, structure = pytree.tree_flatten(output)
+        tensors = len(leaves) == len(self._names) and all(isinstance(leaf, Tensor) for leaf in leaves)
+        self._structure = structure if tensors else None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the file on a batch.
+
+        Raises:
+            CandidateError: the batch does not fit the file's inputs, or the runtime refuses it.
+        """
+        feed = self._feed(args, kwargs)
+        size = next((port.batch for port, value in feed if port.batch and value.ndim), None)
+        count = next((len(value) for _, value in feed if value.ndim), 1)
+        if size is None or size == count:
+            parts = [self._run({port.name: value for port, value in feed})]
+        else:
+            self.remarks[f"the file runs on {size} samples at a time"] = None
+            parts = [self._run(part) for part in _parts(feed, size, count)]
+        values = [_joined([part[place] for part in parts], count) for place in range(len(self._names))]
+        return self._structured(values)
+
+    def _feed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[Port, Tensor]]:
+        named = {key: value for key, value in kwargs.items() if any(port.name == key for port in self._ports)}
+        left = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+        others = {key: leaf for key, leaf in kwargs.items() if key not in named and isinstance(leaf, Tensor)}
+        free = [port for port in self._ports if port.name not in named]
+        if others and len(left) < len(free):
+            raise self._misfit([*left, *kwargs.values()], f"it has no input named {' or '.join(map(repr, others))}")
+        if len(left) != len(free):
+            raise self._misfit([*left, *kwargs.values()], f"it has {len(self._ports)} of them")
+        for key in others:
+            self.remarks[f"it has no input '{key}', which the data gives"] = None
+        given = {**{port.name: value for port, value in zip(free, left, strict=True)}, **named}
+        return [(port, self._fitted(port, given[port.name])) for port in self._ports]
+
+    def _misfit(self, given: Sequence[Any], why: str) -> CandidateError:
+        shapes = ", ".join(f"{_word(leaf.dtype)} {list(leaf.shape)}" for leaf in given if isinstance(leaf, Tensor))
+        ports = ", ".join(map(str, self._ports)) or "none"
+        return CandidateError(
+            f"The data gives {shapes or 'no tensor'}, which does not fit the inputs of {self.name}: {why}.",
+            remedy=f"Its inputs are {ports}. Export it with the inputs of the full model.",
+        )
+
+    def _fitted(self, port: Port, value: Any) -> Tensor:
+        """The value in the type of its port: converted between floating types, and between whole ones it fits in."""
+        if not isinstance(value, Tensor):
+            raise self._misfit([value], f"'{port.name}' takes a tensor")
+        wanted = port.dtype
+        if wanted is None or not port.fits(value.shape):
+            raise self._misfit([value], f"it takes {port}")
+        if value.dtype == wanted:
+            return value
+        floating = value.is_floating_point() and wanted.is_floating_point
+        whole = value.dtype in _WHOLE and wanted in _WHOLE
+        if whole and value.numel() and not _within(value, wanted):
+            raise self._misfit([value], f"numbers of it are too large for {port}")
+        if not floating and not whole:
+            raise self._misfit([value], f"it takes {port}")
+        self.remarks[f"its input '{port.name}' is {_word(wanted)}, to which {_word(value.dtype)} was converted"] = None
+        return value.to(wanted)
+
+    def _run(self, feed: Mapping[str, Tensor]) -> list[Tensor]:
+        arrays = {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in feed.items()}
+        try:
+            values = self._session.run(None, arrays)
+        except Exception as error:  # the runtime refuses in exceptions of its own
+            raise CandidateError(f"ONNX Runtime does not run {self.name}: {first_line(error)}.") from error
+        return [torch.from_numpy(np.asarray(value)) for value in values]
+
+    def _structured(self, values: list[Tensor]) -> Any:
+        if self._structure is not None:
+            return pytree.tree_unflatten(values, self._structure)
+        if len(values) == 1:
+            return values[0]
+        return dict(zip(self._names, values, strict=True)) if "logits" in self._names else tuple(values)
+
+
+def _within(value: Tensor, dtype: torch.dtype) -> bool:
+    bounds = torch.iinfo(dtype)
+    return bounds.min <= int(value.min()) and int(value.max()) <= bounds.max
+
+
+def _parts(feed: Sequence[tuple[Port, Tensor]], size: int, count: int) -> Iterator[dict[str, Tensor]]:
+    """Parts of so many samples; the last one is filled up with its last sample."""
+    for start in range(0, count, size):
+        rows = torch.arange(start, start + size).clamp(max=count - 1)
+        yield {port.name: value[rows] if value.ndim and len(value) == count else value for port, value in feed}
+
+
+def _joined(parts: Sequence[Tensor], count: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))[:count]
+
+
+def first_line(error: Exception) -> str:
+    r"""The first line of an exception, without its full stop.
+
+    Example:
+        >>> first_line(ValueError("too large.\nAnd more."))
+        'ValueError: too large'
+    """
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line[:300]}".rstrip(". :")
+
+
+def onnx_session(content: bytes | str, name: str, threads: int = 0, *, optimised: bool = True) -> Any:
+    """A session of ONNX Runtime on the CPU.
+
+    Args:
+        content: of the file, or its path where tensors of it lie in other files.
+        name: of the file, for people.
+        threads: of each operator; as many as torch uses unless given.
+        optimised: whether the runtime may fuse and reorder operators.
+
+    Raises:
+        CandidateError: the runtime does not take it.
+    """
+    runtime = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return _made(lambda: runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"]), name)
+
+
+def _made(make: Callable[[], Any], name: str) -> Any:
+    try:
+        return make()
+    except Exception as error:  # the runtime refuses in exceptions of its own
+        raise CandidateError(f"ONNX Runtime does not take {name}: {first_line(error)}.") from error
+
+
+def runtime_version() -> str:
+    """The runtime with its version, for people."""
+    return f"ONNX Runtime {importlib.import_module('onnxruntime').__version__}"
