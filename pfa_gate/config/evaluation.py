@@ -6,16 +6,21 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from pfa_gate.config.budgets import DROPS
+from pfa_gate.config.budgets import DROPS, BudgetsConfig
 from pfa_gate.config.complaints import RefusalError
-from pfa_gate.config.field_types import SHARES, Data, Direction, Metric, StrictSection
+from pfa_gate.config.field_types import SHARES, Data, Direction, Metric, StrictSection, of_torchmetrics
 from pfa_gate.config.quantity import DROP, SCORE, Kind, Limit, parse
 from pfa_gate.config.reader import Keys
 
+_OF_TORCHMETRICS = "^torchmetrics[.:]"
 _DIRECTION: Any = {
     "if": {"properties": {"metric": {"enum": [*SHARES]}}},
-    "then": {"properties": {"direction": {"const": "higher"}}},
-    "else": {"required": ["direction"], "not": {"required": ["allow_chance"]}},
+    "then": {"properties": {"direction": {"const": "higher"}}, "not": {"required": ["arguments"]}},
+    "else": {
+        "if": {"not": {"properties": {"metric": {"pattern": _OF_TORCHMETRICS}}}},
+        "then": {"required": ["direction"]},
+        "not": {"required": ["allow_chance"]},
+    },
 }
 
 
@@ -28,25 +33,21 @@ class EvaluationConfig(StrictSection):
         description="as for `probe`, with labels; all of it is used", examples=["example_project.data:test"]
     )
     metric: Metric = Field(
-        default="accuracy", description="`accuracy`, `top5`, or a callable(model, batches) that returns a float"
+        default="accuracy",
+        description="`accuracy`, `top5`, a class of torchmetrics such as "
+        "`torchmetrics.classification:MulticlassF1Score`, or a callable(model, batches) that returns a float",
+    )
+    arguments: dict[str, Any] = Field(
+        default={}, description="keyword arguments of the torchmetrics class, or of the callable"
     )
     direction: Direction | None = Field(
         default=None,
-        description="which way is better; a callable must say, `accuracy` and `top5` are `higher`",
+        description="which way is better; a callable must say, `accuracy` and `top5` are `higher`, and most classes of "
+        "torchmetrics say it themselves",
     )
     allow_chance: bool = Field(
         default=False, description="judge drops although the full model is no better than chance"
     )
-
-    @property
-    def lower(self) -> bool:
-        """Whether a lower score is better."""
-        return self.direction == "lower"
-
-    @property
-    def share(self) -> bool:
-        """Whether the score is a share, whose changes are reported in percentage points."""
-        return self.metric in SHARES
 
 
 Fault = tuple[Keys, str, str]
@@ -108,9 +109,12 @@ def _direction(evaluation: dict[str, Any], at: Keys) -> Iterator[Fault]:
     if metric in SHARES and evaluation.get("direction") == "lower":
         message = f"evaluation.direction is lower, and of {metric} more is better"
         yield (*at, "direction"), message, "Remove the direction, or name a metric of which less is better."
+    if metric in SHARES and isinstance(evaluation.get("arguments"), dict):
+        message = f"evaluation.arguments is not read for {metric}"
+        yield (*at, "arguments"), message, "Remove it; it belongs to a torchmetrics class or a callable."
     if metric is None or metric in SHARES:
         return
-    if "direction" not in evaluation:
+    if "direction" not in evaluation and not of_torchmetrics(metric):
         yield (*at, "metric"), f"evaluation.metric {metric!r} needs a direction: which way is better", _likely(metric)
     if "allow_chance" in evaluation:
         message = f"evaluation.allow_chance is not read for {metric!r}, of which chance is not known"
@@ -135,16 +139,59 @@ def _limit(limit: Limit, evaluation: dict[str, Any], keys: Keys) -> Iterator[Fau
     metric, name = _metric(evaluation), ".".join(map(str, keys[-3:]))
     if metric is None:
         return
-    if keys[-1] == "score":
-        yield from _side(limit, evaluation.get("direction", "higher" if metric in SHARES else None), keys)
-    if metric in SHARES:
-        yield from _share(limit, name, (*keys, limit.side) if limit.side else keys)
-    elif keys[-1] == "accuracy_drop":
-        remedy = f"Write score_drop: {_plain(limit)}, in the metric's own unit."
+    if keys[-1] == "accuracy_drop" and metric not in SHARES:
+        written = limit.text if of_torchmetrics(metric) else _plain(limit)
+        remedy = f"Write score_drop: {written}, in the metric's own unit."
         yield keys, f"{name} is of {' and '.join(SHARES)}, and the metric is {metric!r}", remedy
-    elif (unit := _in_shares(limit)) is not None:
+        return
+    direction = evaluation.get("direction", "higher" if metric in SHARES else None)
+    # What a class of torchmetrics gives is known once it is loaded: see `faults_when_loaded`.
+    share = None if of_torchmetrics(metric) else metric in SHARES
+    yield from _sided_in_its_unit(limit, keys, metric, (direction, share))
+
+
+def _sided_in_its_unit(
+    limit: Limit, keys: Keys, metric: str, gives: tuple[Direction | None, bool | None]
+) -> Iterator[Fault]:
+    """What is wrong with a limit on a metric of this direction, and with a share or not; None is not known."""
+    direction, share = gives
+    name, value = ".".join(map(str, keys[-3:])), (*keys, limit.side) if limit.side else keys
+    if keys[-1] == "score":
+        yield from _side(limit, direction, keys)
+    if share:
+        yield from _share(limit, name, value)
+    elif share is not None and (unit := _in_shares(limit)) is not None:
         message = f"{name} is in {unit}, and {metric!r} gives plain numbers"
-        yield (*keys, limit.side) if limit.side else keys, message, "Write a number in the metric's own unit, say 0.01."
+        yield value, message, "Write a number in the metric's own unit, say 0.01."
+
+
+def faults_when_loaded(
+    evaluation: EvaluationConfig, budgets: BudgetsConfig, direction: Direction, share: bool
+) -> Iterator[Fault]:
+    """Find limits on scores that do not fit what a metric says of itself once it is loaded.
+
+    Args:
+        evaluation: with the metric.
+        budgets: of the same gate.
+        direction: which way of the metric is better.
+        share: whether it gives shares from 0 to 1.
+
+    Returns:
+        For each fault its path below the gate, what is wrong there, and the remedy.
+
+    Example:
+        >>> evaluation = EvaluationConfig(data="net:test", metric="torchmetrics.regression:R2Score")
+        >>> budgets = BudgetsConfig.model_validate({"compressed": {"score_drop": "1 pp"}})
+        >>> [fault[1][:58] for fault in faults_when_loaded(evaluation, budgets, "higher", False)]
+        ['budgets.compressed.score_drop is in percentage points, and']
+    """
+    sections = (("model", budgets.model, ("score",)), ("compressed", budgets.compressed, ("score", "score_drop")))
+    for area, section, limits in sections:
+        for key in limits:
+            limit = getattr(section, key)
+            if limit is not None:
+                keys = ("budgets", area, key)
+                yield from _sided_in_its_unit(limit, keys, evaluation.metric, (direction, share))
 
 
 def _plain(limit: Limit) -> str:

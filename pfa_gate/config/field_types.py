@@ -123,6 +123,16 @@ def data_reference(text: str) -> str:
     raise RefusalError(f"must name a callable or a data file, not be {describe(text)}", remedy)
 
 
+def of_torchmetrics(metric: str) -> bool:
+    """Whether a metric is a class of torchmetrics, which says itself which way is better.
+
+    Example:
+        >>> of_torchmetrics("torchmetrics.classification:MulticlassF1Score"), of_torchmetrics("metrics.py:f1")
+        (True, False)
+    """
+    return metric.startswith(("torchmetrics.", "torchmetrics:"))
+
+
 def metric_reference(text: str) -> str:
     """Check that a text names a metric.
 

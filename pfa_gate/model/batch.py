@@ -24,7 +24,8 @@ class Batch:
         args: positional arguments; tensors have the samples on axis 0.
         kwargs: keyword arguments, alike.
         labels: what the model should say, one per sample; None where the data has none. A tensor
-            wherever the data gives numbers; anything else is for the user's own metric.
+            wherever the data gives numbers; a mapping is for a metric that takes more than a target by name; anything
+            else is for the user's own metric.
 
     Example:
         >>> batch = batch_of((torch.zeros(4, 1, 8, 8), torch.tensor([3, 1, 4, 1])))
@@ -95,7 +96,7 @@ class Batch:
                 return leaf[rows]
             return leaf
 
-        labels = taken(self.labels)
+        labels = tree_map(taken, self.labels) if isinstance(self.labels, Mapping | tuple) else taken(self.labels)
         if isinstance(labels, list) and len(labels) == size and isinstance(rows, slice):
             labels = labels[rows]
         return Batch(tree_map(taken, self.args), tree_map(taken, self.kwargs), labels)
@@ -261,6 +262,8 @@ def tensor_of(array: Any) -> Tensor:
 
 
 def _labels(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _labels(each) if isinstance(each, np.ndarray) else each for key, each in value.items()}
     if isinstance(value, np.ndarray):
         return tensor_of(value) if value.dtype.kind in "biuf" else value
     if isinstance(value, list | tuple) and value and all(isinstance(label, int | float) for label in value):

@@ -82,8 +82,8 @@ def batches_of(data: Any, name: str, sampling: Sampling) -> Batches:
 
     Args:
         data: a Dataset; a DataLoader; a tensor or array [N, …]; a tuple of them (inputs…, labels), all
-            of one length; a mapping of them; or an iterable of batches or samples. A list of tensors
-            counts as such a tuple, unless all are floating and of one rank: then it is a list of
+            of one length; a mapping of them; or an iterable of batches or samples. Labels may be a mapping of arrays.
+            A list of tensors counts as such a tuple, unless all are floating and of one rank: then it is a list of
             batches. A labelled item is a sample if its label is a single number.
         name: what to call it in errors.
         sampling: which samples. A DataLoader and an iterable of batches keep their own batch size.
@@ -132,12 +132,22 @@ def _total(data: Any) -> int | None:
 def _is_whole(data: Any) -> bool:
     """Tell data that lies in tensors as a whole from a collection of batches."""
     if isinstance(data, Mapping):
-        return bool(data) and all(isinstance(value, Tensor | np.ndarray) for value in data.values())
+        return _holds_arrays({key: value for key, value in data.items() if key != "labels" or not _holds_arrays(value)})
     if not isinstance(data, tuple | list):
         return isinstance(data, Tensor | np.ndarray)
-    if not data or not all(isinstance(value, Tensor | np.ndarray) for value in data):
+    inputs = data[:-1] if len(data) > 1 and _holds_arrays(data[-1]) else data
+    if not data or not all(isinstance(value, Tensor | np.ndarray) for value in inputs):
         return False
-    return isinstance(data, tuple) or not _alike(data)
+    return isinstance(data, tuple) or (len(inputs) == len(data) and not _alike(data))
+
+
+def _holds_arrays(labels: Any) -> bool:
+    """Whether something is a mapping of arrays: labels of several parts."""
+    return (
+        isinstance(labels, Mapping)
+        and bool(labels)
+        and all(isinstance(v, Tensor | np.ndarray) for v in labels.values())
+    )
 
 
 def _interpretation(data: Any) -> str:
@@ -158,7 +168,8 @@ def _alike(tensors: list[Any]) -> bool:
 
 def _from_whole(batch: Batch, sampling: Sampling, interpretation: str = "") -> Source:
     length = batch.size
-    labelled = [batch.labels] if isinstance(batch.labels, Tensor) and batch.labels.ndim else []
+    labels = list(batch.labels.values()) if isinstance(batch.labels, Mapping) else [batch.labels]
+    labelled = [each for each in labels if isinstance(each, Tensor)]
     lengths = [len(tensor) for tensor in (*batch.tensors(), *labelled) if tensor.ndim]
     if len(set(lengths)) > 1:
         raise DataError(f"Its arrays are of different lengths: {', '.join(map(str, lengths))}.", remedy=interpretation)
@@ -207,6 +218,8 @@ def _is_sample(item: Any, *, unlabelled: bool) -> bool:
         label = item.get("labels")
     else:
         label = item[-1] if isinstance(item, tuple | list) and len(item) > 1 else None
+    if isinstance(label, Mapping) and label:
+        label = next(iter(label.values()))
     if isinstance(label, Tensor | np.ndarray):
         return label.ndim == 0
     return unlabelled if label is None else isinstance(label, int | float | np.generic)

@@ -19,9 +19,8 @@ from pfa_gate.model.data_files import MOST_BYTES
 from pfa_gate.model.device import CPU, device_of, input_device, is_spread
 from pfa_gate.model.global_state import Randomness
 from pfa_gate.model.import_callable import UserCallable, resolve_or_ask_plugins
+from pfa_gate.model.metric import Metric, metric_of
 from pfa_gate.model.torch_module import forward, unwrap_inside, unwrapped
-
-Metric = str | Callable[[nn.Module, Batches], float]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Subject:
         example: two samples of the probe.
         probe: the data whose responses are read.
         evaluation: the data of the score; None where pfa.yaml has no evaluation.
-        metric: `accuracy`, `top5`, or the user's callable(model, batches) -> float.
+        metric: `accuracy`, `top5`, a metric of torchmetrics, or the user's callable(model, batches) -> float.
         device: where probe and scoring run.
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
     """
@@ -77,8 +76,7 @@ def load(document: Document, gate: str) -> Subject:
     with at("evaluation", "data") as place:
         sampling = replace(_sampling(config), samples=None)
         evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
-    with at("evaluation", "metric"):
-        metric = metric_of(config.evaluation.metric, folder)
+    metric = metric_of(config, config.evaluation, folder, at)
     return Subject(model, example, probe, evaluation, metric, device, weights)
 
 
@@ -169,25 +167,6 @@ def _example(probe: Batches, model: nn.Module) -> Batch:
             error.remedy = f"{probe.interpretation} {error.remedy}"
         raise
     return example
-
-
-def metric_of(name: str, folder: Path) -> Metric:
-    """Give a metric by its name.
-
-    Args:
-        name: `accuracy`, `top5`, or module:callable.
-        folder: of pfa.yaml.
-
-    Raises:
-        FactoryError: the callable does not import.
-
-    Example:
-        >>> metric_of("top5", Path())
-        'top5'
-    """
-    if name in {"accuracy", "top5"}:
-        return name
-    return resolve_or_ask_plugins(name, folder, lambda plugins: plugins.hook.pfa_gate_metric(name=name))
 
 
 def _sampling(config: GateConfig) -> Sampling:

@@ -13,7 +13,7 @@ from pfa_gate.graph import Coupling, Layer, inputs_of
 from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
 from pfa_gate.model.device import model_on
-from pfa_gate.model.evaluation import Score, at_chance, drop_interval
+from pfa_gate.model.evaluation import Score, at_chance, drop_interval, interval_basis
 from pfa_gate.pipeline.job import GateJob, ProbePass
 from pfa_gate.pipeline.spectra import SampleSupply, Spectra, read_layers, spectra
 from pfa_gate.pipeline.trace import ModelGraph, Traced, trace_model
@@ -176,15 +176,17 @@ def scores_record(config: GateConfig, full: Score | None, smaller: Score | None)
     asked = config.evaluation
     if full is None or asked is None:
         return None
+    interval = None if smaller is None else _worse(drop_interval(full, smaller), full.direction == "lower")
     found = Scores(
         metric=asked.metric,
         full=full.value,
         compressed=None if smaller is None else smaller.value,
         drop=None,
-        interval=None if smaller is None else _worse(drop_interval(full, smaller), asked.lower),
-        direction="lower" if asked.lower else "higher",
-        unit="share" if asked.share else "plain",
+        interval=interval,
+        direction=full.direction,
+        unit="share" if full.share else "plain",
         chance=_chance(config, full),
+        basis="" if smaller is None or interval is None else interval_basis(full, smaller),
     )
     return Scores(**{**vars(found), "drop": found.measure().fall})
 

@@ -27,6 +27,7 @@ from pfa_gate.record.ratchet import refers_back
 
 if TYPE_CHECKING:
     from pfa_gate.config import Document, GateConfig
+    from pfa_gate.config.evaluation import EvaluationConfig
 
 GIT = "git:"
 NONE = "none"
@@ -211,11 +212,15 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
         "pooling": config.probe.pooling,
         "positions": config.probe.positions,
         "samples": config.probe.samples,
-        "evaluation": None if scored is None else [scored.data, scored.metric, "lower" if scored.lower else "higher"],
+        "evaluation": None if scored is None else _evaluation(scored),
         "weights": None
         if checkpoint is None
         else _digest(checkpoint_files(folder / checkpoint), config.model.checkpoint_key),
     }
+
+
+def _evaluation(scored: "EvaluationConfig") -> list[Any]:
+    return [scored.data, scored.metric, scored.direction or "higher", *([scored.arguments] if scored.arguments else [])]
 
 
 def subject_and_config(document: "Document", gate: str) -> dict[str, Any]:

@@ -101,11 +101,12 @@ class Scores:
     """The metric on the evaluation data; `accuracy` and `top5` are fractions.
 
     Attributes:
-        metric: accuracy, top5 or module:callable.
+        metric: accuracy, top5, a class of torchmetrics or module:callable.
         full: score of the full model.
         compressed: score of the compressed one; None where there is none.
         drop: by how much it gets worse: full minus compressed where higher is better, else compressed minus full.
         interval: 95 % interval of the drop, paired over samples, or over parts for the user's own metric.
+        basis: what the interval is made of, in words; empty where there is none, and in records of older versions.
         direction: which way is better; records of older versions assume higher.
         unit: share, whose changes are given in percentage points, or plain; empty in records of older versions, whose
             accuracy and top5 are shares.
@@ -120,6 +121,7 @@ class Scores:
     direction: Direction = field(default="higher", metadata=LATER)
     unit: Literal["", "share", "plain"] = field(default="", metadata=LATER)
     chance: str = field(default="", metadata=LATER)
+    basis: str = field(default="", metadata=LATER)
 
     @property
     def share(self) -> bool:

@@ -167,13 +167,18 @@ def shows_unicode(encoding: str | None) -> bool:
 
 @dataclass(frozen=True)
 class SizeRow:
-    """One line of the footprint: the full model, the compressed one, both compared, and a remark."""
+    """One line of the footprint: the full model, the compressed one, both compared, and a remark.
+
+    Attributes:
+        basis: what the interval in the remark is made of, for reports with room.
+    """
 
     name: str
     full: str
     compressed: str
     change: str
     remark: str = ""
+    basis: str = ""
 
 
 def footprint(record: Record) -> tuple[SizeRow, ...]:
@@ -183,7 +188,7 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
         >>> from pfa_gate.record import Probe, Record, Size
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(412345, 1649380, 81), Probe(64, "ab"))
         >>> footprint(record)[1]
-        SizeRow(name='bytes', full='1.65 MB', compressed='', change='', remark='')
+        SizeRow(name='bytes', full='1.65 MB', compressed='', change='', remark='', basis='')
     """
     full, part = record.model, record.compressed
     rows = [
@@ -206,7 +211,7 @@ def _score_row(scores: Scores) -> SizeRow:
     before, after = score(scores.full, scores.share), score(scores.compressed, scores.share)
     changed = change(rise(scores.full, scores.compressed), scores.share)
     remarks = ("lower is better" if scores.lower else "", interval(scores))
-    return SizeRow(metric_name(scores.metric), before, after, changed, ", ".join(filter(None, remarks)))
+    return SizeRow(metric_name(scores.metric), before, after, changed, ", ".join(filter(None, remarks)), scores.basis)
 
 
 def metric_name(metric: str) -> str:

@@ -21,6 +21,7 @@ from pfa_gate.errors import ConfigError
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
+from pfa_gate.model.metric import direction_of, is_share
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import Stages
 from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
@@ -120,6 +121,7 @@ def _study(
 ) -> Study:
     whole = contexts[0]
     config, evaluation = whole.config, _evaluation(whole.config)
+    direction = direction_of(whole.subject.metric)
     samples = {context.task.name: context.task.evaluation for context in contexts}
     return Study(
         gate=config.name,
@@ -133,12 +135,12 @@ def _study(
         model=Size(whole.full.parameters, whole.full.bytes, whole.full.macs),
         tasks=tuple(context.task for context in contexts),
         plans=made,
-        rows=rows_of(done, samples, evaluation.lower),
+        rows=rows_of(done, samples, direction == "lower"),
         trials=done,
         versions=versions(),
         seconds=0.0,
-        direction="lower" if evaluation.lower else "higher",
-        unit="share" if evaluation.share else "plain",
+        direction=direction,
+        unit="share" if is_share(whole.subject.metric) else "plain",
     )
 
 

@@ -240,6 +240,21 @@ CASES = [
     ),
     (
         "data: net:test",
+        "{data: net:test, arguments: {k: 5}}",
+        "12:24: evaluation.arguments is not read for accuracy",
+    ),
+    (
+        "data: net:test",
+        "{data: net:test, metric: torchmetrics:R2Score}",
+        "17:52: budgets.compressed.accuracy_drop is of accuracy and top5, and the metric is 'torchmetrics:R2Score'",
+    ),
+    (
+        "data: net:test",
+        "{data: net:test, arguments: 3}",
+        "12:35: evaluation.arguments must be a mapping, not 3",
+    ),
+    (
+        "data: net:test",
         "{data: net:test, direction: up}",
         "12:35: evaluation.direction must be one of higher, lower, not the text 'up'",
     ),
@@ -286,7 +301,7 @@ def test_a_metric_of_ones_own_must_say_which_way_is_better(metrics: str, remedy:
             Path("pfa.yaml").write_text(own(metric, more=f"\n      direction: {direction}"))
             gate = load("pfa.yaml").gate("digits")
             assert gate.evaluation is not None
-            assert gate.evaluation.lower == (direction == "lower")
+            assert gate.evaluation.direction == direction
 
 
 LOSS = "\n      direction: lower"

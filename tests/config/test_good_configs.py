@@ -63,7 +63,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert gate.recipe.parameters == Limit(50.0, "percent", "50%")
     assert gate.evaluation is not None
     assert gate.evaluation.metric == "my.metrics:f1"
-    assert (gate.evaluation.lower, gate.evaluation.share) == (False, False)
+    assert gate.evaluation.direction == "higher"
     assert gate.budgets.layers[1].kl == Limit(0.9, "absolute", "0.9")
     assert gate.budgets.model.score == Limit(-0.5, "absolute", "-0.5", side="min")
     assert gate.budgets.compressed.score_drop == Limit(0.01, "absolute", "0.01", ratchet=True)

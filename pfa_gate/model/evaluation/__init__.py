@@ -2,8 +2,9 @@
 
 from pfa_gate.model.evaluation.answers import Comparison, compare
 from pfa_gate.model.evaluation.recall import ClassRecall
-from pfa_gate.model.evaluation.score import Outcomes, Score, class_scores, outcomes, score, score_of
-from pfa_gate.model.evaluation.significance import at_chance, drop_interval
+from pfa_gate.model.evaluation.score import Outcomes, Score, outcomes, score, score_of
+from pfa_gate.model.evaluation.significance import at_chance, drop_interval, interval_basis
+from pfa_gate.model.outputs import class_scores
 
 __all__ = [
     "ClassRecall",
@@ -14,6 +15,7 @@ __all__ = [
     "class_scores",
     "compare",
     "drop_interval",
+    "interval_basis",
     "outcomes",
     "score",
     "score_of",

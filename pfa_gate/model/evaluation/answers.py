@@ -16,7 +16,7 @@ from pfa_gate.model.evaluation.intervals import Estimate, FloatArray, mean_of, w
 from pfa_gate.model.evaluation.output_error import OutputErrors
 from pfa_gate.model.evaluation.passes import require_samples
 from pfa_gate.model.evaluation.recall import ClassRecall, IntArray, recalls
-from pfa_gate.model.evaluation.score import class_scores
+from pfa_gate.model.outputs import class_scores
 from pfa_gate.model.torch_module import forward
 
 

@@ -1,6 +1,6 @@
 """How well a model does: a score on labelled data."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import isfinite
 from numbers import Real
@@ -10,14 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from pfa_gate.config.field_types import Direction
 from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateError
 from pfa_gate.model import Batch, Batches, Fingerprint, Metric
 from pfa_gate.model.batch import batch_usage
 from pfa_gate.model.device import input_device, prefetched
 from pfa_gate.model.evaluation.passes import FEWEST_SAMPLES, calls_of, data_read, parts_of, require_samples, with_passes
+from pfa_gate.model.evaluation.sample_states import SampleStates, evaluate, too_few
+from pfa_gate.model.metric import direction_of, is_share
+from pfa_gate.model.outputs import class_scores
 from pfa_gate.model.torch_module import forward, size_remedy
+from pfa_gate.model.torchmetric import TorchMetric
 from pfa_gate.model.user_frames import raised
 
 HITS = {"accuracy": 1, "top5": 5}
@@ -36,6 +40,10 @@ class Score:
         no_parts: why there are no parts.
         data: fingerprint of the inputs and labels that were read, in their order.
         labels: int64 [N], the class of each sample, in the order of the data; None for the user's own metric.
+        states: what a metric of torchmetrics has of each sample; None for all others, and for one whose states of two
+            halves of the data do not make up that of all.
+        direction: which way of the metric is better.
+        share: whether the value is a share from 0 to 1.
     """
 
     value: float
@@ -45,6 +53,9 @@ class Score:
     no_parts: str = ""
     data: str = ""
     labels: npt.NDArray[np.int64] | None = None
+    states: SampleStates | None = None
+    direction: Direction = "higher"
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
     Args:
         model: in eval mode; for accuracy and top5 its first floating output (or `logits`) is [N, classes].
         batches: with integer labels [N] for accuracy and top5.
-        metric: `accuracy`, `top5`, or a callable(model, batches) -> float.
+        metric: `accuracy`, `top5`, a `TorchMetric`, or a callable(model, batches) -> float.
         in_parts: ask the user's own metric for parts of the data too, from which an interval can be drawn.
 
     Raises:
@@ -84,14 +95,17 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
         array([1., 1., 0.])
     """
     if callable(metric):
-        result = _own_score(model, batches, metric)
+        asked = _score_of_states if isinstance(metric, TorchMetric) else _own_score
+        result = asked(model, batches, metric)
+        result = replace(result, direction=direction_of(metric), share=is_share(metric))
         return _with_parts(result, model, batches, metric) if in_parts else result
     return score_of(outcomes(model, batches, metric))
 
 
 def score_of(result: Outcomes) -> Score:
     """The score of hits and misses of all samples."""
-    return Score(float(result.hits.mean()), result.hits, len(result.hits), data=result.data, labels=result.labels)
+    hits, data, labels = result.hits, result.data, result.labels
+    return Score(float(hits.mean()), hits, len(hits), data=data, labels=labels, share=True)
 
 
 def outcomes(
@@ -127,9 +141,24 @@ def outcomes(
     return Outcomes(np.concatenate(hits), np.concatenate(labels), seen.hexdigest())
 
 
+def _score_of_states(model: nn.Module, batches: Batches, metric: Any) -> Score:
+    """As `_own_score`, with what the metric has of each sample."""
+    found: list[SampleStates | None] = []
+
+    def run(model: nn.Module, batches: Batches) -> float:
+        value, states = evaluate(metric, model, batches)
+        found.append(states)
+        return value
+
+    run.__name__ = metric.name
+    return replace(_own_score(model, batches, run), states=found[-1])
+
+
 def _with_parts(result: Score, model: nn.Module, batches: Batches, metric: Callable[..., Any]) -> Score:
     if result.samples < FEWEST_SAMPLES:
         return replace(result, no_parts=f"the evaluation has {result.samples} samples; {FEWEST_SAMPLES} are needed")
+    if result.states is not None:
+        return replace(result, no_parts=too_few(result.states))
     try:
         values = [_own_score(model, part, metric).value for part in parts_of(batches)]
     except PFAGateError as error:
@@ -166,6 +195,8 @@ def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
     try:
         with torch.no_grad():
             value = metric(model, batches)
+    except (LabelsError, MetricError, NotFiniteError):
+        raise
     except PFAGateError as error:
         raise MetricError(f"The metric failed: {error.fact}", remedy=error.remedy, where=error.where) from error
     except Exception as error:
@@ -202,35 +233,6 @@ def _classes(batch: Batch) -> npt.NDArray[np.int64]:
 def _has_classes(batch: Batch) -> bool:
     labels = batch.labels
     return isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == (batch.size,)
-
-
-def class_scores(output: Any) -> Tensor:
-    """Find the output that a metric reads: `logits`, or else the first floating tensor.
-
-    Args:
-        output: what the model gave: a tensor, a tuple, a mapping, or an object with `logits`.
-
-    Raises:
-        MetricError: there is none.
-
-    Example:
-        >>> class_scores((torch.tensor([7]), torch.zeros(1, 3))).shape
-        torch.Size([1, 3])
-    """
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    for tensor in _tensors(output if named is None else named):
-        if tensor.is_floating_point():
-            return tensor
-    raise MetricError(
-        f"The model's output, of type {type(output).__name__}, holds no floating tensor.",
-        remedy="Name a metric of your own: evaluation.metric: module:callable.",
-    )
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    # A mapping type of another library is no tree to torch; its values are.
-    parts = list(output.values()) if isinstance(output, Mapping) else output
-    return (leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor))
 
 
 def _check_scores(scores: Tensor, samples: int, metric: str, start: int) -> None:

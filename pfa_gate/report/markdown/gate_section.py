@@ -9,7 +9,17 @@ from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, baseline_value, change_since, signed_change
 from pfa_gate.report.candidate import smaller_name
-from pfa_gate.report.formatting import SEVERITY, UNICODE, delivery, footprint, headline, looked_at, ratio, rerun_command
+from pfa_gate.report.formatting import (
+    SEVERITY,
+    UNICODE,
+    SizeRow,
+    delivery,
+    footprint,
+    headline,
+    looked_at,
+    ratio,
+    rerun_command,
+)
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, repaired, rounds_sentence
@@ -91,10 +101,14 @@ def _explained(record: Record, detail: Detail) -> str:
 
 def _sizes(record: Record) -> str:
     rows = [
-        [prose(row.name, 40), *map(prose, (row.full, row.compressed, row.change, row.remark))]
+        [prose(row.name, 40), *map(prose, (row.full, row.compressed, row.change, _remark(row)))]
         for row in footprint(record)
     ]
     return table(["", "full", smaller_name(record), "of full", ""], "lrrrl", rows, None)
+
+
+def _remark(row: SizeRow) -> str:
+    return f"{row.remark} ({row.basis})" if row.basis else row.remark
 
 
 def _recovery(record: Record) -> str:
