@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pfa_gate.budget import Finding, LayerFinding, Size
+from pfa_gate.budget import AnswerPair, Answers, ClassAnswers, Estimated, Finding, LayerFinding, Size
 from pfa_gate.record import (
     Compared,
     CompressedRecord,
@@ -71,8 +71,21 @@ compressed = st.builds(
 interval = maybe(st.tuples(number, number))
 scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
 recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)))
+estimated = maybe(st.builds(Estimated, number, maybe(number), maybe(number)))
+answers = st.builds(
+    Answers,
+    source=st.sampled_from(["evaluation", "probe"]),
+    samples=count,
+    **dict.fromkeys(("agreement", "divergence", "output_error"), estimated),
+    **dict.fromkeys(("changed", "lost", "won", "otherwise"), maybe(count)),
+    classes=many(st.builds(ClassAnswers, *[count] * 6, *[maybe(number)] * 3)),
+    unlisted=count,
+    confusion=many(st.builds(AnswerPair, count, count, count)),
+    reasons=names(text),
+)
 anything = st.builds(
     Record,
+    answers=maybe(answers),
     gate=text,
     config=text,
     versions=names(text),

@@ -3,6 +3,7 @@
 What could not be measured is never kept. Neither torch nor NumPy is imported.
 """
 
+from pfa_gate.budget.answers import AnswerPair, Answers, ClassAnswers, Estimated
 from pfa_gate.budget.baseline_limits import Baseline, BaselineLayer, Context
 from pfa_gate.budget.finding import Finding, LayerFinding, Outcome
 from pfa_gate.budget.judge import judge
@@ -19,9 +20,13 @@ from pfa_gate.budget.measurements import (
 from pfa_gate.budget.rules import PlaceOf
 
 __all__ = [
+    "AnswerPair",
+    "Answers",
     "Baseline",
     "BaselineLayer",
+    "ClassAnswers",
     "Context",
+    "Estimated",
     "Exactness",
     "Finding",
     "LayerFinding",

@@ -7,6 +7,7 @@ from datetime import date
 from pfa_gate.budget.measurements import LayerMeasure
 from pfa_gate.budget.wording import amount, significant
 from pfa_gate.config import Limit
+from pfa_gate.config.budgets import ANSWERS, DROPS
 
 CREATE = "Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."
 # Values are written to six decimals, and threads move them in the seventh.
@@ -41,7 +42,7 @@ class Baseline:
         device: it was measured on.
         renamed: name of a layer today -> its name in the baseline.
         earlier: what git knows of it; a value of these that it lacks was lost, and lifts no limit.
-        rescored: whether its drops are of another metric, direction or evaluation, and say nothing today.
+        rescored: whether its drops and answers are of another metric, direction or evaluation, and say nothing today.
     """
 
     source: str
@@ -70,8 +71,8 @@ class Baseline:
         return self.of_layer(layer).get(budget.partition(".")[2])
 
     def lapsed(self, budget: str) -> bool:
-        """Whether what it has for a budget is a drop of another score."""
-        return self.rescored and budget.endswith("_drop")
+        """Whether what it has for a budget is of another score or of other samples."""
+        return self.rescored and budget.partition(".")[2] in (*DROPS, *ANSWERS)
 
     def of_layer(self, name: str) -> Mapping[str, float]:
         """What was measured of the layer that has this name today, by budget key; empty where nothing was.
@@ -180,15 +181,18 @@ class Context:
             return EffectiveLimit(limit if limit.text else None, refused=self._missing(budget, layer))
         bounds = [(limit.value, "")] if limit.text else []
         if limit.increase is not None:
+            sign, moved = ("-", _lowered) if limit.side == "min" else ("+", _raised)
             bounds.append(
-                (_raised(step, limit.increase), f"the baseline's {_shown(step, budget)} + {limit.increase.text}")
+                (moved(step, limit.increase), f"the baseline's {_shown(step, budget)} {sign} {limit.increase.text}")
             )
         if limit.ratchet:
             bounds.append((ratchet, "the baseline, which ratchets"))
-        value, origin = min(bounds)
+        value, origin = max(bounds) if limit.side == "min" else min(bounds)
         tolerance = self._tolerance if origin else 0.0
+        tolerance = -tolerance if limit.side == "min" else tolerance
         text = limit.text if not origin else _shown(value, budget)
-        return EffectiveLimit(Limit(value + tolerance, "absolute", text), origin=origin, before=before)
+        holding = Limit(value + tolerance, "absolute", text, side=limit.side)
+        return EffectiveLimit(holding, origin=origin, before=before)
 
     @property
     def _tolerance(self) -> float:
@@ -231,6 +235,10 @@ def _lost(base: Baseline, budget: str, layer: str) -> str:
 
 def _raised(value: float, increase: Limit) -> float:
     return value * (1 + increase.value / 100) if increase.unit == "percent" else value + increase.value
+
+
+def _lowered(value: float, decrease: Limit) -> float:
+    return value - decrease.value
 
 
 def _shown(value: float, budget: str) -> str:

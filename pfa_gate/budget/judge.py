@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from pfa_gate.budget.answers import judge_answers
 from pfa_gate.budget.baseline_limits import Context, EffectiveLimit
 from pfa_gate.budget.finding import Finding, Judgement, not_judged
 from pfa_gate.budget.layers import judge_layers
@@ -22,7 +23,7 @@ from pfa_gate.budget.whole_model import (
     judge_score,
 )
 from pfa_gate.config import GateConfig, Limit
-from pfa_gate.config.budgets import DROPS, SIZES
+from pfa_gate.config.budgets import ANSWERS, DROPS, SIZES
 
 
 def judge(
@@ -104,6 +105,8 @@ def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judg
         return judge_model(limit, measurements.full, key)
     if key in DROPS:
         return judge_drop(limit, measurements)
+    if key in ANSWERS:
+        return judge_answers(limit, measurements.answers, key, measurements.answers_reason)
     if key == "latency":
         return judge_latency(limit, measurements)
     return judge_compressed(limit, measurements, key)

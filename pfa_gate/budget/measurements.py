@@ -5,12 +5,15 @@ That unit is a count, percentage points of a share, a metric's own unit else, or
 
 from dataclasses import dataclass, replace
 
+from pfa_gate.budget.answers import Answers, answer_values, points
 from pfa_gate.budget.wording import difference
 from pfa_gate.config import Limit
-from pfa_gate.config.budgets import SIZES
+from pfa_gate.config.budgets import ANSWERS, SIZES
 
 _DROP, _LATENCY = "compressed.accuracy_drop", "compressed.latency"
 _FALL = "compressed.score_drop"
+_ANSWERS = tuple(f"compressed.{key}" for key in ANSWERS)
+_NATS = "compressed.divergence"
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class Measurements:
         exact: the proof; None where nothing was compressed, for the reason `compressed_reason`.
         uncounted: why the compressed model's multiply-accumulates are not known.
         smaller: what the compressed model is called: `candidate` where another tool made it.
+        answers: of the compressed model against the full one; None where they were not compared.
     """
 
     layers: tuple[LayerMeasure, ...]
@@ -145,6 +149,8 @@ class Measurements:
     exact: Exactness | None = None
     uncounted: str = ""
     smaller: str = "compressed model"
+    answers: Answers | None = None
+    answers_reason: str = ""
 
 
 def observed_values(measurements: Measurements) -> dict[str, float]:
@@ -166,7 +172,7 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
             values[_DROP] = values[_FALL]
     if measurements.latency is not None:
         values[_LATENCY] = 100 * measurements.latency
-    return values
+    return values | (answer_values(measurements.answers) if measurements.answers is not None else {})
 
 
 def layer_values(layer: LayerMeasure) -> dict[str, float]:
@@ -194,6 +200,11 @@ def in_plain_units(limit: Limit, budget: str, measurements: Measurements) -> Lim
         return replace(limit, value=_points(limit), unit="absolute", increase=increase)
     if budget == _LATENCY:
         return replace(limit, unit="absolute")
+    if budget == _NATS:
+        return limit
+    if budget in _ANSWERS:
+        increase = limit.increase and replace(limit.increase, value=points(limit.increase), unit="pp")
+        return replace(limit, value=points(limit), unit="absolute", increase=increase)
     whole = getattr(measurements.full, budget.partition(".")[2])
     return replace(limit, value=limit.of(whole), unit="absolute")
 
@@ -202,6 +213,9 @@ def in_declared_units(limit: Limit, budget: str, measurements: Measurements) -> 
     """A limit that followed from a baseline, in the unit in which the budget is judged."""
     if budget in (_DROP, _FALL) and _shares(measurements):
         return replace(limit, unit="pp", text=f"{limit.text} pp")
+    if budget in _ANSWERS and budget != _NATS:
+        sign = " pp" if budget.endswith("drop") else "%"
+        return replace(limit, unit="pp" if budget.endswith("drop") else "percent", text=f"{limit.text}{sign}")
     if budget == _LATENCY:
         return replace(limit, unit="percent", text=f"{limit.text}%")
     return limit

@@ -9,11 +9,15 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, WithJso
 
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.field_types import (
+    Agreement,
     Bytes,
     BytesOrShare,
+    ClassDrop,
     Count,
+    Divergence,
     Drop,
     Latency,
+    OutputError,
     Pattern,
     Ratio,
     Score,
@@ -63,6 +67,19 @@ class CompressedBudgets(StrictSection):
     score_drop: Drop | None = Field(
         default=None, description="most that the score of any metric may get worse, in its own unit"
     )
+    agreement: Agreement | None = Field(
+        default=None, description="lowest share of samples with the same answer as the full model, `{min: 97%}`"
+    )
+    divergence: Divergence | None = Field(
+        default=None,
+        description="highest mean KL divergence of its class probabilities from the full model's, nats",
+    )
+    output_error: OutputError | None = Field(
+        default=None, description="highest error of the outputs relative to their spread, of whatever kind they are"
+    )
+    class_drop: ClassDrop | None = Field(
+        default=None, description="most that the recall of a class of at least 20 samples may fall"
+    )
     latency: Latency | None = Field(default=None, description="highest share of the full model's latency")
 
 
@@ -107,8 +124,11 @@ class Declared:
 LAYER_LIMITS = ("kl", "peak_correlation", "mean_correlation", "inactive")
 SIZES = ("parameters", "bytes", "macs")
 DROPS = ("accuracy_drop", "score_drop")
+ANSWERS = ("agreement", "divergence", "output_error", "class_drop")
+MORE_IS_BETTER = ("compressed.agreement",)
+"""Of the budgets that refer to a baseline, those that hold a value from below."""
 MODEL_LIMITS = (*SIZES, "score")
-COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, "latency")
+COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, *ANSWERS, "latency")
 
 
 def declared(budgets: BudgetsConfig, gate: Keys, *, proved: bool = True) -> tuple[Declared, ...]:

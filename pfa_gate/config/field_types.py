@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from pfa_gate.config.answer_limits import AGREEMENT, CLASS_DROP, DIVERGENCE, OUTPUT_ERROR
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.project import FOREIGN, UNSEEN, invisible_letter, path_fault
 from pfa_gate.config.quantity import (
@@ -202,6 +203,8 @@ def _limit_schema(kind: Kind) -> dict[str, Any]:
     once = {"anyOf": forms} if len(forms) > 1 else text
     if kind.sided:
         return {"anyOf": [_only(side, once) for side in ("min", "max")], "examples": [f"{{min: {kind.example}}}"]}
+    if kind.floor:
+        return {**_wrapped(once, kind), "examples": [f"{{min: {kind.example}}}"]}
     return {"anyOf": [*forms, _wrapped(once, kind)], "examples": [kind.example]}
 
 
@@ -210,10 +213,11 @@ def _only(key: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wrapped(once: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    properties: dict[str, Any] = {"max": once}
+    bound, change = kind.keys
+    properties: dict[str, Any] = {bound: once}
     if kind.step:
         step = [form for form in _limit_schema(kind.step)["anyOf"] if form["type"] != "object"]
-        properties |= {"max_increase": {"anyOf": step}, "ratchet": {"type": "boolean"}}
+        properties |= {change: {"anyOf": step}, "ratchet": {"type": "boolean"}}
     effective: list[dict[str, Any]] = [{"required": [key]} for key in properties if key != "ratchet"]
     if kind.step:
         effective.append({"required": ["ratchet"], "properties": {"ratchet": {"const": True}}})
@@ -264,3 +268,7 @@ BytesTarget = Annotated[Limit, *_limit(replace(BYTES_OR_SHARE, step=None))]
 Drop = Annotated[Limit, *_limit(DROP)]
 Score = Annotated[Limit, *_limit(SCORE)]
 Latency = Annotated[Limit, *_limit(LATENCY)]
+Agreement = Annotated[Limit, *_limit(AGREEMENT)]
+Divergence = Annotated[Limit, *_limit(DIVERGENCE)]
+OutputError = Annotated[Limit, *_limit(OUTPUT_ERROR)]
+ClassDrop = Annotated[Limit, *_limit(CLASS_DROP)]

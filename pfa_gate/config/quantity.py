@@ -27,8 +27,8 @@ class Limit:
             infinite where only an increase is limited.
         unit: how `value` counts.
         text: `value` as the user wrote it; empty where there is none.
-        increase: most that the value may lie above the baseline's; a percentage is of the baseline's value.
-        ratchet: whether the value may not lie above the baseline's at all.
+        increase: most that the value may get worse than the baseline's; a percentage is of the baseline's value.
+        ratchet: whether the value may not get worse than the baseline's at all.
         side: from which it holds the value, where either is possible: "max" from above, "min" from below.
     """
 
@@ -53,8 +53,9 @@ class Limit:
             >>> Limit(99.0, "percent", "99%", side="min").words()
             'min 99%'
         """
-        text = f"{self.side} {self.text}".lstrip()
-        parts = (text, f"+{self.increase.text}" if self.increase else "", "ratchet" if self.ratchet else "")
+        text = f"{self.side} {self.text}".lstrip() if self.text else ""
+        sign = "-" if self.side == "min" else "+"
+        parts = (text, f"{sign}{self.increase.text}" if self.increase else "", "ratchet" if self.ratchet else "")
         return ", ".join(filter(None, parts))
 
     def of(self, full: float) -> float:
@@ -79,6 +80,7 @@ class Kind:
         whole: whether an absolute value must be a whole number.
         step: what an increase over the baseline may look like; None where no baseline applies.
         sided: whether it is `{min: ...}` or `{max: ...}`, and nothing else.
+        floor: whether more is better: it is `{min: ..., max_decrease: ..., ratchet: ...}`, and no bare number.
     """
 
     example: str
@@ -88,6 +90,12 @@ class Kind:
     whole: bool = False
     step: "Kind | None" = None
     sided: bool = False
+    floor: bool = False
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """What a limit of this kind calls its bound, and the change over a baseline that it allows."""
+        return ("min", "max_decrease") if self.floor else ("max", "max_increase")
 
 
 def parse(raw: object, kind: Kind) -> Limit:
@@ -109,6 +117,8 @@ def parse(raw: object, kind: Kind) -> Limit:
         return _sided(raw, kind)
     if isinstance(raw, dict):
         return _combined(raw, kind)
+    if kind.floor:
+        raise RefusalError(f"must be {{min: ...}}, not {describe(raw)}", _floor(kind))
     return _plain(raw, kind)
 
 
@@ -124,8 +134,9 @@ def _plain(raw: object, kind: Kind) -> Limit:
 
 
 def _combined(raw: dict[str, object], kind: Kind) -> Limit:
-    known = {"max", "max_increase", "ratchet"} if kind.step else {"max"}
-    example = f"Write for example {kind.example}."
+    bound, step = kind.keys
+    known = {bound, step, "ratchet"} if kind.step else {bound}
+    example = _floor(kind) if kind.floor else f"Write for example {kind.example}."
     unknown = [key for key in raw if key not in known]
     if unknown or not raw:
         fault = f"has the unknown key {unknown[0]!r}" if unknown else "must be one limit, not an empty mapping"
@@ -133,11 +144,15 @@ def _combined(raw: dict[str, object], kind: Kind) -> Limit:
     ratchet = raw.get("ratchet", False)
     if not isinstance(ratchet, bool):
         raise RefusalError(f"has a ratchet that is {describe(ratchet)}", "Write ratchet: true.", "ratchet")
-    if not ratchet and not {"max", "max_increase"} & raw.keys():
+    if not ratchet and not {bound, step} & raw.keys():
         raise RefusalError("limits nothing", example)
-    limit = _part(raw, "max", kind) or Limit(math.inf, "absolute", "")
-    increase = _part(raw, "max_increase", kind.step) if kind.step else None
-    return replace(limit, increase=increase, ratchet=ratchet)
+    limit = _part(raw, bound, kind) or Limit(-math.inf if kind.floor else math.inf, "absolute", "")
+    increase = _part(raw, step, kind.step) if kind.step else None
+    return replace(limit, increase=increase, ratchet=ratchet, side="min" if kind.floor else "")
+
+
+def _floor(kind: Kind) -> str:
+    return f"Write {{min: {kind.example}}}: more is better."
 
 
 _SIDES: tuple[Side, ...] = ("min", "max")

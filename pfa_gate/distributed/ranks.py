@@ -19,7 +19,7 @@ from pfa_gate.distributed.collect_shard import ProbeShard, identity, load_and_tr
 from pfa_gate.errors import PFAGateError, RankError
 from pfa_gate.model import Batch, Subject
 from pfa_gate.model.device import exact_arithmetic, model_on
-from pfa_gate.model.evaluation import Outcomes, Score, outcomes, score_of
+from pfa_gate.model.evaluation import Comparison, KeptOutputs, Outcomes, Score, score_of, watched_outcomes
 from pfa_gate.model.global_state import freed_memory_kept
 from pfa_gate.pipeline.job import LocalBackend, ProbePass, Stages, evaluation_of
 from pfa_gate.pipeline.run import run_with_backend
@@ -63,6 +63,7 @@ class RankBackend(LocalBackend):
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+        self._kept = KeptOutputs()
 
     def moments(self, probe_pass: ProbePass, batches: Iterable[Batch]) -> Mapping[str, Shards]:
         """Those of the whole probe, the same as of one process.
@@ -81,20 +82,22 @@ class RankBackend(LocalBackend):
         self._ranks.answers()
         return found
 
-    def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
+    def score(
+        self, subject: Subject, model: nn.Module, *, in_parts: bool = False, kept: KeptOutputs | None = None
+    ) -> Score:
         """As one process scores; the user's own metric sees all batches, so this rank asks it alone."""
         alone = callable(subject.metric) or (model is not subject.model and not self._shared(model))
         if alone:
             return super().score(subject, model, in_parts=in_parts)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
-            mine = score_part(subject, model, self._ranks)
+            mine = score_part(subject, model, self._ranks, self._kept)
         _require_alike([evaluation_answer(mine), *self._ranks.answers()])
         self._ranks.call("gather")
-        hits, times = self._ranks.total(hits_and_times(mine.hits))
+        hits, times, *answered = self._ranks.total(scored_rows(mine))
         self._ranks.answers()
         _require_whole(int((times == 1).sum()), len(mine.hits), "evaluation")
-        return score_of(replace(mine, hits=hits))
+        return score_of(replace(mine, hits=hits, comparison=_together(mine, answered)))
 
     def _shared(self, model: nn.Module) -> bool:
         """Whether all have the model now; one that cannot be pickled, or not read there, is scored here alone."""
@@ -115,11 +118,12 @@ def measurement_answer(probe_pass: ProbePass, shard: ProbeShard) -> Facts:
     return {"identity": identity(probe_pass), "samples": shard.samples, "widths": widths}
 
 
-def score_part(subject: Subject, model: nn.Module, ranks: Ranks) -> Outcomes:
-    """What a model hits of this rank's batches of the evaluation; see `outcomes`."""
+def score_part(subject: Subject, model: nn.Module, ranks: Ranks, kept: KeptOutputs) -> Outcomes:
+    """What a model hits of this rank's batches of the evaluation, and which of its answers there changed."""
     if not isinstance(subject.metric, str):
         raise TypeError("A metric of the user's own is not shared out.")
-    return outcomes(model_on(model, subject.device), evaluation_of(subject), subject.metric, ranks.has)
+    evaluation, full = (evaluation_of(subject), subject.metric), model is subject.model
+    return watched_outcomes(model_on(model, subject.device), evaluation, kept, full=full, runs_here=ranks.has)
 
 
 def evaluation_answer(found: Outcomes) -> Facts:
@@ -127,10 +131,30 @@ def evaluation_answer(found: Outcomes) -> Facts:
     return {"evaluation": [len(found.hits), found.data]}
 
 
-def hits_and_times(hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Hits and misses, and how often each sample was scored, f64 [2, N]; 0 for those left to others."""
-    here = ~np.isnan(hits)
-    return np.stack([np.where(here, hits, 0.0), here.astype(np.float64)])
+def scored_rows(found: Outcomes) -> npt.NDArray[np.float64]:
+    """What a rank adds to the whole, f64 [6, N]; 0 for samples left to others.
+
+    The rows: hits and misses; how often each sample was scored; the full model's answer, this model's, and their
+    divergence; how often they were compared.
+    """
+    here = ~np.isnan(found.hits)
+    rows = np.zeros((6, len(found.hits)))
+    rows[0, here], rows[1] = found.hits[here], here
+    made = found.comparison
+    if made is not None and made.answers is not None and made.divergences is not None:
+        for row, values in enumerate((*made.answers, made.divergences), 2):
+            rows[row, here] = values[here]
+        rows[5] = here
+    return rows
+
+
+def _together(mine: Outcomes, rows: Sequence[npt.NDArray[np.float64]]) -> Comparison | None:
+    """The comparison of all ranks' samples; None where one could not be made of each of them."""
+    full, other, apart, times = rows
+    if mine.comparison is None or not (times == 1).all():
+        return None
+    answers = full.astype(np.int64), other.astype(np.int64)
+    return replace(mine.comparison, answers=answers, divergences=apart)
 
 
 def _require_alike(found: Sequence[Facts]) -> None:
@@ -193,7 +217,8 @@ class _Follower:
         self._probe_pass: ProbePass | None = None
         self._moments: Mapping[str, tuple[Moments, ...]] = {}
         self._model: nn.Module | None = None
-        self._hits: npt.NDArray[np.float64] = np.empty(0)
+        self._kept = KeptOutputs()
+        self._rows: npt.NDArray[np.float64] = np.empty((6, 0))
 
     def do(self, call: Facts) -> Facts:
         """Do what is asked, and give the answer."""
@@ -241,10 +266,10 @@ class _Follower:
         if model is None:
             raise RuntimeError("Rank 0 asked for the score of a model that it has not sent.")
         with exact_arithmetic(subject.device):
-            found = score_part(subject, model, self._ranks)
-        self._hits = found.hits
+            found = score_part(subject, model, self._ranks, self._kept)
+        self._rows = scored_rows(found)
         return evaluation_answer(found)
 
     def _gather(self, call: Facts) -> Facts:
-        self._ranks.total(hits_and_times(self._hits))
+        self._ranks.total(self._rows)
         return {}

@@ -97,8 +97,8 @@ class Batch:
             return leaf
 
         labels = tree_map(taken, self.labels) if isinstance(self.labels, Mapping | tuple) else taken(self.labels)
-        if isinstance(labels, list) and len(labels) == size and isinstance(rows, slice):
-            labels = labels[rows]
+        if isinstance(labels, list) and len(labels) == size:
+            labels = labels[rows] if isinstance(rows, slice) else [labels[row] for row in rows.tolist()]
         return Batch(tree_map(taken, self.args), tree_map(taken, self.kwargs), labels)
 
 

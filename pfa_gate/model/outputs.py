@@ -1,4 +1,4 @@
-"""What a model gives: the one tensor of it that a metric reads."""
+"""What a model gives: the one tensor of it that a metric reads, and all that are floating."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,3 +37,22 @@ def _tensors(output: Any) -> Iterator[Tensor]:
     # A mapping type of another library is no tree to torch; its values are.
     parts = list(output.values()) if isinstance(output, Mapping) else output
     return (leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor))
+
+
+def floating_outputs(output: Any) -> list[Tensor]:
+    """Every floating tensor of an output, in its order.
+
+    Args:
+        output: what a model gave: a tensor, a tuple, a mapping, or an object that holds them.
+
+    Example:
+        >>> import torch
+        >>> [list(each.shape) for each in floating_outputs({"ids": torch.tensor([7]), "boxes": torch.zeros(1, 4)})]
+        [[1, 4]]
+    """
+    # A mapping type of another library is no tree to torch; its values are.
+    if isinstance(output, Mapping):
+        parts: Any = list(output.values())
+    else:
+        parts = list(vars(output).values()) if hasattr(output, "logits") else output
+    return [leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pfa_gate.config import Document, GateConfig, ModelConfig
+from pfa_gate.config.budgets import ANSWERS
 from pfa_gate.errors import DataError, FactoryError, PFAGateError
 from pfa_gate.model.batch import Batch
 from pfa_gate.model.batches import Batches
@@ -18,6 +19,7 @@ from pfa_gate.model.data import Sampling, open_data
 from pfa_gate.model.data_files import MOST_BYTES
 from pfa_gate.model.device import CPU, device_of, input_device, is_spread
 from pfa_gate.model.global_state import Randomness
+from pfa_gate.model.held_out import held_out_apart
 from pfa_gate.model.import_callable import UserCallable, resolve_or_ask_plugins
 from pfa_gate.model.metric import Metric, metric_of
 from pfa_gate.model.torch_module import forward, unwrap_inside, unwrapped
@@ -35,6 +37,8 @@ class Subject:
         metric: `accuracy`, `top5`, a metric of torchmetrics, or the user's callable(model, batches) -> float.
         device: where probe and scoring run.
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
+        held_out: samples of the data of the probe that the probe does not have, for budgets on answers; None where an
+            evaluation has some, or no budget asks.
     """
 
     model: nn.Module
@@ -44,6 +48,7 @@ class Subject:
     metric: Metric = "accuracy"
     device: torch.device = CPU
     weights: str = ""
+    held_out: Batches | None = None
 
 
 def load(document: Document, gate: str) -> Subject:
@@ -70,14 +75,27 @@ def load(document: Document, gate: str) -> Subject:
     model = model if is_spread(model) else model.cpu()
     with at("probe", "data") as place:
         probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
+        probe, held_out = held_out_apart(probe) if holds_out(config) else (probe, None)
         example = _example(probe, model)
     if config.evaluation is None:
-        return Subject(model, example, probe, device=device, weights=weights)
+        return Subject(model, example, probe, device=device, weights=weights, held_out=held_out)
     with at("evaluation", "data") as place:
         sampling = replace(_sampling(config), samples=None)
         evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
     metric = metric_of(config, config.evaluation, folder, at)
     return Subject(model, example, probe, evaluation, metric, device, weights)
+
+
+def holds_out(config: GateConfig) -> bool:
+    """Whether a part of the probe is held out: where a budget on answers is declared, and there is no evaluation.
+
+    Example:
+        >>> plain = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
+        >>> holds_out(GateConfig.model_validate(plain | {"budgets": {"compressed": {"divergence": 0.05}}}))
+        True
+    """
+    budgets = config.budgets.compressed
+    return config.evaluation is None and any(getattr(budgets, key) is not None for key in ANSWERS)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pfa_gate.analysis.spectrum import Spectrum
-from pfa_gate.budget import Exactness, Finding, Measurements, Scored
+from pfa_gate.budget import Answers, Exactness, Finding, Measurements, Scored
 from pfa_gate.budget.wording import amount, percent
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.config import GateConfig
@@ -50,6 +50,7 @@ class Cut:
     scores: tuple[Score, Score] | None
     latency: float | None
     recovery: tuple[RecoveryStep, ...] = ()
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Findings:
                 scores=self._scored(),
                 scores_reason=self.reason,
                 latency_reason=self.reason,
+                answers_reason=self.reason,
             )
         proof = self.cut.compressed.proof
         return Measurements(
@@ -94,6 +96,7 @@ class Findings:
             scores=self._scored(),
             scores_reason="" if self.cut.scores else "pfa.yaml has no evaluation",
             latency=self.cut.latency,
+            answers=self.cut.answers,
             exact=Exactness(
                 proof.max_error, proof.passed, tuple(sorted(self.cut.compressed.put_back)), proof.tolerance
             ),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,7 +16,7 @@ from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.graph import Group, Layer, Program
 from pfa_gate.model import Batch, Batches, Subject
 from pfa_gate.model.device import model_on, prefetched
-from pfa_gate.model.evaluation import Score
+from pfa_gate.model.evaluation import KeptOutputs, Score, score_of, watched_outcomes
 from pfa_gate.model.evaluation.score import score
 from pfa_gate.pipeline.spectra import Shards, places, responses
 from pfa_gate.pipeline.trace import ModelGraph
@@ -156,8 +156,16 @@ class MeasurementBackend(Protocol):
         """
         ...
 
-    def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
+    def score(
+        self, subject: Subject, model: nn.Module, *, in_parts: bool = False, kept: KeptOutputs | None = None
+    ) -> Score:
         """What a model scores on the subject's evaluation; see `evaluation.score`.
+
+        Args:
+            subject: with its evaluation.
+            model: full or compressed.
+            in_parts: see `evaluation.score`.
+            kept: takes the answers of the full model; those of any other are compared with it.
 
         Raises:
             DataError: the subject has no evaluation.
@@ -172,9 +180,14 @@ class LocalBackend:
         """Run the model on all batches."""
         return probe_pass.moments(batches)
 
-    def score(self, subject: Subject, model: nn.Module, *, in_parts: bool = False) -> Score:
+    def score(
+        self, subject: Subject, model: nn.Module, *, in_parts: bool = False, kept: KeptOutputs | None = None
+    ) -> Score:
         """Score all batches."""
-        return score(model_on(model, subject.device), evaluation_of(subject), subject.metric, in_parts=in_parts)
+        placed, batches, metric = model_on(model, subject.device), evaluation_of(subject), subject.metric
+        if kept is None or not isinstance(metric, str):
+            return score(placed, batches, metric, in_parts=in_parts)
+        return score_of(watched_outcomes(placed, (batches, metric), kept, full=model is subject.model))
 
 
 def evaluation_of(subject: Subject) -> Batches:
@@ -200,9 +213,11 @@ class GateJob:
         subject: its model and data.
         stages: each step is timed, and its errors are given their place in pfa.yaml.
         backend: who measures.
+        kept: the answers of the full model, from the pass that scored it.
     """
 
     config: GateConfig
     subject: Subject
     stages: Stages
     backend: MeasurementBackend = LOCAL
+    kept: KeptOutputs = field(default_factory=KeptOutputs)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import nn
 
-from pfa_gate.budget import Measurements, PartSize
+from pfa_gate.budget import Answers, Measurements, PartSize
 from pfa_gate.candidate import Candidate, load_candidate
 from pfa_gate.config.candidate import CandidateConfig
 from pfa_gate.errors import CandidateError
@@ -15,6 +15,7 @@ from pfa_gate.graph.cost import latency_ratio
 from pfa_gate.model import Batch
 from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Score
+from pfa_gate.pipeline.answers import compare_answers
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.measure_and_cut import score_both
 from pfa_gate.record import CandidateRecord, CompressedRecord, Unmeasured, finite
@@ -48,11 +49,13 @@ class JudgedCandidate:
         candidate: the model, its size and where it comes from.
         scores: of the full model and of it; None without an evaluation.
         timing: its latency.
+        answers: against the full model's; None where they were not compared.
     """
 
     candidate: Candidate
     scores: tuple[Score, Score] | None
     timing: Timing
+    answers: Answers | None = None
 
     @property
     def size(self) -> PartSize:
@@ -71,6 +74,7 @@ class JudgedCandidate:
             compressed_reason="it was made elsewhere, so there is no cut to prove",
             uncounted=self.candidate.uncounted,
             smaller="candidate",
+            answers=self.answers,
         )
 
     def compressed_record(self) -> CompressedRecord:
@@ -115,8 +119,9 @@ def _asked(job: GateJob) -> CandidateConfig:
 
 def judged(job: GateJob, candidate: Candidate) -> JudgedCandidate:
     """Score and time a candidate against the full model."""
-    scores = score_both(job, candidate.model, None)
-    return JudgedCandidate(candidate, scores, _timed(job, candidate))
+    scores = score_both(job, candidate.model)
+    answers = compare_answers(job, candidate.model, scores)
+    return JudgedCandidate(candidate, scores, _timed(job, candidate), answers)
 
 
 def _timed(job: GateJob, candidate: Candidate) -> Timing:

@@ -14,6 +14,7 @@ from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
 from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Score, at_chance, drop_interval, interval_basis
+from pfa_gate.model.held_out import require_enough_held_out
 from pfa_gate.pipeline.job import GateJob, ProbePass
 from pfa_gate.pipeline.spectra import SampleSupply, Spectra, read_layers, spectra
 from pfa_gate.pipeline.trace import ModelGraph, Traced, trace_model
@@ -53,11 +54,14 @@ def measure(job: GateJob, traced: Traced) -> Measured:
         full = cost(subject.model, subject.example, traced.graph.program if traced.graph else None)
     with job.stages.stage("probing", "probe", "data"):
         moments = job.backend.moments(ProbePass(job.config, subject, chosen, traced.graph), _batches(job))
+    if subject.held_out is not None:
+        with job.stages.stage("probing", "probe", "data"):
+            require_enough_held_out(subject.held_out, subject.probe.samples)
     with job.stages.stage("taking spectra", "probe"):
         if traced.graph is None:
             chosen = with_unread_explained(subject.model, subject.probe, chosen, read_layers(chosen, moments))
         groups = traced.graph.coupling.groups if traced.graph else ()
-        found = spectra(groups, chosen, moments, SampleSupply.of(job.config, subject.probe))
+        found = spectra(groups, chosen, moments, SampleSupply.of(job.config, subject))
     return Measured(listed(traced.layers, chosen), chosen, full, found)
 
 
@@ -66,7 +70,7 @@ def measure_again(job: GateJob, chosen: Sequence[Layer], graph: ModelGraph) -> S
     names = {layer.name for layer in chosen}
     layers = [layer for layer in graph.coupling.layers if layer.name in names]
     moments = ProbePass(job.config, job.subject, layers, graph).moments(job.subject.probe)
-    return spectra(graph.coupling.groups, layers, moments, SampleSupply.of(job.config, job.subject.probe))
+    return spectra(graph.coupling.groups, layers, moments, SampleSupply.of(job.config, job.subject))
 
 
 def choose_layers(job: GateJob, traced: Traced) -> tuple[Layer, ...]:
@@ -146,18 +150,21 @@ def score_model(job: GateJob, model: nn.Module, *, in_parts: bool = False) -> Sc
     if job.subject.evaluation is None:
         return None
     with job.stages.stage("scoring", "evaluation", "metric"):
-        return job.backend.score(job.subject, model, in_parts=in_parts)
+        return job.backend.score(job.subject, model, in_parts=in_parts, kept=job.kept)
 
 
-def score_both(job: GateJob, compressed: nn.Module, known: Score | None) -> tuple[Score, Score] | None:
-    """Score both models; None where the gate has no evaluation.
+def score_both(
+    job: GateJob, compressed: nn.Module, known: Score | None = None, full: Score | None = None
+) -> tuple[Score, Score] | None:
+    """The scores of both models; None where the gate has no evaluation.
 
     Args:
         job: the gate.
         compressed: the smaller model.
         known: its score, where recovery has taken it already.
+        full: score of the full model, where it was taken already: before the other, whose answers are compared with it.
     """
-    full = score_model(job, job.subject.model, in_parts=True)
+    full = full or score_model(job, job.subject.model, in_parts=True)
     small = known or score_model(job, compressed, in_parts=True)
     return None if full is None or small is None else (full, small)
 

@@ -15,7 +15,9 @@ from pfa_gate.graph import inputs_of
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import device_label, exact_arithmetic
+from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
+from pfa_gate.pipeline.answers import answer_budgets, compare_answers
 from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.measure_and_cut import (
@@ -143,7 +145,7 @@ def run_with_backend(
             require_onnx()
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
-    job = GateJob(config, subject, stages, backend)
+    job = GateJob(config, subject, stages, backend, KeptOutputs("output_error" in answer_budgets(config)))
     with exact_arithmetic(subject.device):
         findings = _examine(job) if config.candidate is None else _examine_candidate(job)
     with stages.stage("judging", "budgets"):
@@ -180,12 +182,14 @@ def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     kept = kept_for_compensation(job, graph.program)
     plan = plan_cut(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen, kept)
     coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
+    full_score = score_model(job, job.subject.model, in_parts=True)
     recovered = recover(job, graph.program, proved, kept)
     compressed = recovered.compressed
     cost = compressed_cost(job, compressed.model)
-    scores = score_both(job, compressed.model, recovered.score)
+    scores = score_both(job, compressed.model, recovered.score, full_score)
+    answers = compare_answers(job, compressed.model, scores)
     latency = compressed_latency(job, compressed.model)
-    return Cut(coupling, plan, compressed, cost, scores, latency, recovered.steps)
+    return Cut(coupling, plan, compressed, cost, scores, latency, recovered.steps, answers)
 
 
 def _judge(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:
@@ -198,7 +202,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         versions=versions(),
         seconds={},
         model=Size(full.parameters, full.bytes, full.macs),
-        probe=Probe(subject.probe.samples, subject.probe.sha256, config.probe.positions),
+        probe=_probe(subject, config.probe.positions),
         layers=findings.layer_records,
         recipe=findings.recipe_record(),
         compressed=findings.compressed_record(),
@@ -208,10 +212,16 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         baseline=comparison(context.base, measurements.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,
+        answers=measurements.answers,
         run=context.run,
         candidate=findings.candidate.record() if findings.candidate else None,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _probe(subject: Subject, positions: int | None) -> Probe:
+    held_out = 0 if subject.held_out is None else subject.held_out.samples
+    return Probe(subject.probe.samples, subject.probe.sha256, positions, held_out)
 
 
 def _write(folder: Path, record: Record, findings: Findings, job: GateJob) -> Record:

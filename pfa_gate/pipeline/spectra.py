@@ -14,7 +14,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import InactiveModelError, PFAGateError, TooFewSamplesError
 from pfa_gate.graph import Group, Layer
 from pfa_gate.graph.group import Indices
-from pfa_gate.model import Batches
+from pfa_gate.model import Subject
 
 Mask = npt.NDArray[np.bool_]
 Shards = tuple[Moments, ...]
@@ -29,19 +29,27 @@ class SampleSupply:
         most: that the data has; None where nobody knows.
         positions: of each map that are samples of their own; None where maps are pooled.
         setting: how positions are asked for.
+        held_out: samples of the probe that only answers are judged on.
     """
 
     samples: int
     most: int | None = None
     positions: int | None = None
     setting: str = "probe.positions: {}"
+    held_out: int = 0
 
     @classmethod
-    def of(cls, config: GateConfig, probe: Batches) -> "SampleSupply":
+    def of(cls, config: GateConfig, subject: Subject) -> "SampleSupply":
         """That of a gate whose probe has been read."""
-        wanted = config.probe.samples
-        ended = wanted is None or probe.samples < wanted
-        return cls(probe.samples, probe.samples if ended else probe.total, config.probe.positions)
+        wanted, probe = config.probe.samples, subject.probe
+        held_out = 0 if subject.held_out is None else subject.held_out.samples
+        found = probe.samples + held_out
+        ended = wanted is None or found < wanted
+        return cls(probe.samples, found if ended else probe.total, config.probe.positions, held_out=held_out)
+
+    def with_held_out(self, needed: int) -> int:
+        """How many samples the probe must exceed so that more than this many are left of it."""
+        return needed if not self.held_out else -(-needed * (self.samples + self.held_out) // max(1, self.samples))
 
 
 UNKNOWN_SUPPLY = SampleSupply(0)
@@ -105,11 +113,13 @@ _HAVE = ("has", "have")
 
 def _remedy(worst: Short, short: Sequence[Short], supply: SampleSupply) -> str:
     ways = [*_positions(worst, supply), f"exclude the layer{'s' if len(short) > 1 else ''}"]
-    if supply.most is None or supply.most > worst.needed:
-        said = ", ".join([f"Raise probe.samples above {worst.needed:,}", *ways[:-1]])
+    needed = supply.with_held_out(worst.needed)
+    part = f", as answers are judged on {supply.held_out:,} of them" if supply.held_out else ""
+    if supply.most is None or supply.most > needed:
+        said = ", ".join([f"Raise probe.samples above {needed:,}{part}", *ways[:-1]])
         return f"{said}, or {ways[-1]}."
     said = ", ".join(["give more data", *ways[:-1]])
-    return f"The data has {supply.most:,} samples, and more than {worst.needed:,} are needed: {said}, or {ways[-1]}."
+    return f"The data has {supply.most:,} samples{part}, and more than {needed:,} are needed: {said}, or {ways[-1]}."
 
 
 def _positions(worst: Short, supply: SampleSupply) -> Iterator[str]:

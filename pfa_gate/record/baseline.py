@@ -255,6 +255,7 @@ def _measured(record: Record) -> Measurements:
         compressed=PartSize(part.parameters, part.bytes, part.macs) if part else None,
         scores=scores.measure() if scores else None,
         latency=part.latency if part else None,
+        answers=record.answers,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pfa_gate.budget import Finding, Size
+from pfa_gate.budget import Answers, Finding, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.measured import LayerRecord, RecoveryStep, Scores
 from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
@@ -27,11 +27,13 @@ class Probe:
         samples: number of samples.
         sha256: digest of the input bytes.
         positions: how many of each map are samples of their own, if it has so many; None where maps are pooled.
+        held_out: further samples of its data, on which answers were judged and nothing else was done.
     """
 
     samples: int
     sha256: str
     positions: int | None = field(default=None, metadata=LATER)
+    held_out: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class Record:
         device: where probe and scoring ran, as `cpu` or `cuda:0 (NVIDIA H100)`.
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
         candidate: where the compressed model comes from, if another tool made it; None where it was cut here.
+        answers: of the compressed model against the full one; None where they were not compared.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -197,6 +200,7 @@ class Record:
     written: str = field(default="", metadata=LATER)
     device: str = field(default="cpu", metadata=LATER)
     weights: str = field(default="", metadata=LATER)
+    answers: Answers | None = field(default=None, metadata=LATER)
     run: str = field(default="", metadata=LATER)
     candidate: CandidateRecord | None = field(default=None, metadata=LATER)
 

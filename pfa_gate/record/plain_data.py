@@ -40,7 +40,7 @@ def plain(value: object) -> Any:
     Example:
         >>> from pfa_gate.record import Probe
         >>> plain(Probe(64, "ab"))
-        {'samples': 64, 'sha256': 'ab', 'positions': None}
+        {'samples': 64, 'sha256': 'ab', 'positions': None, 'held_out': 0}
     """
     data = _plain_value(value)
     for path, number in _numbers(data, ""):
@@ -151,7 +151,7 @@ def read_as(kind: Any, data: object, whole: str, remedy: str) -> Any:
     Example:
         >>> from pfa_gate.record import Probe
         >>> read_as(Probe, {"samples": 64, "sha256": "ab"}, "The probe", "Write it again.")
-        Probe(samples=64, sha256='ab', positions=None)
+        Probe(samples=64, sha256='ab', positions=None, held_out=0)
     """
     try:
         return _read(kind, data, "")

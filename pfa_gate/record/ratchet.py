@@ -7,6 +7,7 @@ from typing import Any
 from pfa_gate.budget.baseline_limits import ACROSS_DEVICES, ROUNDING
 from pfa_gate.budget.rules import rule_for
 from pfa_gate.config import GateConfig, Limit
+from pfa_gate.config.budgets import MORE_IS_BETTER
 
 _NO_VALUES = ("kind", "filters")
 
@@ -67,7 +68,7 @@ class Ratchets:
 
 
 def tightest(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge baselines: each value is the lowest of all, so no ratchet is lifted.
+    """Merge baselines: each value is the lowest of all, the highest where more is better, so no ratchet is lifted.
 
     Args:
         sides: gates of each, whole, ours first; what is no number is as in the first that has the gate.
@@ -86,15 +87,16 @@ def tightest(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _tightened(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     layers = {
-        name: _lowest(one["layers"].get(name, {}), other["layers"].get(name, {}))
+        name: _best(one["layers"].get(name, {}), other["layers"].get(name, {}))
         for name in {**one["layers"], **other["layers"]}
     }
-    return {**one, "layers": layers, "budgets": _lowest(one["budgets"], other["budgets"])}
+    return {**one, "layers": layers, "budgets": _best(one["budgets"], other["budgets"])}
 
 
-def _lowest(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _best(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     both = {key for key in one if key in other and key not in _NO_VALUES}
-    return {**other, **one, **{key: min(one[key], other[key]) for key in both}}
+    better = {key: (max if key in MORE_IS_BETTER else min)(one[key], other[key]) for key in both}
+    return {**other, **one, **better}
 
 
 def filled(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def filled(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def ratcheted(
     fresh: Mapping[str, Any], old: Mapping[str, Any], rules: Ratchets
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What an update may write of a gate: a value that ratchets never rises, not even by rounding.
+    """What an update may write of a gate: a value that ratchets never gets worse, not even by rounding.
 
     Args:
         fresh: what `baseline_entry` gives today.
@@ -123,7 +125,7 @@ def ratcheted(
         rules: which values ratchet.
 
     Returns:
-        The entry to write, and the values that lie above the old ones by more than roundings.
+        The entry to write, and the values that are worse than the old ones by more than roundings.
 
     Example:
         >>> old = {"layers": {}, "budgets": {"model.macs": 8}, "subject": {}}
@@ -131,13 +133,14 @@ def ratcheted(
         ('model.macs',)
     """
     tolerance = ROUNDING if _device(fresh) == _device(old) else ACROSS_DEVICES
-    above: list[str] = []
+    worse: list[str] = []
 
     def hold(budget: str, layer: str, now: float, then: float | None) -> float:
-        if then is None or not rules.holds(budget, layer) or now <= then:
+        rise = None if then is None else then - now if budget in MORE_IS_BETTER else now - then
+        if then is None or rise is None or rise <= 0 or not rules.holds(budget, layer):
             return now
-        if now > then + tolerance:
-            above.append(f"{budget} of {layer}" if layer else budget)
+        if rise > tolerance:
+            worse.append(f"{budget} of {layer}" if layer else budget)
         return then
 
     layers = {}
@@ -146,7 +149,7 @@ def ratcheted(
         values = {key: hold(f"layers.{key}", name, value, then.get(key)) for key, value in _values(plain).items()}
         layers[name] = {**plain, **values}
     budgets = {key: hold(key, "", value, old["budgets"].get(key)) for key, value in fresh["budgets"].items()}
-    return {**fresh, "layers": layers, "budgets": budgets}, tuple(above)
+    return {**fresh, "layers": layers, "budgets": budgets}, tuple(worse)
 
 
 def _values(layer: Mapping[str, Any]) -> dict[str, float]:

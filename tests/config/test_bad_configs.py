@@ -264,6 +264,45 @@ CASES = [
         "0.5 pp, latency: 3 ms",
         "17:69: budgets.compressed.latency has the unit 'ms', which is not taken here",
     ),
+    (
+        "0.5 pp",
+        "0.5 pp, agreement: 97%",
+        "17:71: budgets.compressed.agreement must be {min: ...}, not the text '97%'",
+    ),
+    (
+        "0.5 pp",
+        "0.5 pp, agreement: {max: 97%}",
+        "17:77: budgets.compressed.agreement has the unknown key 'max'",
+    ),
+    (
+        "0.5 pp",
+        "0.5 pp, agreement: {min: 97%, max_increase: 1 pp}",
+        "17:96: budgets.compressed.agreement has the unknown key 'max_increase'",
+    ),
+    ("0.5 pp", "0.5 pp, agreement: {min: 97}", "17:77: budgets.compressed.agreement must be from 0 to 1, not 97"),
+    (
+        "0.5 pp",
+        "0.5 pp, agreement: {min: 1 pp}",
+        "17:77: budgets.compressed.agreement has the unit 'pp', which is not taken here",
+    ),
+    ("0.5 pp", "0.5 pp, agreement: {}", "17:60: budgets.compressed.agreement must be one limit, not an empty mapping"),
+    (
+        "0.5 pp",
+        "0.5 pp, divergence: 5%",
+        "17:72: budgets.compressed.divergence has the unit '%', which is not taken here",
+    ),
+    ("0.5 pp", "0.5 pp, divergence: -1", "17:72: budgets.compressed.divergence must be at least 0, not -1"),
+    (
+        "0.5 pp",
+        "0.5 pp, output_error: 2 pp",
+        "17:74: budgets.compressed.output_error has the unit 'pp', which is not taken here",
+    ),
+    (
+        "0.5 pp",
+        "0.5 pp, class_drop: 5%",
+        "17:72: budgets.compressed.class_drop has the unit '%', which is not taken here",
+    ),
+    ("0.5 pp", "0.5 pp, class_drop: 5", "17:72: budgets.compressed.class_drop must be from 0 to 1, not 5"),
 ]
 
 

@@ -45,6 +45,8 @@ def torn():
     return Torn()
 """
 LABELS = "evaluation: {data: net.py:images}"
+MOST = "inactive: 9}]}"
+ANSWERS = f"{MOST[:-1]}, compressed: {{agreement: {{min: 1%}}, divergence: 9, class_drop: 99 pp}}}}"
 GATES = {
     "residual": GATE.format(
         name="residual",
@@ -52,10 +54,14 @@ GATES = {
         data="images",
         more=f"selection: reconstruction\n    recovery: [compensate]\n    {LABELS}",
         most=9,
-    ),
+    ).replace(MOST, ANSWERS),
     "written": GATE.format(
         name="written", kind="Written", data="images", more=f"{PAPER}\n    {LABELS}", most=9
     ).replace("batch_size: 37", "batch_size: 37, positions: 5"),
+    # Without an evaluation, on a part of the probe; the error of outputs is rank 0's alone.
+    "held": GATE.format(name="held", kind="Tokens", data="tokens", more=PAPER, most=9).replace(
+        MOST, f"{MOST[:-1]}, compressed: {{output_error: 900%}}}}"
+    ),
     "undecided": GATE.format(name="undecided", kind="Undecided", data="rows", more=PAPER, most=9),
     "own": GATE.format(
         name="own",

@@ -173,6 +173,14 @@ class Answering:
             self._label(batch)
         self.samples += size
 
+    def elsewhere(self, batch: Batch) -> None:
+        """Leave room for the answers to a batch that another rank runs: class -1, and a divergence of NaN."""
+        absent = np.full(batch.size, -1, dtype=np.int64)
+        self._found.append((absent, absent, np.full(batch.size, np.nan)))
+        if not self._no_labels:
+            self._label(batch)
+        self.samples += batch.size
+
     def comparison(self, data: str, outputs: Estimate | None = None) -> Comparison:
         """What was taken in.
 

@@ -36,7 +36,7 @@ def wilson(hits: int, samples: int, z: float = Z95) -> tuple[float, float]:
     share, spread = hits / samples, z * z / samples
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * sqrt(share * (1 - share) / samples + spread / (4 * samples))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if hits == 0 else centre - half, 1.0 if hits == samples else centre + half
 
 
 def mean_of(values: FloatArray) -> Estimate:

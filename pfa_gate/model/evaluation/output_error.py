@@ -1,36 +1,17 @@
 """How far the outputs of a model are from those of another, relative to how much these vary from sample to sample."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from pfa_gate.errors import MetricError, NotFiniteError
 from pfa_gate.model.evaluation.intervals import Estimate, FloatArray, root_ratio_interval
+from pfa_gate.model.outputs import floating_outputs
 
 _MOST_POSITIONS = 256
-
-
-def floating_outputs(output: Any) -> list[Tensor]:
-    """Every floating tensor of an output, in its order.
-
-    Args:
-        output: what a model gave: a tensor, a tuple, a mapping, or an object that holds them.
-
-    Example:
-        >>> [list(each.shape) for each in floating_outputs({"ids": torch.tensor([7]), "boxes": torch.zeros(1, 4)})]
-        [[1, 4]]
-    """
-    # A mapping type of another library is no tree to torch; its values are.
-    if isinstance(output, Mapping):
-        parts: Any = list(output.values())
-    else:
-        parts = list(vars(output).values()) if hasattr(output, "logits") else output
-    return [leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from pfa_gate.errors import LabelsError, MetricError, NotFiniteError, PFAGateErr
 from pfa_gate.model import Batch, Batches, Fingerprint, Metric
 from pfa_gate.model.batch import batch_usage
 from pfa_gate.model.device import input_device, prefetched
+from pfa_gate.model.evaluation.answers import Comparison
 from pfa_gate.model.evaluation.passes import FEWEST_SAMPLES, calls_of, data_read, parts_of, require_samples, with_passes
 from pfa_gate.model.evaluation.sample_states import SampleStates, evaluate, too_few
 from pfa_gate.model.metric import direction_of, is_share
@@ -44,6 +45,7 @@ class Score:
             halves of the data do not make up that of all.
         direction: which way of the metric is better.
         share: whether the value is a share from 0 to 1.
+        comparison: with the full model's answers, where the pass that scored it had them.
     """
 
     value: float
@@ -56,6 +58,7 @@ class Score:
     states: SampleStates | None = None
     direction: Direction = "higher"
     share: bool = False
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,13 @@ class Outcomes:
         hits: f64 [N], 1 for a hit, 0 for a miss, NaN for a sample that another rank runs.
         labels: int64 [N], the class of each sample; -1 where the data has none: the rank that runs it raises.
         data: fingerprint of all inputs, in their order.
+        comparison: with the answers of the full model, where these were kept.
     """
 
     hits: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     data: str
+    comparison: Comparison | None = None
 
 
 def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool = False) -> Score:
@@ -105,11 +110,16 @@ def score(model: nn.Module, batches: Batches, metric: Metric, *, in_parts: bool 
 def score_of(result: Outcomes) -> Score:
     """The score of hits and misses of all samples."""
     hits, data, labels = result.hits, result.data, result.labels
-    return Score(float(hits.mean()), hits, len(hits), data=data, labels=labels, share=True)
+    value, samples = float(hits.mean()), len(hits)
+    return Score(value, hits, samples, data=data, labels=labels, share=True, comparison=result.comparison)
 
 
 def outcomes(
-    model: nn.Module, batches: Batches, metric: str, runs_here: Callable[[int], bool] = lambda number: True
+    model: nn.Module,
+    batches: Batches,
+    metric: str,
+    runs_here: Callable[[int], bool] = lambda number: True,
+    watch: Callable[[int, Batch, Any], None] = lambda number, batch, output: None,
 ) -> Outcomes:
     """Hits and misses in the order of the data; see `score`.
 
@@ -118,6 +128,7 @@ def outcomes(
         batches: with integer labels.
         metric: `accuracy` or `top5`.
         runs_here: whether the model is to run on a batch, counted from 0; the samples of others are NaN.
+        watch: called with the number of each batch, the batch, and what the model gave; None where it did not run.
     """
     seen, start = Fingerprint(labels=True), 0
 
@@ -131,7 +142,13 @@ def outcomes(
     labels: list[npt.NDArray[np.int64]] = []
     for number, batch in enumerate(prefetched(read(), input_device(model))):
         try:
-            hits.append(_hits(model, batch, metric, start) if runs_here(number) else np.full(batch.size, np.nan))
+            if runs_here(number):
+                output = forward(model, batch)
+                hits.append(_hits(output, batch, metric, start))
+                watch(number, batch, output)
+            else:
+                hits.append(np.full(batch.size, np.nan))
+                watch(number, batch, None)
         except PFAGateError as error:
             for place in batches.where:
                 error.at(place)
@@ -214,8 +231,8 @@ def _own_value(model: nn.Module, batches: Batches, metric: Callable[..., Any]) -
     return float(value)
 
 
-def _hits(model: nn.Module, batch: Batch, metric: str, start: int) -> npt.NDArray[np.float64]:
-    scores = class_scores(forward(model, batch))
+def _hits(output: Any, batch: Batch, metric: str, start: int) -> npt.NDArray[np.float64]:
+    scores = class_scores(output)
     _check_scores(scores, batch.size, metric, start)
     labels = _checked_labels(batch, scores.shape[1], metric)
     best = scores.topk(HITS[metric], dim=1).indices.to(labels.device)
