@@ -92,7 +92,7 @@ class Answers:
         classes: by label ascending; of more than 1,000 those whose recall falls most.
         unlisted: classes that are left out of `classes`.
         confusion: what became of the full model's answers that lost most, by full and compressed ascending.
-        reasons: budget -> why its value is not there.
+        reasons: budget -> why it is not judged.
     """
 
     source: Literal["evaluation", "probe"]
@@ -137,7 +137,7 @@ def answer_values(answers: Answers) -> dict[str, float]:
         values["compressed.divergence"] = answers.divergence.value
     if answers.output_error is not None:
         values["compressed.output_error"] = round(100 * answers.output_error.value, 9)
-    if answers.judged_classes:
+    if answers.judged_classes and "class_drop" not in answers.reasons:
         values["compressed.class_drop"] = answers.judged_classes[0].fall
     return values
 
@@ -180,11 +180,11 @@ def judge_answers(limit: Limit, answers: Answers | None, key: str, reason: str) 
     estimated, words, head = measured[key]
     if estimated is None or not math.isfinite(estimated.value):
         return not_judged(limit.words(), answers.reasons.get(key, "It was not measured."))
-    return _compared(limit, _Compared(key, estimated, words is _percent, head), answers)
+    return _compared(limit, _Measure(key, estimated, words is _percent, head), answers)
 
 
 @dataclass(frozen=True)
-class _Compared:
+class _Measure:
     """A measure of the answers, and how it is put in words."""
 
     key: str
@@ -202,7 +202,7 @@ class _Compared:
         return next((one for one, two in texts if one != two), significant(value))
 
 
-def _compared(limit: Limit, found: _Compared, answers: Answers) -> Judgement:
+def _compared(limit: Limit, found: _Measure, answers: Answers) -> Judgement:
     value, allowed = found.of(found.estimated.value), points(limit) if found.share else limit.value
     below = limit.side == "min"
     kept = value >= allowed if below else value <= allowed
@@ -214,7 +214,7 @@ def _compared(limit: Limit, found: _Compared, answers: Answers) -> Judgement:
     return Judgement(limit.words(), observed, outcome_of(kept), sentence, notes=tuple(_noise(found, allowed)))
 
 
-def _noise(found: _Compared, allowed: float) -> Iterator[str]:
+def _noise(found: _Measure, allowed: float) -> Iterator[str]:
     low, high = found.estimated.low, found.estimated.high
     if low is None or high is None or not found.of(low) <= allowed <= found.of(high):
         return

@@ -12,6 +12,7 @@ from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import ClassRecall, Comparison, Score, compare
 from pfa_gate.model.evaluation.intervals import Estimate
 from pfa_gate.pipeline.job import GateJob, evaluation_of
+from pfa_gate.pipeline.measure_and_cut import chance_of
 
 _MOST_CLASSES = 1000
 _WORST = 6
@@ -43,17 +44,21 @@ def compare_answers(job: GateJob, compressed: nn.Module, scores: tuple[Score, Sc
     """
     wanted, known = answer_budgets(job.config), scores[1].comparison if scores else None
     if known is not None and not ("output_error" in wanted and known.outputs is None):
-        return _plain(known, "evaluation", wanted)
+        return _plain(known, "evaluation", chance_of(job.config, scores[0]) if scores else "")
     if not wanted:
         return None
     subject = job.subject
     with job.stages.stage("comparing answers", "budgets", "compressed", wanted[0]):
         batches = evaluation_of(subject) if subject.held_out is None else subject.held_out
         found = compare(model_on(subject.model, subject.device), model_on(compressed, subject.device), batches)
-    return _plain(found, "evaluation" if subject.held_out is None else "probe", wanted)
+    return _plain(
+        found,
+        "evaluation" if subject.held_out is None else "probe",
+        chance_of(job.config, scores[0]) if scores else "",
+    )
 
 
-def _plain(found: Comparison, source: str, wanted: tuple[str, ...]) -> Answers:
+def _plain(found: Comparison, source: str, chance: str) -> Answers:
     changes, classes = found.changes, _classes(found.recalls or ())
     counts = {} if changes is None else vars(changes)
     return Answers(
@@ -65,7 +70,7 @@ def _plain(found: Comparison, source: str, wanted: tuple[str, ...]) -> Answers:
         classes=classes[:_MOST_CLASSES],
         unlisted=max(0, len(classes) - _MOST_CLASSES),
         confusion=tuple(_confusion(found)),
-        reasons=_reasons(found, wanted, source),
+        reasons=_reasons(found, source, chance),
         **counts,
     )
 
@@ -113,17 +118,17 @@ def _confusion(found: Comparison) -> Iterator[AnswerPair]:
         yield AnswerPair(one, two, count)
 
 
-def _reasons(found: Comparison, wanted: tuple[str, ...], source: str) -> dict[str, str]:
-    """Why a budget that is declared cannot be judged."""
-    reasons: dict[str, str] = {}
+def _reasons(found: Comparison, source: str, chance: str) -> dict[str, str]:
+    """Why a budget cannot be judged; a class cannot fall from chance."""
+    reasons = {"class_drop": chance} if chance else {}
     if found.answers is None:
         fact = f"{found.no_answers} Judge outputs of another kind by output_error."
         reasons = dict.fromkeys(("agreement", "divergence", "class_drop"), fact)
     elif found.labels is None:
-        reasons = {"class_drop": f"{found.no_labels} {_LABELS[source]}"}
+        reasons["class_drop"] = f"{found.no_labels} {_LABELS[source]}"
     if found.divergence is not None and not np.isfinite(found.divergence.value):
         reasons["divergence"] = _INFINITE
-    return {key: reason for key, reason in reasons.items() if key in wanted}
+    return reasons
 
 
 _LABELS = {

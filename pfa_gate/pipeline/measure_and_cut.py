@@ -192,7 +192,7 @@ def scores_record(config: GateConfig, full: Score | None, smaller: Score | None)
         interval=interval,
         direction=full.direction,
         unit="share" if full.share else "plain",
-        chance=_chance(config, full),
+        chance=chance_of(config, full),
         basis="" if smaller is None or interval is None else interval_basis(full, smaller),
     )
     return Scores(**{**vars(found), "drop": found.measure().fall})
@@ -203,8 +203,8 @@ def _worse(interval: Interval, lower: bool) -> Interval:
     return interval if interval is None or not lower else (-interval[1], -interval[0])
 
 
-def _chance(config: GateConfig, full: Score) -> str:
-    """Why no drop is judged; empty where one may be."""
+def chance_of(config: GateConfig, full: Score) -> str:
+    """Why no drop is judged, as the full model is no better than chance; empty where one may be."""
     asked = config.evaluation
     fact = "" if asked is None or asked.allow_chance else at_chance(full, asked.metric)
     if not fact:

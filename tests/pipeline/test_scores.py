@@ -98,7 +98,7 @@ GATES = {
     "likelihood": {"scored": LIKELIHOOD, "recovery": "compensate"},
     "chance": {
         "factory": "untrained",
-        "budgets": "model: {score: {min: 5%}}, compressed: {accuracy_drop: 100 pp, score: {min: 90%}}",
+        "budgets": "model: {score: {min: 5%}}, compressed: {accuracy_drop: 100 pp, class_drop: 1, score: {min: 90%}}",
     },
     "meant": {
         "factory": "untrained",
@@ -220,6 +220,7 @@ def test_a_full_model_at_chance_keeps_no_drop(ran: Ran) -> None:
     found = verdicts(ran.records["chance"])
     assert [found[name][0] for name in ("model.score", "compressed.score")] == ["kept", "broken"]
     assert found["compressed.accuracy_drop"][0] == "not judged"
+    assert found["compressed.class_drop"] == found["compressed.accuracy_drop"]
     assert CHANCE.fullmatch(found["compressed.accuracy_drop"][1])
     assert "ERROR pfa.yaml::chance::compressed.accuracy_drop" in ran.shown
     assert verdicts(ran.records["meant"])["compressed.accuracy_drop"][0] == "kept"

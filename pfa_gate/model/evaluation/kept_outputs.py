@@ -102,12 +102,12 @@ class AgainstKept:
 
     def update(self, number: int, batch: Batch, output: Any) -> None:
         """Take in a batch; the output is None where another rank runs it."""
-        full = None if output is None else self.kept.of(number)
-        if not self._whole or (output is not None and (full is None or _size(full) != batch.size)):
-            self._whole = False
-            return
         if output is None:
             self._answering.elsewhere(batch)
+            return
+        full: Any = self.kept.of(number)
+        self._whole &= full is not None and _size(full) == batch.size
+        if not self._whole:
             return
         if self.kept.everything:
             self._errors.update(full["outputs"], _on_cpu(floating_outputs(output)), self._answering.samples)
