@@ -10,6 +10,7 @@ import torch
 
 from pfa_gate.analysis.covariance.jackknife import JackknifeFolds, folds_for
 from pfa_gate.analysis.covariance.moments import Moments, covariance, merge_all, unvarying
+from pfa_gate.analysis.covariance.products import NARROW
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_matrix
 from pfa_gate.analysis.standard_errors import Whole, standard_errors
 from pfa_gate.errors import DataError, TooFewSamplesError
@@ -249,7 +250,7 @@ def _eigenvalues(matrix: Matrix) -> Matrix:
 def _decomposed(matrix: Matrix) -> tuple[Matrix, Matrix]:
     """Eigenvalues of a symmetric matrix, rising, and its eigenvectors in the columns."""
     filters = len(matrix)
-    if filters <= 128:
+    if filters <= NARROW:
         return np.linalg.eigh(matrix)
     from scipy.linalg.lapack import dormqr, dstevd, dsytrd  # noqa: PLC0415  a quarter of a second
 

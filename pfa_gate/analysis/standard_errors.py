@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pfa_gate.analysis.covariance.moments import Moments, unvarying
+from pfa_gate.analysis.covariance.products import product, with_squares
 from pfa_gate.analysis.covariance.rows import Matrix
 
 
@@ -74,11 +75,15 @@ class _WithoutFolds:
         self._active = ~(whole.inactive | unvarying(deviations, others_means))
 
     def changes(self, gradient: Matrix) -> Matrix:
-        """By how much a value changes to first order, [F]; its gradient [C, C] in the covariance is blind to scale."""
+        """By how much a value changes to first order, [F].
+
+        Its gradient [C, C] in the covariance is blind to scale; of an element above the diagonal and its twin below,
+        the two may hold any parts of what is theirs together.
+        """
         total = self._counts.sum()
         # A fold takes with it its own scatter and what its mean adds (Chan, Golub and LeVeque 1979).
-        within = np.array([np.vdot(gradient, fold.scatter) for fold in self._folds])
-        between = ((self._steps @ gradient) * self._steps).sum(axis=1)
+        within = np.array([np.einsum("ij,ij->", gradient, fold.scatter) for fold in self._folds])
+        between = (product(self._steps, gradient) * self._steps).sum(axis=1)
         gone = within + self._counts * total / self._rest * between
         return np.asarray(-gone / self._rest * (total / (total - 1)))
 
@@ -97,7 +102,7 @@ class _WithoutFolds:
         active = self._active.astype(float)
         count = active.sum(axis=1)
         pairs = np.maximum(count * (count - 1), 1)
-        sums = ((active @ self._whole.correlation) * active).sum(axis=1) - count
+        sums = (product(active, self._whole.correlation) * active).sum(axis=1) - count
         return np.asarray((sums + self.changes(_mean_gradient(self._whole, self._noise()))) / pairs)
 
     def _products(self, second: npt.NDArray[np.int64]) -> Matrix:
@@ -117,6 +122,8 @@ class _WithoutFolds:
 def _kl_gradient(whole: Whole) -> Matrix:
     """Of kl_ratio: V diag(ln(p C) - kl) V' over the trace and ln C, where p are the eigenvalues as shares.
 
+    What is above and below the diagonal stands above it.
+
     Without a fold no eigenvalue of the scatter grows, and p ln p goes to 0 with p: so a share too small to be told from
     0 may count as the smallest that can.
     """
@@ -125,7 +132,9 @@ def _kl_gradient(whole: Whole) -> Matrix:
     unit = (whole.covariance.trace() or 1.0) * log(max(filters, 2))
     root = whole.vectors * np.sqrt((logs - logs[-1]) / unit)[::-1]
     root[whole.inactive] = 0.0
-    gradient = root @ root.T  # a matrix times its own transpose is half a product
+    squares = with_squares(np.zeros((filters, filters), order="F"), root.T).T
+    gradient = np.triu(squares, 1) * 2
+    gradient.flat[:: filters + 1] = squares.diagonal()
     gradient.flat[:: filters + 1] += np.where(whole.inactive, 0.0, (logs[-1] - whole.shares @ logs) / unit)
     return np.asarray(gradient)
 

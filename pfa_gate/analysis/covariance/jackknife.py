@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from pfa_gate.analysis.covariance.moments import Moments, merge
 from pfa_gate.analysis.covariance.on_device import DeviceFolds, device_tensor
+from pfa_gate.analysis.covariance.products import NARROW
 from pfa_gate.analysis.covariance.rows import Responses, all_finite, as_samples, refuse_not_finite
-from pfa_gate.analysis.covariance.sums import NARROW, FoldSums
+from pfa_gate.analysis.covariance.sums import FoldSums
 from pfa_gate.errors import DataError, PFAGateError
 
 FOLDS = 8

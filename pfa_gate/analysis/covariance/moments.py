@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pfa_gate.analysis.covariance.products import product
 from pfa_gate.analysis.covariance.rows import Matrix, Responses, as_rows
 from pfa_gate.errors import DataError, NotFiniteError, TooFewSamplesError
 
@@ -117,7 +118,7 @@ def merge_all(folds: Sequence[Moments]) -> Moments:
         steps = np.stack([fold.mean - held[0].mean for fold in held])
         ahead = counts @ steps / counts.sum()
         steps = (steps - ahead) * np.sqrt(counts)[:, None]
-        scatter = steps.T @ steps
+        scatter = product(steps.T, steps)
         for fold in held:
             scatter += fold.scatter
     return Moments(int(counts.sum()), held[0].mean + ahead, scatter)

@@ -4,10 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pfa_gate.analysis.covariance.moments import Moments
+from pfa_gate.analysis.covariance.products import NARROW, summed, with_squares
 from pfa_gate.analysis.covariance.rows import Matrix
-
-NARROW = 128
-"""So many filters of a layer, and NumPy's product is as fast as scipy's."""
 
 
 class FoldSums:
@@ -47,8 +45,8 @@ class FoldSums:
         else:
             rows = _in_rows(responses, room[: len(responses)])
         self._count += len(rows)
-        self._total += np.ones(len(rows)) @ rows
-        self._scatter = _with_products(self._scatter, rows)
+        self._total += summed(rows)
+        self._scatter = with_squares(self._scatter, rows)
         return bool(np.isfinite(self._total).all())
 
     def moments(self) -> Moments:
@@ -73,15 +71,6 @@ def _in_rows(responses: npt.NDArray[np.generic], room: Matrix) -> Matrix:
         return responses.view(np.float64)
     np.copyto(room, responses)
     return room
-
-
-def _with_products(lower: Matrix, rows: Matrix) -> Matrix:
-    """Add rows.T @ rows to the lower triangle of a matrix in Fortran's order, in place."""
-    if len(lower) <= NARROW:
-        return np.add(lower, (rows.T @ rows).T, out=lower)
-    from scipy.linalg.blas import dsyrk  # noqa: PLC0415  a quarter of a second, which narrow layers do not win back
-
-    return dsyrk(1.0, rows.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
 
 
 def _about_the_mean(lower: Matrix, total: Matrix, step: Matrix, size: int = 32) -> None:
