@@ -8,13 +8,13 @@ from pfa_gate.config.complaints import Place
 from pfa_gate.config.document import Document, load, resolved
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.quantity import Limit
+from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.config.schema import schema
 from pfa_gate.config.sections import (
     GateConfig,
     LayersConfig,
     ModelConfig,
     ProbeConfig,
-    RecipeConfig,
 )
 
 __all__ = [
