@@ -139,6 +139,7 @@ def judged(plain: Record, budgets: dict[str, Any] = BUDGETS) -> Record:
         latency=part and part.latency,
         latency_reason="Nothing was compressed.",
         exact=part and Exactness(part.exact.max_error or 0.0, part.exact.passed, part.put_back),
+        answers=plain.answers,
     )
     return dataclasses.replace(plain, budgets=judge(gate(budgets=budgets), measurements, place_of))
 

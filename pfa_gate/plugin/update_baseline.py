@@ -11,6 +11,7 @@ import pytest
 
 from pfa_gate.budget.wording import listed, plural
 from pfa_gate.config import Document, GateConfig, load
+from pfa_gate.config.budgets import MORE_IS_BETTER
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import PFAGateError
 from pfa_gate.files import remove_abandoned, replace_text
@@ -134,10 +135,11 @@ def _fresh(
         return plain, None
     renamed = record.baseline.renamed if record.baseline is not None else {}
     rules = Ratchets(renamed, lambda budget, layer: ratchets(gate, budget, layer))
-    plain, above = ratcheted(plain, before, rules)
-    if above:
-        verb = "ratchets, and is" if len(above) == 1 else "ratchet, and are"
-        return None, Message(f"{left}: {listed(above, 5)} {verb} above the old baseline.", refused=True)
+    plain, worse = ratcheted(plain, before, rules)
+    if worse:
+        verb = "ratchets, and is" if len(worse) == 1 else "ratchet, and are"
+        side = "worse than" if set(worse) & set(MORE_IS_BETTER) else "above"
+        return None, Message(f"{left}: {listed(worse, 5)} {verb} {side} the old baseline.", refused=True)
     return plain, None
 
 

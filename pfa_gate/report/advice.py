@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import amount, listed, percent, plural
-from pfa_gate.config.budgets import DROPS
+from pfa_gate.config.budgets import ANSWERS, DROPS
 from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
 from pfa_gate.redundancy import most_within_kl
 from pfa_gate.report.candidate import candidate_advice
@@ -56,7 +56,7 @@ def _of_whole(record: Record, finding: Finding, area: str, key: str) -> tuple[st
         return (_target(key, finding.target) if area == "compressed" else _smaller(record, key),)
     if key == "latency":
         return (_faster(record),)
-    return tuple(_of_drop(record)) if key in (*DROPS, "score") else ()
+    return tuple(_of_drop(record)) if key in (*DROPS, *ANSWERS, "score") else ()
 
 
 def _target(key: str, target: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import date
 
 from pfa_gate.budget.whole_model import in_its_unit
-from pfa_gate.budget.wording import amount, listed, percent, plural
+from pfa_gate.budget.wording import amount, listed, percent, plural, significant
+from pfa_gate.config.budgets import ANSWERS
 from pfa_gate.record import LayerRecord, Record, layer_values
 
 _MOST = 5
@@ -55,11 +56,17 @@ def baseline_value(record: Record, budget: str) -> str:
     value = None if base is None or base.refusal else base.values.get(budget)
     if value is None:
         return ""
+    if budget.partition(".")[2] in ANSWERS:
+        return in_its_unit(value, True) if budget.endswith("_drop") else _answered(budget, value)
     if budget.endswith("_drop"):
         return in_its_unit(value, record.scores is None or record.scores.share)
     if budget.endswith("latency"):
         return percent(value / 100)
     return amount(value, "B" if budget.endswith("bytes") else "")
+
+
+def _answered(budget: str, value: float) -> str:
+    return significant(value) if budget.endswith("divergence") else percent(value / 100, 2)
 
 
 def change_since(record: Record, layer: LayerRecord, key: str) -> float | None:

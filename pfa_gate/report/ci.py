@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pfa_gate.budget import Finding, Outcome
+from pfa_gate.budget import ClassAnswers, Finding, Outcome
+from pfa_gate.budget.answers import answer_values
 from pfa_gate.budget.wording import plural
-from pfa_gate.config.budgets import DROPS
+from pfa_gate.config.budgets import ANSWERS, DROPS
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
+from pfa_gate.report.answers import worst_class
 from pfa_gate.report.formatting import SEVERITY, headline, rerun_command, share
 from pfa_gate.report.text import clean, shorten
 
@@ -124,6 +126,8 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     before = record.baseline.values.get(finding.id) if record.baseline is not None else None
     if before is not None:
         properties["pfa_baseline"] = before / 100 if _in_percent(record, finding.id) else float(before)
+    if finding.id == "compressed.class_drop" and (worst_of := _worst(record)) is not None:
+        properties |= {"pfa_class": worst_of.label, "pfa_lost": worst_of.lost, "pfa_won": worst_of.won}
     measured = [detail for detail in finding.details if detail.observed is not None]
     if measured:
         worst = max(measured, key=lambda detail: (detail.observed or 0.0) - (detail.limit or 0.0))
@@ -134,20 +138,29 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     return properties
 
 
+def _worst(record: Record) -> ClassAnswers | None:
+    return None if record.answers is None else worst_class(record.answers)
+
+
 def _in_percent(record: Record, budget: str) -> bool:
     """Whether a baseline has a value in points or percent, and a record as a fraction."""
+    if budget.partition(".")[2] in ANSWERS:
+        return budget != "compressed.divergence"
     if budget.endswith("_drop"):
         return record.scores is None or record.scores.share
     return budget == "compressed.latency"
 
 
 def _value(record: Record, finding: Finding) -> int | float | None:
-    """What was measured, in its plain unit: counts, bytes, MACs; fractions for shares, latency and the proof."""
+    """What was measured, in its plain unit: counts, bytes, MACs; fractions for shares, latency and the proof; nats."""
     part, scores = record.compressed, record.scores
     area, _, key = finding.id.partition(".")
     if key in ("parameters", "bytes", "macs"):
         size = getattr(record.model if area == "model" else part, key, None)
         return None if size is None else int(size)
+    if key in ANSWERS:
+        value = None if record.answers is None else answer_values(record.answers).get(finding.id)
+        return value / 100 if value is not None and _in_percent(record, finding.id) else value
     if key in DROPS:
         return None if scores is None or scores.chance else scores.drop
     if key == "score":

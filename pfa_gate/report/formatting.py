@@ -136,7 +136,8 @@ def looked_at(probe: Probe) -> str:
         ('1,024 probe samples', '48 probe samples, 64 positions of each map')
     """
     drawn = "" if probe.positions is None else f", {plural(probe.positions, 'position')} of each map"
-    return f"{probe.samples:,} probe samples{drawn}"
+    apart = f", {probe.held_out:,} more held out for answers" if probe.held_out else ""
+    return f"{probe.samples:,} probe samples{drawn}{apart}"
 
 
 def rerun_command(record: Record, budget: str = "") -> str:

@@ -8,6 +8,7 @@ from pfa_gate.budget import Answers, Baseline, ClassAnswers, Context, Estimated,
 from pfa_gate.budget.answers import answer_values, judge_answers
 from pfa_gate.config import GateConfig, Place
 from pfa_gate.config.budgets import CompressedBudgets
+from pfa_gate.record.ratchet import Ratchets, ratcheted, tightest
 
 ANSWERS = Answers(
     "evaluation",
@@ -226,3 +227,19 @@ def test_the_others_may_not_rise_above_theirs(key: str, limit: object, before: f
 def test_another_evaluation_makes_a_baseline_of_answers_void() -> None:
     base = Baseline("b", "2026-11-20", values={"compressed.agreement": 99.0, "model.macs": 9.0}, rescored=True)
     assert (base.value("compressed.agreement"), base.value("model.macs")) == (None, 9.0)
+
+
+def entry(agreement: float, divergence: float) -> dict[str, object]:
+    values = {"compressed.agreement": agreement, "compressed.divergence": divergence}
+    return {"written": "", "commit": "", "subject": {}, "layers": {}, "budgets": values}
+
+
+def test_a_ratchet_of_agreement_only_rises() -> None:
+    rules = Ratchets({}, lambda budget, layer: True)
+    assert ratcheted(entry(95.0, 0.02), entry(96.0, 0.03), rules) == (entry(96.0, 0.02), ("compressed.agreement",))
+    assert ratcheted(entry(97.0, 0.04), entry(96.0, 0.03), rules) == (entry(97.0, 0.03), ("compressed.divergence",))
+    assert ratcheted(entry(96.0 - 1e-7, 0.03), entry(96.0, 0.03), rules) == (entry(96.0, 0.03), ())
+
+
+def test_a_merge_of_baselines_takes_the_higher_agreement() -> None:
+    assert tightest([{"a": entry(95.0, 0.02)}, {"a": entry(96.0, 0.03)}]) == {"a": entry(96.0, 0.02)}

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
+from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion
 from pfa_gate.report.baseline import baseline_sentences, baseline_value
 from pfa_gate.report.formatting import (
     SEVERITY,
@@ -43,6 +44,7 @@ _MOST_GROUPS = 400
 # Of a sentence; no budget has more to say.
 _LONGEST = 2000
 _MOST_REPAIRS = 400
+_MOST_CLASSES = 400
 
 
 def render(record: Record, base: Record | None = None) -> str:
@@ -61,7 +63,7 @@ def render(record: Record, base: Record | None = None) -> str:
     rows = list(lines(record, base))
     skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
-    rounds = round_rows(record)
+    rounds, classes = round_rows(record), class_rows(record)
     energy = record.recipe.energy if record.recipe is not None else None
     return filled_template(
         "report.html.j2",
@@ -72,6 +74,11 @@ def render(record: Record, base: Record | None = None) -> str:
         findings=[(finding, baseline_value(record, finding.id), advice(record, finding)) for finding in findings],
         tiles=tiles(record),
         steps=steps(record),
+        measures=answer_measures(record),
+        answer_sentences=answer_sentences(record),
+        classes=classes[:_MOST_CLASSES],
+        classes_hidden=max(0, len(classes) - _MOST_CLASSES) + (record.answers.unlisted if record.answers else 0),
+        confusion=confusion(record),
         repairs=repairs(record),
         rounds=rounds[:_MOST_GROUPS],
         rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),

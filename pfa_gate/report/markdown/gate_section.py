@@ -21,6 +21,7 @@ from pfa_gate.report.formatting import (
     rerun_command,
 )
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
+from pfa_gate.report.markdown.answers import answers_part, classes_part
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, repaired, rounds_sentence
 from pfa_gate.report.text import clean, distinct
@@ -60,9 +61,11 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield _explained(record, detail)
     yield changed_layers(record, detail)
     yield _sizes(record)
+    yield answers_part(record, detail)
     yield prose(rounds_sentence(record)) if detail.folded else ""
     if detail.folded:
         yield folded("Budgets that are kept", _budgets([f for f in record.budgets if f.outcome == "kept"], record))
+        yield classes_part(record, detail)
         yield folded("All layers", every_layer(record, detail))
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
     yield _list("Baseline", baseline_sentences(record), detail)
