@@ -18,6 +18,7 @@ from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
+from pfa_gate.model.subject import holds_out
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import GateJob, ProbePass, Stages
 from pfa_gate.pipeline.measure_and_cut import choose_layers, trace
@@ -182,9 +183,10 @@ def model_fingerprint(model: nn.Module, program: Program | None) -> str:
 
 
 def config_fingerprint(config: GateConfig) -> str:
-    """SHA-256 of what a gate's measuring depends on; limits, recovery and the rest may change after it."""
+    """SHA-256 of what a gate's measuring depends on, which samples are held out too; the rest may change after it."""
     parts = [section.model_dump_json() for section in (config.model, config.probe, config.layers)]
-    return hashlib.sha256("\n".join([*parts, config.recipe.residual]).encode()).hexdigest()
+    held_out = ["held out"] if holds_out(config) else []
+    return hashlib.sha256("\n".join([*parts, config.recipe.residual, *held_out]).encode()).hexdigest()
 
 
 def identity(probe_pass: ProbePass) -> dict[str, object]:

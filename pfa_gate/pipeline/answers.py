@@ -13,6 +13,7 @@ from pfa_gate.model.evaluation import ClassRecall, Comparison, Score, compare
 from pfa_gate.model.evaluation.intervals import Estimate
 from pfa_gate.pipeline.job import GateJob, evaluation_of
 from pfa_gate.pipeline.measure_and_cut import chance_of
+from pfa_gate.record import AnswerSummary, finite
 
 _MOST_CLASSES = 1000
 _WORST = 6
@@ -56,6 +57,21 @@ def compare_answers(job: GateJob, compressed: nn.Module, scores: tuple[Score, Sc
         "evaluation" if subject.held_out is None else "probe",
         chance_of(job.config, scores[0]) if scores else "",
     )
+
+
+def summary(score: Score | None) -> AnswerSummary | None:
+    """The answers of a model that was scored, in four numbers; None where the pass did not compare them."""
+    found = None if score is None else score.comparison
+    if found is None:
+        return None
+    worst = found.class_drop
+    values = (
+        found.agreement.value if found.agreement is not None else None,
+        found.divergence.value if found.divergence is not None else None,
+        found.output_error,
+        worst.fall if worst is not None else None,
+    )
+    return AnswerSummary(*map(finite, values))
 
 
 def _plain(found: Comparison, source: str, chance: str) -> Answers:

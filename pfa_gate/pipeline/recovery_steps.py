@@ -23,6 +23,7 @@ from pfa_gate.model.device import CPU, model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
 from pfa_gate.model.user_frames import raised
+from pfa_gate.pipeline.answers import summary
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import score_model
 from pfa_gate.record import RecoveryStep, finite
@@ -121,14 +122,14 @@ def recover(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows
         return Recovered(compressed)
     model = compressed.model
     score = score_model(job, model)
-    steps = [RecoveryStep("cut", _value(score), 0.0)]
+    steps = [RecoveryStep("cut", _value(score), 0.0, answers=summary(score))]
     for name, step in _steps(job, full, compressed, kept):
         started = time.perf_counter()
         with job.stages.stage(name, "recovery"):
             result = step(model)
         seconds, model = round(time.perf_counter() - started, 3), result.model
         score = score_model(job, model, in_parts=len(steps) == len(job.config.recovery))
-        steps.append(RecoveryStep(name, _value(score), seconds, result.detail, result.repairs))
+        steps.append(RecoveryStep(name, _value(score), seconds, result.detail, result.repairs, summary(score)))
     return Recovered(replace(compressed, model=model), tuple(steps), score)
 
 

@@ -18,12 +18,13 @@ from pfa_gate.record.gate_record import (
     loads,
     to_dict,
 )
-from pfa_gate.record.measured import Correlations, LayerRecord, RecoveryStep, Scores
+from pfa_gate.record.measured import AnswerSummary, Correlations, LayerRecord, RecoveryStep, Scores
 from pfa_gate.record.plain_data import finite
 
 __all__ = [
     "COMPRESSED_MODEL",
     "SCHEMA",
+    "AnswerSummary",
     "CandidateRecord",
     "Compared",
     "CompressedRecord",

@@ -154,6 +154,23 @@ def is_share(metric: str, unit: str) -> bool:
 
 
 @dataclass(frozen=True)
+class AnswerSummary:
+    """The answers of a model against the full one's; None where they were not measured.
+
+    Attributes:
+        agreement: share of samples with the same answer.
+        divergence: mean KL divergence, nats.
+        output_error: relative to the outputs' spread.
+        class_drop: largest fall of the recall of a class of at least 20 samples, as a share.
+    """
+
+    agreement: float | None = None
+    divergence: float | None = None
+    output_error: float | None = None
+    class_drop: float | None = None
+
+
+@dataclass(frozen=True)
 class RecoveryStep:
     """One step from the cut to the model that is delivered.
 
@@ -163,6 +180,7 @@ class RecoveryStep:
         seconds: that it took.
         detail: what it did, in one line.
         repairs: layer by layer in forward order, where the step is compensate.
+        answers: against the full model's; None where the score's pass did not give them.
     """
 
     step: str
@@ -170,3 +188,4 @@ class RecoveryStep:
     seconds: float
     detail: str = ""
     repairs: tuple[Repair, ...] = field(default=(), metadata=LATER)
+    answers: AnswerSummary | None = field(default=None, metadata=LATER)

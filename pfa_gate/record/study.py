@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pfa_gate.budget import Size
 from pfa_gate.config.field_types import Direction
 from pfa_gate.errors import ArtifactError
-from pfa_gate.record.measured import is_share
+from pfa_gate.record.measured import AnswerSummary, is_share
 from pfa_gate.record.plain_data import LATER, plain, read_as, text_of
 
 STUDY_SCHEMA = "pfa_gate.study/1"
@@ -82,6 +82,7 @@ class Trial:
         stderr: standard error of the accuracy over the evaluation's samples.
         seconds: for cut, proof and recovery.
         reason: why it could not be run, or None.
+        answers: against the full model's; None for a metric other than accuracy and top5.
     """
 
     task: str
@@ -97,6 +98,7 @@ class Trial:
     stderr: float | None
     seconds: float
     reason: str | None = None
+    answers: AnswerSummary | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Row:
         spread: standard deviation over the trials; None with fewer than two.
         seconds: mean of the trials.
         reason: of the first that failed, or None.
+        answers: mean of the trials, or the best one's.
     """
 
     task: str
@@ -130,6 +133,7 @@ class Row:
     spread: float | None
     seconds: float | None
     reason: str | None = None
+    answers: AnswerSummary | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

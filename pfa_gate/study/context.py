@@ -12,6 +12,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import DataError, LabelsError
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model import Batch, Batches, Subject
+from pfa_gate.model.evaluation import KeptOutputs, Score
 from pfa_gate.pipeline.job import LOCAL, GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import measure
 from pfa_gate.pipeline.plan import MeasuredGraph, plan_recipe
@@ -36,6 +37,7 @@ class TaskContext:
         graph: of the full model.
         spectra: on this task's probe.
         full: what the full model costs.
+        kept: its answers, with which those of every trial are compared.
     """
 
     task: Task
@@ -44,6 +46,7 @@ class TaskContext:
     graph: ModelGraph
     spectra: Spectra
     full: Cost
+    kept: KeptOutputs = field(default_factory=KeptOutputs, repr=False)
     _orders: dict[tuple[str, int], Orders] = field(default_factory=dict, repr=False)
 
     @property
@@ -94,18 +97,19 @@ def task_contexts(
 
 def _context(job: GateJob, graph: ModelGraph, name: str, studied: bool) -> TaskContext:
     measured = measure(job, Traced(tuple(graph.coupling.layers), graph))
+    kept = KeptOutputs(everything=True)
     with job.stages.stage("scoring", "evaluation", "metric"):
-        accuracy, stderr, samples = scored(job.subject, job.subject.model)
-    task = Task(name, studied, job.subject.probe.samples, samples, accuracy, stderr)
-    return TaskContext(task, job.config, job.subject, graph, measured.spectra, measured.cost)
+        found = scored(job.subject, job.subject.model, kept)
+    task = Task(name, studied, job.subject.probe.samples, 0)
+    if found is not None:
+        stderr = None if found.outcomes is None else stderr_of(found.value, found.samples)
+        task = replace(task, evaluation=found.samples, accuracy=found.value, stderr=stderr)
+    return TaskContext(task, job.config, job.subject, graph, measured.spectra, measured.cost, kept)
 
 
-def scored(subject: Subject, model: torch.nn.Module) -> tuple[float | None, float | None, int]:
-    """A model's score, its standard error over the evaluation's samples, and how many those are."""
-    if subject.evaluation is None:
-        return None, None, 0
-    found = LOCAL.score(subject, model)
-    return found.value, None if found.outcomes is None else stderr_of(found.value, found.samples), found.samples
+def scored(subject: Subject, model: torch.nn.Module, kept: KeptOutputs) -> Score | None:
+    """A model's score, with its answers against those that were kept; None without an evaluation."""
+    return None if subject.evaluation is None else LOCAL.score(subject, model, kept=kept)
 
 
 def stderr_of(hits: float, samples: int) -> float | None:

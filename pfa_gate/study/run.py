@@ -25,7 +25,7 @@ from pfa_gate.model.metric import direction_of, is_share
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import Stages
 from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
-from pfa_gate.record import Size
+from pfa_gate.record import AnswerSummary, Size
 from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial, dumps_study
 from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.ownership import require_study
@@ -202,7 +202,16 @@ def _row(trials: Sequence[Trial], shown: Sequence[Trial], kind: Kind, samples: i
         spread=stdev(scores) if len(scores) > 1 else None,
         seconds=fmean(trial.seconds for trial in done) if done else None,
         reason=failed[0] if failed else None,
+        answers=_mean_answers([trial.answers for trial in done if trial.answers is not None]),
     )
+
+
+def _mean_answers(found: Sequence[AnswerSummary]) -> AnswerSummary | None:
+    """The mean of each measure that every trial has."""
+    if not found:
+        return None
+    columns = {key: [getattr(each, key) for each in found] for key in vars(found[0])}
+    return AnswerSummary(**{key: None if None in values else fmean(values) for key, values in columns.items()})
 
 
 FAILED = 1

@@ -10,6 +10,7 @@ from pfa_gate.compress.select import criterion, keep_last
 from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.graph.cost import cost
+from pfa_gate.pipeline.answers import summary
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import cut_exactly
 from pfa_gate.pipeline.recovery_steps import recover
@@ -166,9 +167,11 @@ def _scored(
 def _recovery(context: TaskContext, smaller: PrunedModel, steps: Steps, stages: Stages) -> tuple[RecoveryStep, ...]:
     """The score after the cut and after each step."""
     if not steps:
-        return (RecoveryStep("cut", finite(scored(context.subject, smaller.model)[0]), 0.0),)
+        found = scored(context.subject, smaller.model, context.kept)
+        return (RecoveryStep("cut", None if found is None else finite(found.value), 0.0, answers=summary(found)),)
     config = context.config.model_copy(update={"recovery": steps})
-    return recover(GateJob(config, context.subject, stages), context.graph.program, smaller).steps
+    job = GateJob(config, context.subject, stages, kept=context.kept)
+    return recover(job, context.graph.program, smaller).steps
 
 
 def _ended(context: TaskContext, trial: Trial, cutting: float, steps: Sequence[RecoveryStep]) -> Trial:
@@ -181,6 +184,7 @@ def _ended(context: TaskContext, trial: Trial, cutting: float, steps: Sequence[R
         accuracy=accuracy,
         stderr=stderr_of(accuracy, context.task.evaluation) if known and accuracy is not None else None,
         seconds=round(cutting + sum(step.seconds for step in done), 3),
+        answers=done[-1].answers,
         reason="its score is not a finite number" if accuracy is None else None,
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ import studies
 from foreign import PAYLOADS, assert_all_markup_is_ours, planted, shape
 from rich.cells import cell_len
 
+from pfa_gate.record import AnswerSummary
 from pfa_gate.report.study.svg import axis_of, svg
 from pfa_gate.report.study.tables import markdown, terminal
 
@@ -47,6 +49,20 @@ def test_golden_terminal(kind):
 
 def test_golden_markdown():
     golden("study.md", markdown(studies.study()))
+
+
+def answered():
+    found = AnswerSummary(0.9421, 0.0302, 0.1234, 0.079), AnswerSummary(0.9, 0.06, 0.2, None)
+    trials = [replace(trial, answers=found[number % 2]) for number, trial in enumerate(studies.trials())]
+    return studies.study(trials=trials)
+
+
+def test_golden_tables_with_answers():
+    golden("answers.md", markdown(answered()))
+    for width in (110, 80, 60):
+        text = terminal(answered(), width=width, colour=False, unicode=True)
+        assert max(map(len, text.splitlines())) <= width
+        golden(f"answers.{width}.txt", text)
 
 
 def test_golden_plot():

@@ -158,6 +158,7 @@ def test_a_trial_is_what_a_gate_finds(config: Path, study: Study, recovery: str,
     """The shared trace, spectra, orders and first steps change nothing."""
     text = config.read_text().replace("{strategy: kl, minimum: 2}", "{strategy: energy, energy: 0.9, minimum: 2}")
     text += f"    selection: l1\n    recovery: [{'' if recovery == 'none' else recovery}]\n"
+    text = text.replace("budgets: {", "budgets: {compressed: {output_error: 900%}, ", 1)
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "pfa.yaml").write_text(text)
     record = gates.run(tmp_path / "pfa.yaml").record
@@ -171,6 +172,13 @@ def test_a_trial_is_what_a_gate_finds(config: Path, study: Study, recovery: str,
     assert trial.accuracy == record.scores.compressed
     assert trial.size == Size(record.compressed.parameters, record.compressed.bytes, record.compressed.macs)
     assert study.tasks[0].accuracy == record.scores.full
+    assert trial.answers is not None
+    assert record.answers is not None
+    for key in ("agreement", "divergence", "output_error"):
+        assert getattr(trial.answers, key) == getattr(record.answers, key).value
+    worst = max((each.fall for each in record.answers.classes if each.p is not None), default=None)
+    assert trial.answers.class_drop == (None if worst is None else pytest.approx(worst / 100))
+    assert all(row.answers is not None for row in study.rows)
 
 
 def test_the_random_baseline_is_that_of_its_trials(study: Study) -> None:

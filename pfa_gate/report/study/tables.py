@@ -7,9 +7,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pfa_gate.budget.wording import amount, plural, significant
+from pfa_gate.config.field_types import SHARES
 from pfa_gate.record.study import Row, Study, StudyPlan, Task
 from pfa_gate.report.formatting import ASCII, UNICODE, metric_name, score, share
 from pfa_gate.report.markdown.markup import Escaped, code, prose, table
+from pfa_gate.report.study.answers import METHOD, NAMES, add_answers, answer_words
 from pfa_gate.report.terminal import printed
 from pfa_gate.report.terminal.layout import GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths
 from pfa_gate.report.text import clean, distinct
@@ -116,13 +118,19 @@ def notes(study: Study) -> tuple[str, ...]:
             "The best random recipe is picked on the evaluation itself, so it is an upper bound, not a method: "
             f"its counts are drawn with seed {study.seed}."
         )
+    if any(row.answers is not None for row in study.rows):
+        sentences.append(
+            "Agreement, divergence (nats), output error and class drop (the largest fall of the recall of a class, pp) "
+            "are against the full model's answers on the evaluation; study.md has all four."
+        )
+    elif study.metric not in SHARES:
+        sentences.append("Answers are not compared here: the passes of accuracy and top5 alone give them.")
     if len(study.tasks) > 1:
         sentences.append("A domain has fewer probe samples than the whole task; answers are taken among all classes.")
     return tuple(sentences)
 
 
 _LEAST_WIDTH = 60
-_METHOD = 2
 _EMPHASIS = {"random best": QUIET, "random mean": QUIET, "uniform": QUIET, "pfa": ""}
 _COLUMNS = ("counts", "selection, recovery", "score", "±", "spread", "parameters", "MACs", "s", "failed")
 
@@ -180,6 +188,8 @@ def _section(section: StudySection, study: Study, look: Look) -> Iterator[Text]:
     titles = ("", "counts", "method", study.metric, look.glyphs.about, "spread", "MACs", "s")
     cells = [[Text(shorten(clean(title), 12, look.glyphs.dots), QUIET) for title in titles]]
     cells += [_cells(row, study, look) for row in section.rows]
+    add_answers(cells, section.rows, look)
+    titles = tuple(cell.plain for cell in cells[0])
     _fit(cells, look)
     lines = lay_out(cells, "lll" + "r" * (len(titles) - 3))
     yield lines[0]
@@ -210,11 +220,11 @@ def _cells(row: Row, study: Study, look: Look) -> list[Text]:
 
 def _fit(cells: Sequence[list[Text]], look: Look) -> None:
     """Shorten the methods to what the other columns leave."""
-    others = [width for index, width in enumerate(widths(cells)) if index != _METHOD]
+    others = [width for index, width in enumerate(widths(cells)) if index != METHOD]
     room = max(1, look.width - sum(others) - GAP * len(others))
-    methods = distinct((line[_METHOD].plain for line in cells), room, look.glyphs.dots, cell_len)
+    methods = distinct((line[METHOD].plain for line in cells), room, look.glyphs.dots, cell_len)
     for line in cells:
-        line[_METHOD] = Text(methods[line[_METHOD].plain], line[_METHOD].style)
+        line[METHOD] = Text(methods[line[METHOD].plain], line[METHOD].style)
 
 
 def markdown(study: Study) -> str:
@@ -239,7 +249,13 @@ def _parts(study: Study) -> Iterator[str]:
 def _markdown_section(section: StudySection, study: Study) -> Iterator[str]:
     task = "" if len(study.tasks) == 1 else f", classes {code(section.task.name)}"
     yield f"## {code(section.plan.strategy)}{task}"
-    yield table(_COLUMNS, "llrrrrrrr", [_markdown_cells(row, study) for row in section.rows], None)
+    answered = any(row.answers is not None for row in section.rows)
+    rows = [
+        [*_markdown_cells(row, study), *(map(prose, answer_words(row.answers)) if answered else ())]
+        for row in section.rows
+    ]
+    names = (*_COLUMNS, *(NAMES if answered else ()))
+    yield table(names, "ll" + "r" * (len(names) - 2), rows, None)
     reasons = [
         f"- {prose(counts(row))}, {code(method(row))}: {prose(row.reason)}"
         for row in section.rows
