@@ -189,9 +189,8 @@ def _section(section: StudySection, study: Study, look: Look) -> Iterator[Text]:
     cells = [[Text(shorten(clean(title), 12, look.glyphs.dots), QUIET) for title in titles]]
     cells += [_cells(row, study, look) for row in section.rows]
     add_answers(cells, section.rows, look)
-    titles = tuple(cell.plain for cell in cells[0])
     _fit(cells, look)
-    lines = lay_out(cells, "lll" + "r" * (len(titles) - 3))
+    lines = lay_out(cells, "lll" + "r" * (len(cells[0]) - 3))
     yield lines[0]
     for line, row in zip(lines[1:], section.rows, strict=True):
         yield line
