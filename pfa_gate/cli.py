@@ -64,8 +64,8 @@ def command_parser() -> argparse.ArgumentParser:
     check.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
     check.set_defaults(command=_check)
     init = commands.add_parser("init", help="measure a model and write a first config")
-    init.add_argument("factory", help="module:callable or path/to/file.py:callable that builds the model")
-    init.add_argument("probe", help="callable or data file: the samples on which responses are measured")
+    init.add_argument("factory", help="module:callable or path/to/file.py:callable that builds the model, or timm:NAME")
+    init.add_argument("probe", help="callable, data file or folder of images: the samples to measure")
     init.add_argument("--arguments", default="", metavar="YAML", help="of the factory, by keyword: 'width: 32'")
     init.add_argument("--checkpoint", default="", help="weights file, from the config's folder")
     init.add_argument("--evaluation", default="", metavar="DATA", help="labelled data, for the accuracy")
@@ -250,7 +250,13 @@ def _init(chosen: argparse.Namespace) -> None:
 
     require_file(path, NOTHING)
     request = InitRequest(
-        chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation, name=chosen.name
+        chosen.factory,
+        chosen.probe,
+        chosen.arguments,
+        chosen.checkpoint,
+        chosen.evaluation,
+        name=chosen.name,
+        folder=path.parent,
     )
     trial_config(request, path)  # what is wrong with a path is said before torch is imported
     from pfa_gate.pipeline.init_config import write_first_config  # noqa: PLC0415  needs torch

@@ -15,6 +15,7 @@ from pathlib import Path
 from pfa_gate.cache.code import Code
 from pfa_gate.cache.imports import file_state
 from pfa_gate.config import Document, GateConfig
+from pfa_gate.config.named_sources import HUB, ImageFolder, JsonLines, files_below, files_of_data, hub_folder
 from pfa_gate.config.paths import candidate_files, checkpoint_files, importable
 from pfa_gate.config.recovery import DistillStep, FinetuneStep, Step
 from pfa_gate.config.sections import SELECTIONS
@@ -69,7 +70,7 @@ def fingerprint(document: Document, gate: str, context: Mapping[str, str]) -> Ga
     text = json.dumps([facts, hashes], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     stamps = tuple(found.stamp for found in states.values() if found is not None)
-    return GateFingerprint(digest, _why_not_reusable(config) or _from_another_package(config, folder), stamps)
+    return GateFingerprint(digest, _why_not_reusable(config, folder) or _from_another_package(config, folder), stamps)
 
 
 def code_of(document: Document, gate: str) -> Code:
@@ -106,13 +107,18 @@ def _plugins() -> list[str]:
 
 
 def _references(config: GateConfig) -> list[str]:
-    named = [config.model.factory, config.probe.data]
+    named = [config.model.factory, *(data for data in _data(config) if isinstance(data, str))]
+    named += [data.transform for data in _data(config) if isinstance(data, ImageFolder)]
     if config.evaluation is not None:
-        named += [config.evaluation.data, config.evaluation.metric]
+        named.append(config.evaluation.metric)
     if config.candidate is not None and config.candidate.factory is not None:
         named.append(config.candidate.factory)
     named += [source for step in config.recovery if (source := _code_of(step))]
-    return [name for name in named if ":" in name and not _is_array(name)]
+    return [name for name in named if ":" in name and not _is_array(name) and not name.startswith(HUB)]
+
+
+def _data(config: GateConfig) -> list[str | ImageFolder | JsonLines]:
+    return [config.probe.data, *([config.evaluation.data] if config.evaluation else [])]
 
 
 def _code_of(step: Step) -> str | None:
@@ -122,8 +128,12 @@ def _code_of(step: Step) -> str | None:
 
 
 def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
-    data = [config.probe.data, config.evaluation.data if config.evaluation else ""]
-    yield from (folder / name for name in data if _is_array(name))
+    for data in _data(config):
+        if isinstance(data, str):
+            yield from [folder / data] if _is_array(data) else []
+        else:
+            yield from files_of_data(data, folder) or []
+    yield from files_below(found) if (found := _hub(config, folder)) is not None else []
     if config.model.checkpoint is not None:
         yield from checkpoint_files(folder / config.model.checkpoint)
     if config.candidate is not None:
@@ -149,30 +159,46 @@ def _glob(folder: Path, pattern: str) -> Iterator[Path]:
     return anchor.glob(str(Path(pattern).relative_to(anchor))) if anchor.parts else folder.glob(pattern)
 
 
-def _why_not_reusable(config: GateConfig) -> str:
+def _hub(config: GateConfig, folder: Path) -> Path | None:
+    """The folder of a model of transformers; None for other models, and for one of the local cache."""
+    name = config.model.factory
+    return hub_folder(name.removeprefix(HUB), folder) if name.startswith(HUB) else None
+
+
+def _why_not_reusable(config: GateConfig, folder: Path) -> str:
     """Why the verdict depends on more than files and versions; empty where it does not."""
-    return next(_beyond_files(config), "") or ("" if config.watch is not None else next(_unwatched_code(config), ""))
+    return next(_beyond_files(config, folder), "") or (
+        "" if config.watch is not None else next(_unwatched_code(config, folder), "")
+    )
 
 
-def _beyond_files(config: GateConfig) -> Iterator[str]:
+def _beyond_files(config: GateConfig, folder: Path) -> Iterator[str]:
+    if config.model.factory.startswith(HUB) and _hub(config, folder) is None:
+        yield f"{config.model.factory} is in the cache of this machine"
+    for data in _data(config):
+        if isinstance(data, JsonLines) and hub_folder(data.tokenizer, folder) is None:
+            yield f"the tokenizer {data.tokenizer} is in the cache of this machine"
     if config.budgets.compressed.latency is not None:
         yield "latency is of the moment"
     if config.selection not in SELECTIONS:
         yield f"the selection {config.selection} comes from another package"
 
 
-def _unwatched_code(config: GateConfig) -> Iterator[str]:
+def _unwatched_code(config: GateConfig, folder: Path) -> Iterator[str]:
     remedy = "name the files it reads under watch"
-    if config.model.checkpoint is None:
+    if config.model.checkpoint is None and _hub(config, folder) is None:
         yield f"model has no checkpoint, so its weights come from code; {remedy}"
     if config.candidate is not None and not config.candidate.files:
         yield f"candidate has no file, so its weights come from code; {remedy}"
-    if not _is_array(config.probe.data):
-        yield f"probe.data comes from code; {remedy}"
-    if config.evaluation is not None and not _is_array(config.evaluation.data):
-        yield f"evaluation.data comes from code; {remedy}"
+    for section, data in zip(("probe", "evaluation"), _data(config), strict=False):
+        if not _hashed(data, folder):
+            yield f"{section}.data comes from code; {remedy}"
     if any(isinstance(step, FinetuneStep) for step in config.recovery):
         yield f"recovery.finetune is code; {remedy}"
+
+
+def _hashed(data: str | ImageFolder | JsonLines, folder: Path) -> bool:
+    return _is_array(data) if isinstance(data, str) else files_of_data(data, folder) is not None
 
 
 def _is_array(name: str) -> bool:

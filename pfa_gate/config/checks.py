@@ -8,6 +8,7 @@ from typing import Any
 from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, SIZES
 from pfa_gate.config.candidate import candidate_faults
 from pfa_gate.config.evaluation import score_faults
+from pfa_gate.config.named_sources import LIBRARIES
 from pfa_gate.config.project import Project, paths_outside
 from pfa_gate.config.reader import Keys
 
@@ -46,6 +47,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from (Objection(*found) for found in paths_outside(data, project))
     for name, gate in gates.items():
         yield from _loader(gate, ("gates", name, "model"))
+        yield from _classes(gate, ("gates", name, "model"))
         yield from _positions(gate, ("gates", name, "probe"))
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
@@ -97,6 +99,13 @@ def _loader(gate: object, at: Keys) -> Iterator[Objection]:
     if _at(gate, "model", "checkpoint_key") is not None and _at(gate, "model", "checkpoint") is None:
         remedy = "Name the weights file, or remove the key."
         yield Objection((*at, "checkpoint_key"), "model.checkpoint_key needs model.checkpoint", remedy)
+
+
+def _classes(gate: object, at: Keys) -> Iterator[Objection]:
+    factory = _at(gate, "model", "factory")
+    if _at(gate, "model", "num_classes") is not None and isinstance(factory, str) and not factory.startswith(LIBRARIES):
+        message = f"model.num_classes is not read for {factory!r}, which is no model by name"
+        yield Objection((*at, "num_classes"), message, "Give it to the factory: model.arguments.")
 
 
 def _positions(gate: object, at: Keys) -> Iterator[Objection]:

@@ -8,14 +8,15 @@ from pydantic import ConfigDict, Field
 
 from pfa_gate.config.budgets import DROPS, BudgetsConfig
 from pfa_gate.config.complaints import RefusalError
-from pfa_gate.config.field_types import SHARES, Data, Direction, Metric, StrictSection, of_torchmetrics
+from pfa_gate.config.field_types import SHARES, Direction, Metric, StrictSection, of_torchmetrics
+from pfa_gate.config.named_sources import DataSource
 from pfa_gate.config.quantity import DROP, SCORE, Kind, Limit, parse
 from pfa_gate.config.reader import Keys
 
 _OF_TORCHMETRICS = "^torchmetrics[.:]"
 _DIRECTION: Any = {
     "if": {"properties": {"metric": {"enum": [*SHARES]}}},
-    "then": {"properties": {"direction": {"const": "higher"}}, "not": {"required": ["arguments"]}},
+    "then": {"properties": {"direction": {"const": "higher"}, "arguments": {"maxProperties": 0}}},
     "else": {
         "if": {"not": {"properties": {"metric": {"pattern": _OF_TORCHMETRICS}}}},
         "then": {"required": ["direction"]},
@@ -29,7 +30,7 @@ class EvaluationConfig(StrictSection):
 
     model_config = ConfigDict(json_schema_extra=_DIRECTION)
 
-    data: Data = Field(
+    data: DataSource = Field(
         description="as for `probe`, with labels; all of it is used", examples=["example_project.data:test"]
     )
     metric: Metric = Field(
@@ -109,7 +110,7 @@ def _direction(evaluation: dict[str, Any], at: Keys) -> Iterator[Fault]:
     if metric in SHARES and evaluation.get("direction") == "lower":
         message = f"evaluation.direction is lower, and of {metric} more is better"
         yield (*at, "direction"), message, "Remove the direction, or name a metric of which less is better."
-    if metric in SHARES and isinstance(evaluation.get("arguments"), dict):
+    if metric in SHARES and isinstance(evaluation.get("arguments"), dict) and evaluation["arguments"]:
         message = f"evaluation.arguments is not read for {metric}"
         yield (*at, "arguments"), message, "Remove it; it belongs to a torchmetrics class or a callable."
     if metric is None or metric in SHARES:

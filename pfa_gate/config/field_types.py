@@ -235,21 +235,27 @@ def _number_schema(kind: Kind) -> dict[str, Any]:
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
-def _checked(check: Callable[[str], str], never: str, pattern: str = "") -> tuple[AfterValidator, Any]:
-    """A validator, and what the schema can say of it."""
+def checked(check: Callable[[str], str], never: str, pattern: str = "") -> tuple[AfterValidator, Any]:
+    """A validator of a text, and what the schema can say of it.
+
+    Args:
+        check: raises `RefusalError`.
+        never: regular expression of what the text must not hold.
+        pattern: of what it must be.
+    """
     said: dict[str, Any] = {"not": {"pattern": never}, **({"pattern": pattern} if pattern else {})}
     return AfterValidator(check), Field(json_schema_extra=said)
 
 
 # Letters of an identifier by what they are not: those of all languages, in every dialect of regular expressions.
 _FIRST, _LETTER = r"[^\s!-@\[-^`{-~]", r"[^\s!-\-/:-@\[-^`{-~]"
-_CALLED = rf"^(.+\.py|{_FIRST}{_LETTER}*):{_FIRST}{_LETTER}*$"
+CALLED = rf"^(.+\.py|{_FIRST}{_LETTER}*):{_FIRST}{_LETTER}*$"
 _ARRAYS = r"\.([nN][pP][yY]|[nN][pP][zZ]|[sS][aA][fF][eE][tT][eE][nN][sS][oO][rR][sS])$"
-Pattern = Annotated[Text, *_checked(visible_text, f"[{UNSEEN}]")]
-FilePath = Annotated[Text, *_checked(portable_path, FOREIGN)]
-Reference = Annotated[Text, *_checked(callable_reference, FOREIGN, _CALLED)]
-Data = Annotated[Text, *_checked(data_reference, FOREIGN, f"{_CALLED}|{_ARRAYS}")]
-Metric = Annotated[Text, *_checked(metric_reference, FOREIGN, f"^({'|'.join(SHARES)})$|{_CALLED}")]
+Pattern = Annotated[Text, *checked(visible_text, f"[{UNSEEN}]")]
+FilePath = Annotated[Text, *checked(portable_path, FOREIGN)]
+Reference = Annotated[Text, *checked(callable_reference, FOREIGN, CALLED)]
+Data = Annotated[Text, *checked(data_reference, FOREIGN, f"{CALLED}|{_ARRAYS}")]
+Metric = Annotated[Text, *checked(metric_reference, FOREIGN, f"^({'|'.join(SHARES)})$|{CALLED}")]
 Device = Annotated[Text, AfterValidator(device_name), Field(json_schema_extra={"pattern": _DEVICE})]
 # Lists of YAML become tuples; what stands in them is still taken as it is.
 Patterns = Annotated[tuple[Pattern, ...], Field(strict=False), _list_of("patterns")]

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pfa_gate.config.document import Document, parsed
+from pfa_gate.config.named_sources import HUB, OWN_TRANSFORMS, name_of
 from pfa_gate.config.sections import GateConfig
 from pfa_gate.errors import ConfigError, DataError, PFAGateError
 
@@ -17,6 +18,7 @@ _BOUNDS = """\
       layers:
         - {match: "*", kl: 1}
 """
+_POSITIONS = 16  # of each feature map: few images are many samples then, and wide layers are measured too
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*(:[\w.-]+)?")
 _ALL = "this command"
 _WORDS_OF_YAML = {"null", "true", "false"}
@@ -35,11 +37,12 @@ class InitRequest:
 
     Attributes:
         factory: module:callable.
-        probe: callable or data file.
+        probe: callable or data file; a folder of images, or a .jsonl file for a model of transformers.
         arguments: keyword arguments of the factory, as YAML, with or without braces; empty for none.
         checkpoint: weights file, from the config's folder; empty for none.
         evaluation: callable or data file with labels; empty for none.
         name: of the gate.
+        folder: of the config.
     """
 
     factory: str
@@ -48,6 +51,7 @@ class InitRequest:
     checkpoint: str = ""
     evaluation: str = ""
     name: str = "model"
+    folder: Path = Path()
 
 
 def config_without_budgets(request: InitRequest) -> str:
@@ -69,10 +73,32 @@ def _head(request: InitRequest) -> Iterator[str]:
         yield f"      arguments: {text if text.startswith('{') else f'{{{text}}}'}\n"
     if request.checkpoint:
         yield f"      checkpoint: {_scalar(request.checkpoint)}\n"
-    yield f"    probe:\n      data: {_scalar(request.probe)}\n"
+    yield f"    probe:\n      data: {_data(request, request.probe)}\n"
+    if _images(request, request.probe):
+        yield f"      positions: {_POSITIONS}\n"
     yield "    recipe: {strategy: energy, energy: 0.95}\n"
     if request.evaluation:
-        yield f"    evaluation:\n      data: {_scalar(request.evaluation)}\n      metric: accuracy\n"
+        yield f"    evaluation:\n      data: {_data(request, request.evaluation)}\n      metric: accuracy\n"
+
+
+def _images(request: InitRequest, text: str) -> bool:
+    return ":" not in text and (request.folder / text).is_dir()
+
+
+def _data(request: InitRequest, text: str) -> str:
+    """Data as it is written: a text, or a mapping for images and lines of JSON."""
+    library, _, name = request.factory.partition(":")
+    if _images(request, text):
+        if library not in OWN_TRANSFORMS:
+            fact = f"'{request.factory}' has no preprocessing of its own for the images in {text}."
+            raise ConfigError(fact, remedy="Name a callable that gives the data, or a model as timm:NAME.")
+        return f"{{images: {_scalar(text)}, transform: {library}}}"
+    if text.endswith(".jsonl"):
+        if f"{library}:" != HUB:
+            fact = f"'{request.factory}' has no tokenizer of its own for the texts in {text}."
+            raise ConfigError(fact, remedy="Name a callable that gives the data, or a model as hf:FOLDER.")
+        return f"{{jsonl: {_scalar(text)}, tokenizer: {_scalar(name)}}}"
+    return _scalar(text)
 
 
 def _scalar(text: str) -> str:
@@ -91,8 +117,9 @@ def trial_config(request: InitRequest, path: Path) -> Document:
         ConfigError: an argument does not hold.
         DataError: a file that an argument names is not there.
     """
+    text = config_without_budgets(request) + _BOUNDS
     try:
-        document = parsed(config_without_budgets(request) + _BOUNDS, path)
+        document = parsed(text, path)
     except ConfigError as error:
         places = re.compile(rf"^\S*{re.escape(path.name)}:\d+:\d+: ", re.MULTILINE)
         raise ConfigError(places.sub("", error.fact)) from error
@@ -107,14 +134,14 @@ def _check_files(document: Document) -> None:
     named = {
         ("model", "factory"): gate.model.factory,
         ("model", "checkpoint"): gate.model.checkpoint,
-        ("probe", "data"): gate.probe.data,
-        ("evaluation", "data"): gate.evaluation.data if gate.evaluation else None,
+        ("probe", "data"): name_of(gate.probe.data),
+        ("evaluation", "data"): name_of(gate.evaluation.data) if gate.evaluation else None,
     }
     for keys, text in named.items():
         source, colon, _ = (text or "").rpartition(":")
         source = source if colon else text or ""
         file = document.path.parent / source
-        if source and (source.endswith(".py") or not colon) and not file.is_file():
+        if source and (source.endswith(".py") or not colon) and not file.exists():
             raise _no_file(source, file).at(str(document.place("gates", gate.name, *keys)))
 
 

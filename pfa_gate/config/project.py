@@ -144,6 +144,7 @@ def _paths(gate: Any) -> Iterator[tuple[Keys, str]]:
             source = text.rpartition(":")[0] if ":" in text else text
             if source.endswith(".py") or (":" not in text and "." in text):
                 yield (section, key), source
+    yield from _by_name(gate)
     for section, key in _FILES:
         if isinstance(path := _at(gate, section, key), str):
             yield (section, key), path
@@ -153,6 +154,20 @@ def _paths(gate: Any) -> Iterator[tuple[Keys, str]]:
             source = _at(step, *keys)
             if isinstance(source, str) and source.rpartition(":")[0].endswith(".py"):
                 yield ("recovery", index, *keys), source.rpartition(":")[0]
+
+
+def _by_name(gate: Any) -> Iterator[tuple[Keys, str]]:
+    """The paths of a model of transformers, and of images and texts."""
+    factory = _at(gate, "model", "factory")
+    if isinstance(factory, str) and factory.startswith("hf:"):
+        yield ("model", "factory"), factory.removeprefix("hf:")
+    for section in ("probe", "evaluation"):
+        for key in ("images", "jsonl", "tokenizer"):
+            if isinstance(text := _at(gate, section, "data", key), str):
+                yield (section, "data", key), text
+        transform = _at(gate, section, "data", "transform")
+        if isinstance(transform, str) and transform.rpartition(":")[0].endswith(".py"):
+            yield (section, "data", "transform"), transform.rpartition(":")[0]
 
 
 def _at(data: Any, *keys: str) -> Any:

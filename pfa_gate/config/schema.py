@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 
 from pfa_gate.config.checks import Objection, check
 from pfa_gate.config.complaints import Complaint, RefusalError, describe, nearest, shortened
+from pfa_gate.config.named_sources import FORMS
 from pfa_gate.config.project import Project
 from pfa_gate.config.reader import Keys, ParsedYaml
 from pfa_gate.config.recovery import KINDS
@@ -172,8 +173,8 @@ def _root(reading: ParsedYaml) -> tuple[Root | None, list[Complaint]]:
 
 
 def _keys(details: Any) -> Keys:
-    """Path of what is wrong, without the names that pydantic gives to the kinds of a step."""
-    return tuple(key for key in details["loc"] if key not in KINDS)
+    """Path of what is wrong, without the names that pydantic gives to the kinds of a step and the forms of data."""
+    return tuple(key for key in details["loc"] if key not in KINDS and key not in FORMS)
 
 
 def _is_new(keys: Keys, reading: ParsedYaml, refused: set[tuple[int, int]]) -> bool:

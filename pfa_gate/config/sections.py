@@ -12,16 +12,15 @@ from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.field_types import (
     SHARES,
     Artifacts,
-    Data,
     Device,
     FilePath,
     Globs,
     MostBytes,
     Patterns,
-    Reference,
     StrictSection,
     Text,
 )
+from pfa_gate.config.named_sources import LIBRARIES, DataSource, Factory
 from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.config.recovery import Step, recovery_steps
@@ -33,6 +32,10 @@ NAME_PATTERN = rf"^(?!\s)(?!{_DEVICE})[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
 SELECTIONS = ("reconstruction", "correlation", "l1", "geometric_median", "batchnorm", "taylor", "random")
 
 
+_CLASSES_BY_NAME: Any = {
+    "if": {"required": ["num_classes"]},
+    "then": {"properties": {"factory": {"pattern": f"^({'|'.join(LIBRARIES)})"}}},
+}
 _NEED_A_FILE: Any = {
     "if": {
         "anyOf": [
@@ -47,13 +50,17 @@ _NEED_A_FILE: Any = {
 class ModelConfig(StrictSection):
     """Where the model comes from, and where it runs."""
 
-    model_config = ConfigDict(json_schema_extra=_NEED_A_FILE)
+    model_config = ConfigDict(json_schema_extra={"allOf": [_NEED_A_FILE, _CLASSES_BY_NAME]})
 
-    factory: Reference = Field(
-        description="callable that returns a `torch.nn.Module`: `module:callable` or `path/to/file.py:callable`",
+    factory: Factory = Field(
+        description="callable that returns a `torch.nn.Module`: `module:callable` or `path/to/file.py:callable`; or a "
+        "model by name: `timm:NAME`, `torchvision:NAME`, `hf:FOLDER`",
         examples=["example_project.model:build"],
     )
     arguments: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
+    num_classes: int | None = Field(
+        default=None, ge=1, description="how many classes a model by name gets; its own number if left out"
+    )
     checkpoint: FilePath | None = Field(
         default=None,
         description="file of weights; without one the model is used as the factory returns it",
@@ -82,9 +89,9 @@ class ProbeConfig(StrictSection):
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["pooling", "positions"]}})
 
-    data: Data = Field(
-        description="callable that returns a Dataset, a DataLoader, tensors or an iterable; or a `.npy`, `.npz` or "
-        "`.safetensors` file",
+    data: DataSource = Field(
+        description="callable that returns a Dataset, a DataLoader, tensors or an iterable; a `.npy`, `.npz` or "
+        "`.safetensors` file; or a mapping: images in a folder, or lines of JSON",
         examples=["example_project.data:probe"],
     )
     samples: int | None = Field(

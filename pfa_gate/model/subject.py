@@ -12,6 +12,7 @@ from torch import nn
 
 from pfa_gate.config import Document, GateConfig, ModelConfig
 from pfa_gate.config.budgets import ANSWERS
+from pfa_gate.config.named_sources import LIBRARIES, ImageFolder, JsonLines
 from pfa_gate.errors import DataError, FactoryError, PFAGateError
 from pfa_gate.model.batch import Batch
 from pfa_gate.model.batches import Batches
@@ -74,14 +75,13 @@ def load(document: Document, gate: str) -> Subject:
         device = device_of(config.model.device, model)
     model = model if is_spread(model) else model.cpu()
     with at("probe", "data") as place:
-        probe = replace(open_data(config.probe.data, folder, _sampling(config)), where=(place,))
+        probe = replace(_open(config, config.probe.data, model, folder), where=(place,))
         probe, held_out = held_out_apart(probe) if holds_out(config) else (probe, None)
         example = _example(probe, model)
     if config.evaluation is None:
         return Subject(model, example, probe, device=device, weights=weights, held_out=held_out)
     with at("evaluation", "data") as place:
-        sampling = replace(_sampling(config), samples=None)
-        evaluation = replace(open_data(config.evaluation.data, folder, sampling), where=(place,))
+        evaluation = replace(_open(config, config.evaluation.data, model, folder, whole=True), where=(place,))
     metric = metric_of(config, config.evaluation, folder, at)
     return Subject(model, example, probe, evaluation, metric, device, weights)
 
@@ -165,6 +165,12 @@ def _built(factory: UserCallable, config: ModelConfig, seed: int) -> nn.Module:
 
 
 def _factory(config: ModelConfig, folder: Path) -> UserCallable:
+    if config.factory.startswith(LIBRARIES):
+        from pfa_gate.model.named_models import named_model  # noqa: PLC0415  most models come from code
+
+        found = named_model(config, folder)
+        if found is not None:
+            return found
     return resolve_or_ask_plugins(
         config.factory, folder, lambda plugins: plugins.hook.pfa_gate_model_loader(factory=config.factory)
     )
@@ -185,6 +191,18 @@ def _example(probe: Batches, model: nn.Module) -> Batch:
             error.remedy = f"{probe.interpretation} {error.remedy}"
         raise
     return example
+
+
+def _open(
+    config: GateConfig, data: str | ImageFolder | JsonLines, model: nn.Module, folder: Path, *, whole: bool = False
+) -> Batches:
+    """Open data; all of it, or what the probe takes."""
+    sampling = replace(_sampling(config), samples=None) if whole else _sampling(config)
+    if isinstance(data, str):
+        return open_data(data, folder, sampling)
+    from pfa_gate.model.named_data import open_named_data  # noqa: PLC0415  reads images and texts
+
+    return open_named_data(data, (config.model.factory, model), folder, sampling)
 
 
 def _sampling(config: GateConfig) -> Sampling:

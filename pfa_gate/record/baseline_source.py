@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pfa_gate.budget import Baseline, Context
+from pfa_gate.config.named_sources import plain
 from pfa_gate.config.paths import checkpoint_files, from_root
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import display_path
@@ -208,7 +209,7 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
     return {
         "factory": config.model.factory,
         "arguments": config.model.arguments,
-        "data": config.probe.data,
+        "data": plain(config.probe.data),
         "pooling": config.probe.pooling,
         "positions": config.probe.positions,
         "samples": config.probe.samples,
@@ -220,7 +221,12 @@ def subject(config: "GateConfig", folder: Path) -> Mapping[str, Any]:
 
 
 def _evaluation(scored: "EvaluationConfig") -> list[Any]:
-    return [scored.data, scored.metric, scored.direction or "higher", *([scored.arguments] if scored.arguments else [])]
+    return [
+        plain(scored.data),
+        scored.metric,
+        scored.direction or "higher",
+        *([scored.arguments] if scored.arguments else []),
+    ]
 
 
 def subject_and_config(document: "Document", gate: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ WHERE = {
     "GateSections": "A gate",
     "ModelConfig": "`model`",
     "ProbeConfig": "`probe`",
+    "ImageFolder": "Images in folders",
+    "JsonLines": "Lines of JSON",
     "LayersConfig": "`layers`",
     "RecipeConfig": "`recipe`",
     "CompensateOptions": "Options of `compensate`",
