@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from pfa_gate.model.batches import Batches
 
 BLOCK = 5
 """Of so many consecutive samples one is held out."""
+_CHUNK = 4096
 FEWEST = 40
 """Samples on which answers are judged at least."""
 
@@ -49,10 +52,17 @@ def held_out_apart(probe: Batches) -> tuple[Batches, Batches]:
 
 def _held(start: int, count: int, seed: int) -> Tensor:
     """Whether each of some samples is held out, bool [count]; in a last block of fewer than five none may be."""
-    first, last = start // BLOCK, (start + count - 1) // BLOCK + 1
-    places = [int(np.random.default_rng((seed, block)).integers(BLOCK)) for block in range(first, last)]
-    held = {block * BLOCK + place for block, place in zip(range(first, last), places, strict=True)}
-    return torch.tensor([number in held for number in range(start, start + count)], dtype=torch.bool)
+    numbers = np.arange(start, start + count)
+    blocks, places = numbers // BLOCK, numbers % BLOCK
+    chunks = [_places(seed, chunk) for chunk in range(blocks[0] // _CHUNK, blocks[-1] // _CHUNK + 1)]
+    drawn = np.concatenate(chunks)[blocks - blocks[0] // _CHUNK * _CHUNK]
+    return torch.from_numpy(places == drawn)
+
+
+@lru_cache(maxsize=8)
+def _places(seed: int, chunk: int) -> npt.NDArray[np.int64]:
+    """Which sample of each block is held out, for many blocks at a time."""
+    return np.random.default_rng((seed, chunk)).integers(BLOCK, size=_CHUNK)
 
 
 def require_enough_held_out(held_out: Batches, rest: int) -> None:

@@ -51,8 +51,9 @@ def floating_outputs(output: Any) -> list[Tensor]:
         [[1, 4]]
     """
     # A mapping type of another library is no tree to torch; its values are.
+    parts = output
     if isinstance(output, Mapping):
-        parts: Any = list(output.values())
-    else:
-        parts = list(vars(output).values()) if hasattr(output, "logits") else output
+        parts = list(output.values())
+    elif not isinstance(output, Tensor | tuple | list) and hasattr(output, "__dict__"):
+        parts = list(vars(output).values())
     return [leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

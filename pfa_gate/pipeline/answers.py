@@ -45,14 +45,14 @@ def compare_answers(job: GateJob, compressed: nn.Module, scores: tuple[Score, Sc
     """
     wanted, known = answer_budgets(job.config), scores[1].comparison if scores else None
     if known is not None and not ("output_error" in wanted and known.outputs is None):
-        return _plain(known, "evaluation", chance_of(job.config, scores[0]) if scores else "")
+        return plain_answers(known, "evaluation", chance_of(job.config, scores[0]) if scores else "")
     if not wanted:
         return None
     subject = job.subject
     with job.stages.stage("comparing answers", "budgets", "compressed", wanted[0]):
         batches = evaluation_of(subject) if subject.held_out is None else subject.held_out
         found = compare(model_on(subject.model, subject.device), model_on(compressed, subject.device), batches)
-    return _plain(
+    return plain_answers(
         found,
         "evaluation" if subject.held_out is None else "probe",
         chance_of(job.config, scores[0]) if scores else "",
@@ -74,7 +74,14 @@ def summary(score: Score | None) -> AnswerSummary | None:
     return AnswerSummary(*map(finite, values))
 
 
-def _plain(found: Comparison, source: str, chance: str) -> Answers:
+def plain_answers(found: Comparison, source: str, chance: str) -> Answers:
+    """A comparison as plain data.
+
+    Args:
+        found: of the full and the compressed model.
+        source: evaluation or probe.
+        chance: why no class is judged, as the full model is at chance; else empty.
+    """
     changes, classes = found.changes, _classes(found.recalls or ())
     counts = {} if changes is None else vars(changes)
     return Answers(

@@ -14,7 +14,9 @@ import pfa_gate
 from pfa_gate.config import load as load_config
 from pfa_gate.errors import PFAGateError
 from pfa_gate.model import Sampling, batches_of, load
+from pfa_gate.model.evaluation import Comparison
 from pfa_gate.model.held_out import held_out_apart
+from pfa_gate.pipeline.answers import plain_answers
 from pfa_gate.record import Record, dumps, loads
 
 PROJECT = '''
@@ -136,6 +138,7 @@ gates:
     recipe: {{strategy: energy, energy: {energy}}}
     selection: {selection}
     recovery: {recovery}
+    artifacts: [weights]
 {evaluation}    budgets:
       compressed: {{{budgets}}}
 """
@@ -252,6 +255,19 @@ def test_a_class_that_loses_much_breaks_the_build_and_is_named(tmp_path: Path) -
         f"On 400 samples of the evaluation, the recall of class {worst.label} falls most, by {fall} pp (of "
         f"{worst.samples} samples {worst.lost} lost, {worst.won} won), {beyond} pp more than the limit of 5 pp."
     )
+
+
+def test_a_candidate_is_judged_by_its_answers(tmp_path: Path) -> None:
+    gate(tmp_path)
+    text = (tmp_path / "pfa.yaml").read_text()
+    start, end = text.index("    recipe"), text.index("    artifacts")
+    candidate = "    candidate: {factory: net.py:untrained}\n"
+    text = text[:start] + candidate + text[end:].replace("    artifacts: [weights]\n", "")
+    (tmp_path / "pfa.yaml").write_text(text)
+    record = pfa_gate.run(tmp_path / "pfa.yaml").record
+    assert record.answers is not None
+    assert record.answers.samples == 400
+    assert {verdicts(record)[key][0] for key in ("agreement", "divergence", "output_error", "class_drop")} == {"broken"}
 
 
 def test_rare_classes_alone_are_not_judged(tmp_path: Path) -> None:
@@ -388,6 +404,25 @@ def test_the_logits_of_a_mapping_are_the_answers_and_all_outputs_count(tmp_path:
     assert record.answers.agreement is not None
     assert record.answers.output_error is not None
     assert record.answers.output_error.value > 0.01
+
+
+def test_a_divergence_without_end_is_not_judged() -> None:
+    one, two = np.zeros(40, dtype=np.int64), np.ones(40, dtype=np.int64)
+    apart = np.append(np.zeros(39), np.inf)
+    found = plain_answers(Comparison(40, "ab", (one, two), apart), "probe", "")
+    assert found.divergence is None
+    assert found.reasons["divergence"] == (
+        "The compressed model gives a class no chance at all that the full model holds possible: it is infinite."
+    )
+    assert [(each.full, each.compressed, each.samples) for each in found.confusion] == [(0, 1, 40)]
+
+
+def test_of_very_many_classes_those_that_fall_most_are_listed() -> None:
+    labels = np.arange(1500)
+    other = np.where(labels >= 1400, labels, -1)
+    found = plain_answers(Comparison(1500, "ab", (labels, other), np.zeros(1500), labels), "evaluation", "")
+    assert (len(found.classes), found.unlisted) == (1000, 500)
+    assert [each.label for each in found.classes] == list(range(1000))
 
 
 def test_answers_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:

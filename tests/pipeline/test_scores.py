@@ -103,7 +103,8 @@ GATES = {
     "meant": {
         "factory": "untrained",
         "scored": "allow_chance: true",
-        "budgets": "model: {score: {min: 90%}}, compressed: {accuracy_drop: 100 pp}",
+        "budgets": "model: {score: {min: 90%}}, "
+        "compressed: {accuracy_drop: 100 pp, agreement: {min: 1%, ratchet: true}, class_drop: {ratchet: true}}",
     },
     "quiet": {"factory": "untrained", "budgets": "model: {parameters: 1 k}"},
     "one": {"data": "one_class", "budgets": "compressed: {score_drop: 100 pp}"},
@@ -206,6 +207,11 @@ def test_junit_and_baseline_hold_scores_in_the_metrics_own_unit(ran: Ran) -> Non
     assert "compressed.accuracy_drop" not in kept["loss"]["budgets"]
     assert kept["loss"]["subject"]["evaluation"] == ["net.py:test", "net.py:loss", "lower"]
     assert not [name for name in kept["quiet"]["budgets"] if "drop" in name]
+    answers = ran.records["meant"].answers
+    assert answers is not None
+    assert answers.agreement is not None
+    assert kept["meant"]["budgets"]["compressed.agreement"] == round(100 * answers.agreement.value, 6)
+    assert kept["meant"]["budgets"]["compressed.class_drop"] == round(max(each.fall for each in answers.classes), 6)
     assert sorted(kept) == ["likelihood", "loss", "meant", "quiet"]
 
 

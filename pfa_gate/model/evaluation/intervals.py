@@ -40,12 +40,14 @@ def wilson(hits: int, samples: int, z: float = Z95) -> tuple[float, float]:
 
 
 def mean_of(values: FloatArray) -> Estimate:
-    """The mean of one value a sample, f64 [N], with its bootstrap interval; the draws have a fixed seed.
+    """The mean of one value a sample, f64 [N], with its bootstrap interval if all are finite; the draws are fixed.
 
     Example:
         >>> mean_of(np.array([0.5, 0.5]))
         Estimate(value=0.5, interval=(0.5, 0.5))
     """
+    if not np.isfinite(values).all():
+        return Estimate(float(values.mean()))
     drawn = [each[:, 0] for each in _drawn_means(values[:, None])]
     return Estimate(float(values.mean()), _quantiles(drawn, len(values)))
 

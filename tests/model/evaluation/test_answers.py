@@ -1,6 +1,8 @@
 """The answers of two models compared: against NumPy, SciPy and torch, and the laws that hold for any outputs."""
 
+from dataclasses import dataclass
 from math import comb, inf
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from torch.nn import functional
 
 from pfa_gate.errors import DataError, MetricError, NotFiniteError
 from pfa_gate.model import Batches, Sampling, batches_of
-from pfa_gate.model.evaluation import ClassRecall, Comparison, compare
+from pfa_gate.model.evaluation import ClassRecall, Comparison, KeptOutputs, compare, watched_outcomes
 from pfa_gate.model.evaluation.answers import Changes
 from pfa_gate.model.evaluation.intervals import mean_of, root_ratio_interval, wilson
 from pfa_gate.model.evaluation.recall import holm, recalls
+from pfa_gate.model.outputs import class_scores, floating_outputs
 
 CLASSES = 5
 
@@ -76,6 +79,7 @@ def test_wilsons_interval_is_scipys() -> None:
         assert wilson(hits, samples) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_a_class_is_tested_as_scipy_tests_a_coin(lost: int, won: int) -> None:
     labels = np.zeros(130, dtype=np.int64)
@@ -100,6 +104,7 @@ def test_an_exact_probability_is_counted_by_hand() -> None:
     assert found.fall == 8 / 40
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holms_correction_never_lowers_a_probability_and_keeps_their_order(chances: list[float]) -> None:
     adjusted = holm(chances)
@@ -116,7 +121,7 @@ def test_holms_correction_never_lowers_a_probability_and_keeps_their_order(chanc
 seeds = st.integers(0, 2**31 - 1)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seeds, st.integers(1, 70))
 def test_the_batch_size_changes_nothing(seed: int, batch_size: int) -> None:
     full, other, labels = drawn(seed)
@@ -131,7 +136,7 @@ def test_the_batch_size_changes_nothing(seed: int, batch_size: int) -> None:
     assert two.output_error == pytest.approx(one.output_error, rel=1e-9)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seeds, st.randoms(use_true_random=False))
 def test_the_order_of_samples_and_the_names_of_classes_change_nothing(seed: int, random: object) -> None:
     full, other, labels = drawn(seed)
@@ -150,7 +155,7 @@ def test_the_order_of_samples_and_the_names_of_classes_change_nothing(seed: int,
     assert falls[0] == falls[1]
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seeds)
 def test_a_model_agrees_with_itself_and_no_shift_of_its_scores_is_a_divergence(seed: int) -> None:
     full, _, labels = drawn(seed)
@@ -163,7 +168,7 @@ def test_a_model_agrees_with_itself_and_no_shift_of_its_scores_is_a_divergence(s
     assert shifted.divergence.value == pytest.approx(0.0, abs=1e-12)  # type: ignore[union-attr]
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seeds)
 def test_what_changed_adds_up_and_turns_round_with_the_models(seed: int) -> None:
     full, other, labels = drawn(seed)
@@ -179,7 +184,7 @@ def test_what_changed_adds_up_and_turns_round_with_the_models(seed: int) -> None
     assert sum(each.samples for each in there.recalls or ()) == there.samples
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seeds, st.floats(0.5, 100), st.floats(-100, 100))
 def test_output_error_has_no_unit(seed: int, scale: float, shift: float) -> None:
     full, other, _ = (each.double() for each in drawn(seed))
@@ -187,7 +192,7 @@ def test_output_error_has_no_unit(seed: int, scale: float, shift: float) -> None
     assert two.output_error == pytest.approx(one.output_error, rel=1e-6)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seeds)
 def test_every_interval_holds_its_value(seed: int) -> None:
     full, other, labels = drawn(seed)
@@ -359,6 +364,66 @@ def test_no_data_is_no_agreement() -> None:
     with pytest.raises(DataError) as caught:
         compare(nn.Identity(), nn.Identity(), empty)
     assert caught.value.fact == "'nothing' gave no samples."
+
+
+class Held(NamedTuple):
+    """An output with fields."""
+
+    ids: Tensor
+    logits: Tensor
+
+
+@dataclass
+class Loose:
+    """An output of a class of its own."""
+
+    ids: Tensor
+    logits: Tensor
+
+
+@pytest.mark.parametrize("kind", [Held, Loose])
+def test_the_tensors_of_any_output_are_found(kind: type) -> None:
+    scores = torch.rand(2, 3)
+    output = kind(torch.tensor([1, 2]), scores)
+    assert floating_outputs(output) == [scores]
+    assert class_scores(output) is scores
+
+
+def scored(model: nn.Module, kept: KeptOutputs, full: bool, batches: Batches) -> Comparison | None:
+    return watched_outcomes(model, (batches, "accuracy"), kept, full=full).comparison
+
+
+@pytest.mark.parametrize("memory", [2**28, 600, 0])
+@pytest.mark.parametrize("everything", [True, False])
+def test_what_was_kept_of_a_pass_serves_as_one_beside(
+    memory: int, everything: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory, in a file, or first in the one and then in the other."""
+    monkeypatch.setattr("pfa_gate.model.evaluation.kept_outputs._IN_MEMORY", memory)
+    full, other, labels = drawn(0)
+    kept, batches = KeptOutputs(everything), data_of(60, labels, batch_size=16)
+    assert scored(Replay(full), kept, True, batches) is None
+    for rows in (other, full, other):
+        found, wanted = scored(Replay(rows), kept, False, batches), replayed(full, rows, labels)
+        assert found is not None
+        assert (found.agreement, found.divergence, found.changes, found.recalls, found.data) == (
+            wanted.agreement,
+            wanted.divergence,
+            wanted.changes,
+            wanted.recalls,
+            wanted.data,
+        )
+        assert found.output_error == (pytest.approx(wanted.output_error) if everything else None)
+
+
+def test_what_was_kept_of_other_data_serves_nobody() -> None:
+    full, other, labels = drawn(0)
+    kept = KeptOutputs()
+    scored(Replay(full), kept, True, data_of(60, labels, batch_size=16))
+    assert scored(Replay(other), kept, False, data_of(60, 4 - labels, batch_size=16)) is None
+    assert scored(Replay(other), kept, False, data_of(60, labels, batch_size=20)) is None
+    assert scored(Replay(other), kept, False, data_of(40, labels[:40], batch_size=16)) is None
+    assert scored(Replay(other), KeptOutputs(), False, data_of(60, labels)) is None
 
 
 def test_a_class_is_named_once() -> None:
