@@ -17,7 +17,7 @@ from pfa_gate.record import AnswerSummary, finite
 
 _MOST_CLASSES = 1000
 _WORST = 6
-_INFINITE = "The compressed model gives a class no chance at all that the full model holds possible: it is infinite."
+_INFINITE = "The smaller model gives a class no chance at all that the full model holds possible: it is infinite."
 
 
 def answer_budgets(config: GateConfig) -> tuple[str, ...]:

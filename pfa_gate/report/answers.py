@@ -92,6 +92,17 @@ def _measure(name: str, found: Estimated | None, *, share: bool) -> MeasureRow |
     return MeasureRow(name, value, interval)
 
 
+def smaller_model(record: Record) -> str:
+    """What the smaller of the two models is called in a sentence.
+
+    Example:
+        >>> from pfa_gate.record import Probe, Size
+        >>> smaller_model(Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab")))
+        'compressed model'
+    """
+    return "compressed model" if record.candidate is None else "candidate"
+
+
 def answer_sentences(record: Record) -> tuple[str, ...]:
     """Which answers changed, and the class that falls most; none where answers were not compared.
 

@@ -412,7 +412,7 @@ def test_a_divergence_without_end_is_not_judged() -> None:
     found = plain_answers(Comparison(40, "ab", (one, two), apart), "probe", "")
     assert found.divergence is None
     assert found.reasons["divergence"] == (
-        "The compressed model gives a class no chance at all that the full model holds possible: it is infinite."
+        "The smaller model gives a class no chance at all that the full model holds possible: it is infinite."
     )
     assert [(each.full, each.compressed, each.samples) for each in found.confusion] == [(0, 1, 40)]
 

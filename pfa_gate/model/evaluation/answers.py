@@ -208,7 +208,7 @@ class Answering:
                 remedy="Compare models that score the same classes.",
             )
         self._classes = full.shape[1]
-        logs = [_log_shares(scores, model, self.samples) for model, scores in (("full", full), ("compressed", other))]
+        logs = [_log_shares(scores, model, self.samples) for model, scores in (("full", full), ("smaller", other))]
         self._found.append(
             (full.argmax(dim=1).cpu().numpy(), other.argmax(dim=1).cpu().numpy(), divergences(*logs).cpu().numpy())
         )

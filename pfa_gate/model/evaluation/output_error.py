@@ -87,7 +87,7 @@ def _finite_rows(one: Tensor, two: Tensor, number: int, start: int) -> tuple[Ten
     wrong = ~(torch.isfinite(one) & torch.isfinite(two)) & ~same
     if bool(wrong.any()):
         row = int(wrong.any(dim=1).nonzero()[0])
-        model = "compressed" if bool(torch.isfinite(one[row]).all()) else "full"
+        model = "smaller" if bool(torch.isfinite(one[row]).all()) else "full"
         raise NotFiniteError(
             f"Floating output {number + 1} of the {model} model is not finite for sample {start + row}.",
             remedy="Check the weights and the scale of the inputs.",

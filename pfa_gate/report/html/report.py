@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
-from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion
+from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion, smaller_model
 from pfa_gate.report.baseline import baseline_sentences, baseline_value
 from pfa_gate.report.formatting import (
     SEVERITY,
@@ -75,6 +75,7 @@ def render(record: Record, base: Record | None = None) -> str:
         tiles=tiles(record),
         steps=steps(record),
         measures=answer_measures(record),
+        smaller=smaller_model(record),
         answer_sentences=answer_sentences(record),
         classes=classes[:_MOST_CLASSES],
         classes_hidden=max(0, len(classes) - _MOST_CLASSES) + (record.answers.unlisted if record.answers else 0),

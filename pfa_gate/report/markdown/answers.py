@@ -1,10 +1,9 @@
 """The answers of both models in Markdown: measures and the worst class in sight, classes and confusion folded away."""
 
 from pfa_gate.record import Record
-from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion
+from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion, smaller_model
+from pfa_gate.report.candidate import smaller_name
 from pfa_gate.report.markdown.markup import Detail, folded, prose, table
-
-_CLASSES = ("class", "samples", "recall, full", "compressed", "change", "lost", "won", "p")
 
 
 def answers_part(record: Record, detail: Detail) -> str:
@@ -32,7 +31,8 @@ def classes_part(record: Record, detail: Detail) -> str:
     ]
     left = record.answers.unlisted if record.answers is not None else 0
     more = f"{left:,} more classes fall less." if left else ""
-    parts = (table(_CLASSES, "rrrrrrrr", rows, detail.rows), more, _confusion(record))
+    names = ("class", "samples", "recall, full", smaller_name(record), "change", "lost", "won", "p")
+    parts = (table(names, "rrrrrrrr", rows, detail.rows), more, _confusion(record))
     return folded("Answers, class by class", "\n\n".join(part for part in parts if part))
 
 
@@ -41,5 +41,6 @@ def _confusion(record: Record) -> str:
     if found is None:
         return ""
     rows = [[prose(label), *map(prose, cells)] for label, cells in found.rows]
-    title = "Rows: what the full model answers. Columns: what the compressed model answers on the same samples."
+    columns = f"Columns: what the {smaller_model(record)} answers on the same samples."
+    title = f"Rows: what the full model answers. {columns}"
     return f"{title}\n\n{table(['', *found.columns], 'r' * (1 + len(found.columns)), rows, None)}"

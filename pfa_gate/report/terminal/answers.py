@@ -4,6 +4,7 @@ from rich.text import Text
 
 from pfa_gate.record import Record
 from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion
+from pfa_gate.report.candidate import smaller_name
 from pfa_gate.report.terminal.layout import QUIET, STYLES, Look, lay_out
 
 _WORST = 5
@@ -38,6 +39,6 @@ def _confusion(record: Record) -> list[Text]:
     found = confusion(record)
     if found is None:
         return []
-    head = [Text("   full / compressed", QUIET), *(Text(column, QUIET) for column in found.columns)]
+    head = [Text(f"   full / {smaller_name(record)}", QUIET), *(Text(column, QUIET) for column in found.columns)]
     rows = [[Text(f"   {label}"), *map(Text, cells)] for label, cells in found.rows]
     return lay_out([head, *rows], "l" + "r" * len(found.columns))

@@ -322,9 +322,9 @@ def test_a_mask_of_minus_infinity_is_no_error() -> None:
     ("value", "which", "fact"),
     [
         (float("nan"), "full", "Floating output 1 of the full model is not finite for sample 7."),
-        (float("nan"), "other", "Floating output 1 of the compressed model is not finite for sample 7."),
-        (inf, "other", "Floating output 1 of the compressed model is not finite for sample 7."),
-        (-inf, "other", "Floating output 1 of the compressed model is not finite for sample 7."),
+        (float("nan"), "other", "Floating output 1 of the smaller model is not finite for sample 7."),
+        (inf, "other", "Floating output 1 of the smaller model is not finite for sample 7."),
+        (-inf, "other", "Floating output 1 of the smaller model is not finite for sample 7."),
     ],
 )
 def test_what_is_not_finite_is_named(value: float, which: str, fact: str) -> None:
