@@ -25,11 +25,13 @@ class MetricForm:
         kind: what its predictions are.
         classes: how many classes it is made for; None where it does not say.
         format: of a segmentation metric: `index`, `one-hot` or `mixed`.
+        ignored: the label that does not count; None where all do.
     """
 
     kind: Kind = "plain"
     classes: int | None = None
     format: str = ""
+    ignored: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def form_of(metric: Any) -> MetricForm:
             return MetricForm("retrieval")
         for kind in known:
             if base.__module__.startswith("torchmetrics.classification") and base.__name__.lower().startswith(kind):
-                return MetricForm(kind, getattr(metric, "num_classes", None))
+                return MetricForm(kind, getattr(metric, "num_classes", None), "", getattr(metric, "ignore_index", None))
     return MetricForm()
 
 
@@ -144,7 +146,11 @@ def _retrieval(form: MetricForm, scores: Tensor, target: Any, squash: bool) -> t
 def _multiclass(form: MetricForm, scores: Tensor, target: Any, squash: bool) -> tuple[Any, ...]:
     _require_probabilities(scores, squash)
     scores = _classes_second(form, scores, target)
-    return scores.softmax(dim=1) if squash and scores.ndim > 1 else scores, _whole_numbers(target)
+    target = _whole_numbers(target)
+    if isinstance(target, Tensor) and scores.ndim == target.ndim + 1:
+        # torchmetrics counts the different labels of an update, which are few in one sample.
+        _require_classes(target if form.ignored is None else target[target != form.ignored], scores.shape[1])
+    return scores.softmax(dim=1) if squash and scores.ndim > 1 else scores, target
 
 
 def _classes_second(form: MetricForm, scores: Tensor, target: Any) -> Tensor:
@@ -175,13 +181,17 @@ def _segmentation(form: MetricForm, scores: Tensor, target: Any, squash: bool) -
 
 
 def _one_hot(index: Tensor, classes: int) -> Tensor:
-    if int(index.min()) < 0 or int(index.max()) >= classes:
+    _require_classes(index, classes)
+    return torch.nn.functional.one_hot(index, classes).movedim(-1, 1)
+
+
+def _require_classes(labels: Tensor, classes: int) -> None:
+    low, high = (int(labels.min()), int(labels.max())) if labels.numel() else (0, 0)
+    if low < 0 or high >= classes:
         raise LabelsError(
-            f"The labels run from {int(index.min())} to {int(index.max())}; the model scores the classes 0 to "
-            f"{classes - 1}.",
+            f"The labels run from {low} to {high}; the model scores the classes 0 to {classes - 1}.",
             remedy="Number the classes from 0, as in training.",
         )
-    return torch.nn.functional.one_hot(index, classes).movedim(-1, 1)
 
 
 def _plain(form: MetricForm, scores: Tensor, target: Any, squash: bool) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from pfa_gate.model.user_frames import raised
 
 _SHARE_ROOMS = ("torchmetrics.classification.", "torchmetrics.segmentation.", "torchmetrics.retrieval.")
 # Their bounds are said to be 0 and 1, for plots; they reach below 0, or above 1.
-_NO_SHARES = ("MatthewsCorrCoef", "CohenKappa", "HingeLoss")
+_NO_SHARES = ("MatthewsCorrCoef", "CohenKappa", "HingeLoss", "CoverageError")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """A gate for each kind of task with a class of torchmetrics: the scores are those of NumPy, drops have an interval."""
 
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +18,7 @@ from sklearn.metrics import average_precision_score
 
 from pfa_gate.errors import ConfigError, FactoryError, LabelsError, MetricError, PFAGateError
 from pfa_gate.pipeline.run import Run, run
-from pfa_gate.record import Scores
+from pfa_gate.record import Scores, loads
 
 PROJECT = """
 import torch
@@ -378,6 +382,30 @@ def test_what_does_not_fit_the_metric_is_said_with_its_place(
     assert found.value.fact.startswith(fact)
     assert found.value.remedy == remedy if remedy else True
     assert any("pfa.yaml:" in place for place in found.value.where)
+
+
+def test_a_real_run_with_warnings_as_errors_judges_the_drop_in_points(project: Path, torch_python: str) -> None:
+    text = gate("f1", budgets="model: {score: {min: 1%}}, compressed: {score_drop: {max: 0.1 pp}}")
+    (project / "pfa.yaml").write_text(text)
+    (project / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [torch_python, "-m", "pytest", "--pfa", "--junitxml=junit.xml", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=project, env=own, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    record = loads((project / ".pfa" / "f1" / "record.json").read_text("utf-8"))
+    (broken,) = [each for each in record.budgets if each.outcome == "broken"]
+    assert broken.id == "compressed.score_drop"
+    assert re.fullmatch(r"The score falls by [\d.]+ pp, [\d.]+ pp more than the limit of 0\.1 pp\.", broken.sentence)
+    assert broken.sentence[:20] in done.stdout
+    assert re.search(r"Multiclass\S* +[\d.]+% +[\d.]+% ", done.stdout)
+    comment = (project / ".pfa" / "f1" / "report.md").read_text("utf-8")
+    assert re.search(r"MulticlassF1Score .*\(bootstrap over 150 samples\)", comment)
+    cases = ElementTree.parse(project / "junit.xml").iter("testcase")
+    (judged,) = [each for each in cases if each.get("name") == "compressed.score_drop"]
+    values = {each.get("name"): each.get("value") for each in judged.iter("property")}
+    assert record.scores is not None
+    assert record.scores.drop is not None
+    assert float(values["pfa_value"] or "nan") == pytest.approx(100 * record.scores.drop)
 
 
 def test_without_torchmetrics_the_extra_is_named_and_nothing_is_measured(
