@@ -19,6 +19,7 @@ from pfa_gate.record import (
     Scores,
     Unmeasured,
 )
+from pfa_gate.record.search import SearchRecord, SearchTrial
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(0, 10**12)
@@ -70,7 +71,14 @@ compressed = st.builds(
 )
 interval = maybe(st.tuples(number, number))
 scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
-recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)))
+measures = st.sampled_from(["parameters", "bytes", "macs", "latency"])
+trials = st.builds(
+    SearchTrial, count, count, count, maybe(number), maybe(number), number, number, interval, st.booleans()
+)
+searches = st.builds(
+    SearchRecord, measures, number, st.booleans(), text, count, number, many(trials), st.integers(0, 3), count
+)
+recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)), maybe(searches))
 estimated = maybe(st.builds(Estimated, number, maybe(number), maybe(number)))
 answers = st.builds(
     Answers,

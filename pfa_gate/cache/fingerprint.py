@@ -118,7 +118,8 @@ def _references(config: GateConfig) -> list[str]:
 
 
 def _data(config: GateConfig) -> list[str | ImageFolder | JsonLines]:
-    return [config.probe.data, *([config.evaluation.data] if config.evaluation else [])]
+    scored = [config.evaluation.data] if config.evaluation else []
+    return [config.probe.data, *scored, *([config.recipe.data] if config.recipe.data else [])]
 
 
 def _code_of(step: Step) -> str | None:
@@ -180,6 +181,8 @@ def _beyond_files(config: GateConfig, folder: Path) -> Iterator[str]:
             yield f"the tokenizer {data.tokenizer} is in the cache of this machine"
     if config.budgets.compressed.latency is not None:
         yield "latency is of the moment"
+    if config.recipe.of == "latency":
+        yield "latency is of the moment"
     if config.selection not in SELECTIONS:
         yield f"the selection {config.selection} comes from another package"
 
@@ -190,7 +193,7 @@ def _unwatched_code(config: GateConfig, folder: Path) -> Iterator[str]:
         yield f"model has no checkpoint, so its weights come from code; {remedy}"
     if config.candidate is not None and not config.candidate.files:
         yield f"candidate has no file, so its weights come from code; {remedy}"
-    for section, data in zip(("probe", "evaluation"), _data(config), strict=False):
+    for section, data in zip(("probe", "evaluation", "recipe"), _data(config), strict=False):
         if not _hashed(data, folder):
             yield f"{section}.data comes from code; {remedy}"
     if any(isinstance(step, FinetuneStep) for step in config.recovery):

@@ -16,6 +16,7 @@ from pfa_gate.config.reader import Keys
 _NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.|\Z)", re.IGNORECASE)
 
+_STRATEGIES = ("kl", "energy", *SIZES, "score")
 _LIMITS = {"layers": LAYER_LIMITS, "model": MODEL_LIMITS, "compressed": COMPRESSED_LIMITS}
 
 
@@ -51,6 +52,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _positions(gate, ("gates", name, "probe"))
         yield from _energy(gate, ("gates", name, "recipe"))
         yield from _targets(gate, ("gates", name, "recipe"))
+        yield from _search(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
         yield from (Objection(*found) for found in candidate_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
@@ -119,7 +121,7 @@ def _energy(gate: object, at: Keys) -> Iterator[Objection]:
     strategy, given = _strategy(gate), _gives(gate, "energy")
     if strategy == "energy" and not given:
         yield Objection((*at, "strategy"), "the strategy energy needs recipe.energy", "Add energy: 0.95.")
-    if strategy != "energy" and given and strategy in ("kl", *SIZES):
+    if strategy != "energy" and given and strategy in _STRATEGIES:
         yield _unread(at, "energy", strategy)
 
 
@@ -130,8 +132,19 @@ def _targets(gate: object, at: Keys) -> Iterator[Objection]:
         if strategy == target and not given:
             message = f"the strategy {target} needs recipe.{target}"
             yield Objection((*at, "strategy"), message, f"Add its target, such as {target}: 50%.")
-        if strategy != target and given and strategy in ("kl", "energy", *SIZES):
+        if strategy != target and given and strategy in _STRATEGIES:
             yield _unread(at, target, strategy)
+
+
+def _search(gate: object, at: Keys) -> Iterator[Objection]:
+    strategy = _strategy(gate)
+    if strategy == "score" and not _gives(gate, "score"):
+        remedy = "Add how far the score may fall, such as score: 0.5 pp."
+        yield Objection((*at, "strategy"), "the strategy score needs recipe.score", remedy)
+    for key in ("score", "of", "confident", "data"):
+        if strategy != "score" and strategy in _STRATEGIES and _gives(gate, key):
+            message = f"recipe.{key} is not read by the strategy {strategy}"
+            yield Objection((*at, key), message, "Remove it, or write strategy: score with how far the score may fall.")
 
 
 def _gives(gate: object, key: str) -> bool:
@@ -144,7 +157,7 @@ def _misplaced_statistic(gate: object, at: Keys) -> Iterator[Objection]:
     strategy = _strategy(gate)
     if _gives(gate, "statistic") and strategy in ("kl", "energy"):
         message = f"recipe.statistic is not read by the strategy {strategy}"
-        remedy = "Remove it, or write strategy: parameters, bytes or macs with its target."
+        remedy = "Remove it, or write strategy: parameters, bytes, macs or score with its target."
         yield Objection((*at, "statistic"), message, remedy)
 
 

@@ -83,7 +83,25 @@ def score_faults(gate: object, at: Keys) -> Iterator[Fault]:
             yield keys, message, "Add the section evaluation with its data, or remove this budget."
         elif isinstance(evaluation, dict) and (parsed := _parsed(limit, kind)) is not None:
             yield from _limit(parsed, evaluation, keys)
+    yield from _searched(gate, evaluation, (*at, "recipe"))
     yield from _one_drop(_at(gate, "budgets", "compressed"), (*at, "budgets", "compressed"))
+
+
+def _searched(gate: object, evaluation: object, at: Keys) -> Iterator[Fault]:
+    """What is wrong with the fall that the strategy `score` allows."""
+    if _at(gate, "recipe", "strategy") != "score":
+        return
+    if evaluation is None:
+        yield (*at, "strategy"), "the strategy score needs an evaluation", "Add the section evaluation with its data."
+    limit = _parsed(_at(gate, "recipe", "score"), DROP)
+    metric = _metric(evaluation) if isinstance(evaluation, dict) else None
+    if limit is None or metric is None or of_torchmetrics(metric):
+        return  # what a class of torchmetrics gives is known once it is loaded
+    if metric in SHARES:
+        yield from _share(limit, "recipe.score", (*at, "score"))
+    elif (unit := _in_shares(limit)) is not None:
+        message = f"recipe.score is in {unit}, and {metric!r} gives plain numbers"
+        yield (*at, "score"), message, "Write a number in the metric's own unit, say 0.01."
 
 
 def _drops() -> Iterator[tuple[str, str, Kind]]:

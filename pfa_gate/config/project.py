@@ -131,7 +131,8 @@ _REMEDY = "Put it into the project, or read it in a callable of your own."
 
 
 _REFERENCES = (
-    ("model", "factory"), ("candidate", "factory"), ("probe", "data"), ("evaluation", "data"), ("evaluation", "metric"),
+    ("model", "factory"), ("candidate", "factory"), ("probe", "data"), ("recipe", "data"), ("evaluation", "data"),
+    ("evaluation", "metric"),
 )  # fmt: skip
 _FILES = (("model", "checkpoint"), ("candidate", "checkpoint"), ("candidate", "onnx"), ("candidate", "pt2"))
 
@@ -161,7 +162,7 @@ def _by_name(gate: Any) -> Iterator[tuple[Keys, str]]:
     factory = _at(gate, "model", "factory")
     if isinstance(factory, str) and factory.startswith("hf:"):
         yield ("model", "factory"), factory.removeprefix("hf:")
-    for section in ("probe", "evaluation"):
+    for section in ("probe", "recipe", "evaluation"):
         for key in ("images", "jsonl", "tokenizer"):
             if isinstance(text := _at(gate, section, "data", key), str):
                 yield (section, "data", key), text

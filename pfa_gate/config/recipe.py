@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from pfa_gate.config.field_types import BytesTarget, SizeTarget, StrictSection
+from pfa_gate.config.field_types import BytesTarget, DropTarget, SizeTarget, StrictSection
+from pfa_gate.config.named_sources import DataSource
 
 
 def _goes_with_its_strategy(key: str) -> dict[str, Any]:
@@ -12,21 +13,26 @@ def _goes_with_its_strategy(key: str) -> dict[str, Any]:
     return {"if": chosen, "then": {"required": [key]}, "else": {"not": {"required": [key]}}}
 
 
-_OWN_KEYS: Any = [_goes_with_its_strategy(key) for key in ("energy", "parameters", "bytes", "macs")]
+_OWN_KEYS: Any = [_goes_with_its_strategy(key) for key in ("energy", "parameters", "bytes", "macs", "score")]
+_OF_A_SEARCH: Any = {
+    "if": {"anyOf": [{"required": [key]} for key in ("of", "confident", "data")]},
+    "then": {"properties": {"strategy": {"const": "score"}}, "required": ["strategy"]},
+}
 _STATISTIC_IS_OF_SIZES: Any = {
     "if": {"required": ["statistic"]},
-    "then": {"properties": {"strategy": {"enum": ["parameters", "bytes", "macs"]}}, "required": ["strategy"]},
+    "then": {"properties": {"strategy": {"enum": ["parameters", "bytes", "macs", "score"]}}, "required": ["strategy"]},
 }
 
 
 class RecipeConfig(StrictSection):
     """How many filters each layer keeps."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [*_OWN_KEYS, _STATISTIC_IS_OF_SIZES]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_OWN_KEYS, _OF_A_SEARCH, _STATISTIC_IS_OF_SIZES]})
 
-    strategy: Literal["kl", "energy", "parameters", "bytes", "macs"] = Field(
+    strategy: Literal["kl", "energy", "parameters", "bytes", "macs", "score"] = Field(
         default="kl",
-        description="`kl` and `energy` look at each layer alone; the others meet a size of the whole model",
+        description="`kl` and `energy` look at each layer alone; `parameters`, `bytes` and `macs` meet a size of the "
+        "whole model; `score` looks for the smallest model whose score holds",
     )
     energy: float | None = Field(
         default=None, gt=0, le=1, description="with strategy `energy`: share of each layer's energy to keep"
@@ -41,11 +47,29 @@ class RecipeConfig(StrictSection):
         default=None,
         description="with strategy `macs`: target, multiply-accumulates of one sample or a percentage",
     )
+    score: DropTarget | None = Field(
+        default=None,
+        description="with strategy `score`: by how much the score may fall, in the metric's own unit or in percentage "
+        "points",
+    )
+    of: Literal["parameters", "bytes", "macs", "latency"] = Field(
+        default="parameters", description="with strategy `score`: what is to be small"
+    )
+    confident: bool = Field(
+        default=False,
+        description="with strategy `score`: whether the upper end of the 95 % interval of the fall has to hold too",
+    )
+    data: DataSource | None = Field(
+        default=None,
+        description="with strategy `score`: what the search scores on, as `evaluation.data`; a half of the "
+        "evaluation's samples if left out, and then the other half is what the gate reports",
+        examples=["example_project.data:validation"],
+    )
     statistic: Literal["energy", "standardised", "reconstruction"] | None = Field(
         default=None,
-        description="with a size strategy: what divides the size among the layers. `energy` (if left out): the "
-        "spectra; `standardised`: the spectra of filters scaled to equal variance; `reconstruction`: what the layers "
-        "that read each layer lose",
+        description="with a size strategy or `score`: what divides the size among the layers. `energy` (if left out): "
+        "the spectra; `standardised`: the spectra of filters scaled to equal variance; `reconstruction`: what the "
+        "layers that read each layer lose",
     )
     residual: Literal["project", "pad"] = Field(
         default="project",

@@ -146,7 +146,7 @@ def _holds(*keys: str) -> dict[str, Any]:
 _OF_SCORES = (("model", "score"), ("compressed", "score"), ("compressed", "score_drop"))
 _LIMITS_NEED_SCORES: Any = [
     {
-        "if": {"anyOf": [_holds("budgets", *keys) for keys in _OF_SCORES]},
+        "if": {"anyOf": [*(_holds("budgets", *keys) for keys in _OF_SCORES), _holds("recipe", "score")]},
         "then": {"required": ["evaluation"]},
     },
     {

@@ -40,6 +40,7 @@ class Subject:
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
         held_out: samples of the data of the probe that the probe does not have, for budgets on answers; None where an
             evaluation has some, or no budget asks.
+        search: the data that the strategy `score` searches with; None where pfa.yaml names none.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Subject:
     device: torch.device = CPU
     weights: str = ""
     held_out: Batches | None = None
+    search: Batches | None = None
 
 
 def load(document: Document, gate: str) -> Subject:
@@ -83,7 +85,11 @@ def load(document: Document, gate: str) -> Subject:
     with at("evaluation", "data") as place:
         evaluation = replace(_open(config, config.evaluation.data, model, folder, whole=True), where=(place,))
     metric = metric_of(config, config.evaluation, folder, at)
-    return Subject(model, example, probe, evaluation, metric, device, weights)
+    search = None
+    if config.recipe.data is not None:
+        with at("recipe", "data") as place:
+            search = replace(_open(config, config.recipe.data, model, folder, whole=True), where=(place,))
+    return Subject(model, example, probe, evaluation, metric, device, weights, search=search)
 
 
 def holds_out(config: GateConfig) -> bool:

@@ -143,7 +143,10 @@ class Findings:
         reasons = {**recipe.reasons, **self.measured.spectra.whole, **back}
         keep = {name: count for name, count in recipe.counts.items() if name not in back}
         rounds = self.cut.plan.rounds if len(self.cut.plan.rounds) > 1 else ()
-        return RecipeRecord(recipe.strategy, finite(recipe.energy), keep, reasons, rounds)
+        search, full = self.cut.plan.search, self._both[0]
+        if search is not None and full is not None:
+            search = replace(search, reported=full.samples)
+        return RecipeRecord(self.config.recipe.strategy, finite(recipe.energy), keep, reasons, rounds, search)
 
     def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from pfa_gate.compress.full_rows import FullRows
-from pfa_gate.compress.select import Evidence, Selection, criterion, keep_last, reader_losses, too_wide
+from pfa_gate.compress.select import Evidence, Orders, Selection, criterion, keep_last, reader_losses, too_wide
+from pfa_gate.compress.select.reconstruction import Losses
 from pfa_gate.config import GateConfig
+from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.graph.group import Indices
@@ -18,6 +21,7 @@ from pfa_gate.pipeline.recovery_steps import compensate_on_device, compensate_se
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
+from pfa_gate.record.search import SearchRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class CutPlan:
         recipe: how many filters each group keeps in the end.
         selection: which ones, as indices of the full model.
         rounds: filters kept per group after each round.
+        search: the trials that led to it, for the strategy `score`.
         by_norm: why a group that `reconstruction` was to order is ordered by the L1 norm of its weights.
     """
 
@@ -44,13 +49,12 @@ class CutPlan:
     selection: Selection
     rounds: tuple[Mapping[str, int], ...]
     by_norm: Mapping[str, str] = field(default_factory=dict)
+    search: SearchRecord | None = None
 
 
-def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer], kept: FullRows | None = None) -> CutPlan:
-    """The recipe and the selection; with `recipe.rounds`, PFA applied again to what it has left.
-
-    Between rounds a copy of the model is cut, compensated where `recovery` has that step, and measured anew. A size
-    target is approached in equal ratios. The copies only serve to decide: what is kept are filters of the full model.
+@dataclass(frozen=True)
+class Planner:
+    """Plans cuts of one model, any number of them: what only the full model decides is computed once.
 
     Args:
         job: the gate; its stages are timed as deciding, selecting, and measuring again.
@@ -58,24 +62,73 @@ def plan_cut(job: GateJob, measured: MeasuredGraph, chosen: Sequence[Layer], kep
         chosen: the layers that are measured again between rounds.
         kept: where a selection keeps values of the full model that compensation needs.
     """
-    indices = {name: np.arange(spectrum.filters) for name, spectrum in measured.spectra.groups.items()}
-    widths = {name: len(each) for name, each in indices.items()}
-    now, rounds = measured, list[Mapping[str, int]]()
-    while True:
+
+    job: GateJob
+    measured: MeasuredGraph
+    chosen: Sequence[Layer]
+    kept: FullRows | None = None
+
+    def plan(self, wanted: RecipeConfig) -> CutPlan:
+        """The recipe and the selection; with `rounds`, PFA applied again to what it has left.
+
+        Between rounds a copy of the model is cut, compensated where `recovery` has that step, and measured anew. A size
+        target is approached in equal ratios. The copies only serve to decide: what is kept are filters of the full
+        model.
+
+        Args:
+            wanted: the recipe, of any strategy but `score`.
+
+        Raises:
+            TargetError: its size is out of reach.
+        """
+        indices = {name: np.arange(spectrum.filters) for name, spectrum in self.measured.spectra.groups.items()}
+        widths = {name: len(each) for name, each in indices.items()}
+        now, rounds = self.measured, list[Mapping[str, int]]()
+        while True:
+            plan, selected = self._round(now, wanted, len(rounds) + 1)
+            indices |= {name: indices[name][each] for name, each in selected.indices.items()}
+            rounds.append({name: len(each) for name, each in indices.items()})
+            if len(rounds) == wanted.rounds:
+                whole = replace(plan, counts=dict(rounds[-1]), widths=widths)
+                return CutPlan(whole, Selection(indices), tuple(rounds), self._by_norm)
+            with self.job.stages.stage("measuring again", "recipe", "rounds"):
+                now = _cut_and_measured(self.job, self.measured, indices, self.chosen)
+
+    def _round(self, now: MeasuredGraph, wanted: RecipeConfig, number: int) -> tuple[Recipe, Selection]:
+        job, first = self.job, now is self.measured
+        config = job.config.model_copy(update={"recipe": wanted})
+        known = self._losses if first and wanted.statistic == "reconstruction" else None
         with job.stages.stage("deciding", "recipe"):
-            plan = plan_recipe(job.config, job.subject, replace(now, full=measured.full), len(rounds) + 1)
+            plan = plan_recipe(config, job.subject, replace(now, full=self.measured.full), number, known)
         with job.stages.stage("selecting", "selection"):
-            selected = _selected(job, now, plan, kept if now is measured else None)
-        indices |= {name: indices[name][each] for name, each in selected.indices.items()}
-        rounds.append({name: len(each) for name, each in indices.items()})
-        if len(rounds) == job.config.recipe.rounds:
-            whole = replace(plan, counts=dict(rounds[-1]), widths=widths)
-            return CutPlan(whole, Selection(indices), tuple(rounds), _by_norm(job, measured))
-        with job.stages.stage("measuring again", "recipe", "rounds"):
-            now = _cut_and_measured(job, measured, indices, chosen)
+            orders = self._orders if first else criterion(config.selection)(_evidence(config, job.subject, now))
+            return plan, keep_last(orders, plan.counts)
+
+    @cached_property
+    def _orders(self) -> Orders:
+        return criterion(self.job.config.selection)(replace(self._evidence, kept=self.kept))
+
+    @cached_property
+    def _losses(self) -> Mapping[str, Losses]:
+        with self.job.stages.stage("deciding", "recipe"):
+            return reader_losses(self._evidence)
+
+    @cached_property
+    def _by_norm(self) -> Mapping[str, str]:
+        return too_wide(self._evidence) if self.job.config.selection == "reconstruction" else {}
+
+    @property
+    def _evidence(self) -> Evidence:
+        return _evidence(self.job.config, self.job.subject, self.measured)
 
 
-def plan_recipe(config: GateConfig, subject: Subject, measured: MeasuredGraph, number: int | None = None) -> Recipe:
+def plan_recipe(
+    config: GateConfig,
+    subject: Subject,
+    measured: MeasuredGraph,
+    number: int | None = None,
+    losses: Mapping[str, Losses] | None = None,
+) -> Recipe:
     """The recipe of pfa.yaml's strategy, its sizes counted through the coupling.
 
     Args:
@@ -83,8 +136,11 @@ def plan_recipe(config: GateConfig, subject: Subject, measured: MeasuredGraph, n
         subject: its probe, for a recipe by what the readers lose.
         measured: the model as it is, and what the full one costs.
         number: of the round, from 1; the last one unless given.
+        losses: what the readers lose, for a recipe by it; measured unless given.
     """
     wanted, groups = config.recipe, measured.spectra.groups
+    if wanted.strategy == "score":
+        raise TypeError("The strategy score asks for recipes of sizes; it is none itself.")
     limit = {"parameters": wanted.parameters, "bytes": wanted.bytes, "macs": wanted.macs}.get(wanted.strategy)
     target = None
     if limit is not None:
@@ -97,21 +153,11 @@ def plan_recipe(config: GateConfig, subject: Subject, measured: MeasuredGraph, n
         return float(getattr(measured.graph.coupling.footprint(keep), measure))
 
     if wanted.statistic == "reconstruction":
-        losses = reader_losses(_evidence(config, subject, measured))
-        return recipe_by_losses(losses, {name: each.filters for name, each in groups.items()}, size, rule)
+        known = reader_losses(_evidence(config, subject, measured)) if losses is None else losses
+        return recipe_by_losses(known, {name: each.filters for name, each in groups.items()}, size, rule)
     if wanted.statistic == "standardised":
         groups = {name: each.standardised for name, each in groups.items()}
     return recipe(groups, size, rule)
-
-
-def _selected(job: GateJob, measured: MeasuredGraph, plan: Recipe, kept: FullRows | None) -> Selection:
-    evidence = replace(_evidence(job.config, job.subject, measured), kept=kept)
-    return keep_last(criterion(job.config.selection)(evidence), plan.counts)
-
-
-def _by_norm(job: GateJob, measured: MeasuredGraph) -> Mapping[str, str]:
-    asked = job.config.selection == "reconstruction"
-    return too_wide(_evidence(job.config, job.subject, measured)) if asked else {}
 
 
 def _evidence(config: GateConfig, subject: Subject, measured: MeasuredGraph) -> Evidence:

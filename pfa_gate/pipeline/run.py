@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -35,6 +36,9 @@ from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import comparison
 from pfa_gate.record.manifest import Progress, Wait
 from pfa_gate.report.ownership import require_folder
+
+if TYPE_CHECKING:
+    from pfa_gate.pipeline.plan import CutPlan, Planner
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 
@@ -176,11 +180,12 @@ def _examine_candidate(job: GateJob) -> Findings:
 
 def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     """Decide, cut and prove, recover, count, score and time."""
-    from pfa_gate.pipeline.plan import MeasuredGraph, plan_cut  # noqa: PLC0415  for models that can be followed
+    from pfa_gate.pipeline.plan import MeasuredGraph, Planner  # noqa: PLC0415  for models that can be followed
     from pfa_gate.pipeline.recovery_steps import kept_for_compensation, recover  # noqa: PLC0415
 
     kept = kept_for_compensation(job, graph.program)
-    plan = plan_cut(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen, kept)
+    planner = Planner(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen, kept)
+    job, plan = _decided(job, planner)
     coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
     full_score = score_model(job, job.subject.model, in_parts=True)
     recovered = recover(job, graph.program, proved, kept)
@@ -190,6 +195,16 @@ def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     answers = compare_answers(job, compressed.model, scores)
     latency = compressed_latency(job, compressed.model)
     return Cut(coupling, plan, compressed, cost, scores, latency, recovered.steps, answers)
+
+
+def _decided(job: GateJob, planner: "Planner") -> tuple[GateJob, "CutPlan"]:
+    """The plan of the cut, and the gate with the samples that its own scores are of."""
+    if job.config.recipe.strategy != "score":
+        return job, planner.plan(job.config.recipe)
+    from pfa_gate.pipeline.score_search import search, searching  # noqa: PLC0415  for gates with this strategy
+
+    looking, reporting, data = searching(job)
+    return reporting, search(looking, planner, data)
 
 
 def _judge(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:

@@ -13,6 +13,7 @@ from pfa_gate.budget import Answers, Finding, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.measured import LayerRecord, RecoveryStep, Scores
 from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
+from pfa_gate.record.search import SearchRecord
 
 SCHEMA = "pfa_gate.record/1"
 _REMEDY = "Run `pytest --pfa` again to write a fresh record."
@@ -41,11 +42,12 @@ class RecipeRecord:
     """How many filters each group keeps, and why.
 
     Attributes:
-        strategy: kl, energy, parameters, bytes or macs.
+        strategy: kl, energy, parameters, bytes, macs or score.
         energy: the share of energy kept; None for the strategy kl.
         keep: filters kept per group.
         reasons: why a group is kept whole.
         rounds: filters kept per group after each round, where there were several.
+        search: the trials of the strategy score; None for any other.
     """
 
     strategy: str
@@ -53,6 +55,7 @@ class RecipeRecord:
     keep: Mapping[str, int]
     reasons: Mapping[str, str] = field(default_factory=dict)
     rounds: tuple[Mapping[str, int], ...] = field(default=(), metadata=LATER)
+    search: SearchRecord | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

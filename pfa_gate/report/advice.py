@@ -96,6 +96,8 @@ def _of_drop(record: Record) -> Iterator[str]:
         return
     if recipe.strategy in _SIZES:
         yield f"A larger recipe.{recipe.strategy} cuts less."
+    elif recipe.strategy == "score":
+        yield "A smaller recipe.score cuts less; confident: true asks the whole interval to hold."
     elif recipe.strategy == "energy" and recipe.energy is not None and recipe.energy < 1:
         yield f"The recipe keeps {percent(recipe.energy)} of the energy; a higher recipe.energy cuts less."
     else:

@@ -108,6 +108,9 @@ def with_strategy(config: GateConfig, strategy: str) -> GateConfig:
     """
     strategy_word, _, statistic = strategy.partition("/")
     name, colon, number = strategy_word.partition(":")
+    if name == "score":
+        fact = "A study compares recipes of known sizes, and 'score' looks for one."
+        raise ConfigError(fact, remedy="Run the gate with it, or study energies: energy:0.95.")
     given: dict[str, object] = {key: getattr(config.recipe, key) for key in ("residual", "round_to", "minimum")}
     given["strategy"] = name
     if statistic:

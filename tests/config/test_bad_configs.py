@@ -114,6 +114,32 @@ CASES = [
     ("strategy: energy, energy: 0.95", "energy: 0.95", "10:22: recipe.energy is not read by the strategy kl"),
     ("strategy: energy, energy: 0.95", "strategy: macs", "10:24: the strategy macs needs recipe.macs"),
     ("strategy: energy, energy: 0.95", "strategy: bytes, bytes: 0%", None),
+    ("strategy: energy, energy: 0.95", "strategy: score", "10:24: the strategy score needs recipe.score"),
+    (
+        "strategy: energy, energy: 0.95",
+        "strategy: score, score: 1%",
+        "10:38: recipe.score has the unit '%', which is not taken here",
+    ),
+    (
+        "strategy: energy, energy: 0.95",
+        "strategy: score, score: {max: 1 pp, ratchet: true}",
+        "10:59: recipe.score has the unknown key 'ratchet'",
+    ),
+    ("strategy: energy, energy: 0.95", "strategy: score, score: 3", "10:38: recipe.score must be at most 1, not 3"),
+    (
+        "strategy: energy, energy: 0.95",
+        "strategy: score, score: 1 pp, of: size",
+        "10:48: recipe.of must be one of parameters, bytes, macs, latency, not the text 'size'",
+    ),
+    (
+        "strategy: energy, energy: 0.95",
+        "strategy: score, score: 1 pp, data: val.csv",
+        "10:50: recipe.data must name a callable or a data file, not be the text 'val.csv'",
+    ),
+    ("energy: 0.95", "energy: 0.95, of: macs", "10:50: recipe.of is not read by the strategy energy"),
+    ("energy: 0.95", "energy: 0.95, score: 1 pp", "10:53: recipe.score is not read by the strategy energy"),
+    ("energy: 0.95", "energy: 0.95, confident: true", "10:57: recipe.confident is not read by the strategy energy"),
+    ("energy: 0.95", "energy: 0.95, data: net:val", "10:52: recipe.data is not read by the strategy energy"),
     (
         "strategy: energy, energy: 0.95",
         "strategy: bytes, bytes: 9 M",
@@ -122,7 +148,7 @@ CASES = [
     (
         "strategy: energy",
         "strategy: enregy",
-        "10:24: recipe.strategy must be one of kl, energy, parameters, bytes, macs, not the text 'enregy'",
+        "10:24: recipe.strategy must be one of kl, energy, parameters, bytes, macs, score, not the text 'enregy'",
     ),
     (
         "energy: 0.95",

@@ -27,6 +27,7 @@ from pfa_gate.report.formatting import (
     rerun_command,
 )
 from pfa_gate.report.html.layers import lines
+from pfa_gate.report.html.search import curve
 from pfa_gate.report.steps import (
     RepairRow,
     recovery_rows,
@@ -81,6 +82,7 @@ def render(record: Record, base: Record | None = None) -> str:
         classes_hidden=max(0, len(classes) - _MOST_CLASSES) + (record.answers.unlisted if record.answers else 0),
         confusion=confusion(record),
         repairs=repairs(record),
+        curve=curve(record),
         rounds=rounds[:_MOST_GROUPS],
         rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
         rounds_sentence=rounds_sentence(record),

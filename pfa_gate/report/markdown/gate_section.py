@@ -23,6 +23,7 @@ from pfa_gate.report.formatting import (
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.answers import answers_part, classes_part
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
+from pfa_gate.report.search import search_sentences, trial_rows
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, repaired, rounds_sentence
 from pfa_gate.report.text import clean, distinct
 
@@ -62,12 +63,14 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield changed_layers(record, detail)
     yield _sizes(record)
     yield answers_part(record, detail)
+    yield "\n".join(f"- {prose(sentence)}" for sentence in search_sentences(record))
     yield prose(rounds_sentence(record)) if detail.folded else ""
     if detail.folded:
         yield folded("Budgets that are kept", _budgets([f for f in record.budgets if f.outcome == "kept"], record))
         yield classes_part(record, detail)
         yield folded("All layers", every_layer(record, detail))
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
+        yield folded("Search", _trials(record))
     yield _list("Baseline", baseline_sentences(record), detail)
     yield _list("Not measured", (f"{gap.what}: {gap.reason}" for gap in record.unmeasured), detail)
     yield f"Again: {code(rerun_command(record), 300)}"
@@ -112,6 +115,16 @@ def _sizes(record: Record) -> str:
 
 def _remark(row: SizeRow) -> str:
     return f"{row.remark} ({row.basis})" if row.basis else row.remark
+
+
+def _trials(record: Record) -> str:
+    """Every trial of a search."""
+    rows = [
+        [*map(prose, (r.number, r.size, r.of_full, r.energy or "–", r.score, r.change, r.interval or "–", r.verdict))]
+        for r in trial_rows(record)
+    ]
+    names = ["trial", "size", "of full", "energy", "score", "change", "95 %", "verdict"]
+    return table(names, "rrrrrrrl", rows, None) if rows else ""
 
 
 def _recovery(record: Record) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text
 from pfa_gate.record import Record, RecoveryStep, Scores
 from pfa_gate.report.candidate import smaller_name
 from pfa_gate.report.formatting import footprint
+from pfa_gate.report.search import search_sentences, trial_rows
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, round_rows, rounds_sentence, worst_repairs
 from pfa_gate.report.terminal.layout import GAP, QUIET, Look, lay_out, shorten, widths
 from pfa_gate.report.text import clean, distinct
@@ -29,7 +30,25 @@ def footprint_section(record: Record, look: Look) -> list[Text]:
         cells = [line[:4] for line in cells]
     if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
         cells = [[line[0], *line[2:]] for line in cells]
-    return [*look.heading("Footprint"), *lay_out(cells, "lrrrl"[: len(cells[0])]), *_rounds(record, look)]
+    return [
+        *look.heading("Footprint"),
+        *lay_out(cells, "lrrrl"[: len(cells[0])]),
+        *_search(record, look),
+        *_rounds(record, look),
+    ]
+
+
+def _search(record: Record, look: Look) -> list[Text]:
+    """What the search found, and with -v every trial."""
+    lines = [line for sentence in search_sentences(record) for line in look.sentence(sentence, 3, QUIET)]
+    rows = trial_rows(record) if look.verbosity > 0 else ()
+    if not rows:
+        return lines
+    cells = [[Text(title, QUIET) for title in ("   trial", "size", "of full", "score", "change", "verdict")]]
+    for row in rows:
+        texts = (f"   {row.number}", row.size, row.of_full, row.score, row.change, row.verdict)
+        cells.append([Text(text) for text in texts])
+    return [*lines, *lay_out(cells, "lrrrrl")]
 
 
 def _rounds(record: Record, look: Look) -> list[Text]:
