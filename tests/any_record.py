@@ -19,6 +19,7 @@ from pfa_gate.record import (
     Scores,
     Unmeasured,
 )
+from pfa_gate.record.choice import SelectionChoice, SelectionTrial
 from pfa_gate.record.search import SearchRecord, SearchTrial
 
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -78,7 +79,16 @@ trials = st.builds(
 searches = st.builds(
     SearchRecord, measures, number, st.booleans(), text, count, number, many(trials), st.integers(0, 3), count
 )
-recipes = st.builds(RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)), maybe(searches))
+choices = st.builds(
+    SelectionChoice,
+    many(st.builds(SelectionTrial, text, number, interval)),
+    text,
+    st.sampled_from(["divergence", "output_error"]),
+    count,
+)
+recipes = st.builds(
+    RecipeRecord, text, maybe(number), names(count), names(text), many(names(count)), maybe(searches), maybe(choices)
+)
 estimated = maybe(st.builds(Estimated, number, maybe(number), maybe(number)))
 answers = st.builds(
     Answers,

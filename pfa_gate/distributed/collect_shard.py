@@ -185,8 +185,8 @@ def model_fingerprint(model: nn.Module, program: Program | None) -> str:
 def config_fingerprint(config: GateConfig) -> str:
     """SHA-256 of what a gate's measuring depends on, which samples are held out too; the rest may change after it."""
     parts = [section.model_dump_json() for section in (config.model, config.probe, config.layers)]
-    held_out = ["held out"] if holds_out(config) else []
-    return hashlib.sha256("\n".join([*parts, config.recipe.residual, *held_out]).encode()).hexdigest()
+    apart = [*(["held out"] if holds_out(config) else []), *(["auto"] if config.selection == "auto" else [])]
+    return hashlib.sha256("\n".join([*parts, config.recipe.residual, *apart]).encode()).hexdigest()
 
 
 def identity(probe_pass: ProbePass) -> dict[str, object]:

@@ -40,6 +40,8 @@ class Subject:
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
         held_out: samples of the data of the probe that the probe does not have, for budgets on answers; None where an
             evaluation has some, or no budget asks.
+        apart: samples of the data of the probe that the probe does not have, for the selection `auto` to choose by;
+            None for any other.
         search: the data that the strategy `score` searches with; None where pfa.yaml names none.
     """
 
@@ -52,6 +54,7 @@ class Subject:
     weights: str = ""
     held_out: Batches | None = None
     search: Batches | None = None
+    apart: Batches | None = None
 
 
 def load(document: Document, gate: str) -> Subject:
@@ -79,9 +82,10 @@ def load(document: Document, gate: str) -> Subject:
     with at("probe", "data") as place:
         probe = replace(_open(config, config.probe.data, model, folder), where=(place,))
         probe, held_out = held_out_apart(probe) if holds_out(config) else (probe, None)
+        probe, chooses_by = held_out_apart(probe) if config.selection == "auto" else (probe, None)
         example = _example(probe, model)
     if config.evaluation is None:
-        return Subject(model, example, probe, device=device, weights=weights, held_out=held_out)
+        return Subject(model, example, probe, device=device, weights=weights, held_out=held_out, apart=chooses_by)
     with at("evaluation", "data") as place:
         evaluation = replace(_open(config, config.evaluation.data, model, folder, whole=True), where=(place,))
     metric = metric_of(config, config.evaluation, folder, at)
@@ -89,7 +93,7 @@ def load(document: Document, gate: str) -> Subject:
     if config.recipe.data is not None:
         with at("recipe", "data") as place:
             search = replace(_open(config, config.recipe.data, model, folder, whole=True), where=(place,))
-    return Subject(model, example, probe, evaluation, metric, device, weights, search=search)
+    return Subject(model, example, probe, evaluation, metric, device, weights, search=search, apart=chooses_by)
 
 
 def holds_out(config: GateConfig) -> bool:

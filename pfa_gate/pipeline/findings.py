@@ -143,10 +143,10 @@ class Findings:
         reasons = {**recipe.reasons, **self.measured.spectra.whole, **back}
         keep = {name: count for name, count in recipe.counts.items() if name not in back}
         rounds = self.cut.plan.rounds if len(self.cut.plan.rounds) > 1 else ()
-        search, full = self.cut.plan.search, self._both[0]
+        search, choice, full = self.cut.plan.search, self.cut.plan.choice, self._both[0]
         if search is not None and full is not None:
             search = replace(search, reported=full.samples)
-        return RecipeRecord(self.config.recipe.strategy, finite(recipe.energy), keep, reasons, rounds, search)
+        return RecipeRecord(self.config.recipe.strategy, finite(recipe.energy), keep, reasons, rounds, search, choice)
 
     def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""

@@ -21,6 +21,7 @@ from pfa_gate.pipeline.recovery_steps import compensate_on_device, compensate_se
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
+from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.search import SearchRecord
 
 
@@ -42,6 +43,7 @@ class CutPlan:
         selection: which ones, as indices of the full model.
         rounds: filters kept per group after each round.
         search: the trials that led to it, for the strategy `score`.
+        choice: how its selection was chosen, for the selection `auto`.
         by_norm: why a group that `reconstruction` was to order is ordered by the L1 norm of its weights.
     """
 
@@ -50,6 +52,7 @@ class CutPlan:
     rounds: tuple[Mapping[str, int], ...]
     by_norm: Mapping[str, str] = field(default_factory=dict)
     search: SearchRecord | None = None
+    choice: SelectionChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,14 @@ class Planner:
         measured: the full model.
         chosen: the layers that are measured again between rounds.
         kept: where a selection keeps values of the full model that compensation needs.
+        choice: how the selection was chosen; None where pfa.yaml names it.
     """
 
     job: GateJob
     measured: MeasuredGraph
     chosen: Sequence[Layer]
     kept: FullRows | None = None
+    choice: SelectionChoice | None = None
 
     def plan(self, wanted: RecipeConfig) -> CutPlan:
         """The recipe and the selection; with `rounds`, PFA applied again to what it has left.
@@ -90,7 +95,7 @@ class Planner:
             rounds.append({name: len(each) for name, each in indices.items()})
             if len(rounds) == wanted.rounds:
                 whole = replace(plan, counts=dict(rounds[-1]), widths=widths)
-                return CutPlan(whole, Selection(indices), tuple(rounds), self._by_norm)
+                return CutPlan(whole, Selection(indices), tuple(rounds), self._by_norm, choice=self.choice)
             with self.job.stages.stage("measuring again", "recipe", "rounds"):
                 now = _cut_and_measured(self.job, self.measured, indices, self.chosen)
 

@@ -103,7 +103,7 @@ def kept_for_compensation(job: GateJob, program: Program) -> FullRows | None:
         job: the gate.
         program: of the full model.
     """
-    read = job.config.selection == "reconstruction" and any(compensates(step) for step in job.config.recovery)
+    read = job.config.selection in ("reconstruction", "auto") and any(compensates(step) for step in job.config.recovery)
     if not read or not program.dynamic:
         return None
     return FullRows(program, job.subject.probe.samples, job.config.probe.seed)

@@ -198,7 +198,11 @@ def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
 
 
 def _decided(job: GateJob, planner: "Planner") -> tuple[GateJob, "CutPlan"]:
-    """The plan of the cut, and the gate with the samples that its own scores are of."""
+    """The plan of the cut, and the gate with its selection and with the samples that its own scores are of."""
+    if job.config.selection == "auto" and job.subject.apart is not None:
+        from pfa_gate.pipeline.auto_selection import choose_selection  # noqa: PLC0415  for gates with this selection
+
+        job, planner = choose_selection(planner, job.subject.apart)
     if job.config.recipe.strategy != "score":
         return job, planner.plan(job.config.recipe)
     from pfa_gate.pipeline.score_search import search, searching  # noqa: PLC0415  for gates with this strategy

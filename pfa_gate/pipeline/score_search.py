@@ -19,7 +19,7 @@ from pfa_gate.pipeline.job import LOCAL, GateJob, evaluation_of
 from pfa_gate.pipeline.measure_and_cut import cut_exactly, score_model, scores_record
 from pfa_gate.pipeline.plan import CutPlan, Planner
 from pfa_gate.pipeline.recovery_steps import recover
-from pfa_gate.pipeline.smallest import MOST, Attempt, narrow_down
+from pfa_gate.pipeline.smallest import MOST, TriedSize, narrow_down
 from pfa_gate.record import Scores, finite
 from pfa_gate.record.search import HALF, SearchRecord, SearchTrial
 
@@ -63,7 +63,7 @@ class Search:
     trials: list[SearchTrial] = field(default_factory=list)
     plans: list[CutPlan] = field(default_factory=list)
 
-    def attempt(self, share: float) -> Attempt | None:
+    def attempt(self, share: float) -> TriedSize | None:
         """Try the counts that come to a share of the full model's size; earlier trials are not tried anew."""
         try:
             plan = self.planner.plan(self._of_size(share))
@@ -71,7 +71,7 @@ class Search:
             return None
         index, fresh = self.take(plan)
         whole = getattr(self.planner.measured.full, self._counted)
-        return Attempt(getattr(self.trials[index], self._counted) / whole, self.trials[index].holds, fresh)
+        return TriedSize(getattr(self.trials[index], self._counted) / whole, self.trials[index].holds, fresh)
 
     def take(self, plan: CutPlan) -> tuple[int, bool]:
         """Try a plan unless one with the same counts was tried: the index of its trial, and whether it is a new one."""

@@ -8,7 +8,7 @@ NARROW = 1 / 64  # of the whole size: how near the smallest that holds and the l
 
 
 @dataclass(frozen=True)
-class Attempt:
+class TriedSize:
     """What was found at a size.
 
     Attributes:
@@ -22,7 +22,7 @@ class Attempt:
     fresh: bool = True
 
 
-def narrow_down(attempt: Callable[[float], Attempt | None], most: int = MOST) -> None:
+def narrow_down(attempt: Callable[[float], TriedSize | None], most: int = MOST) -> None:
     """Halve the range between the smallest size that holds and the largest that does not; then look below that one.
 
     What holds need not hold at every larger size, so the trials left look between the two largest that do not hold.
@@ -34,9 +34,9 @@ def narrow_down(attempt: Callable[[float], Attempt | None], most: int = MOST) ->
 
     Example:
         >>> asked = []
-        >>> def attempt(share: float) -> Attempt:
+        >>> def attempt(share: float) -> TriedSize:
         ...     asked.append(share)
-        ...     return Attempt(share, share >= 0.7)
+        ...     return TriedSize(share, share >= 0.7)
         >>> narrow_down(attempt)
         >>> asked
         [0.5, 0.75, 0.625, 0.6875, 0.71875, 0.703125, 0.65625, 0.671875]

@@ -42,7 +42,7 @@ class SampleSupply:
     def of(cls, config: GateConfig, subject: Subject) -> "SampleSupply":
         """That of a gate whose probe has been read."""
         wanted, probe = config.probe.samples, subject.probe
-        held_out = 0 if subject.held_out is None else subject.held_out.samples
+        held_out = sum(each.samples for each in (subject.held_out, subject.apart) if each is not None)
         found = probe.samples + held_out
         ended = wanted is None or found < wanted
         return cls(probe.samples, found if ended else probe.total, config.probe.positions, held_out=held_out)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pfa_gate.budget import Answers, Finding, Size
 from pfa_gate.errors import ArtifactError
+from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.measured import LayerRecord, RecoveryStep, Scores
 from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
 from pfa_gate.record.search import SearchRecord
@@ -48,6 +49,7 @@ class RecipeRecord:
         reasons: why a group is kept whole.
         rounds: filters kept per group after each round, where there were several.
         search: the trials of the strategy score; None for any other.
+        choice: what `selection: auto` tried; None where pfa.yaml names a selection.
     """
 
     strategy: str
@@ -56,6 +58,7 @@ class RecipeRecord:
     reasons: Mapping[str, str] = field(default_factory=dict)
     rounds: tuple[Mapping[str, int], ...] = field(default=(), metadata=LATER)
     search: SearchRecord | None = field(default=None, metadata=LATER)
+    choice: SelectionChoice | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

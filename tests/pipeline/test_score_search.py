@@ -15,7 +15,7 @@ from pfa_gate.model import Sampling, batches_of
 from pfa_gate.pipeline import plan as planning
 from pfa_gate.pipeline.halves import halves
 from pfa_gate.pipeline.run import Run
-from pfa_gate.pipeline.smallest import MOST, Attempt, narrow_down
+from pfa_gate.pipeline.smallest import MOST, TriedSize, narrow_down
 from pfa_gate.record import dumps, loads
 from pfa_gate.record.search import SearchRecord
 
@@ -215,9 +215,9 @@ def test_halves_are_drawn_by_the_seed_alike_for_each_class_whatever_the_batch_si
 def test_a_border_is_found_to_a_sixty_fourth(border: float) -> None:
     asked = list[float]()
 
-    def attempt(share: float) -> Attempt:
+    def attempt(share: float) -> TriedSize:
         asked.append(share)
-        return Attempt(share, share >= border)
+        return TriedSize(share, share >= border)
 
     narrow_down(attempt)
     assert len(asked) == len(set(asked)) <= MOST
@@ -228,9 +228,9 @@ def test_a_border_is_found_to_a_sixty_fourth(border: float) -> None:
 def test_a_size_that_holds_below_one_that_does_not_is_found() -> None:
     asked = list[float]()
 
-    def attempt(share: float) -> Attempt:
+    def attempt(share: float) -> TriedSize:
         asked.append(share)
-        return Attempt(share, 0.64 < share < 0.67 or share > 0.7)
+        return TriedSize(share, 0.64 < share < 0.67 or share > 0.7)
 
     narrow_down(attempt)
     assert min(share for share in asked if share > 0.64) < 0.67
@@ -239,12 +239,12 @@ def test_a_size_that_holds_below_one_that_does_not_is_found() -> None:
 def test_what_comes_to_the_same_counts_costs_no_trial() -> None:
     steps = list[float]()
 
-    def attempt(share: float) -> Attempt | None:
+    def attempt(share: float) -> TriedSize | None:
         if share < 0.25:
             return None
         step = share // 0.25 / 4
         steps.append(step)
-        return Attempt(step, step >= 0.5, fresh=steps.count(step) == 1)
+        return TriedSize(step, step >= 0.5, fresh=steps.count(step) == 1)
 
     narrow_down(attempt)
     assert set(steps) == {0.25, 0.5}

@@ -28,6 +28,7 @@ from pfa_gate.report.formatting import (
 )
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.html.search import curve
+from pfa_gate.report.selection import selection_sentence
 from pfa_gate.report.steps import (
     RepairRow,
     recovery_rows,
@@ -83,6 +84,7 @@ def render(record: Record, base: Record | None = None) -> str:
         confusion=confusion(record),
         repairs=repairs(record),
         curve=curve(record),
+        selection_sentence=selection_sentence(record),
         rounds=rounds[:_MOST_GROUPS],
         rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
         rounds_sentence=rounds_sentence(record),

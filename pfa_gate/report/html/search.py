@@ -30,7 +30,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Curve:
+class SearchCurve:
     """A search as it is drawn, in units of the picture.
 
     Attributes:
@@ -60,7 +60,7 @@ class Curve:
     base: int = _HEIGHT - _BOTTOM
 
 
-def curve(record: Record) -> Curve | None:
+def curve(record: Record) -> SearchCurve | None:
     """The picture of a record's search; None for any other strategy.
 
     Example:
@@ -80,7 +80,7 @@ def _numbers(record: Record, found: SearchRecord) -> list[float]:
     return [found.limit, *sizes, *(trial.drop for trial in found.trials)]
 
 
-def _drawn(record: Record, found: SearchRecord) -> Curve:
+def _drawn(record: Record, found: SearchRecord) -> SearchCurve:
     sizes = [part_of_full(trial, found, record) for trial in found.trials]
     falls = [trial.drop for trial in found.trials]
     is_share = record.scores is not None and record.scores.share
@@ -93,7 +93,7 @@ def _drawn(record: Record, found: SearchRecord) -> Curve:
         for place, row in zip(places, rows, strict=True)
     ]
     ends = sorted([*places, (_across(x, 1.0), _up(y, 0.0))])
-    return Curve(
+    return SearchCurve(
         sentences=search_sentences(record),
         rows=rows,
         of={"macs": "MACs"}.get(found.of, found.of),

@@ -9,6 +9,7 @@ from pfa_gate.record import Record, RecoveryStep, Scores
 from pfa_gate.report.candidate import smaller_name
 from pfa_gate.report.formatting import footprint
 from pfa_gate.report.search import search_sentences, trial_rows
+from pfa_gate.report.selection import selection_sentence
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, round_rows, rounds_sentence, worst_repairs
 from pfa_gate.report.terminal.layout import GAP, QUIET, Look, lay_out, shorten, widths
 from pfa_gate.report.text import clean, distinct
@@ -40,7 +41,8 @@ def footprint_section(record: Record, look: Look) -> list[Text]:
 
 def _search(record: Record, look: Look) -> list[Text]:
     """What the search found, and with -v every trial."""
-    lines = [line for sentence in search_sentences(record) for line in look.sentence(sentence, 3, QUIET)]
+    sentences = [each for each in (selection_sentence(record), *search_sentences(record)) if each]
+    lines = [line for sentence in sentences for line in look.sentence(sentence, 3, QUIET)]
     rows = trial_rows(record) if look.verbosity > 0 else ()
     if not rows:
         return lines
