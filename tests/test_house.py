@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -76,8 +77,18 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(parsed(path)))
+
+
 def functions(path: Path) -> Iterator[Function]:
-    return (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, Function))
+    return (node for node in nodes(path) if isinstance(node, Function))
 
 
 def length(function: Function) -> int:
@@ -135,7 +146,7 @@ def test_names_say_what_is_inside(path: Path) -> None:
 
 
 def classes(path: Path) -> list[str]:
-    return [node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)]
+    return [node.name for node in nodes(path) if isinstance(node, ast.ClassDef)]
 
 
 def test_no_two_classes_share_a_name() -> None:
@@ -164,7 +175,7 @@ def test_a_face_hands_on_and_defines_nothing(path: Path) -> None:
     if named(path) in OPEN_FACES:
         assert length_of(path) <= 130
     else:
-        assert [ast.unparse(each)[:60] for each in ast.parse(path.read_text("utf-8")).body if defines(each)] == []
+        assert [ast.unparse(each)[:60] for each in parsed(path).body if defines(each)] == []
 
 
 def length_of(path: Path) -> int:
@@ -177,12 +188,7 @@ def test_the_package_is_small_enough_to_walk_through() -> None:
 
 def test_asserts_are_for_tests() -> None:
     """`python -O` drops them, and pytest rewrites those of a plugin: a check of ours raises an error of its own."""
-    found = [
-        f"{named(path)}:{node.lineno}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Assert)
-    ]
+    found = [f"{named(path)}:{node.lineno}" for path in SOURCES for node in nodes(path) if isinstance(node, ast.Assert)]
     assert found == []
 
 
@@ -210,7 +216,7 @@ def test_the_public_page_is_documented_whole(name: str) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_what_is_public_is_explained(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parsed(path)
     assert ast.get_docstring(tree)
     public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef) and node.name[0] != "_"]
     methods = [

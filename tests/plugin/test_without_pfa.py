@@ -89,9 +89,9 @@ import statistics, subprocess, sys, time
 SCRIPT = '''
 import sys, time, pytest, _pytest.config
 before = set(sys.modules)
-start = time.perf_counter()
+start = time.process_time()
 import pfa_gate.plugin
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 print(*sorted(set(sys.modules) - before))
 '''
 times = []
