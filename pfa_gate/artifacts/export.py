@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from pfa_gate.artifacts.sizes import FIXED, FreeSizes, axis_name
 from pfa_gate.graph.program import operator_name
 from pfa_gate.graph.refusals import opening
 from pfa_gate.model.batch import Inputs
@@ -40,11 +41,15 @@ class Export:
         program: as torch.export gave it.
         batch: samples in the example it was exported with.
         dynamic: whether it runs at any batch size.
+        sizes: input -> its shape, with a name in the place of each size that may change.
+        symbols: the exporter's own word for such a size -> its name.
     """
 
     program: ExportedProgram
     batch: int
     dynamic: bool
+    sizes: Mapping[str, tuple[int | str, ...]]
+    symbols: Mapping[str, str]
 
     def leaves(self, inputs: Inputs) -> list[Any]:
         """The single values of a call's inputs, in the order of the program's."""
@@ -54,8 +59,8 @@ class Export:
         return pytree.tree_leaves((args, ordered))
 
 
-def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Export:
-    """Export `model` on an example, with a dynamic batch where the model allows one.
+def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], free: FreeSizes = FIXED) -> Export:
+    """Export `model` on an example, with a dynamic batch and other dynamic sizes where the model allows them.
 
     Raises:
         ExportFailedError: torch.export cannot follow it; the message is its own.
@@ -63,13 +68,35 @@ def export_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     args, kwargs = _at_least_two((args, dict(kwargs)))
     with in_eval_mode(model), torch.no_grad(), _in_silence(), without_garbage_collection():
         _make_output_known(model, (args, dict(kwargs)))
-        exported = _export(model, args, kwargs)
+        exported = _export(model, args, kwargs, free)
     _drop_assertions(exported)
     names = exported.graph_signature.user_inputs
-    shapes = [tuple(node.meta["val"].shape) for node in exported.graph.nodes if node.name in names and _is_tensor(node)]
-    batch = next((shape[0] for shape in shapes if shape), 1)
-    dynamic = any(isinstance(size, torch.SymInt) for shape in shapes for size in shape)
-    return Export(exported, int(batch.node.hint) if isinstance(batch, torch.SymInt) else int(batch), dynamic)
+    shapes = {
+        node.name: tuple(node.meta["val"].shape)
+        for node in exported.graph.nodes
+        if node.name in names and _is_tensor(node)
+    }
+    batch = next((shape[0] for shape in shapes.values() if shape), 1)
+    dynamic = any(isinstance(size, torch.SymInt) for shape in shapes.values() for size in shape[:1])
+    samples = int(batch.node.hint) if isinstance(batch, torch.SymInt) else int(batch)
+    symbols = _names_of_sizes(shapes.values())
+    sizes = {
+        name: tuple(symbols[str(size)] if isinstance(size, torch.SymInt) else int(size) for size in shape)
+        for name, shape in shapes.items()
+    }
+    return Export(exported, samples, dynamic, sizes, symbols)
+
+
+def _names_of_sizes(shapes: Iterable[tuple[Any, ...]]) -> dict[str, str]:
+    """A name for each size that may change; but for batches, two that need not be equal get different ones."""
+    names: dict[str, str] = {}
+    for shape in shapes:
+        for axis, size in enumerate(shape):
+            if isinstance(size, torch.SymInt) and str(size) not in names:
+                word = axis_name(len(shape), axis)
+                taken = 0 if axis == 0 else sum(other.rstrip("_0123456789") == word for other in names.values())
+                names[str(size)] = f"{word}_{taken + 1}" if taken else word
+    return names
 
 
 def _make_output_known(model: nn.Module, inputs: Inputs) -> None:
@@ -103,10 +130,16 @@ def _in_silence() -> Iterator[None]:
         tracing.do_not_emit_stack_traces = emitted
 
 
-def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:
-    """With a dynamic batch, else as the example is, else through torch.fx, which follows what hooks hide."""
+def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], free: FreeSizes) -> ExportedProgram:
+    """With dynamic sizes, a dynamic batch, as the example is, or through torch.fx, which follows what hooks hide."""
+
+    def dynamic(sizes: FreeSizes) -> ExportedProgram:
+        shapes = _dynamic(model, args, kwargs, sizes)
+        return export(model, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
+
     attempts: list[Callable[[], ExportedProgram]] = [
-        lambda: export(model, args, dict(kwargs), dynamic_shapes=_dynamic(model, args, kwargs), strict=False),
+        *([lambda: dynamic(free)] if free.sizes else []),
+        lambda: dynamic(FIXED),
         lambda: export(model, args, dict(kwargs), strict=False),
         lambda: export(torch.fx.symbolic_trace(model), args, dict(kwargs), strict=False),
     ]
@@ -121,11 +154,12 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     raise export_error(failures[0]) from failures[0]
 
 
-def _dynamic(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _dynamic(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], free: FreeSizes) -> Any:
     shapes = ShapesCollection()  # type: ignore[no-untyped-call]
-    for leaf in pytree.tree_leaves((args, kwargs)):
+    for place, leaf in enumerate(pytree.tree_leaves((args, kwargs))):
         if isinstance(leaf, Tensor) and leaf.ndim:
-            shapes[leaf] = {0: Dim.AUTO}
+            axes = [axis for other, axis in free.sizes if other == place]
+            shapes[leaf] = dict.fromkeys([0, *axes], Dim.AUTO)
     return shapes.dynamic_shapes(model, args, dict(kwargs))  # type: ignore[no-untyped-call]
 
 

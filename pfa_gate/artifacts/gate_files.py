@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors.torch import save_model
 from torch import Tensor, nn
@@ -34,6 +35,9 @@ from pfa_gate.report.ownership import (
     REPORTS,
     WEIGHTS,
 )
+
+if TYPE_CHECKING:
+    from pfa_gate.artifacts.sizes import FreeSizes
 
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
 _FORMS = {"weights": WEIGHTS, "pt2": PROGRAM, "onnx": ONNX}
@@ -68,12 +72,15 @@ class Delivery:
         coupling: the groups that it was cut by.
         inputs: an example for the model; its values are not stored.
         forms: of `weights`, `pt2` and `onnx`; None for all that can be made here.
+        same: whether the model does at inputs of other sizes what it does at the example, where it is a program
+            recorded at the example.
     """
 
     compressed: PrunedModel
     coupling: Coupling
     inputs: Inputs = ((), {})
     forms: Collection[str] | None = None
+    same: Callable[[Inputs], bool] = lambda inputs: True
 
     @property
     def names(self) -> list[str]:
@@ -103,7 +110,8 @@ def write(
     folder = output / record.gate
     with replacing(folder) as fresh, without_garbage_collection():
         if delivery is not None:
-            record = replace(record, unmeasured=(*record.unmeasured, *_write_model(fresh, record, delivery)))
+            programs = _write_model(fresh, record, delivery)
+            record = replace(record, unmeasured=(*record.unmeasured, *programs.gaps), inputs=programs.sizes)
         made = (RECORD, *REPORTS)
         names = [name for name in FILES if name in made or (fresh / name).exists()]
         record = replace(record, files={FILES[name]: display_path(folder.resolve() / name) for name in names})
@@ -120,43 +128,68 @@ def _reports(record: Record) -> dict[str, str]:
     return {name: report_text(record, name) for name in REPORTS}
 
 
-def _write_model(fresh: Path, record: Record, delivery: Delivery) -> list[Unmeasured]:
-    """Write the forms that are asked for, and the recipe; give those that could not be made, and why."""
+def _write_model(fresh: Path, record: Record, delivery: Delivery) -> "_Programs":
+    """Write the forms that are asked for, and the recipe."""
     compressed, coupling = delivery.compressed, delivery.coupling
     recount = Recount(record.compressed, compressed.model, buffers_of(compressed.model, coupling))
     if WEIGHTS in delivery.names:
         save_model(compressed.model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": record.gate})
         recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
     programs = [name for name in delivery.names if name != WEIGHTS]
-    gaps = _write_programs(fresh, delivery, programs, recount) if programs else []
+    made = _write_programs(fresh, delivery, programs, recount) if programs else _Programs((), {})
     files = {path.name: sha256_of(path) for path in sorted(fresh.iterdir())}
     (fresh / RECIPE).write_text(recipe_text(record, compressed, coupling, files), encoding="utf-8")
-    return gaps
+    return made
 
 
-def _write_programs(fresh: Path, delivery: Delivery, names: Sequence[str], recount: "Recount") -> list[Unmeasured]:
-    """Write the forms that run without the user's code, of one export; give those that could not be made, and why."""
-    from pfa_gate.artifacts import onnx_model  # noqa: PLC0415  for those who ask for such a file
+def _write_programs(fresh: Path, delivery: Delivery, names: Sequence[str], recount: "Recount") -> "_Programs":
+    """Write the forms that run without the user's code, of one export, for as many sizes of the inputs as can be."""
+    from pfa_gate.artifacts.sizes import FIXED, free_sizes  # noqa: PLC0415  for those who ask for such a file
+
+    free = free_sizes(delivery.compressed.model, delivery.inputs, delivery.same)
+    made = _attempt(fresh, delivery, names, recount, free)
+    return _attempt(fresh, delivery, names, recount, FIXED) if made.elsewhere else made
+
+
+@dataclass(frozen=True)
+class _Programs:
+    """What became of the forms that run without the user's code.
+
+    Attributes:
+        gaps: those that could not be made, and why.
+        sizes: input -> its shape, with names for what may change.
+        elsewhere: whether one was refused that was asked for other sizes than the example's.
+    """
+
+    gaps: tuple[Unmeasured, ...]
+    sizes: Mapping[str, tuple[int | str, ...]]
+    elsewhere: bool = False
+
+
+def _attempt(fresh: Path, delivery: Delivery, names: Sequence[str], recount: "Recount", free: "FreeSizes") -> _Programs:
+    from pfa_gate.artifacts import onnx_model  # noqa: PLC0415
     from pfa_gate.artifacts import program as programs  # noqa: PLC0415
 
     writers = {PROGRAM: programs.write_program, ONNX: onnx_model.write_onnx}
     model = delivery.compressed.model
     try:
-        export = programs.program_of(model, delivery.inputs)
+        export = programs.program_of(model, delivery.inputs, free)
     except ExportFailedError as failure:
-        return [Unmeasured(name, f"not written: {failure}") for name in names]
+        return _Programs(tuple(Unmeasured(name, f"not written: {failure}") for name in names), {})
     recount.require(names[0], recount.program(export.program.state_dict))
-    tried = programs.trials(export, model, delivery.inputs)
+    batches = programs.trials(export, model, delivery.inputs)
+    tried = [*batches, *programs.resized_trial(export, delivery.inputs, free)]
     gaps = []
     for name in names:
         try:
             writers[name](export, fresh / name, model, tried)
         except ExportFailedError as failure:
             gaps.append(Unmeasured(name, f"not written: {failure}"))
-    if len(tried) == 1:
+    elsewhere = bool(gaps) and len(tried) > len(batches)
+    if len(batches) == 1:
         fixed = f"the model's forward fixes the batch: it runs at {export.batch} samples only"
         gaps += [Unmeasured(name, fixed) for name in names if (fresh / name).exists()]
-    return gaps
+    return _Programs(tuple(gaps), export.sizes, elsewhere)
 
 
 @dataclass(frozen=True)

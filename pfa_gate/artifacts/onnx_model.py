@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.export import Export, ExportFailedError
 from pfa_gate.artifacts.program import check, quiet, reason_of
@@ -48,8 +50,15 @@ def _translated(exported: ExportedProgram, export: Export, model: nn.Module, tri
     known: Any = _KNOWN if isinstance(exported, _Whole) else None
     try:
         with quiet(), _operators_kept():
-            made: Any = torch.onnx.export(exported, (), dynamo=True, verbose=False, custom_translation_table=known)
-            content: bytes = made.model_proto.SerializeToString()
+            made: Any = torch.onnx.export(
+                exported,
+                (),
+                dynamo=True,
+                verbose=False,
+                custom_translation_table=known,
+                output_names=output_names(export),
+            )
+            content = _with_named_sizes(made.model_proto, export).SerializeToString()
             session = importlib.import_module("onnxruntime").InferenceSession(
                 content, providers=["CPUExecutionProvider"]
             )
@@ -58,6 +67,28 @@ def _translated(exported: ExportedProgram, export: Export, model: nn.Module, tri
     for inputs in tried:
         check(lambda given: _run(session, export, given), model, inputs)
     return content
+
+
+def output_names(export: Export) -> list[str]:
+    """Names for what a program gives: a mapping's own keys; `output`, numbered where there are several."""
+    structure = export.program.call_spec.out_spec
+    paths = [
+        path
+        for path, leaf in pytree.tree_leaves_with_path(pytree.tree_unflatten([0] * structure.num_leaves, structure))
+    ]
+    words = ["_".join(re.sub(r"[^0-9A-Za-z_]", "", str(key)) for key in path) for path in paths]
+    return [f"output_{word}" if word.isdecimal() else word or "output" for word in words]
+
+
+def _with_named_sizes(proto: Any, export: Export) -> Any:
+    """The model with `batch` and `height` in place of the exporter's own words, alone and in formulas."""
+    word = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in export.symbols) or r"(?!)")
+    graph = proto.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = word.sub(lambda match: export.symbols[match[0]], size.dim_param)
+    return proto
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.export import Export, ExportFailedError, export_model
+from pfa_gate.artifacts.sizes import FIXED, FreeSizes, resized
 from pfa_gate.compress.prune import floating
 from pfa_gate.errors import ArtifactError
 from pfa_gate.model.batch import Inputs
@@ -26,13 +27,18 @@ from pfa_gate.model.global_state import Randomness
 AGREEMENT = 1e-4  # largest difference from the compressed model, relative to the largest output
 
 
-def program_of(model: nn.Module, inputs: Inputs) -> Export:
+def program_of(model: nn.Module, inputs: Inputs, free: FreeSizes = FIXED) -> Export:
     """Export the compressed model for those who have neither its code nor its example.
+
+    Args:
+        model: the compressed model.
+        inputs: an example.
+        free: sizes that may change beside the batch, if the exporter can follow them.
 
     Raises:
         ExportFailedError: torch.export cannot follow it.
     """
-    export = export_model(model, *inputs)
+    export = export_model(model, *inputs, free)
     exported = export.program
     _refuse_foreign(exported)
     signature = exported.module_call_graph[0].signature
@@ -92,6 +98,17 @@ def trials(export: Export, model: nn.Module, inputs: Inputs) -> list[Inputs]:
     except Exception:  # a forward that writes the batch into its code
         return [own]
     return [own, other]
+
+
+def resized_trial(export: Export, inputs: Inputs, free: FreeSizes) -> list[Inputs]:
+    """The example at other sizes, along the axes that the exporter followed; none where it followed no axis."""
+    shapes = list(export.sizes.values())
+    tensors = [place for place, leaf in enumerate(export.leaves(inputs)) if isinstance(leaf, Tensor)]
+    found = dict(zip(tensors, shapes, strict=True))
+    followed = {
+        (place, axis): size for (place, axis), size in free.sizes.items() if isinstance(found[place][axis], str)
+    }
+    return [resized(_batch(inputs, export.batch), followed)] if followed else []
 
 
 def _batch(inputs: Inputs, size: int) -> Inputs:

@@ -13,8 +13,10 @@ from pfa_gate.config import Document, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.graph import inputs_of
+from pfa_gate.graph.follow import same_program
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
+from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
@@ -248,7 +250,12 @@ def _write(folder: Path, record: Record, findings: Findings, job: GateJob) -> Re
     from pfa_gate import artifacts  # noqa: PLC0415  not before there is something to write
 
     cut, inputs = findings.cut, inputs_of(job.subject.example)
-    delivery = artifacts.Delivery(cut.compressed, cut.coupling, inputs, job.config.artifacts) if cut else None
+
+    def same(other: Inputs) -> bool:
+        # A program was recorded at the example; the module of the user's own class runs its code at any size.
+        return cut is not None and (cut.compressed.form == "module" or same_program(job.subject.model, inputs, other))
+
+    delivery = artifacts.Delivery(cut.compressed, cut.coupling, inputs, job.config.artifacts, same) if cut else None
 
     def timed(made: Record) -> Record:
         return replace(made, seconds=job.stages.seconds("writing"))

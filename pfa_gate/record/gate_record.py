@@ -184,6 +184,8 @@ class Record:
         weights: which of several sets of weights in the checkpoint were taken; empty where there was one.
         candidate: where the compressed model comes from, if another tool made it; None where it was cut here.
         answers: of the compressed model against the full one; None where they were not compared.
+        inputs: input of the files that run without the user's code -> its shape, with a name such as `batch` or
+            `height` in the place of each size that may change.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -208,6 +210,7 @@ class Record:
     weights: str = field(default="", metadata=LATER)
     answers: Answers | None = field(default=None, metadata=LATER)
     run: str = field(default="", metadata=LATER)
+    inputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict, metadata=LATER)
     candidate: CandidateRecord | None = field(default=None, metadata=LATER)
 
 

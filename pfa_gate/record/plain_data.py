@@ -164,7 +164,8 @@ def _read(kind: Any, value: object, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _object(kind, value, path)
     if origin is types.UnionType:
-        return None if value is None else _read(arguments[0], value, path)
+        kind = next((each for each in arguments if type(value) is each), arguments[0])
+        return None if value is None and kind is types.NoneType else _read(kind, value, path)
     if origin is typing.Literal:
         return _one_of(arguments, value, path)
     if origin is tuple:

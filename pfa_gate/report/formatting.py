@@ -1,7 +1,7 @@
 """Words and rounding that all reports share: what a number, a name or a verdict looks like to people."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -226,7 +226,7 @@ def metric_name(metric: str) -> str:
 
 
 def delivery(record: Record) -> tuple[str, ...]:
-    """Sentences on a compressed model that is not delivered as usual.
+    """Sentences on how a compressed model is delivered.
 
     Example:
         >>> from pfa_gate.record import CompressedRecord, Exact, Probe, Record, Size
@@ -238,13 +238,30 @@ def delivery(record: Record) -> tuple[str, ...]:
     """
     if record.candidate is not None:
         return candidate_sentences(record.candidate)
-    if record.compressed is None or record.compressed.form == "module" or "recipe" not in record.files:
+    if record.compressed is None or "recipe" not in record.files:
         return ()
+    return (*_of_its_graph(record), *_sizes_taken(record))
+
+
+def _of_its_graph(record: Record) -> Iterator[str]:
+    if record.compressed is None or record.compressed.form == "module":
+        return
     fact = "The model's own class cannot run at the new widths"
     if "program" in record.files:
-        return (f"{fact}; model.pt2 holds its graph, which can.",)
-    tried = any(gap.what == PROGRAM for gap in record.unmeasured)
-    return () if tried else (f"{fact}, and artifacts leaves out pt2, the file that can.",)
+        yield f"{fact}; model.pt2 holds its graph, which can."
+    elif not any(gap.what == PROGRAM for gap in record.unmeasured):
+        yield f"{fact}, and artifacts leaves out pt2, the file that can."
+
+
+def _sizes_taken(record: Record) -> Iterator[str]:
+    """What sizes the files that run without the user's code were found to take."""
+    names = {"program": "model.pt2", "onnx": "model.onnx"}
+    files = [name for what, name in names.items() if what in record.files]
+    if files and record.inputs:
+        taken = " and ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in record.inputs.items())
+        named = any(isinstance(size, str) for shape in record.inputs.values() for size in shape)
+        change = "; a size with a name may change" if named else "; no size may change"
+        yield f"{' and '.join(files)} take{'s' if len(files) == 1 else ''} {taken}{change}."
 
 
 def headline(record: Record) -> tuple[Outcome, str]:
