@@ -58,7 +58,7 @@ def _translated(exported: ExportedProgram, export: Export, model: nn.Module, tri
                 custom_translation_table=known,
                 output_names=output_names(export),
             )
-            content = _with_named_sizes(made.model_proto, export).SerializeToString()
+            content: bytes = _with_named_sizes(made.model_proto, export).SerializeToString()
             session = importlib.import_module("onnxruntime").InferenceSession(
                 content, providers=["CPUExecutionProvider"]
             )
