@@ -9,10 +9,10 @@ from pfa_gate.budget import AnswerPair, Answers, ClassAnswers, Estimated
 from pfa_gate.config import GateConfig
 from pfa_gate.config.budgets import ANSWERS
 from pfa_gate.model.device import model_on
-from pfa_gate.model.evaluation import ClassRecall, Comparison, Score, compare
+from pfa_gate.model.evaluation import ClassRecall, Comparison, Score, at_chance, compare
 from pfa_gate.model.evaluation.intervals import Estimate
 from pfa_gate.pipeline.job import GateJob, evaluation_of
-from pfa_gate.pipeline.measure_and_cut import chance_of
+from pfa_gate.pipeline.measure_and_cut import chance_words
 from pfa_gate.record import AnswerSummary, finite
 
 _MOST_CLASSES = 1000
@@ -45,18 +45,25 @@ def compare_answers(job: GateJob, compressed: nn.Module, scores: tuple[Score, Sc
     """
     wanted, known = answer_budgets(job.config), scores[1].comparison if scores else None
     if known is not None and not ("output_error" in wanted and known.outputs is None):
-        return plain_answers(known, "evaluation", chance_of(job.config, scores[0]) if scores else "")
+        return plain_answers(known, "evaluation", _chance(job.config, known))
     if not wanted:
         return None
     subject = job.subject
     with job.stages.stage("comparing answers", "budgets", "compressed", wanted[0]):
         batches = evaluation_of(subject) if subject.held_out is None else subject.held_out
         found = compare(model_on(subject.model, subject.device), model_on(compressed, subject.device), batches)
-    return plain_answers(
-        found,
-        "evaluation" if subject.held_out is None else "probe",
-        chance_of(job.config, scores[0]) if scores else "",
-    )
+    return plain_answers(found, "evaluation" if subject.held_out is None else "probe", _chance(job.config, found))
+
+
+def _chance(config: GateConfig, found: Comparison) -> str:
+    """Why no class is judged, as the full model answers no better than by chance; empty where classes may be."""
+    asked = config.evaluation
+    if found.answers is None or found.labels is None or (asked is not None and asked.allow_chance):
+        return ""
+    hits = (found.answers[0] == found.labels).astype(np.float64)
+    full = Score(float(hits.mean()), hits, found.samples, labels=found.labels)
+    fact = at_chance(full, "accuracy", "probe" if asked is None else "evaluation")
+    return chance_words(config, fact) if fact else ""
 
 
 def summary(score: Score | None) -> AnswerSummary | None:

@@ -9,6 +9,7 @@ from torch import nn
 from pfa_gate.analysis.responses import chosen_layers, with_unread_explained
 from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, removed_and_inactive
 from pfa_gate.config import GateConfig
+from pfa_gate.config.field_types import SHARES
 from pfa_gate.graph import Coupling, Layer, inputs_of
 from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
@@ -207,9 +208,18 @@ def chance_of(config: GateConfig, full: Score) -> str:
     """Why no drop is judged, as the full model is no better than chance; empty where one may be."""
     asked = config.evaluation
     fact = "" if asked is None or asked.allow_chance else at_chance(full, asked.metric)
-    if not fact:
-        return ""
-    checkpoint = config.model.checkpoint
+    return chance_words(config, fact) if fact else ""
+
+
+def chance_words(config: GateConfig, fact: str) -> str:
+    """What to do about a full model that is no better than chance.
+
+    Args:
+        config: the gate.
+        fact: that it is.
+    """
+    checkpoint, asked = config.model.checkpoint, config.evaluation
     weights = f"that {checkpoint} holds trained weights" if checkpoint else "model.checkpoint, which is not set"
-    meant = "if this is meant, write evaluation: {allow_chance: true}"
-    return f"{fact} A drop from there says nothing. Check {weights}, and inputs and labels; {meant}."
+    may_be_meant = asked is not None and asked.metric in SHARES
+    meant = "; if this is meant, write evaluation: {allow_chance: true}" if may_be_meant else ""
+    return f"{fact} A drop from there says nothing. Check {weights}, and inputs and labels{meant}."

@@ -304,6 +304,18 @@ def test_a_probe_with_labels_has_one(tmp_path: Path) -> None:
     assert sum(each.samples for each in record.answers.classes) == 80
 
 
+def test_no_class_falls_from_chance_on_a_probe_either(tmp_path: Path) -> None:
+    record, _ = run(tmp_path, factory="untrained", probe="labelled_probe", evaluation="", budgets="class_drop: 1")
+    outcome, sentence = verdicts(record)["class_drop"]
+    assert outcome == "not judged"
+    assert re.fullmatch(
+        r"The accuracy of the full model, [\d.]+%, is not above chance: the commonest class \(\d\) is [\d.]+% of "
+        r"the 80 samples \(one-sided binomial test, p = [\d.]+\)\. A drop from there says nothing\. Check "
+        r"model\.checkpoint, which is not set, and inputs and labels\.",
+        sentence,
+    )
+
+
 def test_a_small_probe_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PFAGateError) as caught:
         run(tmp_path, probe="few", evaluation="", budgets="divergence: 1")
@@ -435,3 +447,37 @@ def test_answers_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(PFAGateError) as caught:
         pfa_gate.run(tmp_path / "pfa.yaml")
     assert caught.value.fact == "Floating output 1 of the full model is not finite for sample 0."
+
+
+WIDE = """
+def wide():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(16, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 8))
+"""
+SHORT = [
+    (
+        330,
+        "",
+        "There are 320 samples for 330 filters; their covariance cannot have full rank.",
+        "The data has 400 samples, as answers are judged on 80 of them, and more than 413 are needed: give more data, "
+        "or exclude the layer.",
+    ),
+    (
+        200,
+        ", samples: 240",
+        "There are 192 samples for 200 filters; their covariance cannot have full rank.",
+        "Raise probe.samples above 250, as answers are judged on 48 of them, or exclude the layer.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("width", "samples", "fact", "remedy"), SHORT)
+def test_what_is_held_out_counts_where_samples_are_too_few(
+    tmp_path: Path, width: int, samples: str, fact: str, remedy: str
+) -> None:
+    config = gate(tmp_path, factory="wide", evaluation="", budgets="divergence: 1")
+    (tmp_path / "net.py").write_text(PROJECT + WIDE.replace("WIDTH", str(width)))
+    config.write_text(config.read_text().replace(", batch_size: 64", f", batch_size: 64{samples}"))
+    with pytest.raises(PFAGateError) as caught:
+        pfa_gate.run(config)
+    assert (caught.value.fact, caught.value.remedy) == (fact, remedy)

@@ -13,7 +13,7 @@ LEVEL = 0.01
 """Of the one-sided test: a score is above chance where it would be reached by chance less often than this."""
 
 
-def at_chance(score: Score, metric: str) -> str:
+def at_chance(score: Score, metric: str, data: str = "evaluation") -> str:
     """Say why a score is not above chance; empty where it is, or where chance is not known.
 
     Chance is the share of the commonest class (for top5, of the five commonest): a model that always answers it reaches
@@ -23,6 +23,7 @@ def at_chance(score: Score, metric: str) -> str:
     Args:
         score: of the full model.
         metric: `accuracy` or `top5`; of any other metric chance is not known.
+        data: what the samples are called.
 
     Example:
         >>> labels = np.repeat([0, 1], [60, 40])
@@ -38,7 +39,7 @@ def at_chance(score: Score, metric: str) -> str:
     hits, samples, answered = int(score.outcomes.sum()), score.samples, int(counts[order].sum())
     if answered == samples:
         held = f"only class {classes[0]}" if len(classes) == 1 else f"{len(classes)} classes"
-        return f"The evaluation holds {held}, so one answer for all inputs scores 100%."
+        return f"The {data} holds {held}, so one answer for all inputs scores 100%."
     share = answered / samples
     from scipy.special import bdtrc  # noqa: PLC0415  a tenth of a second, for evaluations alone
 
