@@ -52,12 +52,13 @@ class RecipeConfig(StrictSection):
         description="with strategy `score`: by how much the score may fall, in the metric's own unit or in percentage "
         "points",
     )
-    of: Literal["parameters", "bytes", "macs", "latency"] = Field(
-        default="parameters", description="with strategy `score`: what is to be small"
+    of: Literal["parameters", "bytes", "macs", "latency"] | None = Field(
+        default=None, description="with strategy `score`: what is to be small; `parameters` if left out"
     )
-    confident: bool = Field(
-        default=False,
-        description="with strategy `score`: whether the upper end of the 95 % interval of the fall has to hold too",
+    confident: bool | None = Field(
+        default=None,
+        description="with strategy `score`: whether the upper end of the 95 % interval of the fall has to hold too; "
+        "if left out it need not",
     )
     data: DataSource | None = Field(
         default=None,

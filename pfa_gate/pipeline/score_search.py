@@ -89,7 +89,7 @@ class Search:
         Raises:
             TargetError: none holds.
         """
-        of = self.job.config.recipe.of
+        of = self.job.config.recipe.of or "parameters"
         held = [index for index, trial in enumerate(self.trials) if trial.holds]
         if not held:
             raise self._unreachable()
@@ -98,7 +98,7 @@ class Search:
     @property
     def _counted(self) -> str:
         """The size that is asked for: latency cannot be told from counts, MACs come nearest to it."""
-        of = self.job.config.recipe.of
+        of = self.job.config.recipe.of or "parameters"
         return "macs" if of == "latency" else of
 
     def _of_size(self, share: float) -> RecipeConfig:
@@ -211,9 +211,9 @@ def search(job: GateJob, planner: Planner, data: str) -> CutPlan:
     with job.stages.stage("searching", "recipe", "score"):
         chosen = found.chosen()
     record = SearchRecord(
-        of=recipe.of,
+        of=recipe.of or "parameters",
         limit=_limit(recipe),
-        confident=recipe.confident,
+        confident=bool(recipe.confident),
         data=data,
         samples=full.samples,
         full=full.value,

@@ -8,6 +8,7 @@ import pytest
 
 import pfa_gate.config
 from pfa_gate.config import Document, Limit, load
+from pfa_gate.config.document import parsed, resolved
 from pfa_gate.config.reader import read
 from pfa_gate.config.schema import schema
 from pfa_gate.config.schema import text as schema_text
@@ -183,3 +184,16 @@ def test_the_schema_that_ships_is_current() -> None:
     renew = "python -c 'from pfa_gate.config.schema import text; print(text(), end=\"\")'"
     assert json.loads(shipped.read_text("utf-8")) == schema(), f"renew it with {renew}"
     assert shipped.read_text("utf-8") == schema_text()
+
+
+@pytest.mark.parametrize(
+    "recipe", ["", "recipe: {strategy: energy, energy: 0.9}", "recipe: {strategy: score, score: 0.5 pp, of: macs}"]
+)
+def test_a_config_with_all_its_defaults_means_the_same(recipe: str) -> None:
+    text = (
+        "version: 1\ngates:\n  a:\n    model: {factory: net:build}\n    probe: {data: net:probe}\n"
+        f"    evaluation: {{data: net:test}}\n    budgets: {{model: {{parameters: 9 k}}}}\n    {recipe}\n"
+    )
+    given = parsed(text, Path("pfa.yaml").absolute())
+    again = parsed(resolved(given), Path("pfa.yaml").absolute())
+    assert again.gate("a") == given.gate("a")
