@@ -77,15 +77,21 @@ def command_parser() -> argparse.ArgumentParser:
     _add_collect(commands.add_parser("collect", help="measure one shard of the probe"))
     _add_merge(commands.add_parser("merge", help="judge a gate on all its collected shards"))
     _add_study(commands.add_parser("study", help="compare recipes, selections and recoveries at equal parameters"))
+    _add_sensitivity(commands.add_parser("sensitivity", help="cut each group alone and say what the answers lose"))
+    _add_compare(commands.add_parser("compare", help="hold a model against another, without a config"))
     _add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
     _add_verify(commands.add_parser("verify", help="check that a run judged and kept every budget"))
     _add_comment(commands.add_parser("comment", help="write one comment on the pull request"))
     return parser
 
 
-def _add_collect(parser: argparse.ArgumentParser) -> None:
+def _add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
     parser.add_argument("--gate", metavar="NAME", help="which of its gates, if there are several")
+
+
+def _add_collect(parser: argparse.ArgumentParser) -> None:
+    _add_gate(parser)
     parser.add_argument("--shard", required=True, metavar="I/N", help="which shard of how many, such as 2/3")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write")
     parser.set_defaults(command=_collect)
@@ -127,8 +133,7 @@ def _merge(chosen: argparse.Namespace) -> int:
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", type=Path, default=Path("pfa.yaml"), help="pfa.yaml unless given")
-    parser.add_argument("--gate", metavar="NAME", help="which of its gates, if there are several")
+    _add_gate(parser)
     parser.add_argument(
         "--strategies", default="kl", metavar="LIST", help="such as kl,energy:0.95,parameters:50%% (kl)"
     )
@@ -160,6 +165,35 @@ def _study(chosen: argparse.Namespace) -> int:
         seeds=chosen.seeds,
     )
     return study(StudyCommand(chosen.config, chosen.gate, ask, chosen.output))
+
+
+def _add_sensitivity(parser: argparse.ArgumentParser) -> None:
+    _add_gate(parser)
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.sensitivity)")
+    parser.set_defaults(command=_sensitivity)
+
+
+def _sensitivity(chosen: argparse.Namespace) -> int:
+    from pfa_gate.study.sensitivity import SensitivityCommand, sensitivity  # noqa: PLC0415  needs torch
+
+    return sensitivity(SensitivityCommand(chosen.config, chosen.gate, chosen.output))
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    from pfa_gate.config.comparison import add_options  # noqa: PLC0415  no other command needs it
+
+    add_options(parser)
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write comparison.json, .md and .html there")
+    parser.set_defaults(command=_compare)
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from pfa_gate.config.comparison import asked  # noqa: PLC0415  no other command needs it
+
+    ask = asked(chosen)  # what is wrong with an option is said before torch is imported
+    from pfa_gate.study.compare import compare_command  # noqa: PLC0415  needs torch
+
+    return compare_command(ask, chosen.output)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -249,15 +283,8 @@ def _init(chosen: argparse.Namespace) -> None:
     from pfa_gate.report.ownership import NOTHING, require_file  # noqa: PLC0415  no other command needs it
 
     require_file(path, NOTHING)
-    request = InitRequest(
-        chosen.factory,
-        chosen.probe,
-        chosen.arguments,
-        chosen.checkpoint,
-        chosen.evaluation,
-        name=chosen.name,
-        folder=path.parent,
-    )
+    given = (chosen.factory, chosen.probe, chosen.arguments, chosen.checkpoint, chosen.evaluation)
+    request = InitRequest(*given, name=chosen.name, folder=path.parent)
     trial_config(request, path)  # what is wrong with a path is said before torch is imported
     from pfa_gate.pipeline.init_config import write_first_config  # noqa: PLC0415  needs torch
 
@@ -270,5 +297,4 @@ def _schema(chosen: argparse.Namespace) -> None:
     print(printable(text()), end="")
 
 
-_RUN_CODE = (_collect, _init, _merge, _study)
-"""Commands that import the project's code."""
+_RUN_CODE = (_collect, _compare, _init, _merge, _sensitivity, _study)  # commands that import the project's code

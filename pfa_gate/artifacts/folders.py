@@ -10,7 +10,15 @@ from safetensors import SafetensorError
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import display_path, remove_abandoned, unfinished_folder
-from pfa_gate.report.ownership import of_another, refuse, remove_own, require_folder, require_study
+from pfa_gate.report.ownership import (
+    of_another,
+    refuse,
+    remove_own,
+    require_comparison,
+    require_folder,
+    require_sensitivity,
+    require_study,
+)
 
 
 @contextmanager
@@ -89,9 +97,33 @@ def write_study(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
         ArtifactError: the folder cannot be written, or one of the files there is of no study.
     """
     require_study(folder)
+    return _written(folder, texts, "study")
+
+
+def write_sensitivity(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Write sensitivity.json and sensitivity.html, as `write_study` writes its files.
+
+    Raises:
+        ArtifactError: the folder cannot be written, or one of the files there is of no sensitivity.
+    """
+    require_sensitivity(folder)
+    return _written(folder, texts, "sensitivity")
+
+
+def write_comparison(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Write comparison.json, comparison.md and comparison.html, as `write_study` writes its files.
+
+    Raises:
+        ArtifactError: the folder cannot be written, or one of the files there is of no comparison.
+    """
+    require_comparison(folder)
+    return _written(folder, texts, "comparison")
+
+
+def _written(folder: Path, texts: Mapping[str, str], what: str) -> tuple[str, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = unfinished_folder(".study", folder)
+        fresh = unfinished_folder(f".{what}", folder)
         try:
             for name, text in texts.items():
                 (fresh / name).write_text(text, encoding="utf-8", newline="\n")
@@ -102,7 +134,7 @@ def write_study(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
         remove_abandoned(folder)
     except OSError as error:
         raise ArtifactError(
-            f"The study cannot be written to {folder}: {error.strerror or error}.",
+            f"The {what} cannot be written to {folder}: {error.strerror or error}.",
             remedy="Free some space, or name another folder with --output.",
         ) from error
     return tuple(display_path(folder.resolve() / name) for name in texts)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field
 
 from pfa_gate.config.complaints import RefusalError, describe
-from pfa_gate.config.field_types import FilePath, Reference, StrictSection, Text
+from pfa_gate.config.field_types import FilePath, StrictSection, Text
+from pfa_gate.config.named_sources import Factory
 from pfa_gate.config.reader import Keys
 
 FORMS = ("onnx", "pt2", "factory")
@@ -49,7 +50,7 @@ class CandidateConfig(StrictSection):
     pt2: Annotated[FilePath, *_ending(".pt2")] | None = Field(
         default=None, description="a file that `torch.export.save` wrote", examples=["build/model.pt2"]
     )
-    factory: Reference | None = Field(
+    factory: Factory | None = Field(
         default=None,
         description="callable that returns the candidate as a `torch.nn.Module`",
         examples=["example_project.model:build_small"],

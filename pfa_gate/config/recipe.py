@@ -66,11 +66,11 @@ class RecipeConfig(StrictSection):
         "evaluation's samples if left out, and then the other half is what the gate reports",
         examples=["example_project.data:validation"],
     )
-    statistic: Literal["energy", "standardised", "reconstruction"] | None = Field(
+    statistic: Literal["energy", "standardised", "reconstruction", "measured"] | None = Field(
         default=None,
         description="with a size strategy or `score`: what divides the size among the layers. `energy` (if left out): "
         "the spectra; `standardised`: the spectra of filters scaled to equal variance; `reconstruction`: what the "
-        "layers that read each layer lose",
+        "layers that read each layer lose; `measured`: what the answers lose when each layer is cut alone",
     )
     residual: Literal["project", "pad"] = Field(
         default="project",

@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import torch
-from torch import nn
-
 from pfa_gate.analysis.covariance import Moments, accumulate_parts, folds_for
 from pfa_gate.analysis.responses import Responses
 from pfa_gate.artifacts.moments import ShardMoments
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.errors import ConfigError, DataError
 from pfa_gate.graph import Program
+from pfa_gate.graph.fingerprint import model_fingerprint
 from pfa_gate.model import Batch
 from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
@@ -165,21 +163,6 @@ def _responses(
                 first = before + number * each
                 yield responses, {place: first * len(rows) // each for place, rows in responses.items()}
         before += samples
-
-
-def model_fingerprint(model: nn.Module, program: Program | None) -> str:
-    """SHA-256 of a model's tensors, and of its operators, or of its modules where it has no program."""
-    modules = "\n".join(f"{name} {type(module).__qualname__}" for name, module in model.named_modules())
-    digest = hashlib.sha256((modules if program is None else str(program.graph)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        if tensor.is_meta:  # it is fetched when it is needed
-            continue
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def config_fingerprint(config: GateConfig) -> str:

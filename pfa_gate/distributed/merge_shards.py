@@ -7,8 +7,9 @@ from pathlib import Path
 from pfa_gate.analysis.covariance import merge_parts
 from pfa_gate.artifacts.moments import ShardMoments, read_moments
 from pfa_gate.config import load
-from pfa_gate.distributed.collect_shard import MEASURING, config_fingerprint, model_fingerprint
+from pfa_gate.distributed.collect_shard import MEASURING, config_fingerprint
 from pfa_gate.errors import ArtifactError
+from pfa_gate.graph.fingerprint import model_fingerprint
 from pfa_gate.model import Batch
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import LocalBackend, ProbePass, Stages

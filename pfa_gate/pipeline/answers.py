@@ -32,7 +32,9 @@ def answer_budgets(config: GateConfig) -> tuple[str, ...]:
     return tuple(key for key in ANSWERS if getattr(config.budgets.compressed, key) is not None)
 
 
-def compare_answers(job: GateJob, compressed: nn.Module, scores: tuple[Score, Score] | None) -> Answers | None:
+def compare_answers(
+    job: GateJob, compressed: nn.Module, scores: tuple[Score, Score] | None, *, always: bool = False
+) -> Answers | None:
     """Compare the answers of both models; None where there is nothing to compare, and no budget that asks for it.
 
     The pass that has scored both models serves. Else, where a budget asks, both run on the evaluation, or without one
@@ -42,14 +44,15 @@ def compare_answers(job: GateJob, compressed: nn.Module, scores: tuple[Score, Sc
         job: the gate.
         compressed: the smaller model.
         scores: of both models; None without an evaluation.
+        always: compare them even if no budget asks.
     """
     wanted, known = answer_budgets(job.config), scores[1].comparison if scores else None
     if known is not None and not ("output_error" in wanted and known.outputs is None):
         return plain_answers(known, "evaluation", _chance(job.config, known))
-    if not wanted:
+    if not wanted and not always:
         return None
     subject = job.subject
-    with job.stages.stage("comparing answers", "budgets", "compressed", wanted[0]):
+    with job.stages.stage("comparing answers", "budgets", "compressed", *wanted[:1]):
         batches = evaluation_of(subject) if subject.held_out is None else subject.held_out
         found = compare(model_on(subject.model, subject.device), model_on(compressed, subject.device), batches)
     return plain_answers(found, "evaluation" if subject.held_out is None else "probe", _chance(job.config, found))

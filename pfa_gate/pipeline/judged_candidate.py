@@ -23,7 +23,7 @@ from pfa_gate.record import CandidateRecord, CompressedRecord, Unmeasured, finit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NO_TIME = "no budget asks for it"
+NOT_ASKED = "no budget asks for it"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class JudgedCandidate:
         """What was not measured of it, and why."""
         if self.candidate.macs is None:
             yield Unmeasured("MACs of the candidate", self.candidate.uncounted)
-        if self.timing.reason and self.timing.reason != _NO_TIME:
+        if self.timing.reason and self.timing.reason != NOT_ASKED:
             yield Unmeasured("latency of the candidate", self.timing.reason)
 
 
@@ -126,7 +126,7 @@ def judged(job: GateJob, candidate: Candidate) -> JudgedCandidate:
 
 def _timed(job: GateJob, candidate: Candidate) -> Timing:
     if job.config.budgets.compressed.latency is None:
-        return Timing(None, reason=_NO_TIME)
+        return Timing(None, reason=NOT_ASKED)
     subject = job.subject
     size = candidate.batch or subject.example.size
     example = subject.example.take(torch.arange(size) % subject.example.size)
@@ -149,7 +149,6 @@ def timed_in_runtime(full: nn.Module, candidate: Candidate, example: Batch) -> T
     from pfa_gate.artifacts.export import ExportFailedError  # noqa: PLC0415  for files that are timed
     from pfa_gate.artifacts.onnx_model import onnx_content  # noqa: PLC0415
     from pfa_gate.artifacts.program import program_of, trials  # noqa: PLC0415
-    from pfa_gate.candidate.onnx_runtime import OnnxModel, onnx_session, runtime_version  # noqa: PLC0415
 
     inputs = inputs_of(example)
     try:
@@ -157,6 +156,19 @@ def timed_in_runtime(full: nn.Module, candidate: Candidate, example: Batch) -> T
         content = onnx_content(export, full, trials(export, full, inputs))
     except ExportFailedError as failure:
         return Timing(None, reason=f"the full model cannot be written as an ONNX file to be timed beside it: {failure}")
+    return timed_files(content, candidate, example)
+
+
+def timed_files(content: bytes | str, candidate: Candidate, example: Batch) -> Timing:
+    """Time an ONNX file against another, both in ONNX Runtime, on one thread.
+
+    Args:
+        content: of the file of the full model, or its path.
+        candidate: of an ONNX file.
+        example: what both are called with.
+    """
+    from pfa_gate.candidate.onnx_runtime import OnnxModel, onnx_session, runtime_version  # noqa: PLC0415
+
     whole = OnnxModel(onnx_session(content, "the full model", 1), "the full model")
     small = OnnxModel(onnx_session(candidate.content or "", candidate.origin.source, 1), candidate.origin.source)
     try:

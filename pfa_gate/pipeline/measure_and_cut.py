@@ -10,7 +10,7 @@ from pfa_gate.analysis.responses import chosen_layers, with_unread_explained
 from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, removed_and_inactive
 from pfa_gate.config import GateConfig
 from pfa_gate.config.field_types import SHARES
-from pfa_gate.graph import Coupling, Layer, inputs_of
+from pfa_gate.graph import Coupling, Layer, Program, inputs_of
 from pfa_gate.graph.cost import Cost, cost, latency_ratio
 from pfa_gate.model import Batch
 from pfa_gate.model.device import model_on
@@ -33,12 +33,14 @@ class Measured:
         chosen: those that pfa.yaml chooses.
         cost: of the full model.
         spectra: of the chosen layers and of the groups that only they make.
+        program: the model as operators; None where it cannot be followed.
     """
 
     layers: tuple[Layer, ...]
     chosen: tuple[Layer, ...]
     cost: Cost
     spectra: Spectra
+    program: Program | None = None
 
 
 def trace(job: GateJob) -> Traced:
@@ -63,7 +65,8 @@ def measure(job: GateJob, traced: Traced) -> Measured:
             chosen = with_unread_explained(subject.model, subject.probe, chosen, read_layers(chosen, moments))
         groups = traced.graph.coupling.groups if traced.graph else ()
         found = spectra(groups, chosen, moments, SampleSupply.of(job.config, subject))
-    return Measured(listed(traced.layers, chosen), chosen, full, found)
+    program = traced.graph.program if traced.graph else None
+    return Measured(listed(traced.layers, chosen), chosen, full, found, program)
 
 
 def measure_again(job: GateJob, chosen: Sequence[Layer], graph: ModelGraph) -> Spectra:

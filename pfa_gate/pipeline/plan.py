@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from pfa_gate.model import Subject
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.measure_and_cut import cut_exactly, measure_again
 from pfa_gate.pipeline.recovery_steps import compensate_on_device, compensate_settings, compensates
+from pfa_gate.pipeline.sensitivity import measured_losses
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
@@ -102,21 +103,34 @@ class Planner:
     def _round(self, now: MeasuredGraph, wanted: RecipeConfig, number: int) -> tuple[Recipe, Selection]:
         job, first = self.job, now is self.measured
         config = job.config.model_copy(update={"recipe": wanted})
-        known = self._losses if first and wanted.statistic == "reconstruction" else None
+        known = self._losses(wanted.statistic) if first else None
         with job.stages.stage("deciding", "recipe"):
             plan = plan_recipe(config, job.subject, replace(now, full=self.measured.full), number, known)
         with job.stages.stage("selecting", "selection"):
-            orders = self._orders if first else criterion(config.selection)(_evidence(config, job.subject, now))
+            orders = self._orders if first else criterion(config.selection)(evidence_of(config, job.subject, now))
             return plan, keep_last(orders, plan.counts)
 
     @cached_property
     def _orders(self) -> Orders:
         return criterion(self.job.config.selection)(replace(self._evidence, kept=self.kept))
 
+    def _losses(self, statistic: str | None) -> Mapping[str, Losses] | None:
+        """What a removal costs, by a statistic that is no spectrum; taken once for all recipes."""
+        if statistic not in ("reconstruction", "measured"):
+            return None
+        return self._read if statistic == "reconstruction" else self._moved
+
     @cached_property
-    def _losses(self) -> Mapping[str, Losses]:
+    def _read(self) -> Mapping[str, Losses]:
         with self.job.stages.stage("deciding", "recipe"):
             return reader_losses(self._evidence)
+
+    @cached_property
+    def _moved(self) -> Mapping[str, Losses]:
+        job, coupling = self.job, self.measured.graph.coupling
+        with job.stages.stage("cutting group by group", "recipe", "statistic"):
+            report = partial(job.stages.report, "cutting group by group")
+            return measured_losses(self._evidence, coupling, job.config.selection, report)
 
     @cached_property
     def _by_norm(self) -> Mapping[str, str]:
@@ -124,7 +138,7 @@ class Planner:
 
     @property
     def _evidence(self) -> Evidence:
-        return _evidence(self.job.config, self.job.subject, self.measured)
+        return evidence_of(self.job.config, self.job.subject, self.measured)
 
 
 def plan_recipe(
@@ -158,14 +172,19 @@ def plan_recipe(
         return float(getattr(measured.graph.coupling.footprint(keep), measure))
 
     if wanted.statistic == "reconstruction":
-        known = reader_losses(_evidence(config, subject, measured)) if losses is None else losses
+        known = reader_losses(evidence_of(config, subject, measured)) if losses is None else losses
+        return recipe_by_losses(known, {name: each.filters for name, each in groups.items()}, size, rule)
+    if wanted.statistic == "measured":
+        asked = evidence_of(config, subject, measured), measured.graph.coupling, config.selection
+        known = measured_losses(*asked) if losses is None else losses
         return recipe_by_losses(known, {name: each.filters for name, each in groups.items()}, size, rule)
     if wanted.statistic == "standardised":
         groups = {name: each.standardised for name, each in groups.items()}
     return recipe(groups, size, rule)
 
 
-def _evidence(config: GateConfig, subject: Subject, measured: MeasuredGraph) -> Evidence:
+def evidence_of(config: GateConfig, subject: Subject, measured: MeasuredGraph) -> Evidence:
+    """A model as selections see it, with all of the probe."""
     spectra = measured.spectra.groups
     groups = [group for group in measured.graph.coupling.groups if group.name in spectra]
     return Evidence(measured.graph.program, groups, spectra, subject.probe, config.probe.seed, subject.device)

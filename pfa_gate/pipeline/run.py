@@ -23,6 +23,7 @@ from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.answers import answer_budgets, compare_answers
 from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
+from pfa_gate.pipeline.known_sensitivity import known_sensitivity
 from pfa_gate.pipeline.measure_and_cut import (
     Measured,
     compressed_cost,
@@ -156,6 +157,9 @@ def run_with_backend(
         findings = _examine(job) if config.candidate is None else _examine_candidate(job)
     with stages.stage("judging", "budgets"):
         record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))
+        known = known_sensitivity(folder, job, findings.measured)
+        unmeasured = (*record.unmeasured, *known.unmeasured())
+        record = replace(record, layers=known.beside(record.layers), unmeasured=unmeasured)
     with stages.stage("writing"):
         record = _write(folder, record, findings, job)
     cut = findings.cut.compressed if findings.cut else None

@@ -14,7 +14,7 @@ import pytest
 from pfa_gate.cache.test_names import listing
 from pfa_gate.cache.verdicts import GateVerdict, measured_or_cached
 from pfa_gate.errors import ArtifactError, PFAGateError
-from pfa_gate.files import display_path
+from pfa_gate.files import display_path, sha256_of
 from pfa_gate.plugin.gate_analysis import Attempt, Result, analyse_once, run_gate
 from pfa_gate.plugin.result_files import RESULT_FOLDERS, ResultFolders
 from pfa_gate.plugin.run_plan import PLAN, PROGRESS, RUNNER
@@ -139,6 +139,7 @@ class BudgetItem(pytest.Item):
         from pfa_gate.cache.fingerprint import code_of, fingerprint  # noqa: PLC0415  a run without a gate needs no metadata
         from pfa_gate.config.paths import from_root  # noqa: PLC0415
         from pfa_gate.record.baseline_source import find_with_history, subject_and_config  # noqa: PLC0415
+        from pfa_gate.record.sensitivity import sensitivity_file  # noqa: PLC0415
         from pfa_gate.report.ownership import require_folder  # noqa: PLC0415
 
         since = time.perf_counter()
@@ -148,6 +149,8 @@ class BudgetItem(pytest.Item):
         baseline = find_with_history(self.path, plan.baseline, file.document.gate(name))
         called = {"called": from_root(self.path), "source": baseline.source}
         called["output"] = str(self._gate.output or "")
+        known = sensitivity_file(folder.parent, name)
+        called["sensitivity"] = sha256_of(known) if known.is_file() else ""
         facts = {**plan.context(), **called, "baseline": baseline.content or "", "past": repr(baseline.history)}
         before = subject_and_config(file.document, name) if plan.updating else {}
         verdict = measured_or_cached(

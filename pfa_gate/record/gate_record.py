@@ -186,6 +186,7 @@ class Record:
         answers: of the compressed model against the full one; None where they were not compared.
         inputs: input of the files that run without the user's code -> its shape, with a name such as `batch` or
             `height` in the place of each size that may change.
+        command: that made it, where it was not pytest.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -212,6 +213,7 @@ class Record:
     run: str = field(default="", metadata=LATER)
     inputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict, metadata=LATER)
     candidate: CandidateRecord | None = field(default=None, metadata=LATER)
+    command: str = field(default="", metadata=LATER)
 
 
 def to_dict(record: Record) -> dict[str, Any]:

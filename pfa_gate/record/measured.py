@@ -42,6 +42,8 @@ class LayerRecord:
         peak_stderr: jackknife standard error of peak_correlation.
         mean_stderr: jackknife standard error of mean_correlation.
         correlations: a coarse picture of them; None where there is none.
+        sensitivity: how far the answers are from the full model's where its group alone is cut to half and compensated;
+            None where `pfa-gate sensitivity` was not run.
         kl_bias: expected upward bias of kl from few samples, nats.
         peak_correlation: largest |Pearson| between two active filters.
         mean_correlation: mean |Pearson| between active filters.
@@ -73,6 +75,7 @@ class LayerRecord:
     peak_stderr: float | None = None
     mean_stderr: float | None = None
     correlations: Correlations | None = field(default=None, metadata=LATER)
+    sensitivity: float | None = field(default=None, metadata=LATER)
 
     def measure(self) -> LayerMeasure:
         """What budgets are judged on.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pfa_gate.budget.wording import amount
 from pfa_gate.record import CandidateRecord, Record
 
+UNCOUNTED = "MACs of the first model"
 _DIGEST = 12  # signs of a sha256 that people read
 
 

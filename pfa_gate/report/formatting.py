@@ -8,7 +8,7 @@ from datetime import datetime
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, difference, percent, plural, significant
 from pfa_gate.record import Probe, Record, Scores
-from pfa_gate.report.candidate import candidate_sentences
+from pfa_gate.report.candidate import UNCOUNTED, candidate_sentences
 from pfa_gate.report.ownership import PROGRAM
 from pfa_gate.report.text import clean
 
@@ -148,6 +148,8 @@ def rerun_command(record: Record, budget: str = "") -> str:
         >>> rerun_command(Record("my digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab")), "exact")
         "pytest --pfa 'pfa.yaml::my digits::exact'"
     """
+    if record.command:
+        return clean(record.command)
     node = "::".join(part for part in (record.config, record.gate, budget) if part)
     return f"pytest --pfa {shlex.quote(clean(node))}"
 
@@ -195,7 +197,7 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
     rows = [
         _size_row("parameters", full.parameters, part.parameters if part else None, "{:,}".format),
         _size_row("bytes", full.bytes, part.bytes if part else None, lambda count: amount(count, "B")),
-        _size_row("MACs", full.macs, part.macs if part else None, amount),
+        _size_row("MACs", None if _uncounted(record) else full.macs, part.macs if part else None, amount),
     ]
     if record.scores is not None:
         rows.append(_score_row(record.scores))
@@ -204,8 +206,13 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
     return tuple(rows)
 
 
-def _size_row(name: str, full: int, part: int | None, word: Callable[[int], str]) -> SizeRow:
-    return SizeRow(name, word(full), "" if part is None else word(part), share(part, full))
+def _uncounted(record: Record) -> bool:
+    return any(gap.what == UNCOUNTED for gap in record.unmeasured)
+
+
+def _size_row(name: str, full: int | None, part: int | None, word: Callable[[int], str]) -> SizeRow:
+    whole, left = ("" if size is None else word(size) for size in (full, part))
+    return SizeRow(name, whole, left, share(part, full))
 
 
 def _score_row(scores: Scores) -> SizeRow:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,11 @@ NOTHING = re.compile(rb"(?!)")
 STUDY = re.compile(rb'"schema": "pfa_gate\.study/')
 _ANYTHING = re.compile(rb"")
 
+SENSITIVITY = re.compile(rb'"schema": "pfa_gate\.sensitivity/')
+COMPARISON = re.compile(rb'"schema": "pfa_gate\.comparison/')
+_COMPARISON = ("comparison.json", "comparison.md", "comparison.html")
 _STUDY = ("study.json", "study.md", "study.svg")
+_SENSITIVITY = ("sensitivity.json", "sensitivity.html")
 # What file browsers leave wherever they are pointed.
 _BROWSERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _MOST_BYTES = 64 * 2**20
@@ -137,13 +141,41 @@ def require_study(folder: Path) -> None:
     Example:
         >>> require_study(Path("no/such/folder"))
     """
-    record, *others = (folder / name for name in _STUDY)
-    require_file(record, STUDY)
+    _require_files([folder / name for name in _STUDY], STUDY, "no study")
+
+
+def require_sensitivity(folder: Path) -> None:
+    """Refuse a folder for the sensitivity of a gate that holds files of the same names, and none.
+
+    Raises:
+        ArtifactError: it does, or a link leads to it from out of the project.
+
+    Example:
+        >>> require_sensitivity(Path("no/such/folder"))
+    """
+    _require_files([folder / name for name in _SENSITIVITY], SENSITIVITY, "no sensitivity")
+
+
+def require_comparison(folder: Path) -> None:
+    """Refuse a folder for a comparison of two models that holds files of the same names, and none.
+
+    Raises:
+        ArtifactError: it does, or a link leads to it from out of the project.
+
+    Example:
+        >>> require_comparison(Path("no/such/folder"))
+    """
+    _require_files([folder / name for name in _COMPARISON], COMPARISON, "no comparison")
+
+
+def _require_files(paths: Sequence[Path], mark: re.Pattern[bytes], whose: str) -> None:
+    record, *others = paths
+    require_file(record, mark)
     for path in others:
         state = _state(path)
         plain = state is None or stat.S_ISREG(state.st_mode)
         if not plain or (state is not None and _state(record) is None):
-            why = f"there is no {record.name} beside it, so it is of no study" if plain else "it is not a regular file"
+            why = f"there is no {record.name} beside it, so it is of {whose}" if plain else "it is not a regular file"
             fact = f"{display_path(path)} cannot be written: {why}."
             raise ArtifactError(fact, remedy="Name another folder with --output, or move this file away.")
 

@@ -9,10 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
-
 from pfa_gate.artifacts.folders import write_study
 from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.evaluation import EvaluationConfig
@@ -33,6 +29,7 @@ from pfa_gate.report.study import markdown, svg, terminal
 from pfa_gate.report.text import printable
 from pfa_gate.study.context import TaskContext, stderr_of, task_contexts
 from pfa_gate.study.options import StudyOptions
+from pfa_gate.study.progress import StudyProgress
 from pfa_gate.study.recipes import TOLERANCE
 from pfa_gate.study.trials import TrialSeries, plans, trials
 
@@ -249,7 +246,7 @@ def study(order: StudyCommand) -> int:
     require_study(folder)  # hours before it is written
     series = TrialSeries.of(document.gate(gate), order.ask)
     print(printable(_announced(gate, series, max(1, len(order.ask.domains)))), file=sys.stderr, flush=True)
-    with _Bar() as bar:
+    with StudyProgress() as bar:
         found = run(order.config, gate, order.ask, StudyObserver(bar.show))
     texts = {"study.json": dumps_study(found), "study.md": markdown(found), "study.svg": svg(found)}
     files = write_study(folder, texts)
@@ -264,27 +261,3 @@ def study(order: StudyCommand) -> int:
 def _announced(gate: str, series: TrialSeries, tasks: int) -> str:
     models, trials = series.models * tasks, series.trials * tasks
     return f"Study of {gate}: {models:,} models to cut and recover, {trials:,} scores."
-
-
-class _Bar:
-    """A bar on the error stream, on a terminal only; it is gone when all is done."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        console = Console(stderr=True)
-        shown = console.is_terminal
-        self._progress = ProgressBar(
-            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
-        )
-        self._task = self._progress.add_task("", total=None)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, stage: str, done: int, total: int) -> None:
-        """Show how far a stage is."""
-        self._progress.update(self._task, description=stage, completed=done, total=total)

@@ -25,6 +25,8 @@ OWNERS = {
     "verify": ("command-line.md", "`pfa-gate verify`"),
     "comment": ("ci-github.md", "Without the action"),
     "study": ("command-line.md", "`pfa-gate study`"),
+    "compare": ("command-line.md", "`pfa-gate compare`"),
+    "sensitivity": ("command-line.md", "`pfa-gate sensitivity`"),
     "collect": ("command-line.md", "`pfa-gate collect`, `pfa-gate merge`"),
     "merge": ("command-line.md", "`pfa-gate collect`, `pfa-gate merge`"),
 }

@@ -50,28 +50,40 @@ def _left_out(size: int, indices: Indices) -> Tensor:
     return torch.from_numpy(np.flatnonzero(gone))
 
 
-def silent_program(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> Program:
-    """The exported program with the same zeros, its floating tensors in `dtype`."""
+def silent_program(
+    program: Program, axis_indices: AxisIndices, dtype: torch.dtype, instead: Mapping[str, Tensor] | None = None
+) -> Program:
+    """The program with the same zeros, its floating tensors in `dtype`.
+
+    Args:
+        program: of the full model.
+        axis_indices: what stays of each parameter.
+        dtype: of its floating tensors.
+        instead: tensors to take in place of its own before the zeros are set, by name.
+    """
     silent: dict[int, Tensor] = {}
+    instead = instead or {}
 
     def quiet(name: str, tensor: Any) -> Any:
         if not isinstance(tensor, Tensor):
             return tensor
         if id(tensor) not in silent:
+            own = instead.get(name, tensor)
             silent[id(tensor)] = at(
-                zeroed(tensor, axis_indices[name]) if _made_silent(program, name, axis_indices) else tensor, dtype
+                zeroed(own, axis_indices[name]) if _made_silent(program, name, axis_indices) else own, dtype
             )
         return silent[id(tensor)]
 
     # Canonical names come first: a tied tensor is silenced once, under the name the plan knows.
-    ordered = sorted(program.tensors, key=lambda name: name not in axis_indices)
+    ordered = sorted(program.tensors, key=lambda name: (name not in instead, name not in axis_indices))
     done = {name: quiet(name, program.tensors[name]) for name in ordered}
-    instead = dict.fromkeys((*program.halves, torch.float32), dtype)
-    wide = replace(program, tensors=done, substitutes=instead)
-    return replace(wide, constants=_constants(wide, axis_indices, dtype))
+    wide = replace(program, tensors=done, substitutes=dict.fromkeys((*program.halves, torch.float32), dtype))
+    return replace(wide, constants=_constants(wide, axis_indices, dtype, instead))
 
 
-def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) -> dict[Node, Any]:
+def _constants(
+    program: Program, axis_indices: AxisIndices, dtype: torch.dtype, instead: Mapping[str, Tensor]
+) -> dict[Node, Any]:
     """What depends on parameters alone, once more: stored where it is cut, else computed in the wanted precision."""
     values: dict[Node, Any] = {
         node: held.clone() if isinstance(held := program.tensors[alias.name], Tensor) else held
@@ -80,7 +92,9 @@ def _constants(program: Program, axis_indices: AxisIndices, dtype: torch.dtype) 
     }
     constants: dict[Node, Any] = {}
     cut = {node: axis_indices[name] for name, node in program.folded.items() if name in axis_indices}
-    for node, value in program.constants.items():
+    own = {program.folded[name]: tensor for name, tensor in instead.items() if name in program.folded}
+    for node, stored in program.constants.items():
+        value = own.get(node, stored)
         if node in cut:
             constants[node] = at(zeroed(value, cut[node]), dtype)
         else:

@@ -1,7 +1,7 @@
 """Which filters of each group stay: the least correlated ones, or those that another criterion says."""
 
 from pfa_gate.compress.select.correlation import choose, removal_order, select
-from pfa_gate.compress.select.reconstruction import reader_losses, too_wide
+from pfa_gate.compress.select.reconstruction import Reading, group_readings, reader_losses, too_wide
 from pfa_gate.compress.select.registry import SELECTIONS, criterion, hookimpl
 from pfa_gate.compress.select.selection import Criterion, Evidence, Orders, Selection, keep_last
 
@@ -10,9 +10,11 @@ __all__ = [
     "Criterion",
     "Evidence",
     "Orders",
+    "Reading",
     "Selection",
     "choose",
     "criterion",
+    "group_readings",
     "hookimpl",
     "keep_last",
     "reader_losses",

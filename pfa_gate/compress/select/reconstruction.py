@@ -89,7 +89,32 @@ def reader_losses(evidence: Evidence) -> dict[str, Losses]:
     return {name: found.losses for name, found in _eliminations(evidence).items() if found.losses.any()}
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A layer that reads a group, and what it reads of the full model.
+
+    Attributes:
+        call: of the layer.
+        matrix: how it reads the filters.
+        mean: of the patches, float64 [G, D].
+    """
+
+    call: Call
+    matrix: GroupReader
+    mean: Tensor
+
+
 def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
+    widths = {group.name: group.width for group in evidence.groups}
+    found = group_readings(evidence)
+    return {name: eliminate([each.matrix for each in mine], widths[name]) for name, mine in found.items()}
+
+
+def group_readings(evidence: Evidence) -> dict[str, list[Reading]]:
+    """The layers that read each group, from one pass of the full model over as many samples as they need.
+
+    A layer of more than 8,192 columns is left out.
+    """
     program = evidence.program
     every_call = calls(program)
     readers = [(group, call, part) for group in evidence.groups for call, part in _readers(every_call, group)]
@@ -97,13 +122,13 @@ def _eliminations(evidence: Evidence) -> dict[str, Elimination]:
     every = {call.weight: call for _, call, _ in found}.values()
     chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
     wanted = [_GramRequest(call, _columns(program, call), samples) for call in every]
-    grams = _grams(wanted, evidence, chosen)
-    eliminations = {}
-    for group in evidence.groups:
-        mine = [(call, part) for owner, call, part in found if owner is group and call.weight in grams]
-        readings = [_reading(program, call, part, grams[call.weight]) for call, part in mine]
-        eliminations[group.name] = eliminate(readings, group.width)
-    return eliminations
+    sums = _sums(wanted, evidence, chosen)
+    readings: dict[str, list[Reading]] = {group.name: [] for group in evidence.groups}
+    for group, call, part in found:
+        if call.weight in sums:
+            gram, mean = sums[call.weight]
+            readings[group.name].append(Reading(call, _reading(program, call, part, gram), mean))
+    return readings
 
 
 def _readers(every: Iterable[Call], group: Group) -> Iterable[tuple[Call, Slice]]:
@@ -156,8 +181,11 @@ def _samples(batch: Any) -> int:
     return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
 
 
-def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) -> dict[str, Tensor]:
-    """X'X of the centred patches that each call reads, float64 [groups, D, D], from one pass over chosen batches."""
+def _sums(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) -> dict[str, tuple[Tensor, Tensor]]:
+    """X'X of the centred patches that each call reads, float64 [groups, D, D], and their mean, float64 [groups, D].
+
+    They come from one pass over the chosen batches.
+    """
     sources: dict[str, list[_GramRequest]] = {}
     for request in wanted:
         sources.setdefault(request.call.source.name, []).append(request)
@@ -182,7 +210,8 @@ def _grams(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int])
         with torch.no_grad():
             args, kwargs = layout.of(inputs_on(inputs_of(each), evidence.device))
             evidence.running.run(args, kwargs, observe, layout.instead)
-    return {name: each.total().gram.cpu() for name, each in equations.items()}
+    totals = ((name, each.total()) for name, each in equations.items())
+    return {name: (total.gram.cpu(), total.row_mean.cpu()) for name, total in totals}
 
 
 def _runs(evidence: Evidence, chosen: set[int]) -> Iterator[tuple[int, int, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pfa_gate.budget.wording import trimmed
+from pfa_gate.budget.wording import significant, trimmed
 from pfa_gate.record import Correlations, LayerRecord, Record
 from pfa_gate.report.baseline import change_since, signed_change
 from pfa_gate.report.formatting import ratio
@@ -209,6 +209,8 @@ class Line:
     heat: str
     order: str
     inactive: int
+    sensitivity: str
+    weight: str
 
 
 def lines(record: Record, base: Record | None) -> Iterator[Line]:
@@ -249,6 +251,8 @@ def _line(record: Record, row: LayerRow, energy: float | None, base: LayerRecord
         heat=picture(layer.correlations),
         order=" ".join(map(str, order)),
         inactive=layer.inactive or 0,
+        sensitivity="" if layer.sensitivity is None else significant(layer.sensitivity),
+        weight="-1" if layer.sensitivity is None else f"{layer.sensitivity:.6g}",
     )
 
 

@@ -90,6 +90,7 @@ def render(record: Record, base: Record | None = None) -> str:
         rounds_sentence=rounds_sentence(record),
         lines=rows,
         share="" if energy is None else f"{100 * energy:.4g}%",
+        sensitive=any(line.sensitivity for line in rows),
         hidden=len(record.layers) - len(skipped) - len(rows),
         skipped=skipped[:_MOST_REASONS],
         unnamed=max(0, len(skipped) - _MOST_REASONS),

@@ -138,7 +138,7 @@ def _budget_cells(finding: Finding, look: Look) -> list[Text]:
         Text(shorten(clean(finding.limit), 16, look.glyphs.dots)),
         Text(shorten(clean(finding.observed), 16, look.glyphs.dots) or look.glyphs.skipped),
         Text(finding.outcome, style),
-        Text(f"line {finding.line}", QUIET),
+        Text(f"line {finding.line}" if finding.line else "", QUIET),
     ]
 
 
