@@ -15,7 +15,15 @@ from pathlib import Path
 from pfa_gate.cache.code import Code
 from pfa_gate.cache.imports import file_state
 from pfa_gate.config import Document, GateConfig
-from pfa_gate.config.named_sources import HUB, ImageFolder, JsonLines, files_below, files_of_data, hub_folder
+from pfa_gate.config.named_sources import (
+    HUB,
+    OWN_TRANSFORMS,
+    ImageFolder,
+    JsonLines,
+    files_below,
+    files_of_data,
+    hub_folder,
+)
 from pfa_gate.config.paths import candidate_files, checkpoint_files, importable
 from pfa_gate.config.recovery import DistillStep, FinetuneStep, Step
 from pfa_gate.config.sections import SELECTIONS
@@ -133,7 +141,7 @@ def _named(config: GateConfig, folder: Path) -> Iterator[Path]:
         if isinstance(data, str):
             yield from [folder / data] if _is_array(data) else []
         else:
-            yield from files_of_data(data, folder) or []
+            yield from files_of_data(data, folder)
     yield from files_below(found) if (found := _hub(config, folder)) is not None else []
     if config.model.checkpoint is not None:
         yield from checkpoint_files(folder / config.model.checkpoint)
@@ -194,14 +202,17 @@ def _unwatched_code(config: GateConfig, folder: Path) -> Iterator[str]:
     if config.candidate is not None and not config.candidate.files:
         yield f"candidate has no file, so its weights come from code; {remedy}"
     for section, data in zip(("probe", "evaluation", "recipe"), _data(config), strict=False):
-        if not _hashed(data, folder):
+        if not _hashed(data):
             yield f"{section}.data comes from code; {remedy}"
     if any(isinstance(step, FinetuneStep) for step in config.recovery):
         yield f"recovery.finetune is code; {remedy}"
 
 
-def _hashed(data: str | ImageFolder | JsonLines, folder: Path) -> bool:
-    return _is_array(data) if isinstance(data, str) else files_of_data(data, folder) is not None
+def _hashed(data: str | ImageFolder | JsonLines) -> bool:
+    """Whether data comes from files alone, and not from code of the user's."""
+    if isinstance(data, str):
+        return _is_array(data)
+    return isinstance(data, JsonLines) or data.transform in OWN_TRANSFORMS
 
 
 def _is_array(name: str) -> bool:

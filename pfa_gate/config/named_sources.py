@@ -148,29 +148,39 @@ def hub_folder(name: str, folder: Path) -> Path | None:
 
 
 def image_files(folder: Path) -> Iterator[Path]:
-    """The images of a folder and of its subfolders, sorted by path; hidden files are none."""
+    """The images of a folder and of its subfolders, sorted by path; hidden files are none. Links are followed once."""
+    known: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and _is_new(place, name, known))
         yield from (Path(place, name) for name in sorted(names) if _is_image(name))
+
+
+def _is_new(place: str, name: str, known: set[str]) -> bool:
+    """Whether a folder was not met before: a link may lead back to a folder that holds it."""
+    real = os.path.realpath(os.path.join(place, name))
+    above = os.path.realpath(place)
+    new = real not in known and not f"{above}{os.sep}".startswith(f"{real}{os.sep}")
+    known.add(real)
+    return new
 
 
 def _is_image(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_FILES)
 
 
-def files_of_data(data: str | ImageFolder | JsonLines, folder: Path) -> Iterator[Path] | None:
-    """The files that data by name depends on; None for a callable or a data file, and where one is not in a folder.
+def files_of_data(data: ImageFolder | JsonLines, folder: Path) -> Iterator[Path]:
+    """The files that data by name depends on, as far as they lie in folders.
 
     Args:
         data: as the config has it.
         folder: of pfa.yaml.
     """
     if isinstance(data, ImageFolder):
-        return image_files(folder / data.images) if data.transform in OWN_TRANSFORMS else None
-    if isinstance(data, JsonLines):
-        tokenizer = hub_folder(data.tokenizer, folder)
-        return None if tokenizer is None else iter([folder / data.jsonl, *files_below(tokenizer)])
-    return None
+        yield from image_files(folder / data.images)
+        return
+    yield folder / data.jsonl
+    tokenizer = hub_folder(data.tokenizer, folder)
+    yield from () if tokenizer is None else files_below(tokenizer)
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from pfa_gate.cache.fingerprint import fingerprint
 from pfa_gate.cli import main
 from pfa_gate.config import ModelConfig, load
 from pfa_gate.config.init_request import InitRequest, trial_config
-from pfa_gate.config.named_sources import ImageFolder, JsonLines
+from pfa_gate.config.named_sources import ImageFolder, JsonLines, image_files
 from pfa_gate.errors import ConfigError, DataError, FactoryError, PFAGateError
 from pfa_gate.model.data import Sampling
 from pfa_gate.model.named_data import open_named_data, texts
@@ -270,6 +270,16 @@ def test_a_verdict_depends_on_every_image_line_and_file_of_a_model(project: Path
     (project / "images" / "cat" / "new.png").unlink()
     _first_image(project).write_bytes(content)
     assert len({one.digest, other.digest, third.digest}) == 3
+    by_code = gate("factory: net.py:build, checkpoint: net.safetensors", IMAGES.replace("timm}", "net.py:pixels}"))
+    (project / "net.py").touch()
+    own = load(written(project, f"{by_code}    watch: [net.py]\n"))
+    watched = fingerprint(own, "named", {})
+    assert watched.not_reusable == ""
+    _first_image(project).write_bytes(content + b" ")
+    assert fingerprint(own, "named", {}).digest != watched.digest
+    _first_image(project).write_bytes(content)
+    reason = "probe.data comes from code; name the files it reads under watch"
+    assert fingerprint(load(written(project, by_code)), "named", {}).not_reusable == reason
     cached = load(written(project, gate("factory: hf:org/net", TEXTS)))
     assert fingerprint(cached, "named", {}).not_reusable == "hf:org/net is in the cache of this machine"
 
@@ -392,6 +402,15 @@ def test_a_config_that_names_a_model_or_data_wrongly(mistaken: Path, text: str) 
     with pytest.raises(ConfigError) as found:
         load(written(mistaken, text))
     assert BAD[text] in found.value.fact
+
+
+def test_links_among_the_images_are_followed_once(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "cat").symlink_to(project / "images" / "cat", target_is_directory=True)
+    (tmp_path / "images" / "again").symlink_to(tmp_path / "images", target_is_directory=True)
+    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path / "images")]
+    assert len(names) == 16
+    assert all(name.startswith("images/cat/") for name in names)
 
 
 def test_a_folder_without_subfolders_has_no_labels(mistaken: Path) -> None:
