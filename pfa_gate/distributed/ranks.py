@@ -88,7 +88,7 @@ class RankBackend(LocalBackend):
         """As one process scores; the user's own metric sees all batches, so this rank asks it alone."""
         alone = callable(subject.metric) or (model is not subject.model and not self._shared(model))
         if alone:
-            return super().score(subject, model, in_parts=in_parts)
+            return super().score(subject, model, in_parts=in_parts, kept=kept)
         self._ranks.call("score", full=model is subject.model)
         with self._ranks.measuring():
             mine = score_part(subject, model, self._ranks, self._kept)

@@ -16,7 +16,7 @@ from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.graph import Group, Layer, Program
 from pfa_gate.model import Batch, Batches, Subject
 from pfa_gate.model.device import model_on, prefetched
-from pfa_gate.model.evaluation import KeptOutputs, Score, score_of, watched_outcomes
+from pfa_gate.model.evaluation import KeptOutputs, Score, score_of, score_with_answers, watched_outcomes
 from pfa_gate.model.evaluation.score import score
 from pfa_gate.pipeline.spectra import Shards, places, responses
 from pfa_gate.pipeline.trace import ModelGraph
@@ -185,9 +185,12 @@ class LocalBackend:
     ) -> Score:
         """Score all batches."""
         placed, batches, metric = model_on(model, subject.device), evaluation_of(subject), subject.metric
-        if kept is None or not isinstance(metric, str):
-            return score(placed, batches, metric, in_parts=in_parts)
-        return score_of(watched_outcomes(placed, (batches, metric), kept, full=model is subject.model))
+        full = model is subject.model
+        if kept is not None and isinstance(metric, str):
+            return score_of(watched_outcomes(placed, (batches, metric), kept, full=full))
+        if kept is not None and kept.of_any_metric:
+            return score_with_answers(placed, (batches, metric), kept, full=full, in_parts=in_parts)
+        return score(placed, batches, metric, in_parts=in_parts)
 
 
 def evaluation_of(subject: Subject) -> Batches:

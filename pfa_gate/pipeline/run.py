@@ -152,7 +152,8 @@ def run_with_backend(
             require_onnx()
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
-    job = GateJob(config, subject, stages, backend, KeptOutputs("output_error" in answer_budgets(config)))
+    asked = answer_budgets(config)
+    job = GateJob(config, subject, stages, backend, KeptOutputs("output_error" in asked, of_any_metric=bool(asked)))
     with exact_arithmetic(subject.device):
         findings = _examine(job) if config.candidate is None else _examine_candidate(job)
     with stages.stage("judging", "budgets"):

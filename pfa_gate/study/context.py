@@ -97,7 +97,7 @@ def task_contexts(
 
 def _context(job: GateJob, graph: ModelGraph, name: str, studied: bool) -> TaskContext:
     measured = measure(job, Traced(tuple(graph.coupling.layers), graph))
-    kept = KeptOutputs(everything=True)
+    kept = KeptOutputs(everything=True, of_any_metric=True)
     with job.stages.stage("scoring", "evaluation", "metric"):
         found = scored(job.subject, job.subject.model, kept)
     task = Task(name, studied, job.subject.probe.samples, 0)

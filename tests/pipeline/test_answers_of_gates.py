@@ -123,6 +123,18 @@ def broken():
     return Broken()
 
 
+def twice(model, batches):
+    return sum(float((model(x) + model(x.flip(0))).mean()) for x, _ in batches)
+
+
+def by_halves(model, batches):
+    return sum(float(model(half).mean()) for x, _ in batches for half in x.chunk(2))
+
+
+def the_first_batch_twice(model, batches):
+    return float(model(next(iter(batches)).args[0]).mean()) + sum(float(x.mean()) for x, _ in batches)
+
+
 def share(model, batches):
     hits = count = 0
     for inputs, labels in batches:
@@ -232,8 +244,32 @@ def test_accuracy_and_answers_take_one_pass_of_each_model(tmp_path: Path, seen: 
     assert len(set(calls.values())) == 1
 
 
-def test_a_metric_of_ones_own_leaves_the_answers_to_a_pass_of_their_own(tmp_path: Path) -> None:
-    own = "    evaluation: {data: net.py:test, metric: net.py:share, direction: higher}\n"
+OWN = "    evaluation: {data: net.py:test, metric: net.py:METRIC, direction: higher}\n"
+
+
+def test_answers_take_no_pass_of_their_own_beside_those_of_ones_own_metric(
+    tmp_path: Path, seen: list[torch.Tensor]
+) -> None:
+    calls = []
+    for budgets in ("score_drop: 1", f"score_drop: 1, {ALL}"):
+        seen.clear()
+        run(tmp_path, evaluation=OWN.replace("METRIC", "share"), budgets=budgets)
+        calls.append(len(seen))
+    assert calls[0] == calls[1]
+
+
+@pytest.mark.parametrize("metric", ["twice", "by_halves", "the_first_batch_twice"])
+def test_a_metric_that_calls_the_model_in_its_own_way_leaves_the_answers_to_a_pass_of_their_own(
+    tmp_path: Path, metric: str
+) -> None:
+    (tmp_path / "own").mkdir()
+    one, _ = run(tmp_path / "own", evaluation=OWN.replace("METRIC", metric))
+    two, _ = run(tmp_path)
+    assert one.answers == two.answers
+
+
+def test_a_metric_of_ones_own_has_the_answers_of_accuracy(tmp_path: Path) -> None:
+    own = OWN.replace("METRIC", "share")
     (tmp_path / "own").mkdir()
     (tmp_path / "built in").mkdir()
     one, _ = run(tmp_path / "own", evaluation=own)

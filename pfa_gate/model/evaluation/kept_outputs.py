@@ -27,6 +27,7 @@ class KeptOutputs:
 
     Args:
         everything: keep all floating outputs, for their error; else class scores alone.
+        of_any_metric: keep them in the passes of any metric, where budgets ask for answers; else of accuracy and top5.
 
     Example:
         >>> kept = KeptOutputs()
@@ -35,8 +36,8 @@ class KeptOutputs:
         (tensor([[0.2500, 0.7500]]), None)
     """
 
-    def __init__(self, everything: bool = False) -> None:
-        self.everything = everything
+    def __init__(self, everything: bool = False, of_any_metric: bool = False) -> None:
+        self.everything, self.of_any_metric = everything, of_any_metric
         self.clear()
 
     def clear(self) -> None:

@@ -124,7 +124,7 @@ def notes(study: Study) -> tuple[str, ...]:
             "are against the full model's answers on the evaluation; study.md has all four."
         )
     elif study.metric not in SHARES:
-        sentences.append("Answers are not compared here: the passes of accuracy and top5 alone give them.")
+        sentences.append("Answers are not compared here: the metric does not call the model once for each batch.")
     if len(study.tasks) > 1:
         sentences.append("A domain has fewer probe samples than the whole task; answers are taken among all classes.")
     return tuple(sentences)
