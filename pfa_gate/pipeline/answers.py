@@ -13,10 +13,11 @@ from pfa_gate.model.evaluation import ClassRecall, Comparison, Score, at_chance,
 from pfa_gate.model.evaluation.intervals import Estimate
 from pfa_gate.pipeline.job import GateJob, evaluation_of
 from pfa_gate.pipeline.measure_and_cut import chance_words
-from pfa_gate.record import AnswerSummary, finite
+from pfa_gate.record import AnswerSummary, Unmeasured, finite
 
 _MOST_CLASSES = 1000
 _WORST = 6
+_AT_CHANCE = "A drop from there says nothing."
 _INFINITE = "The smaller model gives a class no chance at all that the full model holds possible: it is infinite."
 
 
@@ -67,6 +68,13 @@ def _chance(config: GateConfig, found: Comparison) -> str:
     full = Score(float(hits.mean()), hits, found.samples, labels=found.labels)
     fact = at_chance(full, "accuracy", "probe" if asked is None else "evaluation")
     return chance_words(config, fact) if fact else ""
+
+
+def unmeasured_answers(config: GateConfig, found: Answers | None) -> Iterator[Unmeasured]:
+    """What is not known of the answers though no budget asks for it; a class at chance is said with the score."""
+    for key, reason in () if found is None else sorted(found.reasons.items()):
+        if key not in answer_budgets(config) and _AT_CHANCE not in reason:
+            yield Unmeasured(f"{key.replace('_', ' ')} of the answers", reason)
 
 
 def summary(score: Score | None) -> AnswerSummary | None:

@@ -20,7 +20,7 @@ from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
-from pfa_gate.pipeline.answers import answer_budgets, compare_answers
+from pfa_gate.pipeline.answers import answer_budgets, compare_answers, unmeasured_answers
 from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.known_sensitivity import known_sensitivity
@@ -234,7 +234,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         compressed=findings.compressed_record(),
         scores=findings.scores_record(),
         budgets=with_remedy_size(verdict, findings),
-        unmeasured=tuple(findings.unmeasured()),
+        unmeasured=(*findings.unmeasured(), *unmeasured_answers(config, measurements.answers)),
         baseline=comparison(context.base, measurements.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,

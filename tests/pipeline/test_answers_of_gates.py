@@ -322,6 +322,12 @@ def test_without_an_evaluation_the_probe_is_parted_and_the_report_says_so(tmp_pa
     assert record.answers is not None
     assert (record.answers.source, record.answers.samples) == ("probe", 80)
     assert {outcome for outcome, _ in verdicts(record).values()} == {"kept"}
+    assert [(each.what, each.reason) for each in record.unmeasured] == [
+        (
+            "class drop of the answers",
+            "The data has no labels; whole numbers [samples] are needed. Add the section evaluation, with labels.",
+        )
+    ]
     for key in ("agreement", "divergence", "output_error"):
         assert verdicts(record)[key][1].startswith("On 80 samples of the probe that nothing was fitted on, ")
 
