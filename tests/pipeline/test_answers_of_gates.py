@@ -372,6 +372,7 @@ FITTED = [
     ("correlation", "[compensate, recalibrate]"),
     ("reconstruction", "[{distill: {steps: 5}}, compensate]"),
     ("taylor", "[{finetune: net.py:read}]"),
+    ("auto", "[compensate]"),
 ]
 
 
