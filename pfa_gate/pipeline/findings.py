@@ -17,7 +17,7 @@ from pfa_gate.graph import Coupling, Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
-from pfa_gate.pipeline.measure_and_cut import Measured, scores_record
+from pfa_gate.pipeline.measure_and_cut import Measured, scores_record, unmeasured_interval
 from pfa_gate.record import (
     COMPRESSED_MODEL,
     CompressedRecord,
@@ -195,9 +195,8 @@ class Findings:
         drops = [getattr(self.config.budgets.compressed, key) for key in DROPS]
         if self._scores is not None and self._scores.chance and not any(drops):
             yield Unmeasured("drop of the score", self._scores.chance)
-        no_parts = [score.no_parts for score in self._both if score is not None and score.no_parts]
-        if no_parts and (self.cut or self.candidate):
-            yield Unmeasured("interval of the score", no_parts[0])
+        if self._scores is not None and (self.cut or self.candidate):
+            yield from unmeasured_interval(self._scores, self._both)
         if self.candidate is not None:
             yield from self.candidate.unmeasured()
             return

@@ -19,7 +19,7 @@ from pfa_gate.model.held_out import require_enough_held_out
 from pfa_gate.pipeline.job import GateJob, ProbePass
 from pfa_gate.pipeline.spectra import SampleSupply, Spectra, read_layers, spectra
 from pfa_gate.pipeline.trace import ModelGraph, Traced, trace_model
-from pfa_gate.record import Scores
+from pfa_gate.record import Scores, Unmeasured
 
 Filters = Mapping[str, npt.ArrayLike]
 
@@ -200,6 +200,15 @@ def scores_record(config: GateConfig, full: Score | None, smaller: Score | None)
         basis="" if smaller is None or interval is None else interval_basis(full, smaller),
     )
     return Scores(**{**vars(found), "drop": found.measure().fall})
+
+
+def unmeasured_interval(scores: Scores, both: Sequence[Score | None]) -> Iterator[Unmeasured]:
+    """Why the drop of a score has no interval; nothing where it has one."""
+    reasons = [score.no_parts for score in both if score is not None and score.no_parts]
+    if reasons:
+        yield Unmeasured("interval of the score", reasons[0])
+    elif scores.interval is None and all(score is not None and score.has_interval for score in both):
+        yield Unmeasured("interval of the score", "no draw of samples tells the two models apart")
 
 
 def _worse(interval: Interval, lower: bool) -> Interval:

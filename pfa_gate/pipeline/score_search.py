@@ -232,7 +232,7 @@ def _require_a_scale(job: GateJob, full: Score) -> None:
     alone = scores_record(job.config, full, None)
     if alone is not None and alone.chance:
         raise DataError(f"The strategy score has nothing to hold: {alone.chance}")
-    if job.config.recipe.confident and full.outcomes is None and full.parts is None:
+    if job.config.recipe.confident and not full.has_interval:
         reason = full.no_parts or "the metric gives none"
         raise MetricError(
             f"recipe.confident needs an interval of the fall, and there is none: {reason}.",

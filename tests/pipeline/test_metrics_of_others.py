@@ -16,7 +16,7 @@ import torch
 import torchmetrics.segmentation
 from sklearn.metrics import average_precision_score
 
-from pfa_gate.errors import ConfigError, FactoryError, LabelsError, MetricError, PFAGateError
+from pfa_gate.errors import ConfigError, FactoryError, LabelsError, MetricError, PFAGateError, TargetError
 from pfa_gate.pipeline.run import Run, run
 from pfa_gate.record import Scores, loads
 
@@ -433,3 +433,18 @@ def test_a_gate_of_another_metric_does_not_import_torchmetrics(project: Path, mo
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchmetrics", None)  # an import of it raises
     assert scores_of(run_gate(project, gate("own", more=", direction: higher"))).full is not None
+
+
+def test_where_nothing_is_cut_no_interval_is_told(project: Path) -> None:
+    found = run_gate(project, gate("f1").replace("energy: 0.8", "energy: 1, minimum: 24"))
+    assert scores_of(found).drop == 0
+    assert (scores_of(found).interval, scores_of(found).basis) == (None, "")
+    reasons = [each.reason for each in found.record.unmeasured if each.what == "interval of the score"]
+    assert reasons == ["no draw of samples tells the two models apart"]
+
+
+def test_a_search_can_ask_for_the_whole_interval_of_such_a_metric(project: Path) -> None:
+    text = gate("f1").replace("strategy: energy, energy: 0.8", "strategy: score, score: 1 pp, confident: true")
+    with pytest.raises(TargetError) as found:
+        run_gate(project, text)
+    assert "the upper end of its interval" in found.value.fact

@@ -60,6 +60,11 @@ class Score:
     share: bool = False
     comparison: Comparison | None = None
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether a drop from this score can have an interval."""
+        return self.outcomes is not None or (not self.no_parts and (self.parts is not None or self.states is not None))
+
 
 @dataclass(frozen=True)
 class Outcomes:

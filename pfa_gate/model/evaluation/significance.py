@@ -78,7 +78,7 @@ def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
 
     Returns:
         Low and high; shares of samples for hits and misses, else in the metric's own unit. None where a score has
-        neither outcomes per sample nor parts.
+        neither outcomes per sample nor parts, and where no draw of samples tells the two models apart.
 
     Raises:
         DataError: the two scores are not of the same samples in the same order.
@@ -106,7 +106,7 @@ def drop_interval(full: Score, compressed: Score) -> tuple[float, float] | None:
     if full.parts is not None and compressed.parts is not None:
         return _of_parts(full.parts - compressed.parts, drop)
     if full.states is not None and compressed.states is not None and not full.no_parts:
-        return _of_states(full.states, compressed.states, drop)
+        return _told_apart(_of_states(full.states, compressed.states, drop))
     return None
 
 
@@ -173,6 +173,11 @@ def _of_states(full: SampleStates, compressed: SampleStates, drop: float) -> tup
 
     half = float(stdtrit(count - 1, 0.975) * differences.std(ddof=1) * sqrt(count / (count - 1)))
     return drop - half, drop + half
+
+
+def _told_apart(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Draws that never tell the models apart say nothing of how far apart they may be."""
+    return None if interval is None or interval[0] == interval[1] else interval
 
 
 def _of_parts(difference: npt.NDArray[np.float64], drop: float) -> tuple[float, float]:
