@@ -94,7 +94,10 @@ def measured_sensitivity(
     stages = Stages(document, gate, progress)
     with stages.stage("loading"):
         subject = load_subject(document, gate)
-    job = GateJob(document.gate(gate), subject, stages)
+    config = document.gate(gate)
+    if config.selection == "auto":  # it tries three; this is the one that is never the worst
+        config = config.model_copy(update={"selection": "reconstruction"})
+    job = GateJob(config, subject, stages)
     with exact_arithmetic(subject.device):
         traced = trace(job)
         if traced.graph is None:
