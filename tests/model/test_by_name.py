@@ -163,10 +163,11 @@ def test_init_writes_a_config_of_a_model_by_name_that_holds(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(project)
-    # For the time that model.onnx takes.
-    monkeypatch.setattr("pfa_gate.artifacts.gate_files.installed", lambda: False)
+    # For the time that the programs take.
+    monkeypatch.setattr("pfa_gate.artifacts.gate_files._FORMS", {"weights": "weights.safetensors"})
     (project / "first.yaml").unlink(missing_ok=True)
-    assert main(["init", "timm:test_resnet", "images/cat/", "--config", "first.yaml"]) == 0
+    small = "channels: [8, 8, 8, 8], stem_width: 8"
+    assert main(["init", "timm:test_resnet", "images/cat/", "--config", "first.yaml", "--arguments", small]) == 0
     text = (project / "first.yaml").read_text()
     assert "factory: timm:test_resnet\n" in text
     assert "data: {images: images/cat/, transform: timm}\n" in text
