@@ -69,6 +69,7 @@ def test_a_wheel_holds_the_package_and_its_licence(dist: Path) -> None:
         "pfa_gate/report/html/history.html.j2",
         "pfa_gate/report/html/report.html.j2",
         "pfa_gate/report/html/script.js",
+        "pfa_gate/report/html/sensitivity.html.j2",
         "pfa_gate/report/html/style.css",
     }
 

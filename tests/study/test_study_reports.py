@@ -12,7 +12,8 @@ from foreign import PAYLOADS, assert_all_markup_is_ours, planted, shape
 from rich.cells import cell_len
 
 from pfa_gate.record import AnswerSummary
-from pfa_gate.report.study.svg import axis_of, svg
+from pfa_gate.report.plot_axis import axis_of
+from pfa_gate.report.study.svg import svg
 from pfa_gate.report.study.tables import markdown, terminal
 
 GOLDEN = Path(__file__).parent / "golden"

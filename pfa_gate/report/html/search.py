@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pfa_gate.record import Record
 from pfa_gate.record.search import SearchRecord
+from pfa_gate.report.plot_axis import PlotAxis, axis_of
 from pfa_gate.report.search import TrialRow, part_of_full, search_sentences, searched, trial_rows
-from pfa_gate.report.study.svg import PlotAxis, axis_of
 
 _MOST = 1e9  # no search comes to such numbers: the record is a stranger's
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 240, 64, 16, 14, 40
