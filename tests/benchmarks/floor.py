@@ -45,13 +45,14 @@ gates:
 RESNET = "{factory: resnets.py:resnet, arguments: {depth: 56}}"
 MOBILENET = "{factory: mobilenet.py:untrained, checkpoint: mobilenet.safetensors}"
 WEIGHTS = "    artifacts: [weights]\n"
+PLAIN = "    selection: correlation\n    recovery: []\n"
 RECOVERED = "    selection: reconstruction\n    recovery: [compensate]\n"
 GATES = {
-    "plain": CONFIG % RESNET,
-    "weights": CONFIG % RESNET + WEIGHTS,
+    "plain": CONFIG % RESNET + PLAIN,
+    "weights": CONFIG % RESNET + PLAIN + WEIGHTS,
     "recovered": CONFIG % RESNET + RECOVERED,
-    "mobilenet": CONFIG % MOBILENET + WEIGHTS,
-    "mobilenet recovered": CONFIG % MOBILENET + WEIGHTS + "    recovery: [compensate]\n",
+    "mobilenet": CONFIG % MOBILENET + PLAIN + WEIGHTS,
+    "mobilenet recovered": CONFIG % MOBILENET + WEIGHTS + "    selection: correlation\n    recovery: [compensate]\n",
 }
 # Whatever the size of the data: starting Python, following the model, writing it in two forms.
 FIXED = ("start and imports", "tracing", "writing")
