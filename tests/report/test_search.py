@@ -68,6 +68,8 @@ def test_the_page_draws_the_curve_with_every_trial_the_limit_and_the_choice() ->
     assert one.x < three.x < two.x < drawn.right
     assert two.y < three.y < drawn.limit < one.y  # a fall is drawn downwards
     assert [dot.kind for dot in drawn.dots] == ["broken", "chosen", "held"]
+    assert all(tick.text.endswith(" pp") for tick in drawn.up)
+    assert all(tick.text.endswith("%") for tick in drawn.across)
     text = page(RECORD)
     assert text.count("<circle") == 3
     assert f'<path class="limit" d="M{drawn.left} {drawn.limit}H{drawn.right}">' in text

@@ -101,7 +101,7 @@ def _drawn(record: Record, found: SearchRecord) -> SearchCurve:
         line="M" + "L".join(f"{left} {height}" for left, height in ends),
         limit=_up(y, found.limit),
         across=tuple(Tick(_across(x, tick), x.word(tick)) for tick in x.ticks()),
-        up=tuple(Tick(_up(y, tick), y.word(tick)) for tick in y.ticks()),
+        up=tuple(Tick(_up(y, tick), y.word(tick).replace("%", " pp")) for tick in y.ticks()),  # falls, not shares
     )
 
 
