@@ -57,6 +57,7 @@ gates:
   digits:
     model: {{factory: net.py:build}}
     probe: {{data: net.py:probe}}
+    artifacts: [weights]
     evaluation: {{data: net.py:labelled, metric: "net.py:{metric}", direction: higher}}
     budgets: {{model: {{parameters: {limit}}}, compressed: {{score_drop: 100}}}}
     selection: correlation

@@ -97,6 +97,7 @@ SMALL_GATE = """
   small:
     model: {factory: small.py:build}
     probe: {data: small.py:probe, batch_size: 8}
+    artifacts: [weights]
     watch: [small.py]
     selection: correlation
     recovery: []

@@ -84,6 +84,7 @@ GATE = """
   {name}:
     model: {{factory: "net.py:{name}"}}
     probe: {{data: net.py:probe, batch_size: 64}}
+    artifacts: [weights]
     recipe: {{strategy: energy, energy: 0.8}}
     budgets: {{layers: [{{match: "*", kl: 1}}], model: {{macs: 1 M}}{more}}}
 """

@@ -33,6 +33,7 @@ gates:
   small:
     model: {factory: net.py:build}
     probe: {data: probe.npy}
+    artifacts: [weights]
     budgets: {layers: [{match: "*", kl: LIMIT}]}
     selection: correlation
     recovery: []

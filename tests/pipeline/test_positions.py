@@ -41,6 +41,7 @@ gates:
   pixels:
     model: {{factory: net.py:build}}
     probe: {{data: "net.py:{data}", seed: 4{more}}}
+    artifacts: [weights]
     recipe: {{strategy: energy, energy: 0.9}}
     budgets: {{layers: [{{match: "*", kl: 1.0}}]}}
     selection: correlation

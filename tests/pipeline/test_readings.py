@@ -50,6 +50,7 @@ gates:
   net:
     model: {factory: net.py:build}
     probe: {data: net.py:probe, batch_size: 16}
+    artifacts: [weights]
     recipe: {strategy: energy, energy: 0.9}
     recovery: %s
     evaluation: {data: net.py:test, allow_chance: true}

@@ -34,6 +34,7 @@ GATE = """
   {name}:
     model: {{factory: net.py:build}}
     probe: {{data: net.py:images}}
+    artifacts: [weights]
     recipe: {recipe}
     recovery: {recovery}
     budgets: {{layers: [{{match: "*", kl: 1.0}}]}}

@@ -84,6 +84,7 @@ GATE = """
   {name}:
     model: {{factory: net.py:{factory}}}
     probe: {{data: net.py:probe}}
+    artifacts: [weights]
     recipe: {{strategy: energy, energy: 0.7}}
     recovery: [{recovery}]
     evaluation: {{data: net.py:{data}, {scored}}}

@@ -27,6 +27,7 @@ gates:
   digits:
     model: {{factory: net.py:{factory}, arguments: {{seed: {seed}}}}}
     probe: {{data: "net.py:probe"}}
+    artifacts: [weights]
     budgets: {{layers: [{{match: "*", kl: {limit}}}]}}
     selection: correlation
     recovery: []

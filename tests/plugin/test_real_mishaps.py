@@ -40,6 +40,7 @@ GATE = """
   {name}:
     model: {{factory: net.py:build, arguments: {{{arguments}}}}}
     probe: {{data: "net.py:{data}"}}
+    artifacts: [weights]
     evaluation: {{data: net.py:labelled, {scored}}}
     budgets: {{layers: [{{match: "*", kl: 1}}], compressed: {{score_drop: {limit}}}}}
     selection: correlation
@@ -121,12 +122,14 @@ gates:
   compiled:
     model: {factory: net.py:compiled, checkpoint: weights.ckpt}
     probe: {data: net.py:probe}
+    artifacts: [weights]
     budgets: {layers: [{match: "0", kl: 1}]}
     selection: correlation
     recovery: []
   script:
     model: {factory: net.py:script}
     probe: {data: net.py:probe}
+    artifacts: [weights]
     budgets: {layers: [{match: "*", kl: 1}]}
     selection: correlation
     recovery: []

@@ -28,7 +28,7 @@ BY_DEFAULT = frozenset(
 EXPORTED = frozenset(
     """
     squeezenet unet shufflenet_v2 squeeze_excite mixer lstm fused_attention
-    bert deberta_v2 gpt2 vit segformer graph_network linear_attention vocoder state_space patchtst
+    bert gpt2 vit graph_network linear_attention vocoder state_space
     """.split()
 )
 CASES = [pytest.param(name, marks=[] if name in BY_DEFAULT else [pytest.mark.nightly]) for name in sorted(ZOO)]
