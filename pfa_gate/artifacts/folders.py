@@ -22,10 +22,28 @@ from pfa_gate.report.ownership import (
 
 
 @contextmanager
+def written_to(folder: Path) -> Iterator[None]:
+    """Say of what cannot be written that it was to go to this folder.
+
+    Raises:
+        ArtifactError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(
+            f"The results cannot be written to {folder}: {reason}.",
+            remedy="Free some space, or name another folder with --pfa-output.",
+        ) from error
+
+
+@contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of `folder` when all went well, and vanishes when not.
 
-    What a run that was killed has left beside it is removed once all went well.
+    What a run that was killed has left beside it is removed once all went well. What is written to it stands in
+    `written_to`: other work may be done in between, and its errors are none of the disk.
 
     Args:
         folder: that of a gate, and named as the gate is.
@@ -35,19 +53,15 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     fresh = None
     try:
-        require_folder(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = unfinished_folder(f".{folder.name}", folder.parent)
+        with written_to(folder):
+            require_folder(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            fresh = unfinished_folder(f".{folder.name}", folder.parent)
         yield fresh
-        _open_to_readers(fresh)
-        _swap(fresh, folder)
-        remove_abandoned(folder.parent)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ArtifactError(
-            f"The results cannot be written to {folder}: {reason}.",
-            remedy="Free some space, or name another folder with --pfa-output.",
-        ) from error
+        with written_to(folder):
+            _open_to_readers(fresh)
+            _swap(fresh, folder)
+            remove_abandoned(folder.parent)
     finally:
         if fresh is not None:
             shutil.rmtree(fresh, ignore_errors=True)

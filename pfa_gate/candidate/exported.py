@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.program import quiet, refuse_pickled_tensors, runnable
-from pfa_gate.candidate.onnx_runtime import first_line
 from pfa_gate.errors import CandidateError
+from pfa_gate.runtime.session import first_line
 
 
 class FixedBatch(nn.Module):

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 
 from pfa_gate.candidate.exported import FixedBatch, read_exported, read_file
-from pfa_gate.candidate.onnx_runtime import OnnxModel, onnx_session, require_runtime, runtime_version
-from pfa_gate.candidate.onnx_size import onnx_size
 from pfa_gate.config import ModelConfig
 from pfa_gate.config.candidate import CandidateConfig
 from pfa_gate.config.paths import candidate_files
@@ -22,6 +20,9 @@ from pfa_gate.graph.cost import Stored, macs, stored
 from pfa_gate.model import Batch
 from pfa_gate.model.subject import build
 from pfa_gate.model.torch_module import forward
+from pfa_gate.runtime.onnx_module import OnnxModel
+from pfa_gate.runtime.onnx_size import onnx_size
+from pfa_gate.runtime.session import onnx_session, require_runtime, runtime_version
 
 
 @dataclass(frozen=True)

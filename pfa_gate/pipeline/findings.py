@@ -1,4 +1,4 @@
-"""The findings of a run: what was measured, as plain data for budgets, record and reports, and the size of a remedy."""
+"""The findings of a run: what was measured, as plain data for budgets, record and reports."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -8,15 +8,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pfa_gate.analysis.spectrum import Spectrum
-from pfa_gate.budget import Answers, Exactness, Finding, Measurements, Scored
-from pfa_gate.budget.wording import amount, percent
-from pfa_gate.compress.prune import PrunedModel
+from pfa_gate.budget import Exactness, Measurements, Scored
 from pfa_gate.config import GateConfig
 from pfa_gate.config.budgets import DROPS
-from pfa_gate.graph import Coupling, Layer
+from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
+from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.deployed import Deployed
 from pfa_gate.pipeline.measure_and_cut import Measured, scores_record, unmeasured_interval
 from pfa_gate.record import (
     COMPRESSED_MODEL,
@@ -24,33 +24,16 @@ from pfa_gate.record import (
     Exact,
     LayerRecord,
     RecipeRecord,
-    RecoveryStep,
     Scores,
     Size,
     Unmeasured,
     finite,
 )
-from pfa_gate.redundancy import most_within_kl
 
 if TYPE_CHECKING:
     from pfa_gate.pipeline.judged_candidate import JudgedCandidate
-    from pfa_gate.pipeline.plan import CutPlan
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What became of the model: the recipe, the smaller model, and what it costs and scores."""
-
-    coupling: Coupling
-    plan: "CutPlan"
-    compressed: PrunedModel
-    cost: Cost
-    scores: tuple[Score, Score] | None
-    latency: float | None
-    recovery: tuple[RecoveryStep, ...] = ()
-    answers: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +47,7 @@ class Findings:
         reason: why there is none.
         full_score: of the full model, where there is none; None without an evaluation.
         candidate: a model made elsewhere, which is judged in place of one that is cut.
+        deployed: the files of the compressed model; None before they are made.
     """
 
     config: GateConfig
@@ -72,6 +56,7 @@ class Findings:
     reason: str = ""
     full_score: Score | None = None
     candidate: "JudgedCandidate | None" = None
+    deployed: Deployed | None = None
 
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
@@ -247,53 +232,3 @@ def _size(cost: Cost) -> Size:
 def versions() -> dict[str, str]:
     """Versions of what took part."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-
-
-def with_remedy_size(verdict: tuple[Finding, ...], findings: Findings) -> tuple[Finding, ...]:
-    """Add to a broken `layers.kl` the size of the model that its remedy would leave.
-
-    Args:
-        verdict: on all budgets.
-        findings: what was measured, the coupling among it.
-    """
-    return tuple(
-        replace(each, notes=(*each.notes, *_size_of_remedy(each, findings))) if each.id == "layers.kl" else each
-        for each in verdict
-    )
-
-
-def _size_of_remedy(finding: Finding, findings: Findings) -> Iterator[str]:
-    keep = _counts(finding, findings)
-    if not keep or findings.cut is None:
-        return
-    after = findings.cut.coupling.footprint(keep)
-    sizes = (amount(after.parameters), amount(after.bytes, "B"), amount(after.macs))
-    share = percent(after.parameters / findings.measured.cost.parameters)
-    layers = "those layers keep it that can be cut" if _some_stay(finding, findings, keep) else "these layers keep it"
-    yield "Cut so far that {}, the model would have {} parameters ({}), {} and {} MACs.".format(
-        layers, sizes[0], share, *sizes[1:]
-    )
-
-
-def _some_stay(finding: Finding, findings: Findings, keep: dict[str, int]) -> bool:
-    groups = {layer.name: layer.group for layer in findings.layer_records}
-    return any(
-        groups[each.layer] not in keep for each in finding.details if each.outcome == "broken" and not each.waived
-    )
-
-
-def _counts(finding: Finding, findings: Findings) -> dict[str, int]:
-    """Group -> filters kept, by the layer of the group that must lose most; groups that cannot be cut are left out."""
-    layers = {layer.name: layer for layer in findings.layer_records}
-    free = (
-        {group.name: group.width for group in findings.cut.coupling.groups if not group.frozen} if findings.cut else {}
-    )
-    keep: dict[str, int] = {}
-    for detail in finding.details:
-        layer = layers[detail.layer]
-        if detail.outcome != "broken" or detail.waived or detail.limit is None or layer.group not in free:
-            continue
-        count = most_within_kl(layer.eigenvalues, detail.limit)
-        if count is not None and layer.group is not None and layer.filters == free[layer.group]:
-            keep[layer.group] = min(count, keep.get(layer.group, count))
-    return keep

@@ -167,7 +167,8 @@ def timed_files(content: bytes | str, candidate: Candidate, example: Batch) -> T
         candidate: of an ONNX file.
         example: what both are called with.
     """
-    from pfa_gate.candidate.onnx_runtime import OnnxModel, onnx_session, runtime_version  # noqa: PLC0415
+    from pfa_gate.runtime.onnx_module import OnnxModel  # noqa: PLC0415
+    from pfa_gate.runtime.session import onnx_session, runtime_version  # noqa: PLC0415
 
     whole = OnnxModel(onnx_session(content, "the full model", 1), "the full model")
     small = OnnxModel(onnx_session(candidate.content or "", candidate.origin.source, 1), candidate.origin.source)

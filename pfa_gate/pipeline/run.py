@@ -1,5 +1,7 @@
 """The program: load, trace, measure, decide, cut, prove, recover, score, judge, write."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -7,23 +9,23 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from pfa_gate.artifacts import replacing, require_onnx, with_files, write_record
 from pfa_gate.budget import Context, judge
 from pfa_gate.compress.prune import with_kept
 from pfa_gate.config import Document, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
-from pfa_gate.graph import inputs_of
-from pfa_gate.graph.follow import same_program
 from pfa_gate.model import Subject
 from pfa_gate.model import load as load_subject
-from pfa_gate.model.batch import Inputs
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.answers import answer_budgets, compare_answers, unmeasured_answers
-from pfa_gate.pipeline.findings import Cut, Findings, versions, with_remedy_size
+from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.deployed import deploy
+from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
-from pfa_gate.pipeline.known_sensitivity import known_sensitivity
+from pfa_gate.pipeline.known_sensitivity import KnownSensitivity, known_sensitivity
 from pfa_gate.pipeline.measure_and_cut import (
     Measured,
     compressed_cost,
@@ -34,6 +36,7 @@ from pfa_gate.pipeline.measure_and_cut import (
     score_model,
     trace,
 )
+from pfa_gate.pipeline.remedy_size import with_remedy_size
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record, Size
 from pfa_gate.record.baseline import comparison
@@ -146,8 +149,6 @@ def run_with_backend(
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
     if config.artifacts and "onnx" in config.artifacts:
-        from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
-
         with stages.stage("loading", "artifacts"):
             require_onnx()
     with stages.stage("loading"):
@@ -156,13 +157,18 @@ def run_with_backend(
     job = GateJob(config, subject, stages, backend, KeptOutputs("output_error" in asked, of_any_metric=bool(asked)))
     with exact_arithmetic(subject.device):
         findings = _examine(job) if config.candidate is None else _examine_candidate(job)
-    with stages.stage("judging", "budgets"):
-        record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))
-        known = known_sensitivity(folder, job, findings.measured)
-        unmeasured = (*record.unmeasured, *known.unmeasured())
-        record = replace(record, layers=known.beside(record.layers), unmeasured=unmeasured)
-    with stages.stage("writing"):
-        record = _write(folder, record, findings, job)
+    with ExitStack() as unfinished:
+        with stages.stage("exporting"):
+            fresh = unfinished.enter_context(replacing(folder / config.name))
+            deployed = deploy(fresh, findings.cut, findings.compressed_record())
+        with stages.stage("judging", "budgets"):
+            findings = replace(findings, deployed=deployed)
+            record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))
+            record = _with_sensitivity(record, known_sensitivity(folder, job, findings.measured))
+            record = with_files(record, deployed.files)
+        with stages.stage("writing"):
+            record = write_record(fresh, folder / config.name, record, deployed.delivery, _with_seconds(stages))
+            unfinished.close()  # the new folder takes the place of the old one
     cut = findings.cut.compressed if findings.cut else None
     return Run(record, with_kept(cut.model, cut.axis_indices) if cut else None)
 
@@ -201,7 +207,7 @@ def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     scores = score_both(job, compressed.model, recovered.score, full_score)
     answers = compare_answers(job, compressed.model, scores)
     latency = compressed_latency(job, compressed.model)
-    return Cut(coupling, plan, compressed, cost, scores, latency, recovered.steps, answers)
+    return Cut(coupling, plan, compressed, cost, scores, latency, job, recovered.steps, answers)
 
 
 def _decided(job: GateJob, planner: "Planner") -> tuple[GateJob, "CutPlan"]:
@@ -250,22 +256,14 @@ def _probe(subject: Subject, positions: int | None) -> Probe:
     return Probe(subject.probe.samples, subject.probe.sha256, positions, held_out)
 
 
-def _write(folder: Path, record: Record, findings: Findings, job: GateJob) -> Record:
-    """Write the gate's folder; the record gets the names of its files and, last of all, its seconds."""
-    from pfa_gate import artifacts  # noqa: PLC0415  not before there is something to write
+def _with_sensitivity(record: Record, known: KnownSensitivity) -> Record:
+    unmeasured = (*record.unmeasured, *known.unmeasured())
+    return replace(record, layers=known.beside(record.layers), unmeasured=unmeasured)
 
-    cut, inputs = findings.cut, inputs_of(job.subject.example)
 
-    def same(other: Inputs) -> bool:
-        # A program was recorded at the example; the module of the user's own class runs its code at any size.
-        return cut is not None and (cut.compressed.form == "module" or same_program(job.subject.model, inputs, other))
-
-    delivery = artifacts.Delivery(cut.compressed, cut.coupling, inputs, job.config.artifacts, same) if cut else None
-
-    def timed(made: Record) -> Record:
-        return replace(made, seconds=job.stages.seconds("writing"))
-
-    return artifacts.write(folder, record, delivery, timed)
+def _with_seconds(stages: Stages) -> Callable[[Record], Record]:
+    """Adds to a record, last of all, how long each stage took."""
+    return lambda record: replace(record, seconds=stages.seconds("writing"))
 
 
 def only_gate(document: Document) -> str:

@@ -9,7 +9,7 @@ from conftest import written
 from networks import network
 
 import pfa_gate
-from pfa_gate.artifacts import gate_files
+from pfa_gate.artifacts import model_files
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_of
 from pfa_gate.record import loads
@@ -81,7 +81,7 @@ def test_a_graph_of_which_no_program_is_written_is_told(tmp_path: Path) -> None:
 def test_a_form_that_needs_an_extra_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate_files, "_EXTRA", ("onnx", "no_such_module"))
+    monkeypatch.setattr(model_files, "_EXTRA", ("onnx", "no_such_module"))
     (tmp_path / "net.py").write_text("raise SystemExit('imported')")
     (tmp_path / "pfa.yaml").write_text(GATE)
     monkeypatch.chdir(tmp_path)

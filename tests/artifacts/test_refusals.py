@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.artifacts import folders, gate_files, program
+from pfa_gate.artifacts import folders, model_files, program
 from pfa_gate.compress.prune import compress
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_of
@@ -35,7 +35,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that may be damaged; what is written anew has no model.onnx, which takes seconds."""
-    monkeypatch.setattr(gate_files, "installed", lambda: False)
+    monkeypatch.setattr(model_files, "installed", lambda: False)
     return Path(shutil.copytree(untouched, tmp_path / "residual"))
 
 
@@ -170,7 +170,7 @@ def test_a_form_that_cannot_be_made_is_reported_and_the_rest_is_written(
 
 
 def test_a_program_that_runs_differently_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_files, "installed", lambda: False)
+    monkeypatch.setattr(model_files, "installed", lambda: False)
     monkeypatch.setattr(program, "_relative", lambda one, other: 0.5)
     record, _ = written("residual", tmp_path)
     reason = "not written: its outputs are off by 5.0e-01 (allowed 1e-04)"
@@ -188,7 +188,7 @@ class FixedBatch(nn.Module):
 
 
 def test_a_batch_fixed_by_the_code_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_files, "installed", lambda: False)
+    monkeypatch.setattr(model_files, "installed", lambda: False)
     torch.manual_seed(0)
     model, example = FixedBatch().eval(), torch.randn(2, 4)
     groups = pfa_gate.trace(model, example)
@@ -230,7 +230,7 @@ def test_an_operator_of_another_package_is_not_exported(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_there_is_no_onnx_and_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_files, "installed", lambda: False)
+    monkeypatch.setattr(model_files, "installed", lambda: False)
     record, _ = written("residual", tmp_path)
     assert set(record.files) == {*REPORTS, "record", "recipe", "weights", "program"}
     assert record.unmeasured == ()

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.artifacts import gate_files
+from pfa_gate.artifacts import model_files
 from pfa_gate.artifacts.program import program_of, trials, write_program
 from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
@@ -39,7 +39,7 @@ def outputs(model: nn.Module, inputs: Tensor) -> Tensor:
 def test_the_module_form_is_rebuilt_in_a_fresh_model(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate_files, "installed", lambda: False)
+    monkeypatch.setattr(model_files, "installed", lambda: False)
     record, smaller = written(name, tmp_path)
     fresh, example = network(name)
     nn.init.zeros_(next(fresh.parameters()))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate import artifacts
-from pfa_gate.artifacts import gate_files
+from pfa_gate.artifacts import model_files
 from pfa_gate.compress.prune import compress
 from pfa_gate.graph import trace
 from pfa_gate.graph.cost import stored
@@ -80,7 +80,7 @@ def built(share: Share) -> Net:
 def test_the_files_hold_what_is_counted_and_come_back(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate_files, "installed", lambda: False)
+    monkeypatch.setattr(model_files, "installed", lambda: False)
     share, plain = SHARES[name]
     net, example = built(share), torch.randn(5, 6)
     coupling, inputs = trace(net, example), ((example,), {})

@@ -55,7 +55,7 @@ GATES = {
     "mobilenet recovered": CONFIG % MOBILENET + WEIGHTS + "    selection: correlation\n    recovery: [compensate]\n",
 }
 # Whatever the size of the data: starting Python, following the model, writing it in two forms.
-FIXED = ("start and imports", "tracing", "writing")
+FIXED = ("start and imports", "tracing", "exporting", "writing")
 WANTED = {"plain": 1.2, "weights": 1.2, "recovered": 2, "mobilenet": 2, "mobilenet recovered": 2}
 WHOLE = {"plain": 1.3, "weights": 1.3, "recovered": 2, "mobilenet": 2, "mobilenet recovered": 2}
 # What no gate that writes exported files can do without, each in a process of its own.

@@ -164,7 +164,7 @@ def test_init_writes_a_config_of_a_model_by_name_that_holds(
 ) -> None:
     monkeypatch.chdir(project)
     # For the time that the programs take.
-    monkeypatch.setattr("pfa_gate.artifacts.gate_files._FORMS", {"weights": "weights.safetensors"})
+    monkeypatch.setattr("pfa_gate.artifacts.model_files._FORMS", {"weights": "weights.safetensors"})
     (project / "first.yaml").unlink(missing_ok=True)
     small = "channels: [8, 8, 8, 8], stem_width: 8"
     assert main(["init", "timm:test_resnet", "images/cat/", "--config", "first.yaml", "--arguments", small]) == 0

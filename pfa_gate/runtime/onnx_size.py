@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from pfa_gate.candidate.onnx_runtime import OnnxModel, onnx_session
 from pfa_gate.errors import CandidateError
 from pfa_gate.graph.cost import Stored
+from pfa_gate.runtime.onnx_module import OnnxModel
+from pfa_gate.runtime.session import onnx_session
 
 # Inputs that are no weights: scales and zero points, statistics, and what is given for the shape of an output.
 _SCALES = {0: (), 1: (1, 2), 3: (1, 2, 4, 5, 6, 7)}

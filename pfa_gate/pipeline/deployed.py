@@ -1,0 +1,52 @@
+"""What is deployed: the files of the compressed model, made before the gate judges, and what was measured of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfa_gate.artifacts import Delivery, ModelFiles, write_model
+from pfa_gate.graph import inputs_of
+from pfa_gate.graph.follow import same_program
+from pfa_gate.model.batch import Inputs
+from pfa_gate.pipeline.cut import Cut
+from pfa_gate.record import CompressedRecord
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The files of the compressed model.
+
+    Attributes:
+        files: what was written.
+        delivery: of what; None where there is no compressed model.
+    """
+
+    files: ModelFiles
+    delivery: Delivery | None = None
+
+
+def deploy(folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> Deployed:
+    """Write the files of a compressed model, if there is one.
+
+    Args:
+        folder: the gate's new folder.
+        cut: the compressed model; None where none could be made.
+        counted: what the record says that it stores.
+
+    Raises:
+        ArtifactError: the disk is full, or a file holds something else than `counted`.
+    """
+    if cut is None:
+        return Deployed(ModelFiles(folder))
+    delivery = _delivery(cut)
+    return Deployed(write_model(folder, cut.job.config.name, delivery, counted), delivery)
+
+
+def _delivery(cut: Cut) -> Delivery:
+    subject, model = cut.job.subject, cut.compressed
+    inputs = inputs_of(subject.example)
+
+    def same(other: Inputs) -> bool:
+        # A program was recorded at the example; the module of the user's own class runs its code at any size.
+        return model.form == "module" or same_program(subject.model, inputs, other)
+
+    return Delivery(model, cut.coupling, inputs, cut.job.config.artifacts, same)
