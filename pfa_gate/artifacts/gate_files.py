@@ -32,7 +32,7 @@ def write(output: Path, record: Record, delivery: Delivery | None, finish: Finis
     folder = output / record.gate
     with replacing(folder) as fresh:
         if delivery is not None:
-            files = write_model(fresh, record.gate, delivery, record.compressed)
+            files = write_model(fresh, folder, delivery, record.compressed)
             record = with_files(record, files)
         return write_record(fresh, folder, record, delivery, finish)
 

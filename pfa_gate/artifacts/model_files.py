@@ -90,12 +90,12 @@ class ModelFiles:
     sizes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
 
 
-def write_model(folder: Path, gate: str, delivery: Delivery, counted: CompressedRecord | None) -> ModelFiles:
+def write_model(fresh: Path, folder: Path, delivery: Delivery, counted: CompressedRecord | None) -> ModelFiles:
     """Write the files of a compressed model, in the forms that are asked for.
 
     Args:
-        folder: a gate's new folder, from `replacing`.
-        gate: its name.
+        fresh: a gate's new folder, from `replacing`.
+        folder: whose place it takes, named as the gate is.
         delivery: the model.
         counted: what the record says that it stores; None where it says nothing.
 
@@ -106,12 +106,12 @@ def write_model(folder: Path, gate: str, delivery: Delivery, counted: Compressed
     recount = Recount(counted, model, buffers_of(model, delivery.coupling))
     with written_to(folder), without_garbage_collection():
         if WEIGHTS in delivery.names:
-            save_model(model, str(folder / WEIGHTS), metadata={"format": "pt", "gate": gate})
-            recount.require(WEIGHTS, recount.weights(folder / WEIGHTS))
+            save_model(model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": folder.name})
+            recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
         programs = [name for name in delivery.names if name != WEIGHTS]
-        made = _write_programs(folder, delivery, programs, recount) if programs else _Programs((), {})
-    names = tuple(name for name in delivery.names if (folder / name).exists())
-    return ModelFiles(folder, names, made.gaps, made.sizes)
+        made = _write_programs(fresh, delivery, programs, recount) if programs else _Programs((), {})
+    names = tuple(name for name in delivery.names if (fresh / name).exists())
+    return ModelFiles(fresh, names, made.gaps, made.sizes)
 
 
 def _write_programs(fresh: Path, delivery: Delivery, names: Sequence[str], recount: Recount) -> "_Programs":

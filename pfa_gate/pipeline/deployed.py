@@ -24,11 +24,12 @@ class Deployed:
     delivery: Delivery | None = None
 
 
-def deploy(folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> Deployed:
+def deploy(fresh: Path, folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> Deployed:
     """Write the files of a compressed model, if there is one.
 
     Args:
-        folder: the gate's new folder.
+        fresh: the gate's new folder.
+        folder: whose place it takes.
         cut: the compressed model; None where none could be made.
         counted: what the record says that it stores.
 
@@ -36,9 +37,9 @@ def deploy(folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> D
         ArtifactError: the disk is full, or a file holds something else than `counted`.
     """
     if cut is None:
-        return Deployed(ModelFiles(folder))
+        return Deployed(ModelFiles(fresh))
     delivery = _delivery(cut)
-    return Deployed(write_model(folder, cut.job.config.name, delivery, counted), delivery)
+    return Deployed(write_model(fresh, folder, delivery, counted), delivery)
 
 
 def _delivery(cut: Cut) -> Delivery:

@@ -16,7 +16,6 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
 from pfa_gate.pipeline.cut import Cut
-from pfa_gate.pipeline.deployed import Deployed
 from pfa_gate.pipeline.measure_and_cut import Measured, scores_record, unmeasured_interval
 from pfa_gate.record import (
     COMPRESSED_MODEL,
@@ -31,6 +30,7 @@ from pfa_gate.record import (
 )
 
 if TYPE_CHECKING:
+    from pfa_gate.pipeline.deployed import Deployed
     from pfa_gate.pipeline.judged_candidate import JudgedCandidate
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
@@ -56,7 +56,7 @@ class Findings:
     reason: str = ""
     full_score: Score | None = None
     candidate: "JudgedCandidate | None" = None
-    deployed: Deployed | None = None
+    deployed: "Deployed | None" = None
 
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from pfa_gate.artifacts import replacing, require_onnx, with_files, write_record
 from pfa_gate.budget import Context, judge
 from pfa_gate.compress.prune import with_kept
 from pfa_gate.config import Document, load
@@ -22,7 +21,6 @@ from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.answers import answer_budgets, compare_answers, unmeasured_answers
 from pfa_gate.pipeline.cut import Cut
-from pfa_gate.pipeline.deployed import deploy
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.known_sensitivity import KnownSensitivity, known_sensitivity
@@ -149,6 +147,8 @@ def run_with_backend(
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
     if config.artifacts and "onnx" in config.artifacts:
+        from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
+
         with stages.stage("loading", "artifacts"):
             require_onnx()
     with stages.stage("loading"):
@@ -159,8 +159,11 @@ def run_with_backend(
         findings = _examine(job) if config.candidate is None else _examine_candidate(job)
     with ExitStack() as unfinished:
         with stages.stage("exporting"):
+            from pfa_gate.artifacts import replacing, with_files, write_record  # noqa: PLC0415  not before it is needed
+            from pfa_gate.pipeline.deployed import deploy  # noqa: PLC0415
+
             fresh = unfinished.enter_context(replacing(folder / config.name))
-            deployed = deploy(fresh, findings.cut, findings.compressed_record())
+            deployed = deploy(fresh, folder / config.name, findings.cut, findings.compressed_record())
         with stages.stage("judging", "budgets"):
             findings = replace(findings, deployed=deployed)
             record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))

@@ -64,6 +64,7 @@ STAGES = [
     "selecting",
     "cutting and proving",
     "counting",
+    "exporting",
     "judging",
     "writing",
 ]
