@@ -12,6 +12,8 @@ from pfa_gate.record import (
     Exact,
     LayerRecord,
     Probe,
+    QuantizedLayer,
+    QuantizedRecord,
     RecipeRecord,
     Record,
     RecoveryStep,
@@ -101,9 +103,21 @@ answers = st.builds(
     confusion=many(st.builds(AnswerPair, count, count, count)),
     reasons=names(text),
 )
+quantized = st.builds(
+    QuantizedRecord,
+    **dict.fromkeys(("sha256", "runtime", "reason"), text),
+    **dict.fromkeys(("file_bytes", "bits", "samples", "parameters", "bytes", "compared"), count),
+    scheme=st.sampled_from(["static", "weights"]),
+    forecast=maybe(count),
+    scores=maybe(scores),
+    answers=maybe(answers),
+    floating=names(text),
+    layers=many(st.builds(QuantizedLayer, text, text, maybe(number))),
+)
 anything = st.builds(
     Record,
     answers=maybe(answers),
+    quantized=maybe(quantized),
     gate=text,
     config=text,
     versions=names(text),

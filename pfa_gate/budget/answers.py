@@ -124,21 +124,21 @@ class Answers:
 
 
 def answer_values(answers: Answers) -> dict[str, float]:
-    """What was measured, by budget, in the unit of a baseline: percent, points, or nats; what was not is left out.
+    """What was measured, by key, in the unit of a baseline: percent, points, or nats; what was not is left out.
 
     Example:
         >>> answer_values(Answers("probe", 100, agreement=Estimated(0.97), divergence=Estimated(0.02)))
-        {'compressed.agreement': 97.0, 'compressed.divergence': 0.02}
+        {'agreement': 97.0, 'divergence': 0.02}
     """
     values: dict[str, float] = {}
     if answers.agreement is not None:
-        values["compressed.agreement"] = round(100 * answers.agreement.value, 9)
+        values["agreement"] = round(100 * answers.agreement.value, 9)
     if answers.divergence is not None and math.isfinite(answers.divergence.value):
-        values["compressed.divergence"] = answers.divergence.value
+        values["divergence"] = answers.divergence.value
     if answers.output_error is not None:
-        values["compressed.output_error"] = round(100 * answers.output_error.value, 9)
+        values["output_error"] = round(100 * answers.output_error.value, 9)
     if answers.judged_classes and "class_drop" not in answers.reasons:
-        values["compressed.class_drop"] = answers.judged_classes[0].fall
+        values["class_drop"] = answers.judged_classes[0].fall
     return values
 
 

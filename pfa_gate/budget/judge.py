@@ -81,8 +81,8 @@ def _judgement(config: GateConfig, measurements: Measurements, name: str, contex
     effective, plain = _with_baseline(limit, name, measurements, context)
     if effective is not None and effective.limit is None:
         return not_judged(limit.words(), effective.refused)
-    judgement = _size(plain, measurements, area, key)
-    if area == "compressed" and key in SIZES:
+    judgement = _size(plain, measurements.of(area), area, key)
+    if area != "model" and key in SIZES:
         judgement = replace(judgement, target=_target(limit, effective, plain))
     if effective is None:
         return judgement

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pfa_gate.budget.answers import Answers, answer_values, points
 from pfa_gate.budget.wording import difference
 from pfa_gate.config import Limit
-from pfa_gate.config.budgets import ANSWERS, SIZES
+from pfa_gate.config.budgets import ANSWERS, DROPS, SIZES
 
-_DROP, _LATENCY = "compressed.accuracy_drop", "compressed.latency"
-_FALL = "compressed.score_drop"
-_ANSWERS = tuple(f"compressed.{key}" for key in ANSWERS)
-_NATS = "compressed.divergence"
+_DROP, _FALL = DROPS
+_NATS = "divergence"
 
 
 @dataclass(frozen=True)
@@ -120,6 +118,21 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class QuantizedMeasure:
+    """What was measured of the int8 file, as a runtime runs it.
+
+    Attributes:
+        size: elements of its weights, and bytes of all tensors that it stores.
+        scores: of the full model and of it; None without an evaluation.
+        answers: against those of the full model; None where they were not compared.
+    """
+
+    size: PartSize
+    scores: Scored | None = None
+    answers: Answers | None = None
+
+
+@dataclass(frozen=True)
 class Measurements:
     """Everything budgets are judged on.
 
@@ -136,6 +149,7 @@ class Measurements:
         uncounted: why the compressed model's multiply-accumulates are not known.
         smaller: what the compressed model is called: `candidate` where another tool made it.
         answers: of the compressed model against the full one; None where they were not compared.
+        quantized: the int8 file; None where there is none.
     """
 
     layers: tuple[LayerMeasure, ...]
@@ -151,6 +165,32 @@ class Measurements:
     smaller: str = "compressed model"
     answers: Answers | None = None
     answers_reason: str = ""
+    quantized: QuantizedMeasure | None = None
+    quantized_reason: str = ""
+
+    def of(self, area: str) -> "Measurements":
+        """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.
+
+        Example:
+            >>> file = QuantizedMeasure(PartSize(9, 18, None))
+            >>> Measurements((), full=Size(9, 36, 81), quantized=file).of("quantized").compressed.bytes
+            18
+        """
+        if area != "quantized":
+            return self
+        file, why = self.quantized, self.quantized_reason
+        return replace(
+            self,
+            compressed=file.size if file else None,
+            compressed_reason=why,
+            scores=file.scores if file else None,
+            scores_reason=why or "pfa.yaml has no evaluation",
+            latency=None,
+            latency_reason=why,
+            answers=file.answers if file else None,
+            answers_reason=why,
+            smaller="int8 file",
+        )
 
 
 def observed_values(measurements: Measurements) -> dict[str, float]:
@@ -162,16 +202,24 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
         0.4
     """
     values: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
+    for area in ("compressed", *(["quantized"] if measurements.quantized else [])):
+        values |= {f"{area}.{key}": value for key, value in _of_smaller(measurements.of(area)).items()}
+    return values
+
+
+def _of_smaller(measurements: Measurements) -> dict[str, float]:
+    """What was measured of the smaller model, by the key of its budget."""
+    values: dict[str, float] = {}
     if measurements.compressed is not None:
         sizes = {key: getattr(measurements.compressed, key) for key in SIZES}
-        values |= {f"compressed.{key}": size for key, size in sizes.items() if size is not None}
+        values |= {key: size for key, size in sizes.items() if size is not None}
     scores = measurements.scores
     if scores is not None and scores.fall is not None and not scores.chance:
         values[_FALL] = round(100 * scores.fall, 9) if scores.share else scores.fall
         if scores.share:
             values[_DROP] = values[_FALL]
     if measurements.latency is not None:
-        values[_LATENCY] = 100 * measurements.latency
+        values["latency"] = 100 * measurements.latency
     return values | (answer_values(measurements.answers) if measurements.answers is not None else {})
 
 
@@ -193,30 +241,31 @@ def layer_values(layer: LayerMeasure) -> dict[str, float]:
 
 def in_plain_units(limit: Limit, budget: str, measurements: Measurements) -> Limit:
     """A limit with its maximum, and the increase of a drop, as plain numbers in the unit of `observed_values`."""
-    if budget in (_DROP, _FALL) and not _shares(measurements):
+    key = budget.partition(".")[2]
+    if key in DROPS and not _shares(measurements):
         return limit  # a plain number, in the metric's own unit
-    if budget in (_DROP, _FALL):
+    if key in DROPS:
         increase = limit.increase and replace(limit.increase, value=_points(limit.increase), unit="pp")
         return replace(limit, value=_points(limit), unit="absolute", increase=increase)
-    if budget == _LATENCY:
+    if key == "latency":
         return replace(limit, unit="absolute")
-    if budget == _NATS:
+    if key == _NATS:
         return limit
-    if budget in _ANSWERS:
+    if key in ANSWERS:
         increase = limit.increase and replace(limit.increase, value=points(limit.increase), unit="pp")
         return replace(limit, value=points(limit), unit="absolute", increase=increase)
-    whole = getattr(measurements.full, budget.partition(".")[2])
-    return replace(limit, value=limit.of(whole), unit="absolute")
+    return replace(limit, value=limit.of(getattr(measurements.full, key)), unit="absolute")
 
 
 def in_declared_units(limit: Limit, budget: str, measurements: Measurements) -> Limit:
     """A limit that followed from a baseline, in the unit in which the budget is judged."""
-    if budget in (_DROP, _FALL) and _shares(measurements):
+    key = budget.partition(".")[2]
+    if key in DROPS and _shares(measurements):
         return replace(limit, unit="pp", text=f"{limit.text} pp")
-    if budget in _ANSWERS and budget != _NATS:
-        sign = " pp" if budget.endswith("drop") else "%"
-        return replace(limit, unit="pp" if budget.endswith("drop") else "percent", text=f"{limit.text}{sign}")
-    if budget == _LATENCY:
+    if key in ANSWERS and key != _NATS:
+        sign = " pp" if key.endswith("drop") else "%"
+        return replace(limit, unit="pp" if key.endswith("drop") else "percent", text=f"{limit.text}{sign}")
+    if key == "latency":
         return replace(limit, unit="percent", text=f"{limit.text}%")
     return limit
 

@@ -52,35 +52,64 @@ class ModelBudgets(StrictSection):
     )
 
 
+_ScoreLimit = Annotated[
+    Score | None, Field(description="lowest score, `{min: 98%}`; highest, `{max: 0.4}`, where lower is better")
+]
+_AccuracyDrop = Annotated[Drop | None, Field(description="most that `accuracy` or `top5` may fall")]
+_ScoreDrop = Annotated[
+    Drop | None, Field(description="most that the score of any metric may get worse, in its own unit")
+]
+_Agreement = Annotated[
+    Agreement | None,
+    Field(description="lowest share of samples with the same answer as the full model, `{min: 97%}`"),
+]
+_Divergence = Annotated[
+    Divergence | None,
+    Field(description="highest mean KL divergence of its class probabilities from the full model's, nats"),
+]
+_OutputError = Annotated[
+    OutputError | None,
+    Field(description="highest error of the outputs relative to their spread, of whatever kind they are"),
+]
+_ClassDrop = Annotated[
+    ClassDrop | None, Field(description="most that the recall of a class of at least 20 samples may fall")
+]
+_ONE_DROP: Any = {"not": {"required": ["accuracy_drop", "score_drop"]}}
+
+
 class CompressedBudgets(StrictSection):
     """Limits for the compressed model, absolute or as a share of the full one."""
 
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["accuracy_drop", "score_drop"]}})
+    model_config = ConfigDict(json_schema_extra=_ONE_DROP)
 
     parameters: SizeOrShare | None = Field(default=None, description="most parameters")
     bytes: BytesOrShare | None = Field(default=None, description="most bytes of stored weights")
     macs: SizeOrShare | None = Field(default=None, description="most multiply-accumulates for one sample")
-    score: Score | None = Field(
-        default=None, description="lowest score, `{min: 98%}`; highest, `{max: 0.4}`, where lower is better"
-    )
-    accuracy_drop: Drop | None = Field(default=None, description="most that `accuracy` or `top5` may fall")
-    score_drop: Drop | None = Field(
-        default=None, description="most that the score of any metric may get worse, in its own unit"
-    )
-    agreement: Agreement | None = Field(
-        default=None, description="lowest share of samples with the same answer as the full model, `{min: 97%}`"
-    )
-    divergence: Divergence | None = Field(
-        default=None,
-        description="highest mean KL divergence of its class probabilities from the full model's, nats",
-    )
-    output_error: OutputError | None = Field(
-        default=None, description="highest error of the outputs relative to their spread, of whatever kind they are"
-    )
-    class_drop: ClassDrop | None = Field(
-        default=None, description="most that the recall of a class of at least 20 samples may fall"
-    )
+    score: _ScoreLimit = None
+    accuracy_drop: _AccuracyDrop = None
+    score_drop: _ScoreDrop = None
+    agreement: _Agreement = None
+    divergence: _Divergence = None
+    output_error: _OutputError = None
+    class_drop: _ClassDrop = None
     latency: Latency | None = Field(default=None, description="highest share of the full model's latency")
+
+
+class QuantizedBudgets(StrictSection):
+    """Limits for the int8 file, run by ONNX Runtime; sizes are absolute or a share of the full model's."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_DROP)
+
+    bytes: BytesOrShare | None = Field(
+        default=None, description="most bytes of stored weights, with biases, scales and zero points"
+    )
+    score: _ScoreLimit = None
+    accuracy_drop: _AccuracyDrop = None
+    score_drop: _ScoreDrop = None
+    agreement: _Agreement = None
+    divergence: _Divergence = None
+    output_error: _OutputError = None
+    class_drop: _ClassDrop = None
 
 
 def _rules(value: object) -> object:
@@ -90,9 +119,11 @@ def _rules(value: object) -> object:
     raise RefusalError(f"must be a list of rules, not {describe(value)}", remedy)
 
 
+AREAS = ("model", "compressed", "quantized")
+"""The sections of budgets that are about a model as a whole."""
 _ANY_LIMIT: Any = [
     {"required": [section], "properties": {section: {least: 1}}}
-    for section, least in (("layers", "minItems"), ("model", "minProperties"), ("compressed", "minProperties"))
+    for section, least in (("layers", "minItems"), *((area, "minProperties") for area in AREAS))
 ]
 
 
@@ -106,6 +137,7 @@ class BudgetsConfig(StrictSection):
     )
     model: ModelBudgets = ModelBudgets.model_construct()
     compressed: CompressedBudgets = CompressedBudgets.model_construct()
+    quantized: QuantizedBudgets = QuantizedBudgets.model_construct()
 
 
 @dataclass(frozen=True)
@@ -125,14 +157,15 @@ LAYER_LIMITS = ("kl", "peak_correlation", "mean_correlation", "inactive")
 SIZES = ("parameters", "bytes", "macs")
 DROPS = ("accuracy_drop", "score_drop")
 ANSWERS = ("agreement", "divergence", "output_error", "class_drop")
-MORE_IS_BETTER = ("compressed.agreement",)
+MORE_IS_BETTER = ("compressed.agreement", "quantized.agreement")
 """Of the budgets that refer to a baseline, those that hold a value from below."""
 MODEL_LIMITS = (*SIZES, "score")
 COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, *ANSWERS, "latency")
+QUANTIZED_LIMITS = ("bytes", "score", *DROPS, *ANSWERS)
 
 
 def declared(budgets: BudgetsConfig, gate: Keys, *, proved: bool = True) -> tuple[Declared, ...]:
-    """List the budgets of a gate in the order of its tests: exact, layers, model, compressed.
+    """List the budgets of a gate in the order of its tests: exact, layers, model, compressed, quantized.
 
     Args:
         budgets: those of the gate.
@@ -150,6 +183,7 @@ def declared(budgets: BudgetsConfig, gate: Keys, *, proved: bool = True) -> tupl
         *_of_layers(budgets.layers, (*at, "layers")),
         *_of_section(budgets.model, (*at, "model"), MODEL_LIMITS),
         *_of_section(budgets.compressed, (*at, "compressed"), COMPRESSED_LIMITS),
+        *_of_section(budgets.quantized, (*at, "quantized"), QUANTIZED_LIMITS),
     )
 
 
@@ -172,6 +206,7 @@ NAMES = (
     *(f"layers.{limit}" for limit in LAYER_LIMITS),
     *(f"model.{limit}" for limit in MODEL_LIMITS),
     *(f"compressed.{limit}" for limit in COMPRESSED_LIMITS),
+    *(f"quantized.{limit}" for limit in QUANTIZED_LIMITS),
 )
 _SHORT = {limit: f"layers.{limit}" for limit in LAYER_LIMITS}
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, SIZES
+from pfa_gate.config.budgets import AREAS, COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, QUANTIZED_LIMITS, SIZES
 from pfa_gate.config.candidate import candidate_faults
 from pfa_gate.config.evaluation import score_faults
 from pfa_gate.config.named_sources import LIBRARIES
 from pfa_gate.config.project import Project, paths_outside
+from pfa_gate.config.quantize import quantize_faults
 from pfa_gate.config.reader import Keys
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
@@ -17,7 +18,12 @@ _NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.|\Z)", re.IGNORECASE)
 
 _STRATEGIES = ("kl", "energy", *SIZES, "score")
-_LIMITS = {"layers": LAYER_LIMITS, "model": MODEL_LIMITS, "compressed": COMPRESSED_LIMITS}
+_LIMITS = {
+    "layers": LAYER_LIMITS,
+    "model": MODEL_LIMITS,
+    "compressed": COMPRESSED_LIMITS,
+    "quantized": QUANTIZED_LIMITS,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _search(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
         yield from (Objection(*found) for found in candidate_faults(gate, ("gates", name)))
+        yield from (Objection(*found) for found in quantize_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))
@@ -213,7 +220,7 @@ def _declares(gate: object, area: str, key: str) -> bool:
 
 def _has_limit(budgets: Mapping[str, object]) -> bool:
     """Whether any limit is there, or anything else that is complained about elsewhere."""
-    if set(budgets) - {"layers", "model", "compressed"} or budgets.get("layers"):
+    if set(budgets) - {"layers", *AREAS} or budgets.get("layers"):
         return True
-    sections = [budgets.get("model", {}), budgets.get("compressed", {})]
+    sections = [budgets.get(area, {}) for area in AREAS]
     return any(section is None or not isinstance(section, dict) or section for section in sections)

@@ -73,7 +73,7 @@ def score_faults(gate: object, at: Keys) -> Iterator[Fault]:
     evaluation = _at(gate, "evaluation")
     if isinstance(evaluation, dict):
         yield from _direction(evaluation, (*at, "evaluation"))
-    for area, key, kind in (("model", "score", SCORE), ("compressed", "score", SCORE), *_drops()):
+    for area, key, kind in _scored():
         limit = _at(gate, "budgets", area, key)
         if limit is None:
             continue
@@ -84,7 +84,8 @@ def score_faults(gate: object, at: Keys) -> Iterator[Fault]:
         elif isinstance(evaluation, dict) and (parsed := _parsed(limit, kind)) is not None:
             yield from _limit(parsed, evaluation, keys)
     yield from _searched(gate, evaluation, (*at, "recipe"))
-    yield from _one_drop(_at(gate, "budgets", "compressed"), (*at, "budgets", "compressed"))
+    for area in _SMALLER:
+        yield from _one_drop(_at(gate, "budgets", area), (*at, "budgets", area))
 
 
 def _searched(gate: object, evaluation: object, at: Keys) -> Iterator[Fault]:
@@ -104,8 +105,15 @@ def _searched(gate: object, evaluation: object, at: Keys) -> Iterator[Fault]:
         yield (*at, "score"), message, "Write a number in the metric's own unit, say 0.01."
 
 
-def _drops() -> Iterator[tuple[str, str, Kind]]:
-    return (("compressed", key, DROP) for key in DROPS)
+_SMALLER = ("compressed", "quantized")
+
+
+def _scored() -> Iterator[tuple[str, str, Kind]]:
+    """The budgets on scores."""
+    yield "model", "score", SCORE
+    for area in _SMALLER:
+        yield area, "score", SCORE
+        yield from ((area, key, DROP) for key in DROPS)
 
 
 def _at(data: object, *keys: str) -> Any:
@@ -204,7 +212,12 @@ def faults_when_loaded(
         >>> [fault[1][:58] for fault in faults_when_loaded(evaluation, budgets, "higher", False)]
         ['budgets.compressed.score_drop is in percentage points, and']
     """
-    sections = (("model", budgets.model, ("score",)), ("compressed", budgets.compressed, ("score", "score_drop")))
+    drops = ("score", "score_drop")
+    sections = (
+        ("model", budgets.model, ("score",)),
+        ("compressed", budgets.compressed, drops),
+        ("quantized", budgets.quantized, drops),
+    )
     for area, section, limits in sections:
         for key in limits:
             limit = getattr(section, key)
@@ -245,9 +258,9 @@ def _share(limit: Limit, name: str, keys: Keys) -> Iterator[Fault]:
         yield keys, f"{name} must be at least 0, not {limit.text}", remedy
 
 
-def _one_drop(compressed: object, at: Keys) -> Iterator[Fault]:
-    if all(_at(compressed, key) is not None for key in DROPS):
-        message = "budgets.compressed has both accuracy_drop and score_drop, which are one budget"
+def _one_drop(section: object, at: Keys) -> Iterator[Fault]:
+    if all(_at(section, key) is not None for key in DROPS):
+        message = f"budgets.{at[-1]} has both accuracy_drop and score_drop, which are one budget"
         yield (*at, "score_drop"), message, "Remove one of the two."
 
 

@@ -260,7 +260,8 @@ Device = Annotated[Text, AfterValidator(device_name), Field(json_schema_extra={"
 # Lists of YAML become tuples; what stands in them is still taken as it is.
 Patterns = Annotated[tuple[Pattern, ...], Field(strict=False), _list_of("patterns")]
 Globs = Annotated[tuple[FilePath, ...], Field(strict=False), _list_of("patterns")]
-Artifacts = Annotated[tuple[Literal["weights", "pt2", "onnx"], ...], Field(strict=False), _list_of("files")]
+Form = Literal["weights", "pt2", "onnx", "onnx-int8"]
+Artifacts = Annotated[tuple[Form, ...], Field(strict=False), _list_of("files")]
 
 Ratio = Annotated[Limit, *_limit(RATIO)]
 Count = Annotated[Limit, *_limit(COUNT)]

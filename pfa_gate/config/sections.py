@@ -22,6 +22,7 @@ from pfa_gate.config.field_types import (
 )
 from pfa_gate.config.named_sources import LIBRARIES, DataSource, Factory
 from pfa_gate.config.project import UNSEEN
+from pfa_gate.config.quantize import NEEDS_QUANTIZE, QuantizeConfig
 from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.config.recovery import Step, recovery_steps
 
@@ -143,14 +144,17 @@ def _holds(*keys: str) -> dict[str, Any]:
     return {"required": [keys[0]], **below}
 
 
-_OF_SCORES = (("model", "score"), ("compressed", "score"), ("compressed", "score_drop"))
+_OF_SCORES = (
+    ("model", "score"),
+    *((area, key) for area in ("compressed", "quantized") for key in ("score", "score_drop")),
+)
 _LIMITS_NEED_SCORES: Any = [
     {
         "if": {"anyOf": [*(_holds("budgets", *keys) for keys in _OF_SCORES), _holds("recipe", "score")]},
         "then": {"required": ["evaluation"]},
     },
     {
-        "if": _holds("budgets", "compressed", "accuracy_drop"),
+        "if": {"anyOf": [_holds("budgets", area, "accuracy_drop") for area in ("compressed", "quantized")]},
         "then": {
             "required": ["evaluation"],
             "properties": {"evaluation": {"properties": {"metric": {"enum": [*SHARES]}}}},
@@ -162,7 +166,7 @@ _LIMITS_NEED_SCORES: Any = [
 class GateSections(StrictSection):
     """One gate as it stands in the config, under its name."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [*_LIMITS_NEED_SCORES, NOT_BESIDE]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_LIMITS_NEED_SCORES, NOT_BESIDE, *NEEDS_QUANTIZE]})
 
     model: ModelConfig
     probe: ProbeConfig
@@ -177,6 +181,7 @@ class GateSections(StrictSection):
         default=("compensate",),
         description="steps that give the compressed model its accuracy back, in this order; `[]` for none",
     )
+    quantize: QuantizeConfig | None = None
     candidate: CandidateConfig | None = None
     evaluation: EvaluationConfig | None = None
     budgets: BudgetsConfig
@@ -184,7 +189,7 @@ class GateSections(StrictSection):
     artifacts: Annotated[Artifacts, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
         default=None,
         description="files of the compressed model to write: `weights`, `pt2`, `onnx`; all if left out, `onnx` where "
-        "its extra is installed",
+        "its extra is installed; `onnx-int8` is written wherever `quantize` stands",
         examples=["weights"],
     )
     watch: Annotated[Globs, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(

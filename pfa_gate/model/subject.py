@@ -104,8 +104,9 @@ def holds_out(config: GateConfig) -> bool:
         >>> holds_out(GateConfig.model_validate(plain | {"budgets": {"compressed": {"divergence": 0.05}}}))
         True
     """
-    budgets = config.budgets.compressed
-    return config.evaluation is None and any(getattr(budgets, key) is not None for key in ANSWERS)
+    budgets = (config.budgets.compressed, config.budgets.quantized)
+    asked = (getattr(section, key) is not None for section in budgets for key in ANSWERS)
+    return config.evaluation is None and any(asked)
 
 
 @contextmanager

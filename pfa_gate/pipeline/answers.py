@@ -22,7 +22,7 @@ _INFINITE = "The smaller model gives a class no chance at all that the full mode
 
 
 def answer_budgets(config: GateConfig) -> tuple[str, ...]:
-    """The budgets on answers that a gate declares.
+    """The budgets on answers that a gate declares, of the compressed model or of the int8 file.
 
     Example:
         >>> plain = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
@@ -30,7 +30,8 @@ def answer_budgets(config: GateConfig) -> tuple[str, ...]:
         >>> answer_budgets(GateConfig.model_validate(plain))
         ('divergence',)
     """
-    return tuple(key for key in ANSWERS if getattr(config.budgets.compressed, key) is not None)
+    budgets = (config.budgets.compressed, config.budgets.quantized)
+    return tuple(key for key in ANSWERS if any(getattr(section, key) is not None for section in budgets))
 
 
 def compare_answers(

@@ -5,10 +5,7 @@ from pfa_gate.compress.repair import Repair
 from pfa_gate.record.gate_record import (
     COMPRESSED_MODEL,
     SCHEMA,
-    CandidateRecord,
     Compared,
-    CompressedRecord,
-    Exact,
     Probe,
     RecipeRecord,
     Record,
@@ -20,6 +17,8 @@ from pfa_gate.record.gate_record import (
 )
 from pfa_gate.record.measured import AnswerSummary, Correlations, LayerRecord, RecoveryStep, Scores
 from pfa_gate.record.plain_data import finite
+from pfa_gate.record.quantized import QuantizedLayer, QuantizedRecord
+from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord, Exact
 
 __all__ = [
     "COMPRESSED_MODEL",
@@ -36,6 +35,8 @@ __all__ = [
     "LayerRecord",
     "PartSize",
     "Probe",
+    "QuantizedLayer",
+    "QuantizedRecord",
     "RecipeRecord",
     "Record",
     "RecoveryStep",

@@ -54,7 +54,8 @@ def baseline_entry(record: Record, stamp: Stamp) -> dict[str, Any]:
     }
     values = {key: _rounded(value) for key, value in observed_values(_measured(record)).items()}
     # One fall under one name: the one that pfa.yaml budgets.
-    values.pop(_twin(record), None)
+    for area in ("compressed", "quantized"):
+        values.pop(_twin(record, area), None)
     subject = {**stamp.subject, "probe": record.probe.sha256, "device": record.device}
     return {"written": stamp.written, "commit": stamp.commit, "subject": subject, "layers": layers, "budgets": values}
 
@@ -240,11 +241,11 @@ def _shown(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _twin(record: Record) -> str:
+def _twin(record: Record, area: str) -> str:
     """Of the two names of a drop, the one that the config does not use."""
-    named = any(finding.id == "compressed.score_drop" for finding in record.budgets)
+    named = any(finding.id == f"{area}.score_drop" for finding in record.budgets)
     share = record.scores is None or record.scores.share
-    return "compressed.accuracy_drop" if named or not share else "compressed.score_drop"
+    return f"{area}.accuracy_drop" if named or not share else f"{area}.score_drop"
 
 
 def _measured(record: Record) -> Measurements:
@@ -256,6 +257,7 @@ def _measured(record: Record) -> Measurements:
         scores=scores.measure() if scores else None,
         latency=part.latency if part else None,
         answers=record.answers,
+        quantized=record.quantized.measure() if record.quantized else None,
     )
 
 

@@ -1,7 +1,8 @@
 """The file of `pfa-gate compare`: where the first model comes from, and the record of the second one against it."""
 
-from pfa_gate.record.gate_record import CandidateRecord, Record, to_dict
+from pfa_gate.record.gate_record import Record, to_dict
 from pfa_gate.record.plain_data import plain, text_of
+from pfa_gate.record.smaller_model import CandidateRecord
 
 COMPARISON_SCHEMA = "pfa_gate.comparison/1"
 

@@ -6,15 +6,17 @@ unless the name says ratio. A number that could not be measured is None, and `un
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pfa_gate.budget import Answers, Finding, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.choice import SelectionChoice
-from pfa_gate.record.measured import LayerRecord, RecoveryStep, Scores
+from pfa_gate.record.measured import LayerRecord, Scores
 from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
+from pfa_gate.record.quantized import QuantizedRecord
 from pfa_gate.record.search import SearchRecord
+from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord
 
 SCHEMA = "pfa_gate.record/1"
 _REMEDY = "Run `pytest --pfa` again to write a fresh record."
@@ -59,62 +61,6 @@ class RecipeRecord:
     rounds: tuple[Mapping[str, int], ...] = field(default=(), metadata=LATER)
     search: SearchRecord | None = field(default=None, metadata=LATER)
     choice: SelectionChoice | None = field(default=None, metadata=LATER)
-
-
-@dataclass(frozen=True)
-class Exact:
-    """The proof of the cut: largest error relative to the output's scale, and whether it passed."""
-
-    max_error: float | None
-    passed: bool
-
-
-@dataclass(frozen=True)
-class CandidateRecord:
-    """A model that another tool made, judged in the place of one that was cut here.
-
-    Attributes:
-        form: onnx, pt2 or factory.
-        source: the file or the factory, as pfa.yaml has it.
-        sha256: of its files, in order; empty where it has none.
-        file_bytes: of these files; None where it has none.
-        runtime: what it was run in.
-        timed: how its latency was taken; empty where it was not.
-        remarks: what was done to make the data fit it.
-    """
-
-    form: Literal["onnx", "pt2", "factory"]
-    source: str
-    sha256: str
-    file_bytes: int | None
-    runtime: str
-    timed: str = ""
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CompressedRecord:
-    """The compressed model.
-
-    Attributes:
-        parameters: number of parameters.
-        bytes: bytes of the stored weights.
-        macs: MACs of one sample; None where those of a candidate cannot be counted.
-        latency: its time over that of the full model; None where it was not measured.
-        exact: the proof of the cut; None for a candidate, which was not cut here.
-        put_back: groups left whole because their own proof failed.
-        recovery: the cut and each recovery step after it; empty without recovery.
-        form: module where the model's own class runs at the new widths; else graph, its program.
-    """
-
-    parameters: int
-    bytes: int
-    macs: int | None
-    latency: float | None
-    exact: Exact | None
-    put_back: tuple[str, ...] = ()
-    recovery: tuple[RecoveryStep, ...] = ()
-    form: Literal["module", "graph"] = "module"
 
 
 @dataclass(frozen=True)
@@ -187,6 +133,7 @@ class Record:
         inputs: input of the files that run without the user's code -> its shape, with a name such as `batch` or
             `height` in the place of each size that may change.
         command: that made it, where it was not pytest.
+        quantized: the int8 file of the compressed model; None where there is none.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -214,6 +161,23 @@ class Record:
     inputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict, metadata=LATER)
     candidate: CandidateRecord | None = field(default=None, metadata=LATER)
     command: str = field(default="", metadata=LATER)
+    quantized: QuantizedRecord | None = field(default=None, metadata=LATER)
+
+    def of(self, area: str) -> "Record":
+        """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.
+
+        Example:
+            >>> file = QuantizedRecord("ab", 99, "ONNX Runtime", 8, "static", "", 64, 9, 18)
+            >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"), quantized=file)
+            >>> record.of("quantized").compressed.bytes, record.of("compressed").compressed
+            (18, None)
+        """
+        if area != "quantized":
+            return self
+        file = self.quantized
+        part = CompressedRecord(file.parameters, file.bytes, None, None, None) if file else None
+        scores, answers = (file.scores, file.answers) if file else (None, None)
+        return replace(self, compressed=part, scores=scores, answers=answers)
 
 
 def to_dict(record: Record) -> dict[str, Any]:

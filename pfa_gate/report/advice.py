@@ -45,6 +45,8 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
         return tuple(_of_layers(record, finding, key))
     if record.candidate is not None and area == "compressed":
         return (candidate_advice(key),)
+    if area == "quantized":
+        return tuple(_of_int8(record, finding, key))
     return _of_whole(record, finding, area, key)
 
 
@@ -52,11 +54,31 @@ def _of_whole(record: Record, finding: Finding, area: str, key: str) -> tuple[st
     """What helps with a budget of a whole model that was cut here."""
     if finding.id in _ALWAYS:
         return (_ALWAYS[finding.id],)
+    if key == "bytes" and area == "compressed" and record.quantized is not None:
+        return ("Write recipe: {strategy: parameters}: with quantize the strategy bytes is for the int8 file.",)
     if key in _SIZES:
         return (_target(key, finding.target) if area == "compressed" else _smaller(record, key),)
     if key == "latency":
         return (_faster(record),)
     return tuple(_of_drop(record)) if key in (*DROPS, *ANSWERS, "score") else ()
+
+
+def _of_int8(record: Record, finding: Finding, key: str) -> Iterator[str]:
+    """What helps with a budget of the int8 file: where the outputs suffer, then what the cut costs already."""
+    file = record.quantized
+    if file is None:
+        return
+    if key == "bytes":
+        yield _target(key, finding.target)
+        if file.floating:
+            yield f"In floating numbers: {listed([f'{name} ({why})' for name, why in file.floating.items()], _WORST)}."
+        return
+    worst = [f"{layer.name} ({layer.noise_ratio:.1f} dB)" for layer in file.layers if layer.noise_ratio is not None]
+    if worst:
+        yield f"The outputs that suffer most are those of {listed(worst, _WORST)}: quantize.layers.exclude spares them."
+    if file.scheme == "static":
+        yield f"The ranges are those of {plural(file.samples, 'sample')}: more quantize.samples may widen them."
+    yield from _of_drop(record)
 
 
 def _target(key: str, target: str) -> str:

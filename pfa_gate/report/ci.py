@@ -126,7 +126,7 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     before = record.baseline.values.get(finding.id) if record.baseline is not None else None
     if before is not None:
         properties["pfa_baseline"] = before / 100 if _in_percent(record, finding.id) else float(before)
-    if finding.id == "compressed.class_drop" and (worst_of := _worst(record)) is not None:
+    if finding.id.endswith(".class_drop") and (worst_of := _worst(record, finding)) is not None:
         properties |= {"pfa_class": worst_of.label, "pfa_lost": worst_of.lost, "pfa_won": worst_of.won}
     measured = [detail for detail in finding.details if detail.observed is not None]
     if measured:
@@ -138,28 +138,31 @@ def scalars(record: Record, finding: Finding) -> dict[str, str | int | float]:
     return properties
 
 
-def _worst(record: Record) -> ClassAnswers | None:
-    return None if record.answers is None else worst_class(record.answers)
+def _worst(record: Record, finding: Finding) -> ClassAnswers | None:
+    found = record.of(finding.id.partition(".")[0]).answers
+    return None if found is None else worst_class(found)
 
 
 def _in_percent(record: Record, budget: str) -> bool:
     """Whether a baseline has a value in points or percent, and a record as a fraction."""
-    if budget.partition(".")[2] in ANSWERS:
-        return budget != "compressed.divergence"
-    if budget.endswith("_drop"):
+    key = budget.partition(".")[2]
+    if key in ANSWERS:
+        return key != "divergence"
+    if key in DROPS:
         return record.scores is None or record.scores.share
-    return budget == "compressed.latency"
+    return key == "latency"
 
 
 def _value(record: Record, finding: Finding) -> int | float | None:
     """What was measured, in its plain unit: counts, bytes, MACs; fractions for shares, latency and the proof; nats."""
-    part, scores = record.compressed, record.scores
     area, _, key = finding.id.partition(".")
+    record = record.of(area)
+    part, scores = record.compressed, record.scores
     if key in ("parameters", "bytes", "macs"):
         size = getattr(record.model if area == "model" else part, key, None)
         return None if size is None else int(size)
     if key in ANSWERS:
-        value = None if record.answers is None else answer_values(record.answers).get(finding.id)
+        value = None if record.answers is None else answer_values(record.answers).get(key)
         return value / 100 if value is not None and _in_percent(record, finding.id) else value
     if key in DROPS:
         return None if scores is None or scores.chance else scores.drop

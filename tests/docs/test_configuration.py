@@ -18,12 +18,15 @@ WHERE = {
     "RecipeConfig": "`recipe`",
     "CompensateOptions": "Options of `compensate`",
     "DistillOptions": "Options of `distill`",
+    "QuantizeConfig": "`quantize`",
+    "QuantizeLayers": "`quantize.layers`",
     "CandidateConfig": "`candidate`",
     "EvaluationConfig": "`evaluation`",
     "BudgetsConfig": "`budgets`",
     "LayerRule": "A rule of `budgets.layers`",
     "ModelBudgets": "`budgets.model`",
     "CompressedBudgets": "`budgets.compressed`",
+    "QuantizedBudgets": "`budgets.quantized`",
     "Waiver": "`allow`",
 }
 """Where the keys of a type are explained."""

@@ -10,7 +10,7 @@ from documents import DOCS, ROOT, first_cells, rows, section
 from test_commands import options, subcommands
 
 from pfa_gate.cli import command_parser
-from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS
+from pfa_gate.config.budgets import COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, QUANTIZED_LIMITS
 from pfa_gate.config.sections import SELECTIONS
 from pfa_gate.report.ci import scalars
 from pfa_gate.report.ownership import FILES
@@ -37,7 +37,8 @@ def test_the_list_of_budgets_is_whole() -> None:
     layers = [f"layers.{limit}" for limit in LAYER_LIMITS]
     model = [f"model.{limit}" for limit in MODEL_LIMITS]
     compressed = [f"compressed.{limit}" for limit in COMPRESSED_LIMITS]
-    assert first_cells("budgets.md", "Budgets") == ["exact", *layers, *model, *compressed]
+    quantized = [f"quantized.{limit}" for limit in QUANTIZED_LIMITS]
+    assert first_cells("budgets.md", "Budgets") == ["exact", *layers, *model, *compressed, *quantized]
 
 
 def test_the_list_of_selections_is_whole() -> None:
