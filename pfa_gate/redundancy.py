@@ -6,6 +6,9 @@ Recipes are decided with it, and reports advise and draw with it where there is 
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+RoundTo: TypeAlias = int | Literal["auto"]
 
 _TOLERANCE = 1e-9
 
@@ -88,3 +91,43 @@ def most_within_kl(eigenvalues: Sequence[float], limit: float) -> int | None:
         if divergence(shares)[1] <= limit:
             return count
     return None
+
+
+def multiple_of(round_to: RoundTo, width: int) -> int:
+    """The multiple that counts of a group come in.
+
+    `auto` takes what kernels compute at a time, as far as a narrow group is not coarsened by it: 8 from 32 filters on,
+    4 from 16 on, else 1.
+
+    Args:
+        round_to: `recipe.round_to`.
+        width: filters of the group in the full model.
+
+    Example:
+        >>> [multiple_of("auto", width) for width in (64, 32, 31, 16, 15)], multiple_of(3, 64)
+        ([8, 8, 4, 4, 1], 3)
+    """
+    if round_to != "auto":
+        return round_to
+    return 8 if width >= 32 else 4 if width >= 16 else 1
+
+
+def to_multiple(count: int, width: int, multiple: int, *, minimum: int = 1, up: bool = False) -> int:
+    """A count as a multiple, or as all filters of its group.
+
+    Args:
+        count: from 1.
+        width: filters of the group.
+        multiple: what it comes in.
+        minimum: fewest filters, as far as the group has them.
+        up: to the next multiple; else to the nearest one, of two as near to the larger.
+
+    Example:
+        >>> [to_multiple(count, 20, 8) for count in (1, 11, 12, 17, 18)], to_multiple(17, 20, 8, up=True)
+        ([8, 8, 16, 16, 20], 20)
+    """
+    wanted = max(count, minimum)
+    above = min(width, math.ceil(wanted / multiple) * multiple)
+    below = (wanted // multiple) * multiple
+    nearer_below = below >= max(minimum, 1) and wanted - below < above - wanted
+    return below if nearer_below and not up else above

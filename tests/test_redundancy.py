@@ -12,7 +12,7 @@ from scipy.special import rel_entr
 from pfa_gate.analysis.covariance import Moments
 from pfa_gate.analysis.spectrum import Spectrum, spectrum
 from pfa_gate.recipe import keep_energy, keep_kl
-from pfa_gate.redundancy import divergence, kept_by_energy, kept_by_kl, most_within_kl
+from pfa_gate.redundancy import divergence, kept_by_energy, kept_by_kl, most_within_kl, to_multiple
 
 VARIANCES = st.lists(st.just(0.0) | st.floats(1e-9, 1e3), min_size=1, max_size=40)
 SHARE = st.floats(0, 1)
@@ -54,3 +54,14 @@ def test_no_more_directions_could_stay_within_a_limit(eigenvalues: list[float], 
     count = most_within_kl(eigenvalues, limit)
     assert count is None or ratio(count) <= limit
     assert all(ratio(more) > limit for more in range((count or 1) + 1, len(eigenvalues) + 1))
+
+
+@given(st.integers(1, 99), st.integers(1, 99), st.integers(1, 20), st.integers(1, 40))
+def test_a_multiple_is_the_nearest_that_is_allowed_and_the_next_one_up(
+    count: int, width: int, multiple: int, minimum: int
+) -> None:
+    allowed = [n for n in range(1, width + 1) if (n % multiple == 0 and n >= minimum) or n == width]
+    wanted = max(min(count, width), minimum)
+    given = {"width": width, "multiple": multiple, "minimum": minimum}
+    assert to_multiple(min(count, width), **given) == min(allowed, key=lambda n: (abs(n - wanted), -n))
+    assert to_multiple(min(count, width), **given, up=True) == next((n for n in allowed if n >= wanted), width)

@@ -1,9 +1,10 @@
 """How many filters each layer keeps: the section `recipe` as a type."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from pfa_gate.config.complaints import RefusalError, describe
 from pfa_gate.config.field_types import BytesTarget, DropTarget, SizeTarget, StrictSection
 from pfa_gate.config.named_sources import DataSource
 
@@ -22,6 +23,29 @@ _STATISTIC_IS_OF_SIZES: Any = {
     "if": {"required": ["statistic"]},
     "then": {"properties": {"strategy": {"enum": ["parameters", "bytes", "macs", "score"]}}, "required": ["strategy"]},
 }
+
+
+def multiple(value: object) -> object:
+    """Check what counts are to be multiples of.
+
+    Raises:
+        RefusalError: it is neither a whole number from 1 nor `auto`.
+
+    Example:
+        >>> multiple(8), multiple("auto")
+        (8, 'auto')
+    """
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RefusalError(f"must be a whole number or auto, not {describe(value)}", "Write 8, say, or auto.")
+    if value < 1:
+        raise RefusalError(f"must be at least 1, not {describe(value)}")
+    return value
+
+
+_MULTIPLE = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}
+RoundTo = Annotated[int | Literal["auto"], BeforeValidator(multiple), WithJsonSchema(_MULTIPLE)]
 
 
 class RecipeConfig(StrictSection):
@@ -77,7 +101,11 @@ class RecipeConfig(StrictSection):
         description="at a sum: `project` cuts all layers that feed it alike; `pad` cuts each by itself and restores "
         "the full width before the sum",
     )
-    round_to: int = Field(default=1, ge=1, description="each layer keeps a multiple of this many filters")
+    round_to: RoundTo = Field(
+        default=1,
+        description="each layer keeps a multiple of this many filters, or all of them. `auto`: of 8 from 32 filters "
+        "on, of 4 from 16 on",
+    )
     minimum: int = Field(default=1, ge=1, description="fewest filters that a layer keeps")
     rounds: int = Field(
         default=1, ge=1, le=100, description="how often PFA is applied: each round measures and cuts the model anew"

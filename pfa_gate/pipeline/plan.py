@@ -28,11 +28,16 @@ from pfa_gate.record.search import SearchRecord
 
 @dataclass(frozen=True)
 class MeasuredGraph:
-    """A model as the probe sees it, and what the full model costs."""
+    """A model as the probe sees it, and what the full model costs.
+
+    Attributes:
+        widths: group name -> filters in the full model, where this is one that was cut.
+    """
 
     graph: ModelGraph
     spectra: Spectra
     full: Cost
+    widths: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,8 @@ def plan_recipe(
     if limit is not None:
         whole = getattr(measured.full, wanted.strategy)
         target = whole * (limit.of(whole) / whole) ** ((number or wanted.rounds) / wanted.rounds)
-    rule = Rule(wanted.strategy, wanted.energy, target, wanted.round_to, wanted.minimum)
-    measure = wanted.strategy if target is not None else "parameters"
+    rule = Rule(wanted.strategy, wanted.energy, target, wanted.round_to, wanted.minimum, measured.widths)
+    measure = wanted.strategy if target is not None else "macs"  # which rounding must not raise: it is to save time
 
     def size(keep: Mapping[str, int]) -> float:
         return float(getattr(measured.graph.coupling.footprint(keep), measure))
@@ -203,4 +208,5 @@ def _cut_and_measured(
     graph = ModelGraph.of(model, job.subject.example, job.config.recipe.residual)
     found = measure_again(job, chosen, graph)
     same = {name: each for name, each in found.groups.items() if name in indices and each.filters == len(indices[name])}
-    return MeasuredGraph(graph, replace(found, groups=same), full.full)
+    widths = {name: each.filters for name, each in full.spectra.groups.items()}
+    return MeasuredGraph(graph, replace(found, groups=same), full.full, widths)

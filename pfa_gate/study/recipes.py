@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pfa_gate.errors import TargetError
+from pfa_gate.redundancy import RoundTo, multiple_of
 
 Shares = Mapping[str, float]
 Keep = dict[str, int]
@@ -25,13 +26,13 @@ class RecipeSpace:
     Attributes:
         widths: group name -> filters, of every group that may be cut.
         footprint: counts -> parameters of the model; it must not fall when a count rises.
-        round_to: counts are multiples of this, or the width.
+        round_to: counts are multiples of this, or the width; `auto` as in a recipe.
         minimum: fewest filters of a group.
     """
 
     widths: Mapping[str, int]
     footprint: Callable[[Mapping[str, int]], float]
-    round_to: int = 1
+    round_to: RoundTo = 1
     minimum: int = 1
 
     def counts(self, wanted: Mapping[str, float]) -> Keep:
@@ -43,10 +44,15 @@ class RecipeSpace:
         """
         return {name: self._count(width, wanted[name]) for name, width in self.widths.items()}
 
+    def step(self, name: str) -> int:
+        """How far apart the counts of a group are."""
+        return multiple_of(self.round_to, self.widths[name])
+
     def _count(self, width: int, wanted: float) -> int:
-        least = min(width, math.ceil(self.minimum / self.round_to) * self.round_to)
+        multiple = multiple_of(self.round_to, width)
+        least = min(width, math.ceil(self.minimum / multiple) * multiple)
         # A product that rounding leaves just below a whole number is that number.
-        fewer = math.floor(wanted / self.round_to + 1e-9) * self.round_to
+        fewer = math.floor(wanted / multiple + 1e-9) * multiple
         return width if wanted >= width else max(least, fewer)
 
 
@@ -114,7 +120,7 @@ def scaled(space: RecipeSpace, shares: Shares, target: float) -> Keep:
     keep = space.counts(wanted)
     lacking = sorted(keep, key=lambda name: keep[name] - wanted[name])
     for name in lacking:
-        more = keep | {name: min(space.widths[name], keep[name] + space.round_to)}
+        more = keep | {name: min(space.widths[name], keep[name] + space.step(name))}
         if abs(space.footprint(more) - target) < abs(space.footprint(keep) - target):
             keep = more
     return keep

@@ -157,6 +157,13 @@ CASES = [
     ),
     ("energy: 0.95", "energy: 0.95, round_to: 0", "10:56: recipe.round_to must be at least 1, not 0"),
     (
+        "energy: 0.95",
+        "energy: 0.95, round_to: atuo",
+        "10:56: recipe.round_to must be a whole number or auto, not the text 'atuo'",
+    ),
+    ("energy: 0.95", "energy: 0.95, round_to: 8.5", "10:56: recipe.round_to must be a whole number or auto, not 8.5"),
+    ("energy: 0.95", "energy: 0.95, round_to: true", "10:56: recipe.round_to must be a whole number or auto, not true"),
+    (
         "    evaluation:\n      data: net:test\n",
         "",
         "15:52: budgets.compressed.accuracy_drop needs an evaluation",

@@ -34,16 +34,17 @@ def takes(value: dict[str, Any]) -> str:
     """What may stand behind a key: all choices, a range, or an example."""
     if "$ref" in value:
         return "a mapping"
-    if "const" in value:
-        return code(value["const"])
-    if "enum" in value and len(value["enum"]) <= 8:
-        return ", ".join(map(code, value["enum"]))
+    if "anyOf" in value and "examples" not in value:
+        return " or ".join(map(takes, value["anyOf"]))
+    choices = [value["const"]] if "const" in value else value.get("enum", [])
+    if 0 < len(choices) <= 8:
+        return ", ".join(map(code, choices))
     if "examples" in value:
         return (
             f"a list such as `[{value['examples'][0]}]`" if listed(value) else f"such as {code(value['examples'][0])}"
         )
-    if "enum" in value:
-        return f"such as {code(value['enum'][0])}"
+    if choices:
+        return f"such as {code(choices[0])}"
     return PLAIN[value["type"]](value)
 
 
