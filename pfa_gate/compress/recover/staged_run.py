@@ -1,10 +1,11 @@
 """Two programs run side by side in stages, from the values that one stage needs to those of the next.
 
 Every node is computed once for each batch that is asked for. Values are dropped as soon as nothing needs them, and
-operators that work in place are run on a copy, so that a value may wait between stages.
+operators that work in place are run on a copy where something else has that memory, such as a value that waits between
+stages.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -15,6 +16,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.recover.activation_store import ActivationStore
+from pfa_gate.compress.recover.in_place import storages, works_in_place
 from pfa_gate.compress.recover.layer_pairs import LayerPair, Values, stages
 from pfa_gate.compress.regress import spread
 from pfa_gate.graph import Program, inputs_of
@@ -177,6 +179,7 @@ class StagedProgram:
         self._order = list(program.graph.nodes)
         self._sources = _sources(self._order)
         self._layout = fastest_layout(program)
+        self._held_elsewhere = storages([*program.tensors.values(), *program.constants.values()])
         self._ancestry = Ancestry(self._order, lambda node: self._sources[node].values())
         self.stages = tuple(self._cut([list(nodes) for nodes in wanted]))
 
@@ -188,22 +191,31 @@ class StagedProgram:
     def run(self, stage: Stage, values: Values) -> Values:
         """Compute one stage on one batch; gives the values alive at its end."""
         held = dict(values)
+        elsewhere = self._held_elsewhere | storages(values.values())
         with torch.no_grad():
             for node, drops in zip(stage.nodes, stage.drops, strict=True):
-                held[node.name] = self._compute(node, held)
+                held[node.name] = self._compute(node, held, elsewhere, drops)
                 for name in drops:
                     del held[name]
         return {name: value for name, value in held.items() if name in stage.alive}
 
-    def _compute(self, node: Node, values: Values) -> Any:
+    def _compute(self, node: Node, values: Values, elsewhere: frozenset[int], drops: Collection[str]) -> Any:
         def held(source: Node) -> Any:
             return self._held(self._sources[node][source], values)
 
         operands: Any = torch.fx.node.map_arg((node.args, node.kwargs), held)
         args, kwargs = substituted(operands, self._program.substitutes)
-        if _works_in_place(node):
+        if works_in_place(node) and not self._free(node, values, elsewhere, drops):
             args = (args[0].clone(), *args[1:])
         return self._layout.instead.get(node, node.target)(*args, **kwargs)  # type: ignore[operator]
+
+    def _free(self, node: Node, values: Values, elsewhere: frozenset[int], drops: Collection[str]) -> bool:
+        """Whether nothing else has the memory of what an operator writes into."""
+        source = self._sources[node].get(node.args[0])  # type: ignore[arg-type]
+        if source is None or source.name not in drops:
+            return False
+        others = (value for name, value in values.items() if name != source.name)
+        return storages([values[source.name]]).isdisjoint(elsewhere | storages(others))
 
     def _held(self, node: Node, values: Values) -> Any:
         if node in self._program.constants:
@@ -246,17 +258,8 @@ def _sources(order: Sequence[Node]) -> dict[Node, dict[Node, Node]]:
     sources: dict[Node, dict[Node, Node]] = {}
     for node in order:
         sources[node] = {source: latest.get(source, source) for source in node.all_input_nodes}
-        if _works_in_place(node) and isinstance(node.args[0], Node):
+        if works_in_place(node) and isinstance(node.args[0], Node):
             changed = node.args[0]
             for old in [changed, *(key for key, value in latest.items() if value is latest.get(changed, changed))]:
                 latest[old] = node
     return sources
-
-
-def _works_in_place(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and schema is not None and bool(schema.is_mutable) and _is_tensor(node)
-
-
-def _is_tensor(node: Node) -> bool:
-    return bool(node.args) and isinstance(node.args[0], Node) and isinstance(node.args[0].meta.get("val"), Tensor)

@@ -173,9 +173,9 @@ def test_a_stream_computes_each_node_once_and_drops_what_is_done(monkeypatch):
     counts: dict[str, int] = {}
     compute = StagedProgram._compute
 
-    def counted(self, node, values):
+    def counted(self, node, *rest):
         counts[node.name] = counts.get(node.name, 0) + 1
-        return compute(self, node, values)
+        return compute(self, node, *rest)
 
     monkeypatch.setattr(StagedProgram, "_compute", counted)
     staged = StagedProgram(program, [[nodes[2]], [nodes[5], nodes[6]], [nodes[-1]]])
