@@ -1,6 +1,6 @@
 """recipe.yaml: how the model was compressed, and which files hold it; a compressed model is loaded by it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _VERSION = 1
 _AGAIN = "Run the gate again."
 # The same in C, where PyYAML was built with it: the indices of a wide model take seconds otherwise.
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_IN_LINE, _NEXT_LINE = 20, ",\n" + " " * 6  # indices in a line, and what is between two lines
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -73,13 +74,35 @@ def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, fil
         "form": compressed.form,
         "files": dict(files),
         "groups": {group.name: _group_plan(group.name, group.width, record) for group in coupling.groups},
-        "parameters": {
-            name: {axis: np.asarray(indices).tolist() for axis, indices in sorted(axes.items())}
-            for name, axes in sorted(compressed.axis_indices.items())
-        },
     }
+    return _dumped(plan) + _parameters_text(compressed.axis_indices)
+
+
+def _dumped(plan: Mapping[str, Any]) -> str:
     style: Any = {"sort_keys": False, "default_flow_style": None, "width": 110, "allow_unicode": True}
     return str(yaml.dump(plan, Dumper=_DUMPER, **style))
+
+
+def _parameters_text(axis_indices: AxisIndices) -> str:
+    """The cut of each parameter; its indices are written here, as PyYAML takes seconds for those of a wide model."""
+    axes = {name: dict(sorted(axes.items())) for name, axes in sorted(axis_indices.items())}
+    empty = _dumped({"parameters": {name: dict.fromkeys(each, ()) for name, each in axes.items()}})
+    lists = iter([_flow(np.asarray(indices).tolist()) for each in axes.values() for indices in each.values()])
+    return "".join(
+        line.removesuffix("[]\n") + next(lists) + "\n" if line.endswith(": []\n") else line
+        for line in empty.splitlines(keepends=True)
+    )
+
+
+def _flow(indices: Sequence[int]) -> str:
+    """Indices as YAML, some in each line.
+
+    Example:
+        >>> _flow([0, 2, 3])
+        '[0, 2, 3]'
+    """
+    rows = [", ".join(map(str, indices[at : at + _IN_LINE])) for at in range(0, len(indices), _IN_LINE)]
+    return f"[{_NEXT_LINE.join(rows)}]"
 
 
 def _group_plan(name: str, width: int, record: Record) -> dict[str, Any]:
