@@ -102,6 +102,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 of some bytes, as hexadecimal digits.
+
+    Example:
+        >>> sha256_bytes(b"")[:8]
+        'e3b0c442'
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove what ended processes left unfinished in a folder; of another machine, what is more than a day old.
 

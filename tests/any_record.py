@@ -4,7 +4,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pfa_gate.budget import AnswerPair, Answers, ClassAnswers, Estimated, Finding, LayerFinding, Size
+from pfa_gate.budget import (
+    AnswerPair,
+    Answers,
+    ClassAnswers,
+    Estimated,
+    Finding,
+    Flip,
+    LayerFinding,
+    Machine,
+    Parity,
+    Size,
+)
 from pfa_gate.record import (
     Compared,
     CompressedRecord,
@@ -114,8 +125,22 @@ quantized = st.builds(
     floating=names(text),
     layers=many(st.builds(QuantizedLayer, text, text, maybe(number))),
 )
+machines = st.builds(Machine, text, many(text), count, text, many(text))
+flips = st.builds(Flip, count, maybe(count), maybe(count), maybe(number), maybe(number))
+parity = st.builds(
+    Parity,
+    **dict.fromkeys(("file", "reference"), text),
+    machine=machines,
+    source=st.sampled_from(["evaluation", "probe"]),
+    **dict.fromkeys(("samples", "flips"), count),
+    classes=st.booleans(),
+    **dict.fromkeys(("gap", "relative_gap"), maybe(number)),
+    tolerance=number,
+    flipped=many(flips),
+)
 anything = st.builds(
     Record,
+    parity=names(parity),
     answers=maybe(answers),
     quantized=maybe(quantized),
     gate=text,

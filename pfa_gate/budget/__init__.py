@@ -18,6 +18,7 @@ from pfa_gate.budget.measurements import (
     layer_values,
     observed_values,
 )
+from pfa_gate.budget.parity import Flip, Machine, Parity
 from pfa_gate.budget.rules import PlaceOf
 
 __all__ = [
@@ -30,10 +31,13 @@ __all__ = [
     "Estimated",
     "Exactness",
     "Finding",
+    "Flip",
     "LayerFinding",
     "LayerMeasure",
+    "Machine",
     "Measurements",
     "Outcome",
+    "Parity",
     "PartSize",
     "PlaceOf",
     "QuantizedMeasure",

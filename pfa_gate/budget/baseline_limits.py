@@ -7,7 +7,7 @@ from datetime import date
 from pfa_gate.budget.measurements import LayerMeasure
 from pfa_gate.budget.wording import amount, significant
 from pfa_gate.config import Limit
-from pfa_gate.config.budgets import ANSWERS, DROPS
+from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
 
 CREATE = "Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.json."
 # Values are written to six decimals, and threads move them in the seventh.
@@ -72,7 +72,7 @@ class Baseline:
 
     def lapsed(self, budget: str) -> bool:
         """Whether what it has for a budget is of another score or of other samples."""
-        return self.rescored and budget.partition(".")[2] in (*DROPS, *ANSWERS)
+        return self.rescored and budget.partition(".")[2] in (*DROPS, *ANSWERS, PARITY)
 
     def of_layer(self, name: str) -> Mapping[str, float]:
         """What was measured of the layer that has this name today, by budget key; empty where nothing was.

@@ -13,6 +13,7 @@ from pfa_gate.budget.measurements import (
     in_plain_units,
     observed_values,
 )
+from pfa_gate.budget.parity import judge_parity
 from pfa_gate.budget.rules import PlaceOf, check_patterns, check_waivers, waived
 from pfa_gate.budget.whole_model import (
     judge_compressed,
@@ -23,7 +24,7 @@ from pfa_gate.budget.whole_model import (
     judge_score,
 )
 from pfa_gate.config import GateConfig, Limit
-from pfa_gate.config.budgets import ANSWERS, DROPS, SIZES
+from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY, SIZES
 
 
 def judge(
@@ -107,9 +108,16 @@ def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judg
         return judge_drop(limit, measurements)
     if key in ANSWERS:
         return judge_answers(limit, measurements.answers, key, measurements.answers_reason)
-    if key == "latency":
-        return judge_latency(limit, measurements)
+    if key in ("latency", PARITY):
+        return _of_file(limit, measurements, area, key)
     return judge_compressed(limit, measurements, key)
+
+
+def _of_file(limit: Limit, measurements: Measurements, area: str, key: str) -> Judgement:
+    """The verdict on what is measured of the file that runs."""
+    if key == PARITY:
+        return judge_parity(limit, measurements.parity.get(area), measurements.parity_reasons.get(area, ""))
+    return judge_latency(limit, measurements)
 
 
 def _with_baseline(

@@ -3,12 +3,14 @@
 That unit is a count, percentage points of a share, a metric's own unit else, or percent of the full model's latency.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from pfa_gate.budget.answers import Answers, answer_values, points
+from pfa_gate.budget.parity import Parity
 from pfa_gate.budget.wording import difference
 from pfa_gate.config import Limit
-from pfa_gate.config.budgets import ANSWERS, DROPS, SIZES
+from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY, SIZES
 
 _DROP, _FALL = DROPS
 _NATS = "divergence"
@@ -150,6 +152,8 @@ class Measurements:
         smaller: what the compressed model is called: `candidate` where another tool made it.
         answers: of the compressed model against the full one; None where they were not compared.
         quantized: the int8 file; None where there is none.
+        parity: section of the budgets -> its file in the runtime against its reference.
+        parity_reasons: section -> why there is none.
     """
 
     layers: tuple[LayerMeasure, ...]
@@ -167,6 +171,8 @@ class Measurements:
     answers_reason: str = ""
     quantized: QuantizedMeasure | None = None
     quantized_reason: str = ""
+    parity: Mapping[str, Parity] = field(default_factory=dict)
+    parity_reasons: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, area: str) -> "Measurements":
         """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.
@@ -204,7 +210,7 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
     values: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
     for area in ("compressed", *(["quantized"] if measurements.quantized else [])):
         values |= {f"{area}.{key}": value for key, value in _of_smaller(measurements.of(area)).items()}
-    return values
+    return values | {f"{area}.{PARITY}": found.flips for area, found in measurements.parity.items()}
 
 
 def _of_smaller(measurements: Measurements) -> dict[str, float]:
@@ -249,7 +255,7 @@ def in_plain_units(limit: Limit, budget: str, measurements: Measurements) -> Lim
         return replace(limit, value=_points(limit), unit="absolute", increase=increase)
     if key == "latency":
         return replace(limit, unit="absolute")
-    if key == _NATS:
+    if key in (_NATS, PARITY):
         return limit
     if key in ANSWERS:
         increase = limit.increase and replace(limit.increase, value=points(limit.increase), unit="pp")

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from pfa_gate.record.plain_data import text_of
 from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.text import printable
 
@@ -87,3 +88,36 @@ def _verify(chosen: argparse.Namespace) -> int:
     for fault in found.faults:
         print(printable(f"ERROR: {fault}"), file=sys.stderr)
     return int(bool(found.faults))
+
+
+def add_parity(parser: argparse.ArgumentParser) -> None:
+    """Options of `parity`."""
+    parser.add_argument(
+        "folders", nargs="*", type=Path, default=[Path(".pfa")], metavar="DIR", help="a gate's folder, or all (.pfa)"
+    )
+    parser.add_argument("--file", type=Path, metavar="FILE", help="run this file in place of the one in DIR")
+    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of each operator (1)")
+    parser.add_argument(
+        "--provider", action="append", default=[], metavar="NAME", help="of ONNX Runtime (CPUExecutionProvider)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=_parity)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _parity(chosen: argparse.Namespace) -> int:
+    from pfa_gate.runtime.parity_check import Ask, check_parity  # noqa: PLC0415  no other command runs a file
+    from pfa_gate.runtime.parity_words import parity_json, parity_lines  # noqa: PLC0415
+    from pfa_gate.runtime.session import ON_CPU  # noqa: PLC0415
+
+    providers = tuple(chosen.provider) or ON_CPU
+    found = check_parity(Ask(tuple(chosen.folders), chosen.file, chosen.threads, providers))
+    lines = [text_of(parity_json(found))] if chosen.json else parity_lines(found)
+    for line in lines:
+        print(printable(line))
+    return int(any(each.verdict != "same" for each in found))

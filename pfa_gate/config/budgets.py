@@ -93,6 +93,9 @@ class CompressedBudgets(StrictSection):
     output_error: _OutputError = None
     class_drop: _ClassDrop = None
     latency: Latency | None = Field(default=None, description="highest share of the full model's latency")
+    parity: Count | None = Field(
+        default=None, description="most answers of `model.onnx` in ONNX Runtime that may differ from the model's"
+    )
 
 
 class QuantizedBudgets(StrictSection):
@@ -110,6 +113,10 @@ class QuantizedBudgets(StrictSection):
     divergence: _Divergence = None
     output_error: _OutputError = None
     class_drop: _ClassDrop = None
+    parity: Count | None = Field(
+        default=None,
+        description="most answers that may differ between the file as ONNX Runtime optimises it, and as it is written",
+    )
 
 
 def _rules(value: object) -> object:
@@ -157,11 +164,12 @@ LAYER_LIMITS = ("kl", "peak_correlation", "mean_correlation", "inactive")
 SIZES = ("parameters", "bytes", "macs")
 DROPS = ("accuracy_drop", "score_drop")
 ANSWERS = ("agreement", "divergence", "output_error", "class_drop")
+PARITY = "parity"
 MORE_IS_BETTER = ("compressed.agreement", "quantized.agreement")
 """Of the budgets that refer to a baseline, those that hold a value from below."""
 MODEL_LIMITS = (*SIZES, "score")
-COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, *ANSWERS, "latency")
-QUANTIZED_LIMITS = ("bytes", "score", *DROPS, *ANSWERS)
+COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, *ANSWERS, "latency", PARITY)
+QUANTIZED_LIMITS = ("bytes", "score", *DROPS, *ANSWERS, PARITY)
 
 
 def declared(budgets: BudgetsConfig, gate: Keys, *, proved: bool = True) -> tuple[Declared, ...]:

@@ -9,6 +9,7 @@ from pfa_gate.config.budgets import AREAS, COMPRESSED_LIMITS, LAYER_LIMITS, MODE
 from pfa_gate.config.candidate import candidate_faults
 from pfa_gate.config.evaluation import score_faults
 from pfa_gate.config.named_sources import LIBRARIES
+from pfa_gate.config.parity import parity_faults
 from pfa_gate.config.project import Project, paths_outside
 from pfa_gate.config.quantize import quantize_faults
 from pfa_gate.config.reader import Keys
@@ -62,6 +63,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
         yield from (Objection(*found) for found in candidate_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in quantize_faults(gate, ("gates", name)))
+        yield from (Objection(*found) for found in parity_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))

@@ -21,6 +21,7 @@ from pfa_gate.config.field_types import (
     Text,
 )
 from pfa_gate.config.named_sources import LIBRARIES, DataSource, Factory
+from pfa_gate.config.parity import PARITY_NEEDS_ONNX
 from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.quantize import NEEDS_QUANTIZE, QuantizeConfig
 from pfa_gate.config.recipe import RecipeConfig
@@ -166,7 +167,9 @@ _LIMITS_NEED_SCORES: Any = [
 class GateSections(StrictSection):
     """One gate as it stands in the config, under its name."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [*_LIMITS_NEED_SCORES, NOT_BESIDE, *NEEDS_QUANTIZE]})
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [*_LIMITS_NEED_SCORES, NOT_BESIDE, *NEEDS_QUANTIZE, PARITY_NEEDS_ONNX]}
+    )
 
     model: ModelConfig
     probe: ProbeConfig

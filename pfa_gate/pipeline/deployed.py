@@ -1,14 +1,31 @@
 """What is deployed: the files of the compressed model, made before the gate judges, and what was measured of them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pfa_gate.artifacts import Delivery, ModelFiles, write_model
+from pfa_gate.budget import Parity
 from pfa_gate.graph import inputs_of
 from pfa_gate.graph.follow import same_program
 from pfa_gate.model.batch import Inputs
 from pfa_gate.pipeline.cut import Cut
-from pfa_gate.record import CompressedRecord
+from pfa_gate.record import CompressedRecord, Unmeasured
+
+
+@dataclass(frozen=True)
+class ParityFindings:
+    """What became of the files in their runtime.
+
+    Attributes:
+        found: section of the budgets -> its file against its reference.
+        reasons: section -> why its file was not compared.
+        gaps: what else was not done, and why.
+    """
+
+    found: Mapping[str, Parity] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    gaps: tuple[Unmeasured, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -18,10 +35,12 @@ class Deployed:
     Attributes:
         files: what was written.
         delivery: of what; None where there is no compressed model.
+        parity: of the files in their runtime; None where the gate does not ask for it.
     """
 
     files: ModelFiles
     delivery: Delivery | None = None
+    parity: ParityFindings | None = None
 
 
 def deploy(fresh: Path, folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> Deployed:

@@ -60,6 +60,12 @@ class Findings:
 
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
+        parity = self.deployed.parity if self.deployed else None
+        if parity is None:
+            return self._measurements()
+        return replace(self._measurements(), parity=parity.found, parity_reasons=parity.reasons)
+
+    def _measurements(self) -> Measurements:
         layers = tuple(layer.measure() for layer in self._layers())
         if self.candidate is not None:
             return self.candidate.measurements(Measurements(layers, _size(self.measured.cost), scores=self._scored()))
@@ -177,6 +183,7 @@ class Findings:
         """What was not measured, and why."""
         for name, reason in sorted(self.measured.spectra.unmeasured.items()):
             yield Unmeasured(f"layer {name}", reason)
+        yield from self.deployed.parity.gaps if self.deployed and self.deployed.parity else ()
         drops = [getattr(self.config.budgets.compressed, key) for key in DROPS]
         if self._scores is not None and self._scores.chance and not any(drops):
             yield Unmeasured("drop of the score", self._scores.chance)

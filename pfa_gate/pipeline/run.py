@@ -161,9 +161,11 @@ def run_with_backend(
         with stages.stage("exporting"):
             from pfa_gate.artifacts import replacing, with_files, write_record  # noqa: PLC0415  not before it is needed
             from pfa_gate.pipeline.deployed import deploy  # noqa: PLC0415
+            from pfa_gate.pipeline.measure_files import measure_files  # noqa: PLC0415
 
             fresh = unfinished.enter_context(replacing(folder / config.name))
             deployed = deploy(fresh, folder / config.name, findings.cut, findings.compressed_record())
+        deployed = measure_files(job, findings, deployed)
         with stages.stage("judging", "budgets"):
             findings = replace(findings, deployed=deployed)
             record = _judge(document, subject, findings, replace(context, device=device_label(subject.device)))
@@ -244,6 +246,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         scores=findings.scores_record(),
         budgets=with_remedy_size(verdict, findings),
         unmeasured=(*findings.unmeasured(), *unmeasured_answers(config, measurements.answers)),
+        parity=measurements.parity,
         baseline=comparison(context.base, measurements.layers, subject.probe.sha256, context.device),
         device=context.device,
         weights=subject.weights,

@@ -258,6 +258,7 @@ def _measured(record: Record) -> Measurements:
         latency=part.latency if part else None,
         answers=record.answers,
         quantized=record.quantized.measure() if record.quantized else None,
+        parity=record.parity,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pfa_gate.budget import Answers, Finding, Size
+from pfa_gate.budget import Answers, Finding, Parity, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.measured import LayerRecord, Scores
@@ -132,6 +132,7 @@ class Record:
         answers: of the compressed model against the full one; None where they were not compared.
         inputs: input of the files that run without the user's code -> its shape, with a name such as `batch` or
             `height` in the place of each size that may change.
+        parity: section of the budgets -> its file in the runtime against its reference.
         command: that made it, where it was not pytest.
         quantized: the int8 file of the compressed model; None where there is none.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
@@ -162,6 +163,7 @@ class Record:
     candidate: CandidateRecord | None = field(default=None, metadata=LATER)
     command: str = field(default="", metadata=LATER)
     quantized: QuantizedRecord | None = field(default=None, metadata=LATER)
+    parity: Mapping[str, Parity] = field(default_factory=dict, metadata=LATER)
 
     def of(self, area: str) -> "Record":
         """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import amount, listed, percent, plural
-from pfa_gate.config.budgets import ANSWERS, DROPS
+from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
 from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
 from pfa_gate.redundancy import most_within_kl
 from pfa_gate.report.candidate import candidate_advice
+from pfa_gate.report.parity import parity_advice
 
 _SIZES = ("parameters", "bytes", "macs")
 _UNITS = {"bytes": "", "macs": " MACs", "parameters": " parameters"}
@@ -43,6 +44,8 @@ def advice(record: Record, finding: Finding) -> tuple[str, ...]:
     area, _, key = finding.id.partition(".")
     if area == "layers":
         return tuple(_of_layers(record, finding, key))
+    if key == PARITY:
+        return parity_advice(record.parity.get(area))
     if record.candidate is not None and area == "compressed":
         return (candidate_advice(key),)
     if area == "quantized":

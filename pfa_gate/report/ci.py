@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pfa_gate.budget import ClassAnswers, Finding, Outcome
 from pfa_gate.budget.answers import answer_values
 from pfa_gate.budget.wording import plural
-from pfa_gate.config.budgets import ANSWERS, DROPS
+from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.answers import worst_class
@@ -168,10 +168,16 @@ def _value(record: Record, finding: Finding) -> int | float | None:
         return None if scores is None or scores.chance else scores.drop
     if key == "score":
         return None if scores is None else scores.full if area == "model" else scores.compressed
-    if key == "latency":
-        return None if part is None else part.latency
+    if key in ("latency", PARITY):
+        return _of_file(record, area, key)
     proof = part.exact if part is not None and finding.id == "exact" else None
     return None if proof is None else proof.max_error
+
+
+def _of_file(record: Record, area: str, key: str) -> int | float | None:
+    if key == PARITY:
+        return record.parity[area].flips if area in record.parity else None
+    return None if record.compressed is None else record.compressed.latency
 
 
 def badge(record: Record) -> str:

@@ -1,5 +1,6 @@
 """An ONNX file as a module: its inputs are found by name or by position, and it runs in ONNX Runtime on the CPU."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pfa_gate.errors import CandidateError
+from pfa_gate.model import Batch
 from pfa_gate.runtime.session import first_line
 
 _TYPES = {
@@ -17,6 +19,7 @@ _TYPES = {
     "tensor(int64)": torch.int64, "tensor(int32)": torch.int32, "tensor(int16)": torch.int16,
     "tensor(int8)": torch.int8, "tensor(uint8)": torch.uint8, "tensor(bool)": torch.bool,
 }  # fmt: skip
+_TYPES_FLOATING = re.compile(r"tensor\((float|double|float16|bfloat16)\)")
 _WHOLE = (torch.int64, torch.int32, torch.int16)
 
 
@@ -96,12 +99,32 @@ class OnnxModel(nn.Module):
         tensors = len(leaves) == len(self._names) and all(isinstance(leaf, Tensor) for leaf in leaves)
         self._structure = structure if tensors else None
 
+    @property
+    def floating(self) -> list[str]:
+        """Names of the outputs that are floating."""
+        return [each.name for each in self._session.get_outputs() if _TYPES_FLOATING.match(each.type)]
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the file on a batch.
 
         Raises:
             CandidateError: the batch does not fit the file's inputs, or the runtime refuses it.
         """
+        return self._structured(self._values(args, kwargs))
+
+    def outputs(self, batch: Batch) -> list[Tensor]:
+        """The file's outputs for a batch, in the file's order; as `forward` else."""
+        return self._values(batch.args, batch.kwargs)
+
+    def feed(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+        """What the session is given for a batch, by the names of its inputs.
+
+        Raises:
+            CandidateError: the batch does not fit the file's inputs.
+        """
+        return {port.name: _array(value) for port, value in self._feed(batch.args, batch.kwargs)}
+
+    def _values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
         feed = self._feed(args, kwargs)
         size = next((port.batch for port, value in feed if port.batch and value.ndim), None)
         count = next((len(value) for _, value in feed if value.ndim), 1)
@@ -110,8 +133,7 @@ class OnnxModel(nn.Module):
         else:
             self.remarks[f"the file runs on {size} samples at a time"] = None
             parts = [self._run(part) for part in _parts(feed, size, count)]
-        values = [_joined([part[place] for part in parts], count) for place in range(len(self._names))]
-        return self._structured(values)
+        return [_joined([part[place] for part in parts], count) for place in range(len(self._names))]
 
     def _feed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[Port, Tensor]]:
         named = {key: value for key, value in kwargs.items() if any(port.name == key for port in self._ports)}
@@ -154,7 +176,7 @@ class OnnxModel(nn.Module):
         return value.to(wanted)
 
     def _run(self, feed: Mapping[str, Tensor]) -> list[Tensor]:
-        arrays = {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in feed.items()}
+        arrays = {name: _array(value) for name, value in feed.items()}
         try:
             values = self._session.run(None, arrays)
         except Exception as error:  # the runtime refuses in exceptions of its own
@@ -167,6 +189,10 @@ class OnnxModel(nn.Module):
         if len(values) == 1:
             return values[0]
         return dict(zip(self._names, values, strict=True)) if "logits" in self._names else tuple(values)
+
+
+def _array(value: Tensor) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(value.detach().cpu().numpy())
 
 
 def _within(value: Tensor, dtype: torch.dtype) -> bool:

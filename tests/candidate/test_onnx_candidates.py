@@ -174,7 +174,7 @@ def test_tensors_in_another_file_are_counted_and_hashed(tmp_path: Path, layer: n
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"no model")
-    assert refused(tmp_path / "net.onnx").startswith("ONNX Runtime does not take net.onnx: InvalidProtobuf: ")
+    assert " does not take net.onnx: InvalidProtobuf: " in refused(tmp_path / "net.onnx")
     (tmp_path / "net.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert refused(tmp_path / "net.onnx") == "net.onnx is a Git LFS pointer, not the model.\n  Run git lfs pull."
     assert refused(tmp_path / "gone.onnx") == (

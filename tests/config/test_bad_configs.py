@@ -239,6 +239,18 @@ CASES = [
         f"{RECIPE}    quantize: {{bits: 8, layers: {{include: [head]}}}}\n",
         "11:34: unknown key 'include' in quantize.layers",
     ),
+    (
+        "0.5 pp}",
+        "0.5 pp, parity: 0}\n    artifacts: [weights]",
+        "17:68: budgets.compressed.parity is of model.onnx, which artifacts does not name",
+    ),
+    ("0.5 pp}", "0.5 pp, parity: 0}\n    artifacts: [weights, onnx]", None),
+    ("0.5 pp}", "0.5 pp, parity: {max: 0, max_increase: 2, ratchet: true}}", None),
+    (
+        "0.5 pp}",
+        "0.5 pp, parity: 1%}",
+        "17:68: budgets.compressed.parity has the unit '%', which is not taken here",
+    ),
     ("0.5 pp}", "0.5 pp}\n      quantized: {bytes: 20%}", "18:7: budgets.quantized needs the section quantize"),
     (
         RECIPE,

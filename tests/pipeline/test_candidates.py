@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from pfa_gate.pipeline.run import run
 from pfa_gate.record import Record, dumps, loads
 from pfa_gate.report.files import report_text
 from pfa_gate.report.terminal import render
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "candidate"))
 
 PROJECT = """
 import torch

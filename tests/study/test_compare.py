@@ -2,15 +2,12 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pfa_gate.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "candidate"))
 
 NET = """
 import torch

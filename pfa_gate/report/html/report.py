@@ -28,6 +28,7 @@ from pfa_gate.report.formatting import (
 )
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.html.search import curve
+from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.selection import selection_sentence
 from pfa_gate.report.steps import (
     RepairRow,
@@ -77,6 +78,7 @@ def render(record: Record, base: Record | None = None) -> str:
         tiles=tiles(record),
         steps=steps(record),
         measures=answer_measures(record),
+        parity=parity_sentences(record),
         smaller=smaller_model(record),
         answer_sentences=answer_sentences(record),
         classes=classes[:_MOST_CLASSES],

@@ -5,6 +5,7 @@ from rich.text import Text
 from pfa_gate.record import Record
 from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion
 from pfa_gate.report.candidate import smaller_name
+from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.terminal.layout import QUIET, STYLES, Look, lay_out
 
 _WORST = 5
@@ -21,6 +22,12 @@ def answers_section(record: Record, look: Look) -> list[Text]:
         return []
     lines = [*look.heading("Answers"), *(lay_out(measures, "lrl") if measures else []), *sentences]
     return [*lines, *_classes(record, look)] if look.verbosity > 0 else lines
+
+
+def parity_section(record: Record, look: Look) -> list[Text]:
+    """Which answers of the files flip where they run."""
+    lines = [line for sentence in parity_sentences(record) for line in look.sentence(sentence, 3)]
+    return [*look.heading("Parity"), *lines] if lines else []
 
 
 def _classes(record: Record, look: Look) -> list[Text]:

@@ -13,7 +13,7 @@ from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences
 from pfa_gate.report.formatting import ASCII, UNICODE, delivery, headline, looked_at
-from pfa_gate.report.terminal.answers import answers_section
+from pfa_gate.report.terminal.answers import answers_section, parity_section
 from pfa_gate.report.terminal.layers import layer_section, spectra_section
 from pfa_gate.report.terminal.layout import BADGES, GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths
 from pfa_gate.report.terminal.sizes import footprint_section, recovery_section
@@ -57,6 +57,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
         yield from spectra_section(record, look)
         yield from footprint_section(record, look)
         yield from answers_section(record, look)
+        yield from parity_section(record, look)
         yield from recovery_section(record, look)
     yield from _budgets(record, look)
     if look.verbosity >= 0:

@@ -63,3 +63,30 @@ def eight_bits(path: Path, layer: nn.Linear) -> Path:
     ]  # fmt: skip
     features, classes = weight.shape
     return written(path, nodes, tensors, {"x": (FLOAT, ["batch", features])}, {"logits": ["batch", classes]})
+
+
+FEATURES = 64
+
+
+def saturating(path: Path, activations: type = np.uint8, weights: type = np.int8) -> Path:
+    """Two classes of bytes: the first has the larger sum, unless sums of unsigned by signed bytes overflow.
+
+    With all inputs at 1 a pair of products is 2 x 255 x 127 = 64,770 for the first class and 32,640 for the second;
+    sixteen bits hold 32,767. The second class has an offset of 1, which is less than what is lost by that.
+    """
+    weight = np.repeat([[127, 64]], FEATURES, axis=0)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "fine", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "fine", "zero"], ["given"]),
+        helper.make_node("DequantizeLinear", ["weight", "scale", "none"], ["dense"]),
+        helper.make_node("MatMul", ["given", "dense"], ["product"]),
+        helper.make_node("QuantizeLinear", ["product", "coarse", "zero"], ["rounded"]),
+        helper.make_node("DequantizeLinear", ["rounded", "coarse", "zero"], ["sums"]),
+        helper.make_node("Add", ["sums", "offset"], ["logits"]),
+    ]
+    tensors = [
+        tensor("fine", 1 / 255, np.float32), tensor("zero", np.iinfo(activations).min, activations),
+        tensor("weight", weight, weights), tensor("scale", 0.01, np.float32), tensor("none", 0, weights),
+        tensor("coarse", 0.5, np.float32), tensor("offset", [0.0, 1.0], np.float32),
+    ]  # fmt: skip
+    return written(path, nodes, tensors, {"x": (FLOAT, ["batch", FEATURES])}, {"logits": ["batch", 2]})
