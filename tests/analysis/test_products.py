@@ -43,13 +43,13 @@ def ticks(names):
 own = threads()
 import numpy as np
 numpys = threads() - own
-rows = np.random.default_rng(0).standard_normal((6000, int(sys.argv[1])))
+rows = np.random.default_rng(0).standard_normal((3000, int(sys.argv[1])))
 import scipy.linalg
 scipys = threads() - own - numpys
 from pfa_gate import analyse
 analyse(rows)
 before = ticks(numpys), ticks(scipys)
-for _ in range(10):
+for _ in range(4):
     analyse(rows)
 print(len(numpys), len(scipys), ticks(numpys) - before[0], ticks(scipys) - before[1])
 """

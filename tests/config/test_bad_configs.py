@@ -3,12 +3,11 @@
 from pathlib import Path
 from textwrap import dedent
 
-import jsonschema
 import pytest
+from shipped_schema import validator
 
 from pfa_gate.config import load
 from pfa_gate.config.reader import read
-from pfa_gate.config.schema import schema
 from pfa_gate.errors import ConfigError
 
 GOOD = """\
@@ -463,7 +462,7 @@ def test_a_limit_on_a_score_needs_an_evaluation() -> None:
     ):
         text = bare[: bare.index("      model: {para")] + f"      {area}: {{{key}: {limit}}}\n"
         assert f"budgets.{area}.{key} needs an evaluation" in complaint(text).splitlines()[0]
-        assert not jsonschema.Draft202012Validator(schema()).is_valid(read(text).data)
+        assert not validator().is_valid(read(text).data)
 
 
 def test_chance_is_asked_of_what_has_one() -> None:
@@ -621,7 +620,7 @@ BEYOND_A_SCHEMA = (
 @pytest.mark.parametrize(("old", "new", "said"), CASES)
 def test_the_schema_refuses_what_is_refused(old: str, new: str, said: str | None) -> None:
     reading = read(GOOD.replace(old, new))
-    valid = jsonschema.Draft202012Validator(schema()).is_valid(reading.data) and not reading.complaints
+    valid = validator().is_valid(reading.data) and not reading.complaints
     if said is None or any(words in said for words in BEYOND_A_SCHEMA):
         assert valid
     else:

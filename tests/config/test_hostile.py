@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
+from shipped_schema import validator
 from test_mutations import changed
 
 from pfa_gate.config import load
@@ -78,7 +78,7 @@ def test_every_complaint_comes_at_once_at_its_place(folder: Path, path: Path) ->
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_schema_refuses_it_too(folder: Path, path: Path) -> None:
     reading = read(path.read_bytes().decode("utf-8-sig"))
-    refused = bool(reading.complaints) or not jsonschema.Draft202012Validator(schema()).is_valid(reading.data)
+    refused = bool(reading.complaints) or not validator().is_valid(reading.data)
     beyond = BEYOND_A_SCHEMA.get(path.stem)
     assert refused == (beyond is None)
     if beyond is not None:
@@ -205,7 +205,7 @@ def test_a_wrong_type_is_found_at_each_key(folder: Path, keys: Keys, wrong: obje
     places = {place for mark in inside for place in (mark.key, mark.value)}
     said = [tuple(map(int, head.split(":")[:2])) for head in heads(said_of(text.encode()))]
     assert places.intersection(said), (said, sorted(map(str, places)))
-    assert not jsonschema.Draft202012Validator(schema()).is_valid(reading.data)
+    assert not validator().is_valid(reading.data)
 
 
 def gate_with(factory: str) -> str:
@@ -264,4 +264,4 @@ def test_the_schema_takes_a_neighbour_too(folder: Path) -> None:
     text = gate_with("../near/model.py:build")
     Path("pfa.yaml").write_text(text)
     assert load("pfa.yaml").gates
-    jsonschema.Draft202012Validator(schema()).validate(read(text).data)
+    validator().validate(read(text).data)
