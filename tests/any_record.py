@@ -117,7 +117,7 @@ answers = st.builds(
 quantized = st.builds(
     QuantizedRecord,
     **dict.fromkeys(("sha256", "runtime", "reason"), text),
-    **dict.fromkeys(("file_bytes", "bits", "samples", "parameters", "bytes", "compared"), count),
+    **dict.fromkeys(("file_bytes", "bits", "samples", "parameters", "bytes", "compared", "weight_bits"), count),
     scheme=st.sampled_from(["static", "weights"]),
     forecast=maybe(count),
     scores=maybe(scores),

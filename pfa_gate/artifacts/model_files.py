@@ -18,7 +18,7 @@ from pfa_gate.graph import Coupling
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.global_state import without_garbage_collection
 from pfa_gate.record import CompressedRecord, Unmeasured
-from pfa_gate.report.ownership import ONNX, PROGRAM, WEIGHTS
+from pfa_gate.report.ownership import INT8, ONNX, PROGRAM, WEIGHTS
 
 if TYPE_CHECKING:
     from pfa_gate.artifacts.sizes import FreeSizes
@@ -36,15 +36,19 @@ def _missing() -> list[str]:
     return [name for name in _EXTRA if find_spec(name) is None]
 
 
-def require_onnx() -> None:
-    """Refuse to go on towards a model.onnx that cannot be written here.
+def require_onnx(section: str = "artifacts") -> None:
+    """Refuse to go on towards an ONNX file that cannot be written here.
+
+    Args:
+        section: of pfa.yaml that asks for it: artifacts, or quantize.
 
     Raises:
         ArtifactError: the extra `onnx` is not installed.
     """
     if not installed():
-        fact = f"The gate asks for {ONNX}, which needs {listed(_missing(), len(_EXTRA))}."
-        raise ArtifactError(fact, remedy="Run pip install 'pfa-gate[onnx]', or take onnx out of artifacts.")
+        file, remedy = (INT8, "remove quantize") if section == "quantize" else (ONNX, "take onnx out of artifacts")
+        fact = f"The gate asks for {file}, which needs {listed(_missing(), len(_EXTRA))}."
+        raise ArtifactError(fact, remedy=f"Run pip install 'pfa-gate[onnx]', or {remedy}.")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Delivery:
         forms: of `weights`, `pt2` and `onnx`; None for all that can be made here.
         same: whether the model does at inputs of other sizes what it does at the example, where it is a program
             recorded at the example.
+        measured: of these forms those that are made to be measured too, and not written unless they are in `forms`.
     """
 
     compressed: PrunedModel
@@ -65,12 +70,18 @@ class Delivery:
     inputs: Inputs = ((), {})
     forms: Collection[str] | None = None
     same: Callable[[Inputs], bool] = lambda inputs: True
+    measured: Collection[str] = ()
 
     @property
     def names(self) -> list[str]:
         """Of the files that are to be written, in this order."""
         forms = self.forms or [form for form in _FORMS if form != "onnx" or installed()]
         return [name for form, name in _FORMS.items() if form in forms]
+
+    @property
+    def made(self) -> list[str]:
+        """Names of the files that are made, in this order."""
+        return [name for form, name in _FORMS.items() if name in self.names or form in self.measured]
 
 
 @dataclass(frozen=True)
@@ -82,12 +93,19 @@ class ModelFiles:
         names: of those that were written, in the order of `Delivery.names`.
         gaps: those that could not be made, and why.
         sizes: input of a file that runs without the user's code -> its shape, with names for what may change.
+        onnx: content of model.onnx, written or not; None where it was not made.
     """
 
     folder: Path
     names: tuple[str, ...] = ()
     gaps: tuple[Unmeasured, ...] = ()
     sizes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    onnx: bytes | None = None
+
+    def why_not(self, name: str) -> str:
+        """Why a file could not be made; empty where that is not known."""
+        reasons = (gap.reason.removeprefix("not written: ") for gap in self.gaps if gap.what == name)
+        return next(reasons, "")
 
 
 def write_model(fresh: Path, folder: Path, delivery: Delivery, counted: CompressedRecord | None) -> ModelFiles:
@@ -108,10 +126,13 @@ def write_model(fresh: Path, folder: Path, delivery: Delivery, counted: Compress
         if WEIGHTS in delivery.names:
             save_model(model, str(fresh / WEIGHTS), metadata={"format": "pt", "gate": folder.name})
             recount.require(WEIGHTS, recount.weights(fresh / WEIGHTS))
-        programs = [name for name in delivery.names if name != WEIGHTS]
+        programs = [name for name in delivery.made if name != WEIGHTS]
         made = _write_programs(fresh, delivery, programs, recount) if programs else _Programs((), {})
+        onnx = (fresh / ONNX).read_bytes() if (fresh / ONNX).exists() else None
+        for name in set(programs) - set(delivery.names):
+            (fresh / name).unlink(missing_ok=True)
     names = tuple(name for name in delivery.names if (fresh / name).exists())
-    return ModelFiles(fresh, names, made.gaps, made.sizes)
+    return ModelFiles(fresh, names, made.gaps, made.sizes, onnx)
 
 
 def _write_programs(fresh: Path, delivery: Delivery, names: Sequence[str], recount: Recount) -> "_Programs":

@@ -38,6 +38,11 @@ class QuantizeConfig(StrictSection):
         description="first samples of the probe, of which the ranges of the activations are taken; all of them where "
         "it has fewer",
     )
+    reduce_range: bool = Field(
+        default=True,
+        description="whether weights use 7 of their 8 bits, so that sums of products saturate on no processor; `false` "
+        "uses all 8, which processors without VNNI answer differently",
+    )
     layers: QuantizeLayers = QuantizeLayers.model_construct()
 
 

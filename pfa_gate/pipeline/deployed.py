@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pfa_gate.artifacts import Delivery, ModelFiles, write_model
 from pfa_gate.budget import Parity
@@ -11,6 +12,10 @@ from pfa_gate.graph.follow import same_program
 from pfa_gate.model.batch import Inputs
 from pfa_gate.pipeline.cut import Cut
 from pfa_gate.record import CompressedRecord, Unmeasured
+from pfa_gate.report.ownership import ONNX
+
+if TYPE_CHECKING:
+    from pfa_gate.pipeline.quantized import QuantizedFindings
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class Deployed:
         files: what was written.
         delivery: of what; None where there is no compressed model.
         parity: of the files in their runtime; None where the gate does not ask for it.
+        quantized: the int8 file; None where the gate does not ask for one, or there is no compressed model.
     """
 
     files: ModelFiles
     delivery: Delivery | None = None
     parity: ParityFindings | None = None
+    quantized: "QuantizedFindings | None" = None
 
 
 def deploy(fresh: Path, folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> Deployed:
@@ -58,7 +65,17 @@ def deploy(fresh: Path, folder: Path, cut: Cut | None, counted: CompressedRecord
     if cut is None:
         return Deployed(ModelFiles(fresh))
     delivery = _delivery(cut)
-    return Deployed(write_model(fresh, folder, delivery, counted), delivery)
+    with cut.job.stages.stage("exporting"):
+        files = write_model(fresh, folder, delivery, counted)
+    return Deployed(files, delivery, quantized=_quantized(cut, files, folder))
+
+
+def _quantized(cut: Cut, files: ModelFiles, folder: Path) -> "QuantizedFindings | None":
+    if cut.job.config.quantize is None:
+        return None
+    from pfa_gate.pipeline.quantized import quantized  # noqa: PLC0415  for gates with this section
+
+    return quantized(cut, files.onnx, files.why_not(ONNX), (files.folder, folder))
 
 
 def _delivery(cut: Cut) -> Delivery:
@@ -69,4 +86,5 @@ def _delivery(cut: Cut) -> Delivery:
         # A program was recorded at the example; the module of the user's own class runs its code at any size.
         return model.form == "module" or same_program(subject.model, inputs, other)
 
-    return Delivery(model, cut.coupling, inputs, cut.job.config.artifacts, same)
+    config = cut.job.config
+    return Delivery(model, cut.coupling, inputs, config.artifacts, same, ("onnx",) if config.quantize else ())

@@ -28,10 +28,12 @@ from pfa_gate.record import (
     Unmeasured,
     finite,
 )
+from pfa_gate.report.ownership import INT8
 
 if TYPE_CHECKING:
     from pfa_gate.pipeline.deployed import Deployed
     from pfa_gate.pipeline.judged_candidate import JudgedCandidate
+    from pfa_gate.pipeline.quantized import QuantizedFindings
 
 _PACKAGES = ("pfa-gate", "torch", "numpy", "scipy", "pytest")
 
@@ -58,14 +60,22 @@ class Findings:
     candidate: "JudgedCandidate | None" = None
     deployed: "Deployed | None" = None
 
+    @property
+    def quantized(self) -> "QuantizedFindings | None":
+        """The int8 file; None where there is no compressed model, or pfa.yaml asks for none."""
+        return self.deployed.quantized if self.deployed is not None else None
+
     def measurements(self) -> Measurements:
         """What the budgets are judged on."""
-        parity = self.deployed.parity if self.deployed else None
-        if parity is None:
-            return self._measurements()
-        return replace(self._measurements(), parity=parity.found, parity_reasons=parity.reasons)
+        file, parity = self.quantized, self.deployed.parity if self.deployed else None
+        found = replace(
+            self._of_models(),
+            quantized=file.measure() if file is not None else None,
+            quantized_reason=file.reason if file is not None else self.reason,
+        )
+        return found if parity is None else replace(found, parity=parity.found, parity_reasons=parity.reasons)
 
-    def _measurements(self) -> Measurements:
+    def _of_models(self) -> Measurements:
         layers = tuple(layer.measure() for layer in self._layers())
         if self.candidate is not None:
             return self.candidate.measurements(Measurements(layers, _size(self.measured.cost), scores=self._scored()))
@@ -184,7 +194,8 @@ class Findings:
         for name, reason in sorted(self.measured.spectra.unmeasured.items()):
             yield Unmeasured(f"layer {name}", reason)
         yield from self.deployed.parity.gaps if self.deployed and self.deployed.parity else ()
-        drops = [getattr(self.config.budgets.compressed, key) for key in DROPS]
+        budgets = (self.config.budgets.compressed, self.config.budgets.quantized)
+        drops = [getattr(section, key) for section in budgets for key in DROPS]
         if self._scores is not None and self._scores.chance and not any(drops):
             yield Unmeasured("drop of the score", self._scores.chance)
         if self._scores is not None and (self.cut or self.candidate):
@@ -195,17 +206,24 @@ class Findings:
         if self.cut is None:
             yield Unmeasured(COMPRESSED_MODEL, self.reason)
             return
-        for name in self.cut.coupling.unknown:
-            yield Unmeasured("coupling", f"{name}; what it touches stays whole")
-        for name, reason in sorted(self.cut.compressed.put_back.items()):
-            yield Unmeasured(f"group {name}", f"restored to full width: {reason}")
-        for name, reason in sorted(self.cut.plan.by_norm.items()):
-            yield Unmeasured(f"selection of {name}", f"the L1 norm of its weights chose its filters: {reason}")
-        for name in self.cut.coupling.normalised:
-            yield Unmeasured(
-                f"equality at {name}",
-                "it normalises across channels, so it was proved against its own definition on the channels left",
-            )
+        if self.quantized is not None and self.quantized.record is None:
+            yield Unmeasured(INT8, f"not written: {self.quantized.reason}")
+        yield from _unmeasured_of_cut(self.cut)
+
+
+def _unmeasured_of_cut(cut: Cut) -> Iterator[Unmeasured]:
+    """What of the model could not be cut or proved in the usual way."""
+    for name in cut.coupling.unknown:
+        yield Unmeasured("coupling", f"{name}; what it touches stays whole")
+    for name, reason in sorted(cut.compressed.put_back.items()):
+        yield Unmeasured(f"group {name}", f"restored to full width: {reason}")
+    for name, reason in sorted(cut.plan.by_norm.items()):
+        yield Unmeasured(f"selection of {name}", f"the L1 norm of its weights chose its filters: {reason}")
+    for name in cut.coupling.normalised:
+        yield Unmeasured(
+            f"equality at {name}",
+            "it normalises across channels, so it was proved against its own definition on the channels left",
+        )
 
 
 def _pictured(layer: LayerRecord, spectrum: Spectrum | None, most: int) -> LayerRecord:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy.typing as npt
 from torch import nn
 
+from pfa_gate.analysis.layer_patterns import require_matched, weighted_layers
 from pfa_gate.analysis.responses import chosen_layers, with_unread_explained
 from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, removed_and_inactive
 from pfa_gate.config import GateConfig
@@ -79,7 +80,11 @@ def measure_again(job: GateJob, chosen: Sequence[Layer], graph: ModelGraph) -> S
 
 def choose_layers(job: GateJob, traced: Traced) -> tuple[Layer, ...]:
     """The layers that pfa.yaml chooses."""
-    subject, wanted = job.subject, job.config.layers
+    subject, wanted, quantize = job.subject, job.config.layers, job.config.quantize
+    if quantize is not None and quantize.layers.exclude:
+        with job.stages.stage("choosing layers", "quantize", "layers", "exclude"):
+            layers = weighted_layers(subject.model, traced.layers)
+            require_matched(quantize.layers.exclude, layers, "quantize.layers.exclude")
     with job.stages.stage("choosing layers", "layers"):
         return chosen_layers(subject.model, traced.layers, wanted.include, wanted.exclude, subject.example)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from pfa_gate.budget import Context, judge
 from pfa_gate.compress.prune import with_kept
-from pfa_gate.config import Document, load
+from pfa_gate.config import Document, GateConfig, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.model import Subject
@@ -146,11 +146,7 @@ def run_with_backend(
     config = document.gate(stages.gate)
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
-    if config.artifacts and "onnx" in config.artifacts:
-        from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
-
-        with stages.stage("loading", "artifacts"):
-            require_onnx()
+    _require_extras(config, stages)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     asked = answer_budgets(config)
@@ -164,6 +160,7 @@ def run_with_backend(
             from pfa_gate.pipeline.measure_files import measure_files  # noqa: PLC0415
 
             fresh = unfinished.enter_context(replacing(folder / config.name))
+        with exact_arithmetic(subject.device):
             deployed = deploy(fresh, folder / config.name, findings.cut, findings.compressed_record())
         deployed = measure_files(job, findings, deployed)
         with stages.stage("judging", "budgets"):
@@ -176,6 +173,16 @@ def run_with_backend(
             unfinished.close()  # the new folder takes the place of the old one
     cut = findings.cut.compressed if findings.cut else None
     return Run(record, with_kept(cut.model, cut.axis_indices) if cut else None)
+
+
+def _require_extras(config: GateConfig, stages: Stages) -> None:
+    """Refuse a gate that asks for what cannot be made here, before anything is measured."""
+    asked = config.artifacts is not None and "onnx" in config.artifacts
+    if asked or config.quantize is not None:
+        from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
+
+        with stages.stage("loading", "artifacts" if asked else "quantize"):
+            require_onnx("artifacts" if asked else "quantize")
 
 
 def _examine(job: GateJob) -> Findings:
@@ -253,6 +260,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         answers=measurements.answers,
         run=context.run,
         candidate=findings.candidate.record() if findings.candidate else None,
+        quantized=findings.quantized.record if findings.quantized else None,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

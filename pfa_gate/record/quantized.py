@@ -44,6 +44,7 @@ class QuantizedRecord:
         floating: layer whose weights stay floating -> why.
         layers: those whose outputs suffer most first.
         compared: samples of the probe on which the outputs of the layers were compared.
+        weight_bits: that the values of a weight use: 7 of the 8 cannot saturate.
     """
 
     sha256: str
@@ -61,6 +62,7 @@ class QuantizedRecord:
     floating: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[QuantizedLayer, ...] = ()
     compared: int = 0
+    weight_bits: int = 8
 
     def measure(self) -> QuantizedMeasure:
         """What budgets are judged on, without the noise of the scores.

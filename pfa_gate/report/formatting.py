@@ -2,12 +2,12 @@
 
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pfa_gate.budget import Outcome
 from pfa_gate.budget.wording import amount, difference, percent, plural, significant
-from pfa_gate.record import Probe, Record, Scores
+from pfa_gate.record import Probe, QuantizedRecord, Record, Scores
 from pfa_gate.report.candidate import UNCOUNTED, candidate_sentences
 from pfa_gate.report.ownership import PROGRAM
 from pfa_gate.report.text import clean
@@ -185,7 +185,7 @@ class SizeRow:
 
 
 def footprint(record: Record) -> tuple[SizeRow, ...]:
-    """Parameters, bytes, MACs, score and latency before and after; what was not measured is left out.
+    """Parameters, bytes, MACs, score and latency before and after, then of the int8 file; the rest is left out.
 
     Example:
         >>> from pfa_gate.record import Probe, Record, Size
@@ -203,7 +203,16 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
         rows.append(_score_row(record.scores))
     if part is not None and part.latency is not None:
         rows.append(SizeRow("latency", "", "", percent(part.latency)))
+    if record.quantized is not None:
+        rows += _int8_rows(record, record.quantized)
     return tuple(rows)
+
+
+def _int8_rows(record: Record, file: QuantizedRecord) -> Iterator[SizeRow]:
+    yield _size_row("int8 bytes", record.model.bytes, file.bytes, lambda count: amount(count, "B"))
+    if file.scores is not None:
+        row = _score_row(file.scores)
+        yield replace(row, name=f"int8 {row.name}")
 
 
 def _uncounted(record: Record) -> bool:

@@ -16,11 +16,11 @@ HTML, MARKDOWN, BADGE_FILE = "report.html", "report.md", "badge.json"
 REPORTS: Mapping[str, str] = {HTML: "html", MARKDOWN: "markdown", BADGE_FILE: "badge"}
 """The reports beside record.json, with their keys in `Record.files`, in the order in which reports list them."""
 
-RECORD, RECIPE, WEIGHTS, PROGRAM, ONNX, PARITY = (
-    "record.json", "recipe.yaml", "weights.safetensors", "model.pt2", "model.onnx", "parity.npz",
+RECORD, RECIPE, WEIGHTS, PROGRAM, ONNX, INT8, PARITY = (
+    "record.json", "recipe.yaml", "weights.safetensors", "model.pt2", "model.onnx", "model.int8.onnx", "parity.npz",
 )  # fmt: skip
 FILES: Mapping[str, str] = {
-    RECORD: "record", **REPORTS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx",
+    RECORD: "record", **REPORTS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx", INT8: "int8",
     PARITY: "parity",
 }  # fmt: skip
 """What a gate's folder may hold, with the keys in `Record.files`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pfa_gate.budget.wording import plural, significant
 from pfa_gate.record import Record, RecoveryStep, Repair
 from pfa_gate.report.formatting import change, rise, score
+from pfa_gate.report.quantized import bits_sentence
 from pfa_gate.report.text import shorten
 
 _UNKNOWN = "the record does not say why"
@@ -55,7 +56,7 @@ class RepairRow:
 
 
 def recovery_rows(record: Record) -> tuple[RecoveryRow, ...]:
-    """The full model, the cut, and each step after it; none without recovery.
+    """The full model, the cut, each step after it, and the int8 file; none without recovery and such a file.
 
     Example:
         >>> from pfa_gate.record import CompressedRecord, Exact, Probe, RecoveryStep, Scores, Size
@@ -164,7 +165,7 @@ def _error(value: float | None) -> str:
 
 
 def _rows(record: Record) -> Iterator[RecoveryRow]:
-    steps = record.compressed.recovery if record.compressed is not None else ()
+    steps = (*(record.compressed.recovery if record.compressed is not None else ()), *_of_few_bits(record))
     if not steps:
         return
     share = record.scores is not None and record.scores.share
@@ -175,6 +176,17 @@ def _rows(record: Record) -> Iterator[RecoveryRow]:
         taken = f"{step.seconds:.1f} s" if step.seconds else ""
         yield RecoveryRow(step.step, step.accuracy, score(step.accuracy, share), changed, taken, step.detail)
         before = step.accuracy
+
+
+def _of_few_bits(record: Record) -> Iterator[RecoveryStep]:
+    """The step from the compressed model to the int8 file; the cut before it, where no recovery has named it."""
+    file = record.quantized
+    if file is None or record.compressed is None:
+        return
+    if not record.compressed.recovery:
+        yield RecoveryStep("cut", record.scores.compressed if record.scores else None, 0.0)
+    value = file.scores.compressed if file.scores is not None else None
+    yield RecoveryStep("int8", value, record.seconds.get("quantizing", 0.0), bits_sentence(file))
 
 
 @dataclass(frozen=True)

@@ -124,16 +124,29 @@ class OnnxModel(nn.Module):
         """
         return {port.name: _array(value) for port, value in self._feed(batch.args, batch.kwargs)}
 
+    def feeds(self, batch: Batch) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """As `feed`, for each call: a file that fixes the number of samples is called several times.
+
+        Raises:
+            CandidateError: the batch does not fit the file's inputs.
+        """
+        parts, _ = self._calls(batch.args, batch.kwargs)
+        return [{name: _array(value) for name, value in part.items()} for part in parts]
+
     def _values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+        calls, count = self._calls(args, kwargs)
+        parts = [self._run(call) for call in calls]
+        return [_joined([part[place] for part in parts], count) for place in range(len(self._names))]
+
+    def _calls(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[dict[str, Tensor]], int]:
+        """What each call is given, and how many samples there are in all."""
         feed = self._feed(args, kwargs)
         size = next((port.batch for port, value in feed if port.batch and value.ndim), None)
         count = next((len(value) for _, value in feed if value.ndim), 1)
         if size is None or size == count:
-            parts = [self._run({port.name: value for port, value in feed})]
-        else:
-            self.remarks[f"the file runs on {size} samples at a time"] = None
-            parts = [self._run(part) for part in _parts(feed, size, count)]
-        return [_joined([part[place] for part in parts], count) for place in range(len(self._names))]
+            return [{port.name: value for port, value in feed}], count
+        self.remarks[f"the file runs on {size} samples at a time"] = None
+        return list(_parts(feed, size, count)), count
 
     def _feed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[Port, Tensor]]:
         named = {key: value for key, value in kwargs.items() if any(port.name == key for port in self._ports)}

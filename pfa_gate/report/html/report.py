@@ -29,6 +29,7 @@ from pfa_gate.report.formatting import (
 from pfa_gate.report.html.layers import lines
 from pfa_gate.report.html.search import curve
 from pfa_gate.report.parity import parity_sentences
+from pfa_gate.report.quantized import int8_facts
 from pfa_gate.report.selection import selection_sentence
 from pfa_gate.report.steps import (
     RepairRow,
@@ -67,7 +68,6 @@ def render(record: Record, base: Record | None = None) -> str:
     skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
     rounds, classes = round_rows(record), class_rows(record)
-    energy = record.recipe.energy if record.recipe is not None else None
     return filled_template(
         "report.html.j2",
         record=record,
@@ -81,6 +81,7 @@ def render(record: Record, base: Record | None = None) -> str:
         parity=parity_sentences(record),
         smaller=smaller_model(record),
         answer_sentences=answer_sentences(record),
+        int8=int8_facts(record),
         classes=classes[:_MOST_CLASSES],
         classes_hidden=max(0, len(classes) - _MOST_CLASSES) + (record.answers.unlisted if record.answers else 0),
         confusion=confusion(record),
@@ -91,7 +92,7 @@ def render(record: Record, base: Record | None = None) -> str:
         rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
         rounds_sentence=rounds_sentence(record),
         lines=rows,
-        share="" if energy is None else f"{100 * energy:.4g}%",
+        share=_energy_kept(record),
         sensitive=any(line.sensitivity for line in rows),
         hidden=len(record.layers) - len(skipped) - len(rows),
         skipped=skipped[:_MOST_REASONS],
@@ -100,6 +101,12 @@ def render(record: Record, base: Record | None = None) -> str:
         delivery=delivery(record),
         rerun_command=rerun_command(record),
     )
+
+
+def _energy_kept(record: Record) -> str:
+    """The share of energy that the recipe keeps; empty for a recipe of another kind."""
+    energy = record.recipe.energy if record.recipe is not None else None
+    return "" if energy is None else f"{100 * energy:.4g}%"
 
 
 def filled_template(template: str, **facts: Any) -> str:
@@ -194,7 +201,11 @@ def tiles(record: Record) -> tuple[Tile, ...]:
     """
     full, part = record.model, record.compressed
     sizes = {"parameters": full.parameters, "bytes": full.bytes, "MACs": full.macs}
-    after = {} if part is None else {"parameters": part.parameters, "bytes": part.bytes, "MACs": part.macs}
+    after: dict[str, int | None] = (
+        {} if part is None else {"parameters": part.parameters, "bytes": part.bytes, "MACs": part.macs}
+    )
+    if record.quantized is not None:
+        sizes["int8 bytes"], after["int8 bytes"] = full.bytes, record.quantized.bytes
     shares = {name: 100 * size / sizes[name] for name, size in after.items() if size is not None and sizes[name]}
     return tuple(Tile(row, _bounded(shares.get(row.name))) for row in footprint(record))
 

@@ -23,6 +23,7 @@ from pfa_gate.report.formatting import (
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.answers import answers_part, classes_part
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
+from pfa_gate.report.markdown.quantized import int8_part, suffering_part
 from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.search import search_sentences, trial_rows
 from pfa_gate.report.selection import selection_sentence
@@ -65,6 +66,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield changed_layers(record, detail)
     yield _sizes(record)
     yield answers_part(record, detail)
+    yield int8_part(record, detail)
     yield _list("Parity", parity_sentences(record), detail)
     yield "\n".join(f"- {prose(each)}" for each in (selection_sentence(record), *search_sentences(record)) if each)
     yield prose(rounds_sentence(record)) if detail.folded else ""
@@ -73,6 +75,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
         yield classes_part(record, detail)
         yield folded("All layers", every_layer(record, detail))
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
+        yield suffering_part(record, detail)
         yield folded("Search", _trials(record))
     yield _list("Baseline", baseline_sentences(record), detail)
     yield _list("Not measured", (f"{gap.what}: {gap.reason}" for gap in record.unmeasured), detail)

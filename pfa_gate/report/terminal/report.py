@@ -16,6 +16,7 @@ from pfa_gate.report.formatting import ASCII, UNICODE, delivery, headline, looke
 from pfa_gate.report.terminal.answers import answers_section, parity_section
 from pfa_gate.report.terminal.layers import layer_section, spectra_section
 from pfa_gate.report.terminal.layout import BADGES, GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths
+from pfa_gate.report.terminal.quantized import int8_section
 from pfa_gate.report.terminal.sizes import footprint_section, recovery_section
 from pfa_gate.report.text import clean, inert
 
@@ -59,6 +60,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
         yield from answers_section(record, look)
         yield from parity_section(record, look)
         yield from recovery_section(record, look)
+        yield from int8_section(record, look)
     yield from _budgets(record, look)
     if look.verbosity >= 0:
         yield from _baseline(record, look)

@@ -24,7 +24,7 @@ def footprint_section(record: Record, look: Look) -> list[Text]:
     cells = [[Text(title, QUIET) for title in ("", "full", smaller_name(record), "of full", "")]]
     for row in rows:
         texts = (Text(text) for text in (row.full, row.compressed, row.change))
-        cells.append([Text(shorten(clean(row.name), 12, look.glyphs.dots)), *texts, Text(row.remark, QUIET)])
+        cells.append([Text(shorten(clean(row.name), 16, look.glyphs.dots)), *texts, Text(row.remark, QUIET)])
     if record.compressed is None and record.scores is None:
         cells = [line[:2] for line in cells]
     if sum(widths(cells)) + GAP * (len(cells[0]) - 1) > look.width:
