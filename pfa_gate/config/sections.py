@@ -31,7 +31,18 @@ from pfa_gate.config.recovery import Step, recovery_steps
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
 _DEVICE = r"([cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|([cC][oO][mM]|[lL][pP][tT])[1-9])([.]|$)"
 NAME_PATTERN = rf"^(?!\s)(?!{_DEVICE})[^{_NOT_IN_NAME}]*[^\s.{_NOT_IN_NAME}]$"
-SELECTIONS = ("reconstruction", "correlation", "auto", "l1", "geometric_median", "batchnorm", "taylor", "random")
+SELECTIONS = (
+    "reconstruction",
+    "correlation",
+    "auto",
+    "l1",
+    "geometric_median",
+    "batchnorm",
+    "taylor",
+    "kse",
+    "activation",
+    "random",
+)
 
 
 _CLASSES_BY_NAME: Any = {

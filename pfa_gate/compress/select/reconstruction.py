@@ -15,10 +15,10 @@ from torch.utils import _pytree as pytree
 from pfa_gate.compress.regress import FEWEST, SCARCE, Equations, draw, patches, position_count, spread
 from pfa_gate.compress.select.elimination import Elimination, GroupReader, eliminate
 from pfa_gate.compress.select.importance import l1
+from pfa_gate.compress.select.readers import columns_of, readers
 from pfa_gate.compress.select.selection import Evidence, Orders
-from pfa_gate.graph import Group, Program, Slice, inputs_of
+from pfa_gate.graph import Program, Slice, inputs_of
 from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
-from pfa_gate.graph.group import OTHER_GROUP
 from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.graph.program import shape_of
 from pfa_gate.model.device import inputs_on
@@ -65,7 +65,7 @@ def too_wide(evidence: Evidence) -> dict[str, str]:
     """
     every, found = calls(evidence.program), dict[str, str]()
     for group in evidence.groups:
-        columns = [_columns(evidence.program, call) for call, _ in _readers(every, group)]
+        columns = [_columns(evidence.program, call) for call, _ in readers(every, group)]
         if columns and min(columns) > COLUMNS:
             found[group.name] = f"it is read through {min(columns):,} columns, more than {COLUMNS:,}"
     return found
@@ -117,8 +117,8 @@ def group_readings(evidence: Evidence) -> dict[str, list[Reading]]:
     """
     program = evidence.program
     every_call = calls(program)
-    readers = [(group, call, part) for group in evidence.groups for call, part in _readers(every_call, group)]
-    found = [each for each in readers if _columns(program, each[1]) <= COLUMNS]
+    reading = [(group, call, part) for group in evidence.groups for call, part in readers(every_call, group)]
+    found = [each for each in reading if _columns(program, each[1]) <= COLUMNS]
     every = {call.weight: call for _, call, _ in found}.values()
     chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
     wanted = [_GramRequest(call, _columns(program, call), samples) for call in every]
@@ -129,17 +129,6 @@ def group_readings(evidence: Evidence) -> dict[str, list[Reading]]:
             gram, mean = sums[call.weight]
             readings[group.name].append(Reading(call, _reading(program, call, part, gram), mean))
     return readings
-
-
-def _readers(every: Iterable[Call], group: Group) -> Iterable[tuple[Call, Slice]]:
-    """Of all calls those that mix the group's filters; a depthwise convolution keeps them apart, others read on."""
-    parts = {(part.parameter, part.axis): part for part in group.slices}
-    for call in every:
-        part = parts.get((call.weight, call.inputs))
-        if part is not None and call.geometry is not None and call.geometry.transposed and call.groups > 1:
-            continue
-        if part is not None and call.readable:
-            yield call, part
 
 
 @dataclass(frozen=True)
@@ -225,8 +214,4 @@ def _reading(program: Program, call: Call, part: Slice, gram: Tensor) -> GroupRe
     """The columns of each filter, all in one table: a filter has as many as any other."""
     weight = matrix_of(call, program.tensors[call.weight].double())
     scale = epilogue_of(program, call).scale.reshape(call.groups, 1, -1)
-    taps = gram.shape[1] // len(part.filters)
-    order = np.argsort(part.filters, kind="stable")[int((part.filters == OTHER_GROUP).sum()) :]
-    channels = torch.from_numpy(order).reshape(int(part.filters.max()) + 1, -1)
-    columns = (channels[:, :, None] + torch.arange(taps) * len(part.filters)).flatten(1)
-    return GroupReader(gram, weight * scale, columns)
+    return GroupReader(gram, weight * scale, columns_of(part, gram.shape[1]))

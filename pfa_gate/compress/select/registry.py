@@ -1,9 +1,11 @@
 """The selections by name; another package adds one more through the hook `pfa_gate_selection`."""
 
+import numpy as np
 import pluggy
 
 from pfa_gate.compress.select.correlation import removal_order
 from pfa_gate.compress.select.importance import batchnorm, geometric_median, l1, random_order, taylor
+from pfa_gate.compress.select.kernels import kse
 from pfa_gate.compress.select.reconstruction import reconstruction
 from pfa_gate.compress.select.selection import Criterion, Evidence, Orders
 from pfa_gate.errors import ConfigError
@@ -17,6 +19,14 @@ def correlation(evidence: Evidence) -> Orders:
     return {group.name: removal_order(evidence.spectra[group.name]) for group in evidence.groups}
 
 
+def activation(evidence: Evidence) -> Orders:
+    """Filters by the variance of their responses on the probe, smallest first: those that say least of the sample."""
+    return {
+        group.name: np.argsort(evidence.spectra[group.name].covariance.diagonal(), kind="stable").astype(np.int64)
+        for group in evidence.groups
+    }
+
+
 SELECTIONS: dict[str, Criterion] = {
     "correlation": correlation,
     "reconstruction": reconstruction,
@@ -24,6 +34,8 @@ SELECTIONS: dict[str, Criterion] = {
     "geometric_median": geometric_median,
     "batchnorm": batchnorm,
     "taylor": taylor,
+    "kse": kse,
+    "activation": activation,
     "random": random_order,
 }
 
