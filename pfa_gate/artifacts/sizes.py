@@ -72,14 +72,14 @@ def free_sizes(model: nn.Module, inputs: Inputs, same: Runs = lambda inputs: Tru
             return same(other)
 
         found: dict[Axis, int] = {}
-        for axes in _sets(inputs, found):
+        for axes in axis_sets(inputs, found):
             sizes = next((each for each in _others(inputs, axes) if fits(each)), None)
             if sizes is not None and (not found or fits(found | sizes)):
                 found |= sizes
     return FreeSizes(dict(sorted(found.items())))
 
 
-def _sets(inputs: Inputs, found: Mapping[Axis, int]) -> Iterator[set[Axis]]:
+def axis_sets(inputs: Inputs, found: Mapping[Axis, int]) -> Iterator[set[Axis]]:
     """Axes that are tried together: each alone, then those that are as long as one that did not move alone."""
     lengths = dict(_lengths(inputs))
     for axis in lengths:
@@ -103,6 +103,23 @@ def _others(inputs: Inputs, axes: Iterable[Axis]) -> Iterator[dict[Axis, int]]:
     yield {axis: 2 * lengths[axis] for axis in axes}
     if all(lengths[axis] % 2 == 0 and lengths[axis] > 2 for axis in axes):
         yield {axis: lengths[axis] // 2 for axis in axes}
+
+
+def pairs_of_sizes(inputs: Inputs, axes: Iterable[Axis]) -> Iterator[tuple[dict[Axis, int], dict[Axis, int]]]:
+    """Two other sizes at a time, such as a model that takes many will take: longer ones, then shorter ones.
+
+    Example:
+        >>> [(one[0, 1], two[0, 1]) for one, two in pairs_of_sizes(((torch.zeros(2, 8),), {}), [(0, 1)])]
+        [(16, 24), (16, 4), (4, 2)]
+    """
+    lengths, axes = dict(_lengths(inputs)), sorted(axes)
+    least = min(lengths[axis] for axis in axes)
+    scales = [(2, 1, 3, 1), *([(2, 1, 1, 2)] if least > 2 else []), *([(1, 2, 1, 4)] if least > 4 else [])]
+    for by, over, other, under in scales:
+        if all(lengths[axis] % over == 0 and lengths[axis] % under == 0 for axis in axes):
+            yield tuple(  # type: ignore[misc]
+                {axis: up * lengths[axis] // down for axis in axes} for up, down in ((by, over), (other, under))
+            )
 
 
 def resized(inputs: Inputs, sizes: Mapping[Axis, int]) -> Inputs:

@@ -74,6 +74,7 @@ class _GraphBuilder:
         self._place_views(views)
         for place, operation in enumerate(self._recording.operations):
             self._made[Made(place)] = self._called(operation)
+            self._made[Made(place)].meta["call"] = place
             if place in reads:
                 self._hold(operation, reads[place])
         self._store_assigned()

@@ -58,44 +58,6 @@ def record_model(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     return replace(_program(stored, args, kwargs), stored=stored, unpacked=unpacked)
 
 
-def same_program(model: nn.Module, one: Inputs, other: Inputs) -> bool:
-    """Whether a model runs the same operators with the same numbers on inputs of other sizes.
-
-    What was recorded of one is then what is recorded of the other.
-
-    Args:
-        model: any module; it runs in eval mode and is left as it was.
-        one: inputs.
-        other: inputs of as many samples.
-
-    Example:
-        >>> small, large = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8)
-        >>> fixed = nn.Upsample(size=4)
-        >>> [same_program(each, ((small,), {}), ((large,), {})) for each in (nn.ReLU(), fixed, nn.Flatten(2))]
-        [True, True, True]
-        >>> class Halves(nn.Module):
-        ...     def forward(self, x):
-        ...         return x[:, :, : x.shape[2] // 2]
-        >>> same_program(Halves(), ((small,), {}), ((large,), {}))
-        False
-    """
-    recordings = []
-    with in_eval_mode(model) as kept, Randomness(0).borrowed(), without_garbage_collection():
-        for inputs in (one, other):
-            try:
-                recordings.append(record(model, inputs))
-            except Exception:  # a forward that was written for one size may raise anything
-                return False
-            finally:
-                kept.restore()
-    try:
-        first, second = recordings
-        merged(first, second, (1, 1))
-    except PartingError:
-        return False
-    return True
-
-
 def _program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
     example = _Example((args, dict(kwargs)))
     with in_eval_mode(model) as kept, Randomness(0).borrowed(), without_garbage_collection():

@@ -1,18 +1,19 @@
 """What is deployed: the files of the compressed model, made before the gate judges, and what was measured of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch.fx import GraphModule
+
 from pfa_gate.artifacts import Delivery, ModelFiles, write_model
+from pfa_gate.artifacts.graph_sizes import let_follow
 from pfa_gate.budget import Parity
 from pfa_gate.graph import inputs_of
-from pfa_gate.graph.follow import same_program
-from pfa_gate.model.batch import Inputs
 from pfa_gate.pipeline.cut import Cut
 from pfa_gate.record import CompressedRecord, Unmeasured
-from pfa_gate.report.ownership import ONNX
+from pfa_gate.report.ownership import ONNX, WEIGHTS
 
 if TYPE_CHECKING:
     from pfa_gate.pipeline.quantized import QuantizedFindings
@@ -81,10 +82,10 @@ def _quantized(cut: Cut, files: ModelFiles, folder: Path) -> "QuantizedFindings 
 def _delivery(cut: Cut) -> Delivery:
     subject, model = cut.job.subject, cut.compressed
     inputs = inputs_of(subject.example)
-
-    def same(other: Inputs) -> bool:
-        # A program was recorded at the example; the module of the user's own class runs its code at any size.
-        return model.form == "module" or same_program(subject.model, inputs, other)
-
     config = cut.job.config
-    return Delivery(model, cut.coupling, inputs, config.artifacts, same, ("onnx",) if config.quantize else ())
+    more = ("onnx",) if config.quantize else ()
+    delivery = Delivery(model, cut.coupling, inputs, config.artifacts, measured=more)
+    # A graph was recorded at the example; the module of the user's own class runs its code at any size.
+    if model.form == "module" or not isinstance(model.model, GraphModule) or set(delivery.made) <= {WEIGHTS}:
+        return delivery
+    return replace(delivery, same=let_follow(model.model, cut.coupling.program, subject.model, inputs))

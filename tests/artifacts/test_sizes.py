@@ -12,7 +12,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 from pfa_gate.artifacts.onnx_model import write_onnx
 from pfa_gate.artifacts.program import program_of, resized_trial, trials, write_program
 from pfa_gate.artifacts.sizes import FIXED, free_sizes
-from pfa_gate.graph.follow import same_program
+from pfa_gate.graph.size_flow import size_flow
 from pfa_gate.model.batch import Inputs
 
 
@@ -104,7 +104,7 @@ def test_both_files_take_every_size_that_the_model_takes(name: str, tmp_path: Pa
 def test_a_program_recorded_at_one_size_takes_others_only_where_its_numbers_do_not_depend_on_them() -> None:
     inputs = images()
     for model, free in ((Style(), {(0, 2): 32, (0, 3): 32}), (Centre(), {(0, 3): 32})):
-        assert free_sizes(model, inputs, lambda other, net=model: same_program(net, inputs, other)).sizes == free
+        assert free_sizes(model, inputs, size_flow(model, inputs).holds).sizes == free
 
 
 class Small(nn.Conv2d):
