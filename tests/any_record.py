@@ -20,8 +20,11 @@ from pfa_gate.record import (
     Compared,
     CompressedRecord,
     Correlations,
+    DemandsRecord,
     Exact,
     LayerRecord,
+    LiveRecord,
+    MemoryRecord,
     Probe,
     QuantizedLayer,
     QuantizedRecord,
@@ -53,7 +56,7 @@ def names(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 outcome = st.sampled_from(["kept", "broken", "not judged"])
-sizes = st.builds(Size, count, count, count)
+sizes = st.builds(Size, count, count, count, maybe(count), maybe(number))
 details = st.builds(LayerFinding, text, number, maybe(number), outcome, st.booleans())
 findings = st.builds(Finding, text, text, text, outcome, text, count, many(details), many(text))
 layers = st.builds(
@@ -82,7 +85,13 @@ compressed = st.builds(
     many(text),
     many(st.builds(RecoveryStep, text, maybe(number), number, text, many(repairs))),
     st.sampled_from(["module", "graph"]),
+    maybe(count),
+    maybe(number),
 )
+whole = st.integers(-(10**18), 10**18)
+live = st.builds(LiveRecord, text, text, count)
+memory = st.builds(MemoryRecord, count, count, maybe(live), many(live), count, many(whole), many(text), whole, count)
+demands = st.builds(DemandsRecord, maybe(memory), maybe(memory), maybe(number), maybe(number))
 interval = maybe(st.tuples(number, number))
 scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
 measures = st.sampled_from(["parameters", "bytes", "macs", "latency"])
@@ -143,6 +152,7 @@ anything = st.builds(
     parity=names(parity),
     answers=maybe(answers),
     quantized=maybe(quantized),
+    demands=maybe(demands),
     gate=text,
     config=text,
     versions=names(text),

@@ -11,6 +11,7 @@ from pfa_gate.record import (
     CompressedRecord,
     Exact,
     LayerRecord,
+    PartSize,
     Probe,
     RecipeRecord,
     Record,
@@ -132,7 +133,7 @@ def judged(plain: Record, budgets: dict[str, Any] = BUDGETS) -> Record:
     measurements = Measurements(
         layers=tuple(layer.measure() for layer in plain.layers),
         full=plain.model,
-        compressed=part and Size(part.parameters, part.bytes, part.macs),
+        compressed=part and PartSize(part.parameters, part.bytes, part.macs, part.memory, part.energy),
         compressed_reason="No group of filters is free to be cut.",
         scores=scores and scores.measure(),
         scores_reason="The gate has no evaluation.",

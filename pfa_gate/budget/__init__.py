@@ -11,15 +11,14 @@ from pfa_gate.budget.measurements import (
     Exactness,
     LayerMeasure,
     Measurements,
-    PartSize,
     QuantizedMeasure,
     Scored,
-    Size,
     layer_values,
     observed_values,
 )
 from pfa_gate.budget.parity import Flip, Machine, Parity
 from pfa_gate.budget.rules import PlaceOf
+from pfa_gate.budget.sizes import PartSize, Size
 
 __all__ = [
     "AnswerPair",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from pfa_gate.budget.measurements import LayerMeasure
-from pfa_gate.budget.wording import amount, significant
+from pfa_gate.budget.wording import quantity, significant
 from pfa_gate.config import Limit
 from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
 
@@ -14,7 +14,6 @@ CREATE = "Run pytest --pfa --pfa-update-baseline once, and commit pfa.baseline.j
 ROUNDING = 1e-6
 # Another device sums in another order, in the model's own precision.
 ACROSS_DEVICES = 1e-4
-_BYTES = "bytes"
 
 
 @dataclass(frozen=True)
@@ -244,4 +243,4 @@ def _lowered(value: float, decrease: Limit) -> float:
 def _shown(value: float, budget: str) -> str:
     if budget.startswith("layers.") or value < 1:
         return significant(value)
-    return amount(value, "B" if budget.endswith(_BYTES) else "")
+    return quantity(value, budget.partition(".")[2])

@@ -46,7 +46,7 @@ def judge(
 
     Example:
         >>> from pathlib import Path
-        >>> from pfa_gate.budget.measurements import Size
+        >>> from pfa_gate.budget import Size
         >>> from pfa_gate.config import Place
         >>> gate = {"name": "digits", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
         >>> gate["budgets"] = {"model": {"parameters": 100}}
@@ -103,7 +103,7 @@ def _size(limit: Limit, measurements: Measurements, area: str, key: str) -> Judg
     if key == "score":
         return judge_score(limit, measurements, area)
     if area == "model":
-        return judge_model(limit, measurements.full, key)
+        return judge_model(limit, measurements.full, key, measurements.unfollowed.get(area, ""))
     if key in DROPS:
         return judge_drop(limit, measurements)
     if key in ANSWERS:

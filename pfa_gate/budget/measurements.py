@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from pfa_gate.budget.answers import Answers, answer_values, points
 from pfa_gate.budget.parity import Parity
+from pfa_gate.budget.sizes import PartSize, Size, known_sizes
 from pfa_gate.budget.wording import difference
 from pfa_gate.config import Limit
-from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY, SIZES
+from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
 
 _DROP, _FALL = DROPS
 _NATS = "divergence"
@@ -46,24 +47,6 @@ class LayerMeasure:
     skipped: str | None = None
     peak_stderr: float | None = None
     mean_stderr: float | None = None
-
-
-@dataclass(frozen=True)
-class Size:
-    """Parameters (count), bytes of the stored weights, MACs of one sample."""
-
-    parameters: int
-    bytes: int
-    macs: int
-
-
-@dataclass(frozen=True)
-class PartSize:
-    """Size of a compressed model; `macs` is None where they could not be counted."""
-
-    parameters: int
-    bytes: int
-    macs: int | None
 
 
 @dataclass(frozen=True)
@@ -154,6 +137,7 @@ class Measurements:
         quantized: the int8 file; None where there is none.
         parity: section of the budgets -> its file in the runtime against its reference.
         parity_reasons: section -> why there is none.
+        unfollowed: why a model's memory and energy are not known, by `model` and `compressed`.
     """
 
     layers: tuple[LayerMeasure, ...]
@@ -173,6 +157,7 @@ class Measurements:
     quantized_reason: str = ""
     parity: Mapping[str, Parity] = field(default_factory=dict)
     parity_reasons: Mapping[str, str] = field(default_factory=dict)
+    unfollowed: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, area: str) -> "Measurements":
         """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.
@@ -207,7 +192,7 @@ def observed_values(measurements: Measurements) -> dict[str, float]:
         >>> observed_values(shares)["compressed.accuracy_drop"]
         0.4
     """
-    values: dict[str, float] = {f"model.{key}": getattr(measurements.full, key) for key in SIZES}
+    values: dict[str, float] = known_sizes(measurements.full, "model.")
     for area in ("compressed", *(["quantized"] if measurements.quantized else [])):
         values |= {f"{area}.{key}": value for key, value in _of_smaller(measurements.of(area)).items()}
     return values | {f"{area}.{PARITY}": found.flips for area, found in measurements.parity.items()}
@@ -217,8 +202,7 @@ def _of_smaller(measurements: Measurements) -> dict[str, float]:
     """What was measured of the smaller model, by the key of its budget."""
     values: dict[str, float] = {}
     if measurements.compressed is not None:
-        sizes = {key: getattr(measurements.compressed, key) for key in SIZES}
-        values |= {key: size for key, size in sizes.items() if size is not None}
+        values |= known_sizes(measurements.compressed)
     scores = measurements.scores
     if scores is not None and scores.fall is not None and not scores.chance:
         values[_FALL] = round(100 * scores.fall, 9) if scores.share else scores.fall
@@ -260,7 +244,7 @@ def in_plain_units(limit: Limit, budget: str, measurements: Measurements) -> Lim
     if key in ANSWERS:
         increase = limit.increase and replace(limit.increase, value=points(limit.increase), unit="pp")
         return replace(limit, value=points(limit), unit="absolute", increase=increase)
-    return replace(limit, value=limit.of(getattr(measurements.full, key)), unit="absolute")
+    return replace(limit, value=limit.of(getattr(measurements.full, key) or 0), unit="absolute")
 
 
 def in_declared_units(limit: Limit, budget: str, measurements: Measurements) -> Limit:

@@ -5,28 +5,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pfa_gate.budget.finding import Judgement, not_judged, outcome_of
-from pfa_gate.budget.measurements import Exactness, Measurements, Scored, Size
-from pfa_gate.budget.wording import amount, apart, listed, significant, trimmed
+from pfa_gate.budget.measurements import Exactness, Measurements, Scored
+from pfa_gate.budget.sizes import Size
+from pfa_gate.budget.wording import apart, listed, quantity, significant, trimmed
 from pfa_gate.config import Limit
 
-_UNITS = {"parameters": ("", "parameters"), "bytes": ("B", ""), "macs": ("", "MACs")}
+_NOUNS = {"parameters": "parameters", "bytes": "", "macs": "MACs", "memory": "of memory", "energy": "of energy"}
+_VERBS = {"memory": "needs", "energy": "takes"}
+_UNITS = {"bytes": "B", "memory": "B", "energy": "pJ"}
 _DIGITS = 3
 
 
-def judge_model(limit: Limit, full: Size, key: str) -> Judgement:
+def judge_model(limit: Limit, full: Size, key: str, reason: str = "") -> Judgement:
     """Hold one size of the full model to an absolute limit.
 
     Args:
         limit: largest value allowed, absolute.
         full: the full model's size.
-        key: `parameters`, `bytes` or `macs`.
+        key: `parameters`, `bytes`, `macs`, `memory` or `energy`.
+        reason: why the last two are not known, where they are not.
 
     Example:
         >>> limit = Limit(value=3e5, unit="absolute", text="300 k")
         >>> judge_model(limit, Size(412345, 0, 0), "parameters").sentence
         'The full model has 412 k parameters, 112 k above the limit of 300 k.'
+        >>> judge_model(Limit(150e3, "absolute", "150 kB"), Size(9, 36, 81, memory=196_608), "memory").sentence
+        'The full model needs 197 kB of memory, 46.6 kB above the limit of 150 kB.'
     """
-    return _absolute(limit, getattr(full, key), key, "The full model has")
+    size: float | None = getattr(full, key)
+    return _unknown(limit, key, "full model", reason) if size is None else _absolute(limit, size, key, "full model")
 
 
 def judge_compressed(limit: Limit, measurements: Measurements, key: str) -> Judgement:
@@ -35,7 +42,7 @@ def judge_compressed(limit: Limit, measurements: Measurements, key: str) -> Judg
     Args:
         limit: largest value allowed.
         measurements: with the sizes of both models.
-        key: `parameters`, `bytes` or `macs`.
+        key: `parameters`, `bytes`, `macs`, `memory` or `energy`.
 
     Example:
         >>> sizes = Measurements((), full=Size(200, 800, 900), compressed=Size(130, 520, 600))
@@ -44,21 +51,27 @@ def judge_compressed(limit: Limit, measurements: Measurements, key: str) -> Judg
     """
     if measurements.compressed is None:
         return not_judged(limit.text, measurements.compressed_reason)
-    whole: int = getattr(measurements.full, key)
-    part: int | None = getattr(measurements.compressed, key)
+    whole: float | None = getattr(measurements.full, key)
+    part: float | None = getattr(measurements.compressed, key)
     if part is None:
-        return not_judged(
-            limit.text, f"The MACs of the {measurements.smaller} are not known: {measurements.uncounted}."
-        )
+        reason = measurements.uncounted if key == "macs" else measurements.unfollowed.get("compressed", "")
+        return _unknown(limit, key, measurements.smaller, reason)
     if limit.unit != "percent":
-        return _absolute(limit, part, key, f"The {measurements.smaller} has")
+        return _absolute(limit, part, key, measurements.smaller)
+    if whole is None:
+        return _unknown(limit, key, "full model", measurements.unfollowed.get("model", ""))
     if whole == 0:
         return not_judged(limit.text, f"The full model has no {key}, so there is nothing to take a share of.")
     # Whole numbers on both sides: 55 % of 100 is exactly 55, where 0.55 * 100 is not.
     kept = 100 * part <= limit.value * whole
-    unit, noun = _UNITS[key]
-    sizes = f"the {noun or key} ({amount(part, unit)} of {amount(whole, unit)})"
+    noun = "MACs" if key == "macs" else key
+    sizes = f"the {noun} ({quantity(part, key)} of {quantity(whole, key)})"
     return _share(limit, 100 * part / whole, kept, f"The {measurements.smaller} keeps {{}} of {sizes}")
+
+
+def _unknown(limit: Limit, key: str, model: str, reason: str) -> Judgement:
+    fact = f"The MACs of the {model} are" if key == "macs" else f"The {key} of the {model} is"
+    return not_judged(limit.words(), f"{fact} not known: {reason.rstrip('.') or 'it was not measured'}.")
 
 
 def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
@@ -100,15 +113,14 @@ def judge_exact(exact: Exactness | None, reason: str) -> Judgement:
     return Judgement(limit, error, outcome_of(kept), sentence, notes=(whole,) if exact.put_back else ())
 
 
-def _absolute(limit: Limit, value: int, key: str, head: str) -> Judgement:
-    unit, noun = _UNITS[key]
+def _absolute(limit: Limit, value: float, key: str, model: str) -> Judgement:
     kept = value <= limit.value
-    observed = amount(value, unit)
-    if not kept and observed == amount(limit.value, unit):
-        observed = f"{value:,} {unit}".rstrip()
-    by = f"{amount(value - limit.value, unit)} above"
+    observed = quantity(value, key)
+    if not kept and observed == quantity(limit.value, key):
+        observed = f"{value:,} {_UNITS.get(key, '')}".rstrip()
+    by = f"{quantity(value - limit.value, key)} above"
     against = f"{'within' if kept else by} the limit of {limit.text}"
-    sentence = " ".join(filter(None, (head, observed, noun)))
+    sentence = " ".join(filter(None, (f"The {model} {_VERBS.get(key, 'has')}", observed, _NOUNS[key])))
     return Judgement(limit.text, observed, outcome_of(kept), f"{sentence}, {against}.")
 
 
@@ -157,7 +169,7 @@ def judge_drop(limit: Limit, measurements: Measurements) -> Judgement:
         measurements: with the scores of both models.
 
     Example:
-        >>> from pfa_gate.budget.measurements import Size
+        >>> from pfa_gate.budget import Size
         >>> shares = Measurements((), full=Size(1, 1, 1), scores=Scored(full=0.992, compressed=0.98))
         >>> judge_drop(Limit(value=0.5, unit="pp", text="0.5 pp"), shares).sentence
         'The score falls by 1.2 pp, 0.7 pp more than the limit of 0.5 pp.'
@@ -219,7 +231,7 @@ def judge_score(limit: Limit, measurements: Measurements, area: str) -> Judgemen
         area: `model` for the full model, `compressed` for the compressed one.
 
     Example:
-        >>> from pfa_gate.budget.measurements import Size
+        >>> from pfa_gate.budget import Size
         >>> shares = Measurements((), full=Size(1, 1, 1), scores=Scored(full=0.912, compressed=0.9))
         >>> judge_score(Limit(value=93, unit="percent", text="93%", side="min"), shares, "model").sentence
         'The full model scores 91.2%, 1.8 points below the limit of 93%.'

@@ -48,6 +48,34 @@ def amount(value: float, unit: str = "") -> str:
     return f"{_three(value)} {unit}".rstrip()
 
 
+def joules(picojoules: float) -> str:
+    """Energy to three digits in the unit in which a limit would be written in pfa.yaml.
+
+    Example:
+        >>> joules(4.6), joules(40_000_000), joules(999_960), joules(2.5e15)
+        ('4.6 pJ', '40 uJ', '1 uJ', '2500 J')
+    """
+    units = ((1e12, "J"), (1e9, "mJ"), (1e6, "uJ"), (1e3, "nJ"))
+    for factor, unit in units:
+        if abs(picojoules) >= 0.9995 * factor:
+            return f"{_three(picojoules / factor)} {unit}"
+    return f"{_three(picojoules)} pJ"
+
+
+def quantity(value: float, key: str) -> str:
+    """A size of a model, as limits on it are written.
+
+    Args:
+        value: in units of one; in picojoules for `energy`.
+        key: of its budget.
+
+    Example:
+        >>> quantity(412345, "macs"), quantity(2_570_000, "memory"), quantity(40_000_000, "energy")
+        ('412 k', '2.57 MB', '40 uJ')
+    """
+    return joules(value) if key == "energy" else amount(value, "B" if key in ("bytes", "memory") else "")
+
+
 def _three(value: float) -> str:
     return significant(float(f"{value:.3g}"))
 

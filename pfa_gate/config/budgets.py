@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.energy import Energy, EnergyOrShare
 from pfa_gate.config.field_types import (
     Agreement,
     Bytes,
@@ -47,6 +48,10 @@ class ModelBudgets(StrictSection):
     parameters: Size | None = Field(default=None, description="most parameters")
     bytes: Bytes | None = Field(default=None, description="most bytes of stored weights")
     macs: Size | None = Field(default=None, description="most multiply-accumulates for one sample")
+    memory: Bytes | None = Field(
+        default=None, description="most bytes of activations that are live at once, for one sample"
+    )
+    energy: Energy | None = Field(default=None, description="most energy for one sample; needs the table `energy`")
     score: Score | None = Field(
         default=None, description="lowest score, `{min: 98%}`; highest, `{max: 0.4}`, where lower is better"
     )
@@ -85,6 +90,12 @@ class CompressedBudgets(StrictSection):
     parameters: SizeOrShare | None = Field(default=None, description="most parameters")
     bytes: BytesOrShare | None = Field(default=None, description="most bytes of stored weights")
     macs: SizeOrShare | None = Field(default=None, description="most multiply-accumulates for one sample")
+    memory: BytesOrShare | None = Field(
+        default=None, description="most bytes of activations that are live at once, for one sample"
+    )
+    energy: EnergyOrShare | None = Field(
+        default=None, description="most energy for one sample; needs the table `energy`"
+    )
     score: _ScoreLimit = None
     accuracy_drop: _AccuracyDrop = None
     score_drop: _ScoreDrop = None
@@ -162,13 +173,15 @@ class Declared:
 
 LAYER_LIMITS = ("kl", "peak_correlation", "mean_correlation", "inactive")
 SIZES = ("parameters", "bytes", "macs")
+DEMANDS = ("memory", "energy")
+"""What a forward pass of one sample takes."""
 DROPS = ("accuracy_drop", "score_drop")
 ANSWERS = ("agreement", "divergence", "output_error", "class_drop")
 PARITY = "parity"
 MORE_IS_BETTER = ("compressed.agreement", "quantized.agreement")
 """Of the budgets that refer to a baseline, those that hold a value from below."""
-MODEL_LIMITS = (*SIZES, "score")
-COMPRESSED_LIMITS = (*SIZES, "score", *DROPS, *ANSWERS, "latency", PARITY)
+MODEL_LIMITS = (*SIZES, *DEMANDS, "score")
+COMPRESSED_LIMITS = (*SIZES, *DEMANDS, "score", *DROPS, *ANSWERS, "latency", PARITY)
 QUANTIZED_LIMITS = ("bytes", "score", *DROPS, *ANSWERS, PARITY)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pfa_gate.config.budgets import AREAS, COMPRESSED_LIMITS, LAYER_LIMITS, MODEL_LIMITS, QUANTIZED_LIMITS, SIZES
 from pfa_gate.config.candidate import candidate_faults
+from pfa_gate.config.energy import energy_faults
 from pfa_gate.config.evaluation import score_faults
 from pfa_gate.config.named_sources import LIBRARIES
 from pfa_gate.config.parity import parity_faults
@@ -65,6 +66,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from (Objection(*found) for found in quantize_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in parity_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
+        yield from (Objection(*found) for found in energy_faults(gate, ("gates", name)))
         yield from _budgets(gate, ("gates", name, "budgets"))
         yield from _waivers(gate, ("gates", name, "allow"))
 

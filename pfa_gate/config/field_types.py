@@ -178,7 +178,8 @@ def _listed(value: object) -> str:
     return f'["{value}"]' if isinstance(value, str) and len(value) < 60 else '["*"], say'
 
 
-def _limit(kind: Kind) -> tuple[PlainValidator, WithJsonSchema]:
+def limited(kind: Kind) -> tuple[PlainValidator, WithJsonSchema]:
+    """A validator of limits of a kind, and what the schema says of them."""
     return PlainValidator(_parser(kind)), WithJsonSchema(_limit_schema(kind))
 
 
@@ -263,20 +264,20 @@ Globs = Annotated[tuple[FilePath, ...], Field(strict=False), _list_of("patterns"
 Form = Literal["weights", "pt2", "onnx", "onnx-int8"]
 Artifacts = Annotated[tuple[Form, ...], Field(strict=False), _list_of("files")]
 
-Ratio = Annotated[Limit, *_limit(RATIO)]
-Count = Annotated[Limit, *_limit(COUNT)]
-Size = Annotated[Limit, *_limit(SIZE)]
-Bytes = Annotated[Limit, *_limit(BYTES)]
-SizeOrShare = Annotated[Limit, *_limit(SIZE_OR_SHARE)]
-SizeTarget = Annotated[Limit, *_limit(replace(SIZE_OR_SHARE, step=None))]
-MostBytes = Annotated[Limit, *_limit(replace(BYTES, step=None))]
-BytesOrShare = Annotated[Limit, *_limit(BYTES_OR_SHARE)]
-BytesTarget = Annotated[Limit, *_limit(replace(BYTES_OR_SHARE, step=None))]
-Drop = Annotated[Limit, *_limit(DROP)]
-DropTarget = Annotated[Limit, *_limit(replace(DROP, step=None))]
-Score = Annotated[Limit, *_limit(SCORE)]
-Latency = Annotated[Limit, *_limit(LATENCY)]
-Agreement = Annotated[Limit, *_limit(AGREEMENT)]
-Divergence = Annotated[Limit, *_limit(DIVERGENCE)]
-OutputError = Annotated[Limit, *_limit(OUTPUT_ERROR)]
-ClassDrop = Annotated[Limit, *_limit(CLASS_DROP)]
+Ratio = Annotated[Limit, *limited(RATIO)]
+Count = Annotated[Limit, *limited(COUNT)]
+Size = Annotated[Limit, *limited(SIZE)]
+Bytes = Annotated[Limit, *limited(BYTES)]
+SizeOrShare = Annotated[Limit, *limited(SIZE_OR_SHARE)]
+SizeTarget = Annotated[Limit, *limited(replace(SIZE_OR_SHARE, step=None))]
+MostBytes = Annotated[Limit, *limited(replace(BYTES, step=None))]
+BytesOrShare = Annotated[Limit, *limited(BYTES_OR_SHARE)]
+BytesTarget = Annotated[Limit, *limited(replace(BYTES_OR_SHARE, step=None))]
+Drop = Annotated[Limit, *limited(DROP)]
+DropTarget = Annotated[Limit, *limited(replace(DROP, step=None))]
+Score = Annotated[Limit, *limited(SCORE)]
+Latency = Annotated[Limit, *limited(LATENCY)]
+Agreement = Annotated[Limit, *limited(AGREEMENT)]
+Divergence = Annotated[Limit, *limited(DIVERGENCE)]
+OutputError = Annotated[Limit, *limited(OUTPUT_ERROR)]
+ClassDrop = Annotated[Limit, *limited(CLASS_DROP)]

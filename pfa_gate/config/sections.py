@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pfa_gate.config.budgets import BudgetsConfig, Declared, Waivers, declared
 from pfa_gate.config.candidate import NOT_BESIDE, CandidateConfig
 from pfa_gate.config.complaints import RefusalError, describe, nearest
+from pfa_gate.config.energy import LIMITS_NEED_A_TABLE, EnergyConfig
 from pfa_gate.config.evaluation import EvaluationConfig
 from pfa_gate.config.field_types import (
     SHARES,
@@ -179,7 +180,9 @@ class GateSections(StrictSection):
     """One gate as it stands in the config, under its name."""
 
     model_config = ConfigDict(
-        json_schema_extra={"allOf": [*_LIMITS_NEED_SCORES, NOT_BESIDE, *NEEDS_QUANTIZE, PARITY_NEEDS_ONNX]}
+        json_schema_extra={
+            "allOf": [*_LIMITS_NEED_SCORES, LIMITS_NEED_A_TABLE, NOT_BESIDE, *NEEDS_QUANTIZE, PARITY_NEEDS_ONNX]
+        }
     )
 
     model: ModelConfig
@@ -198,6 +201,7 @@ class GateSections(StrictSection):
     quantize: QuantizeConfig | None = None
     candidate: CandidateConfig | None = None
     evaluation: EvaluationConfig | None = None
+    energy: EnergyConfig | None = None
     budgets: BudgetsConfig
     allow: Waivers = ()
     artifacts: Annotated[Artifacts, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(

@@ -104,16 +104,20 @@ def _reads_elementwise(user: Node, constants: Collection[Node]) -> bool:
 
 
 def _is_fixed(node: Node, fixed: Mapping[Node, None], held: Collection[Node]) -> bool:
-    if operator_name(node) in ("embedding", "view_as_complex"):
-        return False  # a table stays a table, whatever rows of it the example looks up; pairs stay the pairs stored
+    if operator_name(node) in LOOKED_UP:
+        return False
     known = all(source in fixed or source in held for source in node.all_input_nodes)
-    return known and not _draws(node) and node.meta.get("val") is not None
+    return known and not drawn(node.target) and node.meta.get("val") is not None
 
 
-def _draws(node: Node) -> bool:
+LOOKED_UP = ("embedding", "view_as_complex")
+"""A table stays a table, whatever rows of it the example looks up, and pairs stay the pairs that are stored."""
+
+
+def drawn(operator: Any) -> bool:
     """Whether an operator takes numbers from a generator; attention does for its dropout, of which there is none."""
-    drawing = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    return drawing and operator_name(node) != "scaled_dot_product_attention"
+    drawing = torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
+    return drawing and "scaled_dot_product_attention" not in str(operator)
 
 
 def _permuted(node: Node, aliases: Mapping[Node, Alias]) -> Alias | None:

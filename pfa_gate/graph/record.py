@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pfa_gate.graph.owners import Owners, whole_operators
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.structure import leaves_of
 from pfa_gate.model.user_frames import running_line
@@ -137,10 +137,6 @@ def record(model: nn.Module, inputs: Inputs, again: bool = False) -> Recording:
     )
 
 
-# Where autograd takes no part, it takes no operator apart. Unlike inference mode, tensors that code of the model caches
-# for good may be used everywhere afterwards.
-_below_autograd = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.inference_mode)
-
 # Their answer is a number of Python's, made from a tensor's elements.
 READING = frozenset(["item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"])
 _COPYING_OUT = (Tensor.tolist, Tensor.numpy, Tensor.__array__)
@@ -156,7 +152,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.held: list[Tensor] = []
         self.read: list[Read] = []
         self.single = False
-        self._owners: list[str] = [""]
+        self._owners = Owners(modules)
         self._known: dict[int, tuple[Callable[[], Tensor | None], Any]] = {}
         for leaf, value in enumerate(given):
             if isinstance(value, Tensor):
@@ -165,28 +161,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @contextmanager
     def running(self, again: bool) -> Iterator[None]:
         """Record what runs inside the block; the module that runs is the owner of its operators."""
-        names = {id(module): name for name, module in self._modules.items()}
-
-        def entered(module: nn.Module, *_: Any) -> None:
-            self._owners.append(names.get(id(module), self._owners[-1]))
-
-        def left(*_: Any) -> None:
-            self._owners.pop()
-
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # it fuses a whole layer into one operator
-        try:
-            with ExitStack() as stack:
-                if not again:
-                    stack.callback(register_module_forward_pre_hook(entered).remove)
-                    stack.callback(register_module_forward_hook(left, always_call=True).remove)
-                    stack.enter_context(_Reading(self))
-                stack.enter_context(torch.no_grad())
-                stack.enter_context(_below_autograd())
-                stack.enter_context(self)
-                yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
+        with ExitStack() as stack:
+            if not again:
+                stack.enter_context(self._owners.followed())
+                stack.enter_context(_Reading(self))
+            stack.enter_context(whole_operators())
+            stack.enter_context(self)
+            yield
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -215,7 +196,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         line = running_line() if operator._opname in READING else ""
         if operator._opname in READING:
             self.read.append(Read(Made(place), line))
-        self.operations.append(Operation(operator, tuple(args), kwargs, _forms(result), self._owners[-1], line))
+        self.operations.append(Operation(operator, tuple(args), kwargs, _forms(result), self._owners.current, line))
 
     def _know(self, tensor: Tensor, reference: Any) -> None:
         self._known[id(tensor)] = weakref.ref(tensor), reference

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
 from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.demands import Demands
 from pfa_gate.pipeline.measure_and_cut import Measured, scores_record, unmeasured_interval
 from pfa_gate.record import (
     COMPRESSED_MODEL,
@@ -50,6 +51,7 @@ class Findings:
         full_score: of the full model, where there is none; None without an evaluation.
         candidate: a model made elsewhere, which is judged in place of one that is cut.
         deployed: the files of the compressed model; None before they are made.
+        demands: memory and energy of one sample.
     """
 
     config: GateConfig
@@ -59,6 +61,7 @@ class Findings:
     full_score: Score | None = None
     candidate: "JudgedCandidate | None" = None
     deployed: "Deployed | None" = None
+    demands: Demands = field(default_factory=Demands)
 
     @property
     def quantized(self) -> "QuantizedFindings | None":
@@ -69,7 +72,7 @@ class Findings:
         """What the budgets are judged on."""
         file, parity = self.quantized, self.deployed.parity if self.deployed else None
         found = replace(
-            self._of_models(),
+            self.demands.measurements(self._of_models()),
             quantized=file.measure() if file is not None else None,
             quantized_reason=file.reason if file is not None else self.reason,
         )
@@ -152,11 +155,11 @@ class Findings:
     def compressed_record(self) -> CompressedRecord | None:
         """The smaller model as plain data."""
         if self.candidate is not None:
-            return self.candidate.compressed_record()
+            return self.demands.compressed_record(self.candidate.compressed_record())
         if self.cut is None:
             return None
         proof = self.cut.compressed.proof
-        return CompressedRecord(
+        part = CompressedRecord(
             parameters=self.cut.cost.parameters,
             bytes=self.cut.cost.bytes,
             macs=self.cut.cost.macs,
@@ -166,6 +169,7 @@ class Findings:
             form=self.cut.compressed.form,
             recovery=self.cut.recovery,
         )
+        return self.demands.compressed_record(part)
 
     def scores_record(self) -> Scores | None:
         """Scores of both models, or None without an evaluation."""
@@ -200,6 +204,7 @@ class Findings:
             yield Unmeasured("drop of the score", self._scores.chance)
         if self._scores is not None and (self.cut or self.candidate):
             yield from unmeasured_interval(self._scores, self._both)
+        yield from self.demands.unmeasured("candidate" if self.candidate else "compressed model")
         if self.candidate is not None:
             yield from self.candidate.unmeasured()
             return

@@ -21,6 +21,7 @@ from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.answers import answer_budgets, compare_answers, unmeasured_answers
 from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.demands import demands
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.known_sensitivity import KnownSensitivity, known_sensitivity
@@ -36,7 +37,7 @@ from pfa_gate.pipeline.measure_and_cut import (
 )
 from pfa_gate.pipeline.remedy_size import with_remedy_size
 from pfa_gate.pipeline.trace import ModelGraph
-from pfa_gate.record import Probe, Record, Size
+from pfa_gate.record import Probe, Record
 from pfa_gate.record.baseline import comparison
 from pfa_gate.record.manifest import Progress, Wait
 from pfa_gate.report.ownership import require_folder
@@ -153,6 +154,9 @@ def run_with_backend(
     job = GateJob(config, subject, stages, backend, KeptOutputs("output_error" in asked, of_any_metric=bool(asked)))
     with exact_arithmetic(subject.device):
         findings = _examine(job) if config.candidate is None else _examine_candidate(job)
+        smaller = findings.cut.compressed.model if findings.cut else None
+        made_elsewhere = findings.candidate.candidate if findings.candidate else None
+        findings = replace(findings, demands=demands(job, smaller, made_elsewhere))
     with ExitStack() as unfinished:
         with stages.stage("exporting"):
             from pfa_gate.artifacts import replacing, with_files, write_record  # noqa: PLC0415  not before it is needed
@@ -238,14 +242,14 @@ def _decided(job: GateJob, planner: "Planner") -> tuple[GateJob, "CutPlan"]:
 
 def _judge(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:
     """The record, but for its seconds and files."""
-    config, measurements, full = findings.config, findings.measurements(), findings.measured.cost
+    config, measurements = findings.config, findings.measurements()
     verdict = judge(config, measurements, lambda keys: document.place(*keys), context)
     return Record(
         gate=config.name,
         config=from_root(document.path),
         versions=versions(),
         seconds={},
-        model=Size(full.parameters, full.bytes, full.macs),
+        model=measurements.full,
         probe=_probe(subject, config.probe.positions),
         layers=findings.layer_records,
         recipe=findings.recipe_record(),
@@ -261,6 +265,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         run=context.run,
         candidate=findings.candidate.record() if findings.candidate else None,
         quantized=findings.quantized.record if findings.quantized else None,
+        demands=findings.demands.record(),
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

@@ -16,6 +16,7 @@ from pfa_gate.record.gate_record import (
     to_dict,
 )
 from pfa_gate.record.measured import AnswerSummary, Correlations, LayerRecord, RecoveryStep, Scores
+from pfa_gate.record.memory import DemandsRecord, LiveRecord, MemoryRecord
 from pfa_gate.record.plain_data import finite
 from pfa_gate.record.quantized import QuantizedLayer, QuantizedRecord
 from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord, Exact
@@ -28,11 +29,14 @@ __all__ = [
     "Compared",
     "CompressedRecord",
     "Correlations",
+    "DemandsRecord",
     "Exact",
     "Finding",
     "LayerFinding",
     "LayerMeasure",
     "LayerRecord",
+    "LiveRecord",
+    "MemoryRecord",
     "PartSize",
     "Probe",
     "QuantizedLayer",

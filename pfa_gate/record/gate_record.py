@@ -13,6 +13,7 @@ from pfa_gate.budget import Answers, Finding, Parity, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.measured import LayerRecord, Scores
+from pfa_gate.record.memory import DemandsRecord
 from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
 from pfa_gate.record.quantized import QuantizedRecord
 from pfa_gate.record.search import SearchRecord
@@ -135,6 +136,7 @@ class Record:
         parity: section of the budgets -> its file in the runtime against its reference.
         command: that made it, where it was not pytest.
         quantized: the int8 file of the compressed model; None where there is none.
+        demands: memory along the operators of both models, and the table of energy; None where nothing was followed.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -164,6 +166,7 @@ class Record:
     command: str = field(default="", metadata=LATER)
     quantized: QuantizedRecord | None = field(default=None, metadata=LATER)
     parity: Mapping[str, Parity] = field(default_factory=dict, metadata=LATER)
+    demands: DemandsRecord | None = field(default=None, metadata=LATER)
 
     def of(self, area: str) -> "Record":
         """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.
@@ -192,7 +195,7 @@ def to_dict(record: Record) -> dict[str, Any]:
         >>> from pfa_gate.record import Probe, Record, Size
         >>> record = Record("digits", "pfa.yaml", {}, {}, Size(9, 36, 81), Probe(64, "ab"))
         >>> to_dict(record)["model"]
-        {'parameters': 9, 'bytes': 36, 'macs': 81}
+        {'parameters': 9, 'bytes': 36, 'macs': 81, 'memory': None, 'energy': None}
     """
     return {"schema": SCHEMA, **plain(record)}
 

@@ -1,9 +1,10 @@
 """The smaller model as plain data: one that was cut here and proved, or one that another tool made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pfa_gate.record.measured import RecoveryStep
+from pfa_gate.record.plain_data import LATER
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class CompressedRecord:
         put_back: groups left whole because their own proof failed.
         recovery: the cut and each recovery step after it; empty without recovery.
         form: module where the model's own class runs at the new widths; else graph, its program.
+        memory: most bytes of activations that are live at once in a pass of one sample; None where it is not known.
+        energy: picojoules of one sample, by the table of pfa.yaml; None without one.
     """
 
     parameters: int
@@ -60,3 +63,5 @@ class CompressedRecord:
     put_back: tuple[str, ...] = ()
     recovery: tuple[RecoveryStep, ...] = ()
     form: Literal["module", "graph"] = "module"
+    memory: int | None = field(default=None, metadata=LATER)
+    energy: float | None = field(default=None, metadata=LATER)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import amount, listed, percent, plural
-from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
+from pfa_gate.config.budgets import ANSWERS, DEMANDS, DROPS, PARITY
 from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
 from pfa_gate.redundancy import most_within_kl
 from pfa_gate.report.candidate import candidate_advice
+from pfa_gate.report.memory import energy_sentence, live_at_peak
 from pfa_gate.report.parity import parity_advice
 
 _SIZES = ("parameters", "bytes", "macs")
@@ -63,6 +64,8 @@ def _of_whole(record: Record, finding: Finding, area: str, key: str) -> tuple[st
         return (_target(key, finding.target) if area == "compressed" else _smaller(record, key),)
     if key == "latency":
         return (_faster(record),)
+    if key in DEMANDS:
+        return tuple(filter(None, (live_at_peak(record, area) if key == "memory" else energy_sentence(record),)))
     return tuple(_of_drop(record)) if key in (*DROPS, *ANSWERS, "score") else ()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from pfa_gate.budget.whole_model import in_its_unit
-from pfa_gate.budget.wording import amount, listed, percent, plural, significant
+from pfa_gate.budget.wording import listed, percent, plural, quantity, significant
 from pfa_gate.config.budgets import ANSWERS
 from pfa_gate.record import LayerRecord, Record, layer_values
 
@@ -62,7 +62,7 @@ def baseline_value(record: Record, budget: str) -> str:
         return in_its_unit(value, record.scores is None or record.scores.share)
     if budget.endswith("latency"):
         return percent(value / 100)
-    return amount(value, "B" if budget.endswith("bytes") else "")
+    return quantity(value, budget.partition(".")[2])
 
 
 def _answered(budget: str, value: float) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pfa_gate.budget.wording import amount
+from pfa_gate.config.budgets import DEMANDS, SIZES
 from pfa_gate.record import CandidateRecord, Record
 
 UNCOUNTED = "MACs of the first model"
@@ -53,7 +54,7 @@ def candidate_advice(key: str) -> str:
         >>> candidate_advice("parameters")
         'Have the tool that made the candidate cut more, or remove candidate to have the full model cut here.'
     """
-    if key in ("parameters", "bytes", "macs", "latency"):
+    if key in (*SIZES, *DEMANDS, "latency"):
         return "Have the tool that made the candidate cut more, or remove candidate to have the full model cut here."
     return (
         "Have the tool that made the candidate cut less, or calibrate or train it longer; check too that it takes "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pfa_gate.budget import ClassAnswers, Finding, Outcome
 from pfa_gate.budget.answers import answer_values
 from pfa_gate.budget.wording import plural
-from pfa_gate.config.budgets import ANSWERS, DROPS, PARITY
+from pfa_gate.config.budgets import ANSWERS, DEMANDS, DROPS, PARITY, SIZES
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.answers import worst_class
@@ -154,13 +154,13 @@ def _in_percent(record: Record, budget: str) -> bool:
 
 
 def _value(record: Record, finding: Finding) -> int | float | None:
-    """What was measured, in its plain unit: counts, bytes, MACs; fractions for shares, latency and the proof; nats."""
+    """What was measured, in its plain unit: counts, bytes, picojoules; fractions for shares and times; nats."""
     area, _, key = finding.id.partition(".")
     record = record.of(area)
     part, scores = record.compressed, record.scores
-    if key in ("parameters", "bytes", "macs"):
-        size = getattr(record.model if area == "model" else part, key, None)
-        return None if size is None else int(size)
+    if key in (*SIZES, *DEMANDS):
+        size: int | float | None = getattr(record.model if area == "model" else part, key, None)
+        return size
     if key in ANSWERS:
         value = None if record.answers is None else answer_values(record.answers).get(key)
         return value / 100 if value is not None and _in_percent(record, finding.id) else value

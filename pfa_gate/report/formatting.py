@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pfa_gate.budget import Outcome
-from pfa_gate.budget.wording import amount, difference, percent, plural, significant
+from pfa_gate.budget.wording import amount, difference, percent, plural, quantity, significant
+from pfa_gate.config.budgets import DEMANDS
 from pfa_gate.record import Probe, QuantizedRecord, Record, Scores
-from pfa_gate.report.candidate import UNCOUNTED, candidate_sentences
-from pfa_gate.report.ownership import PROGRAM
+from pfa_gate.report.candidate import UNCOUNTED
 from pfa_gate.report.text import clean
 
 # Sorting by severity: what must be seen first.
@@ -185,7 +185,7 @@ class SizeRow:
 
 
 def footprint(record: Record) -> tuple[SizeRow, ...]:
-    """Parameters, bytes, MACs, score and latency before and after, then of the int8 file; the rest is left out.
+    """All sizes, score and latency before and after, then of the int8 file; what was not measured is left out.
 
     Example:
         >>> from pfa_gate.record import Probe, Record, Size
@@ -199,6 +199,10 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
         _size_row("bytes", full.bytes, part.bytes if part else None, lambda count: amount(count, "B")),
         _size_row("MACs", None if _uncounted(record) else full.macs, part.macs if part else None, amount),
     ]
+    for key in DEMANDS:
+        sizes = getattr(full, key), getattr(part, key, None)
+        if any(size is not None for size in sizes):
+            rows.append(_size_row(key, *sizes, lambda size, key=key: quantity(size, key)))  # type: ignore[misc]
     if record.scores is not None:
         rows.append(_score_row(record.scores))
     if part is not None and part.latency is not None:
@@ -219,7 +223,7 @@ def _uncounted(record: Record) -> bool:
     return any(gap.what == UNCOUNTED for gap in record.unmeasured)
 
 
-def _size_row(name: str, full: int | None, part: int | None, word: Callable[[int], str]) -> SizeRow:
+def _size_row(name: str, full: float | None, part: float | None, word: Callable[[float], str]) -> SizeRow:
     whole, left = ("" if size is None else word(size) for size in (full, part))
     return SizeRow(name, whole, left, share(part, full))
 
@@ -239,45 +243,6 @@ def metric_name(metric: str) -> str:
         ('top5', 'psnr')
     """
     return metric.rpartition(":")[2] or metric
-
-
-def delivery(record: Record) -> tuple[str, ...]:
-    """Sentences on how a compressed model is delivered.
-
-    Example:
-        >>> from pfa_gate.record import CompressedRecord, Exact, Probe, Record, Size
-        >>> part = CompressedRecord(4, 16, 36, None, Exact(0.0, True), form="graph")
-        >>> files = {"recipe": ".pfa/digits/recipe.yaml", "program": ".pfa/digits/model.pt2"}
-        >>> sizes, probe = Size(9, 36, 81), Probe(64, "ab")
-        >>> delivery(Record("digits", "pfa.yaml", {}, {}, sizes, probe, compressed=part, files=files))
-        ("The model's own class cannot run at the new widths; model.pt2 holds its graph, which can.",)
-    """
-    if record.candidate is not None:
-        return candidate_sentences(record.candidate)
-    if record.compressed is None or "recipe" not in record.files:
-        return ()
-    return (*_of_its_graph(record), *_sizes_taken(record))
-
-
-def _of_its_graph(record: Record) -> Iterator[str]:
-    if record.compressed is None or record.compressed.form == "module":
-        return
-    fact = "The model's own class cannot run at the new widths"
-    if "program" in record.files:
-        yield f"{fact}; model.pt2 holds its graph, which can."
-    elif not any(gap.what == PROGRAM for gap in record.unmeasured):
-        yield f"{fact}, and artifacts leaves out pt2, the file that can."
-
-
-def _sizes_taken(record: Record) -> Iterator[str]:
-    """What sizes the files that run without the user's code were found to take."""
-    names = {"program": "model.pt2", "onnx": "model.onnx"}
-    files = [name for what, name in names.items() if what in record.files]
-    if files and record.inputs:
-        taken = " and ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in record.inputs.items())
-        named = any(isinstance(size, str) for shape in record.inputs.values() for size in shape)
-        change = "; a size with a name may change" if named else "; no size may change"
-        yield f"{' and '.join(files)} take{'s' if len(files) == 1 else ''} {taken}{change}."
 
 
 def headline(record: Record) -> tuple[Outcome, str]:

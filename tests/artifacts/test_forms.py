@@ -13,7 +13,7 @@ from pfa_gate.artifacts import model_files
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_of
 from pfa_gate.record import loads
-from pfa_gate.report.formatting import delivery
+from pfa_gate.report.delivery import delivery
 
 ALWAYS = {"record.json", "report.html", "report.md", "badge.json", "recipe.yaml"}
 NET = """

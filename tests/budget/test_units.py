@@ -24,6 +24,9 @@ SIZES = {
 }
 
 
+DEMANDS = Measurements((), Size(4, 16, 9, 196_608, 1.2e9), Size(2, 8, 5, 131_072, 6e8))
+
+
 def judged(area: str, key: str, limit: Any, before: float, measured: Measurements = SHARES) -> Finding:
     gate = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}, "budgets": {}}
     gate |= {"budgets": {area: {key: limit}}, "evaluation": TOP5 if measured is SHARES else LOSS}
@@ -218,3 +221,86 @@ def test_all_that_was_measured_of_a_layer_is_observed_by_its_key() -> None:
     layer = LayerMeasure("stem", 8, kl_ratio=0.4, peak_correlation=0.9, mean_correlation=0.0, inactive=0)
     assert layer_values(layer) == {"kl": 0.4, "peak_correlation": 0.9, "mean_correlation": 0.0, "inactive": 0}
     assert layer_values(LayerMeasure("stem", 8)) == {}
+
+
+def of_demands(
+    area: str, key: str, limit: Any, measured: Measurements = DEMANDS, before: float | None = None
+) -> Finding:
+    gate = {"name": "a", "model": {"factory": "net:build"}, "probe": {"data": "net:probe"}}
+    gate |= {"budgets": {area: {key: limit}}, "energy": {"mac": "4.6 pJ", "byte": "640 pJ"}}
+    base = Baseline("b", "2026-11-12", values={} if before is None else {f"{area}.{key}": before})
+    return judge(GateConfig.model_validate(gate), measured, records.place_of, Context(base))[1]
+
+
+@pytest.mark.parametrize(
+    ("area", "key", "limit", "outcome", "sentence"),
+    [
+        ("model", "memory", "192 KiB", "kept", "The full model needs 197 kB of memory, within the limit of 192 KiB."),
+        (
+            "model",
+            "memory",
+            196_607,
+            "broken",
+            "The full model needs 196,608 B of memory, 1 B above the limit of 196607.",
+        ),
+        ("model", "energy", "1.2 mJ", "kept", "The full model takes 1.2 mJ of energy, within the limit of 1.2 mJ."),
+        (
+            "compressed",
+            "memory",
+            "60%",
+            "broken",
+            "The compressed model keeps 66.7% of the memory (131 kB of 197 kB), 6.7 points above the limit of 60%.",
+        ),
+        (
+            "compressed",
+            "energy",
+            "500 uJ",
+            "broken",
+            "The compressed model takes 600 uJ of energy, 100 uJ above the limit of 500 uJ.",
+        ),
+        (
+            "compressed",
+            "energy",
+            "50%",
+            "kept",
+            "The compressed model keeps 50% of the energy (600 uJ of 1.2 mJ), within the limit of 50%.",
+        ),
+    ],
+)
+def test_memory_and_energy_are_sizes(area: str, key: str, limit: Any, outcome: str, sentence: str) -> None:
+    found = of_demands(area, key, limit)
+    assert (found.outcome, found.sentence) == (outcome, sentence)
+
+
+def test_a_baseline_holds_memory_and_energy_in_bytes_and_picojoules() -> None:
+    values = observed_values(DEMANDS)
+    assert values["model.memory"] == 196_608
+    assert values["compressed.energy"] == 6e8
+    grown = of_demands("compressed", "energy", {"max_increase": "5%"}, before=5e8)
+    assert (grown.outcome, grown.sentence) == (
+        "broken",
+        "The compressed model takes 600 uJ of energy, 75 uJ above the limit of 525 uJ. "
+        "That is the baseline's 500 uJ + 5%.",
+    )
+    held = of_demands("model", "memory", {"ratchet": True}, before=196_608)
+    assert held.outcome == "kept"
+    assert of_demands("model", "memory", {"ratchet": True}, before=196_607).outcome == "broken"
+
+
+def test_what_was_not_followed_is_not_judged_and_says_why() -> None:
+    blind = Measurements(
+        (), Size(4, 16, 9), Size(2, 8, 5), unfollowed={"model": "It raised ValueError.", "compressed": ""}
+    )
+    found = of_demands("model", "memory", "192 KiB", blind)
+    assert (found.outcome, found.sentence) == (
+        "not judged",
+        "The memory of the full model is not known: It raised ValueError.",
+    )
+    found = of_demands("compressed", "energy", "50%", blind)
+    assert (found.outcome, found.sentence) == (
+        "not judged",
+        "The energy of the compressed model is not known: it was not measured.",
+    )
+    half = Measurements((), Size(4, 16, 9), Size(2, 8, 5, 131_072), unfollowed={"model": "It raised ValueError."})
+    for limit in ("50%", {"max": "50%", "max_increase": "5%"}):
+        assert of_demands("compressed", "memory", limit, half, before=130_000).outcome != "kept"

@@ -332,6 +332,32 @@ CASES = [
         "17:69: budgets.compressed.latency has the unit 'ms', which is not taken here",
     ),
     (
+        "parameters: 300 k",
+        "memory: 60%",
+        "16:23: budgets.model.memory has the unit '%', which is not taken here",
+    ),
+    ("parameters: 300 k", "memory: 4 kJ", "16:23: budgets.model.memory has the unit 'kJ', which is not taken here"),
+    ("parameters: 300 k", "energy: 40 uJ", "16:23: budgets.model.energy needs the table energy"),
+    ("0.5 pp", "0.5 pp, energy: 60%", "17:68: budgets.compressed.energy needs the table energy"),
+    (RECIPE, f"{RECIPE}    energy: {{mac: 4.6 pJ}}\n", "11:5: energy.byte is missing"),
+    (
+        RECIPE,
+        f"{RECIPE}    energy: {{mac: 4.6 pF, byte: 1 nJ}}\n",
+        "11:19: energy.mac has the unit 'pF', which is not taken here",
+    ),
+    (
+        RECIPE,
+        f"{RECIPE}    energy: {{mac: 0 pJ, byte: 1 nJ}}\n",
+        "11:19: energy.mac must be more than nothing, not 0 pJ",
+    ),
+    (RECIPE, f"{RECIPE}    energy: {{mac: -1 pJ, byte: 1 nJ}}\n", "11:19: energy.mac must be at least 0, not -1 pJ"),
+    (
+        RECIPE,
+        f"{RECIPE}    energy: {{mac: 1 pJ, byte: {{max: 1 nJ}}}}\n",
+        "11:25: energy.byte must be a number such as 4.6 pJ, not a mapping",
+    ),
+    (RECIPE, f"{RECIPE}    energy: {{mac: 1 pJ, byte: 2}}\n", "11:31: energy.byte needs a unit"),
+    (
         "0.5 pp",
         "0.5 pp, agreement: 97%",
         "17:71: budgets.compressed.agreement must be {min: ...}, not the text '97%'",

@@ -81,6 +81,29 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert gate.probe.samples is None
 
 
+def test_energy_counts_in_picojoules(tmp_path: Path) -> None:
+    budgets = "{model: {memory: 64 KiB, energy: 0.04 mJ}, compressed: {memory: 50%, energy: {max_increase: 1 nJ}}}"
+    table = "{mac: 4.6 pJ, byte: 6.4e-1 nJ}"
+    gates = f"{{a: {{model: {{factory: f:f}}, probe: {{data: f:f}}, energy: {table}, budgets: {budgets}}}}}"
+    text = f"version: 1\ngates: {gates}\n"
+    gate = document(tmp_path, text).gate("a")
+    assert gate.energy is not None
+    assert (gate.energy.mac.value, gate.energy.byte.value) == (4.6, 640.0)
+    model, compressed = gate.budgets.model, gate.budgets.compressed
+    assert model.memory == Limit(65_536.0, "absolute", "64 KiB")
+    assert model.energy == Limit(4e7, "absolute", "0.04 mJ")
+    assert compressed.memory == Limit(50.0, "percent", "50%")
+    assert compressed.energy is not None
+    assert compressed.energy.increase == Limit(1000.0, "absolute", "1 nJ")
+    assert [budget.name for budget in gate.budgets_declared()] == [
+        "exact",
+        "model.memory",
+        "model.energy",
+        "compressed.memory",
+        "compressed.energy",
+    ]
+
+
 def test_budgets_are_declared_in_the_order_of_their_tests(tmp_path: Path) -> None:
     found = document(tmp_path, FULL)
     declared = found.gate("digits").budgets_declared()

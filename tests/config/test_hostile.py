@@ -142,11 +142,12 @@ FULL = {
             "evaluation": {"data": "data.py:test", "metric": "accuracy", "direction": "higher"},
             "budgets": {
                 "layers": [{"match": "*", "kl": {"max": 0.7}, "peak_correlation": 0.99, "inactive": 0}],
-                "model": {"parameters": "300 k", "bytes": "1.2 MB", "macs": "40 M"},
+                "model": {"parameters": "300 k", "bytes": "1.2 MB", "macs": "40 M", "memory": "1 kB", "energy": "1 uJ"},
                 "compressed": {"parameters": "60%", "bytes": "60%", "macs": "60%", "latency": "100%"},
             },
             "allow": [{"budget": "layers.kl", "layer": "stem", "reason": "old", "until": "2027-01-31"}],
             "watch": ["data/*.npy"],
+            "energy": {"mac": "4.6 pJ", "byte": "640 pJ"},
         }
     },
 }

@@ -22,6 +22,7 @@ WHERE = {
     "QuantizeLayers": "`quantize.layers`",
     "CandidateConfig": "`candidate`",
     "EvaluationConfig": "`evaluation`",
+    "EnergyConfig": "`energy`",
     "BudgetsConfig": "`budgets`",
     "LayerRule": "A rule of `budgets.layers`",
     "ModelBudgets": "`budgets.model`",

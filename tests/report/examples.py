@@ -6,7 +6,18 @@ import random
 import records
 
 from pfa_gate.budget import LayerFinding
-from pfa_gate.record import Compared, Correlations, RecipeRecord, Record, RecoveryStep, Repair, Unmeasured
+from pfa_gate.record import (
+    Compared,
+    Correlations,
+    DemandsRecord,
+    LiveRecord,
+    MemoryRecord,
+    RecipeRecord,
+    Record,
+    RecoveryStep,
+    Repair,
+    Unmeasured,
+)
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -63,6 +74,53 @@ REPAIRS = (
     Repair("branch.3", 1.27, 0.00042, 1e-5, 96_000),
     Repair("head", None, None, None, 0, "its weight is not a parameter of the model"),
 )
+
+
+CURVE = (12_288, 77_824, 131_072, 196_608, 196_608, 131_072, 196_608, 147_456, 98_304, 98_304, 65_536, 8_192, 296)
+OPERATORS = (
+    *(
+        "conv2d of stem",
+        "batch_norm of norm",
+        "relu of act",
+        "conv2d of layer1.0.conv1",
+        "batch_norm of layer1.0.norm1",
+    ),
+    *("relu of layer1.0", "add of layer1.0", "conv2d of layer2.0.conv1", "batch_norm of layer2.0.norm1"),
+    *("relu of layer2.0", "add of layer2.0", "mean", "linear of head"),
+)
+
+
+def followed(record: Record) -> Record:
+    """The same with memory and energy of both models, and budgets of them judged."""
+    alive = (
+        LiveRecord("relu", "act", 65_536),
+        LiveRecord("conv2d", "layer1.0.conv1", 65_536),
+        LiveRecord("batch_norm", "layer1.0.norm1", 65_536),
+    )
+    peak = LiveRecord("conv2d", "layer1.0.conv1", 196_608)
+    full = MemoryRecord(13, 3, peak, alive, 0, CURVE, OPERATORS, 1_200_000)
+    part = MemoryRecord(
+        13,
+        6,
+        LiveRecord("add", "layer1.0", 172_032),
+        (*(dataclasses.replace(each, bytes=each.bytes - 8_192) for each in alive[:2]), LiveRecord("input", "", 12_288)),
+        2,
+        (12_288, 77_824, 131_072, 155_648, 155_648, 114_688, 172_032, 118_784, 77_824, 77_824, 49_152, 8_192, 296),
+        OPERATORS,
+        1_000_000,
+    )
+    assert record.compressed is not None
+    plain = dataclasses.replace(
+        record,
+        model=dataclasses.replace(record.model, memory=196_608, energy=1.27e9),
+        compressed=dataclasses.replace(record.compressed, memory=172_032, energy=0.99e9),
+        demands=DemandsRecord(full, part, 4.6, 640.0),
+    )
+    budgets = {
+        "model": {"memory": "192 KiB", "energy": "1.5 mJ"},
+        "compressed": {"memory": {"max": "80%", "ratchet": True}, "energy": "1 mJ"},
+    }
+    return records.judged(plain, budgets)
 
 
 def changed() -> Record:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import records
 from browsers import chromium, missing
-from examples import changed, named, pictured
+from examples import changed, followed, named, pictured
 
 from pfa_gate.report.files import DatedRecord
 from pfa_gate.report.history import gates, history_page
@@ -52,7 +52,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hostile = pictured(named('"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'))
     pages = {
         "broken": render(changed(), records.kept()),
-        "kept": render(pictured(records.kept())),
+        "kept": render(pictured(followed(records.kept()))),
         "not_judged": render(records.not_judged()),
         "deep": render(pictured(records.deep(60))),
         "hostile": render(hostile),

@@ -12,14 +12,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
+from pfa_gate.config.budgets import DEMANDS, SIZES
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion, smaller_model
 from pfa_gate.report.baseline import baseline_sentences, baseline_value
+from pfa_gate.report.delivery import delivery
 from pfa_gate.report.formatting import (
     SEVERITY,
     SizeRow,
-    delivery,
     footprint,
     headline,
     looked_at,
@@ -27,6 +28,7 @@ from pfa_gate.report.formatting import (
     rerun_command,
 )
 from pfa_gate.report.html.layers import lines
+from pfa_gate.report.html.memory import memory_plot
 from pfa_gate.report.html.search import curve
 from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.quantized import int8_facts
@@ -87,6 +89,7 @@ def render(record: Record, base: Record | None = None) -> str:
         confusion=confusion(record),
         repairs=repairs(record),
         curve=curve(record),
+        memory=memory_plot(record),
         selection_sentence=selection_sentence(record),
         rounds=rounds[:_MOST_GROUPS],
         rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
@@ -200,13 +203,14 @@ def tiles(record: Record) -> tuple[Tile, ...]:
         [50.0, 50.0, 50.0]
     """
     full, part = record.model, record.compressed
-    sizes = {"parameters": full.parameters, "bytes": full.bytes, "MACs": full.macs}
-    after: dict[str, int | None] = (
-        {} if part is None else {"parameters": part.parameters, "bytes": part.bytes, "MACs": part.macs}
-    )
+    sizes = {key: (getattr(full, key), getattr(part, key, None)) for key in (*SIZES, *DEMANDS)}
     if record.quantized is not None:
-        sizes["int8 bytes"], after["int8 bytes"] = full.bytes, record.quantized.bytes
-    shares = {name: 100 * size / sizes[name] for name, size in after.items() if size is not None and sizes[name]}
+        sizes["int8 bytes"] = full.bytes, record.quantized.bytes
+    shares = {
+        {"macs": "MACs"}.get(key, key): 100 * after / before
+        for key, (before, after) in sizes.items()
+        if before and after is not None
+    }
     return tuple(Tile(row, _bounded(shares.get(row.name))) for row in footprint(record))
 
 

@@ -9,11 +9,11 @@ from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences, baseline_value, change_since, signed_change
 from pfa_gate.report.candidate import smaller_name
+from pfa_gate.report.delivery import delivery
 from pfa_gate.report.formatting import (
     SEVERITY,
     UNICODE,
     SizeRow,
-    delivery,
     footprint,
     headline,
     looked_at,
@@ -23,6 +23,7 @@ from pfa_gate.report.formatting import (
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.answers import answers_part, classes_part
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
+from pfa_gate.report.markdown.memory import held_part, memory_part
 from pfa_gate.report.markdown.quantized import int8_part, suffering_part
 from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.search import search_sentences, trial_rows
@@ -65,6 +66,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield _explained(record, detail)
     yield changed_layers(record, detail)
     yield _sizes(record)
+    yield memory_part(record)
     yield answers_part(record, detail)
     yield int8_part(record, detail)
     yield _list("Parity", parity_sentences(record), detail)
@@ -77,6 +79,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
         yield suffering_part(record, detail)
         yield folded("Search", _trials(record))
+        yield held_part(record, detail)
     yield _list("Baseline", baseline_sentences(record), detail)
     yield _list("Not measured", (f"{gap.what}: {gap.reason}" for gap in record.unmeasured), detail)
     yield f"Again: {code(rerun_command(record), 300)}"

@@ -12,7 +12,8 @@ from pfa_gate.budget import Finding
 from pfa_gate.record import Record
 from pfa_gate.report.advice import advice
 from pfa_gate.report.baseline import baseline_sentences
-from pfa_gate.report.formatting import ASCII, UNICODE, delivery, headline, looked_at
+from pfa_gate.report.delivery import delivery
+from pfa_gate.report.formatting import ASCII, UNICODE, headline, looked_at
 from pfa_gate.report.terminal.answers import answers_section, parity_section
 from pfa_gate.report.terminal.layers import layer_section, spectra_section
 from pfa_gate.report.terminal.layout import BADGES, GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths

@@ -12,6 +12,7 @@ from pfa_gate.report.search import search_sentences, trial_rows
 from pfa_gate.report.selection import selection_sentence
 from pfa_gate.report.steps import left_alone, recovery_rows, repair_summary, round_rows, rounds_sentence, worst_repairs
 from pfa_gate.report.terminal.layout import GAP, QUIET, Look, lay_out, shorten, widths
+from pfa_gate.report.terminal.memory import memory_lines
 from pfa_gate.report.text import clean, distinct
 
 _WORST = 5
@@ -19,7 +20,7 @@ BAR = 20  # cells of a bar that is as good as the best score in the table
 
 
 def footprint_section(record: Record, look: Look) -> list[Text]:
-    """Parameters, bytes, MACs, score and latency, and with -v the filters after each round of the recipe."""
+    """Parameters, bytes and what else was measured, and with -v the filters after each round of the recipe."""
     rows = footprint(record)
     cells = [[Text(title, QUIET) for title in ("", "full", smaller_name(record), "of full", "")]]
     for row in rows:
@@ -34,6 +35,7 @@ def footprint_section(record: Record, look: Look) -> list[Text]:
     return [
         *look.heading("Footprint"),
         *lay_out(cells, "lrrrl"[: len(cells[0])]),
+        *memory_lines(record, look),
         *_search(record, look),
         *_rounds(record, look),
     ]
