@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.export import Export, ExportFailedError, export_model
+from pfa_gate.artifacts.serialiser_work import repeated_work_kept
 from pfa_gate.artifacts.sizes import FIXED, FreeSizes, resized
 from pfa_gate.compress.prune import floating
 from pfa_gate.errors import ArtifactError
@@ -62,7 +63,7 @@ def write_program(export: Export, path: Path, model: nn.Module, tried: Sequence[
     # Given a path on a full disk, torch.export.save ends the whole process.
     buffer = io.BytesIO()
     try:
-        with quiet():
+        with quiet(), repeated_work_kept():
             torch.export.save(export.program, buffer)
             _refuse_pickles(buffer)
             reread = runnable(torch.export.load(buffer))
@@ -82,7 +83,8 @@ def read_program(path: Path) -> nn.Module:
     try:
         with path.open("rb") as file, quiet():
             _refuse_pickles(file)
-            return runnable(torch.export.load(file))
+            with repeated_work_kept():
+                return runnable(torch.export.load(file))
     except Exception as error:  # a damaged archive may raise anything
         raise ArtifactError(f"{path} cannot be read: {reason_of(error)}.", remedy="Run the gate again.") from error
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pfa_gate.artifacts.program import quiet, refuse_pickled_tensors, runnable
+from pfa_gate.artifacts.serialiser_work import repeated_work_kept
 from pfa_gate.errors import CandidateError
 from pfa_gate.runtime.session import first_line
 
@@ -62,7 +63,7 @@ def read_exported(content: bytes, name: str) -> nn.Module:
     with suppress(ImportError):  # torch's own operators of quantized programs, which nothing else loads
         importlib.import_module("torch.ao.quantization.fx._decomposed")
     try:
-        with quiet():
+        with quiet(), repeated_work_kept():
             clean = _without_samples(content)
             refuse_pickled_tensors(clean)
             exported = torch.export.load(clean)
