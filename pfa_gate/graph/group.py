@@ -92,6 +92,7 @@ class Volume:
         parameters, bytes, macs: of one element.
         once_cut: counts only where one of these groups is cut; none: always.
         until_cut: counts no more where in each of these sets a group is cut; none: always.
+        name: of the stored tensor that it is of; empty for any other.
     """
 
     axes: tuple[Axis, ...]
@@ -100,6 +101,7 @@ class Volume:
     macs: float = 0.0
     once_cut: frozenset[str] = frozenset()
     until_cut: tuple[frozenset[str], ...] = ()
+    name: str = ""
 
     def size(self, counts: Mapping[str, int], cut: Collection[str] = ()) -> float:
         """Elements left when each group keeps so many filters, and these groups are cut."""

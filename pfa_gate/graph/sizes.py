@@ -36,7 +36,7 @@ class Sizes:
         stored = self._stored()
         for name, size in stored.items():
             until = self._replaced.get(name, ())
-            yield Volume(self._axes(name), size.parameters, size.bytes, size.macs, until_cut=until)
+            yield Volume(self._axes(name), size.parameters, size.bytes, size.macs, until_cut=until, name=name)
         for name, groups in self._computed.items():
             size = self._computed_size(name)
             yield Volume(self._axes(name), size.parameters, size.bytes, once_cut=groups)

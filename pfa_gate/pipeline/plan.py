@@ -24,6 +24,7 @@ from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.search import SearchRecord
+from pfa_gate.runtime.int8_inventory import Int8Inventory
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,20 @@ class MeasuredGraph:
 
     Attributes:
         widths: group name -> filters in the full model, where this is one that was cut.
+        stored: what the int8 file of the full model stores, where that is what `bytes` are of.
     """
 
     graph: ModelGraph
     spectra: Spectra
     full: Cost
     widths: Mapping[str, int] = field(default_factory=dict)
+    stored: Int8Inventory | None = None
+
+    def size(self, measure: str, counts: Mapping[str, int]) -> float:
+        """What the model has of a measure when each group keeps so many filters."""
+        if self.stored is not None and measure == "bytes":
+            return self.stored.bytes(self.graph.coupling, counts)
+        return float(getattr(self.graph.coupling.footprint(counts), measure))
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class CutPlan:
         search: the trials that led to it, for the strategy `score`.
         choice: how its selection was chosen, for the selection `auto`.
         by_norm: why a group that `reconstruction` was to order is ordered by the L1 norm of its weights.
+        forecast: bytes of the int8 file, where they are the recipe's target.
     """
 
     recipe: Recipe
@@ -59,6 +69,7 @@ class CutPlan:
     by_norm: Mapping[str, str] = field(default_factory=dict)
     search: SearchRecord | None = None
     choice: SelectionChoice | None = None
+    forecast: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,9 +112,15 @@ class Planner:
             rounds.append({name: len(each) for name, each in indices.items()})
             if len(rounds) == wanted.rounds:
                 whole = replace(plan, counts=dict(rounds[-1]), widths=widths)
-                return CutPlan(whole, Selection(indices), tuple(rounds), self._by_norm, choice=self.choice)
+                made = CutPlan(whole, Selection(indices), tuple(rounds), self._by_norm, choice=self.choice)
+                return replace(made, forecast=self._forecast(rounds[-1]))
             with self.job.stages.stage("measuring again", "recipe", "rounds"):
                 now = _cut_and_measured(self.job, self.measured, indices, self.chosen)
+
+    def _forecast(self, counts: Mapping[str, int]) -> int | None:
+        """Bytes of the int8 file, where they are what the recipe is for."""
+        known = self.measured.stored
+        return None if known is None else known.bytes(self.measured.graph.coupling, counts)
 
     def _round(self, now: MeasuredGraph, wanted: RecipeConfig, number: int) -> tuple[Recipe, Selection]:
         job, first = self.job, now is self.measured
@@ -165,16 +182,12 @@ def plan_recipe(
     wanted, groups = config.recipe, measured.spectra.groups
     if wanted.strategy == "score":
         raise TypeError("The strategy score asks for recipes of sizes; it is none itself.")
-    limit = {"parameters": wanted.parameters, "bytes": wanted.bytes, "macs": wanted.macs}.get(wanted.strategy)
-    target = None
-    if limit is not None:
-        whole = getattr(measured.full, wanted.strategy)
-        target = whole * (limit.of(whole) / whole) ** ((number or wanted.rounds) / wanted.rounds)
+    target = _target(wanted, measured, number or wanted.rounds)
     rule = Rule(wanted.strategy, wanted.energy, target, wanted.round_to, wanted.minimum, measured.widths)
     measure = wanted.strategy if target is not None else "macs"  # which rounding must not raise: it is to save time
 
     def size(keep: Mapping[str, int]) -> float:
-        return float(getattr(measured.graph.coupling.footprint(keep), measure))
+        return measured.size(measure, keep)
 
     if wanted.statistic == "reconstruction":
         known = reader_losses(evidence_of(config, subject, measured)) if losses is None else losses
@@ -186,6 +199,16 @@ def plan_recipe(
     if wanted.statistic == "standardised":
         groups = {name: each.standardised for name, each in groups.items()}
     return recipe(groups, size, rule)
+
+
+def _target(wanted: RecipeConfig, measured: MeasuredGraph, number: int) -> float | None:
+    """The size to reach in a round: in equal ratios from what the full model has; None for no size."""
+    limit = {"parameters": wanted.parameters, "bytes": wanted.bytes, "macs": wanted.macs}.get(wanted.strategy)
+    if limit is None:
+        return None
+    whole = getattr(measured.full, wanted.strategy)
+    start = measured.stored.whole if measured.stored is not None and wanted.strategy == "bytes" else whole
+    return float(start * (limit.of(whole) / start) ** (number / wanted.rounds))
 
 
 def evidence_of(config: GateConfig, subject: Subject, measured: MeasuredGraph) -> Evidence:
@@ -209,4 +232,4 @@ def _cut_and_measured(
     found = measure_again(job, chosen, graph)
     same = {name: each for name, each in found.groups.items() if name in indices and each.filters == len(indices[name])}
     widths = {name: each.filters for name, each in full.spectra.groups.items()}
-    return MeasuredGraph(graph, replace(found, groups=same), full.full, widths)
+    return MeasuredGraph(graph, replace(found, groups=same), full.full, widths, full.stored)

@@ -66,7 +66,7 @@ def quantized(cut: Cut, floating: bytes | None, why_not: str, places: tuple[Path
         return QuantizedFindings(None, f"The compressed model has no ONNX form: {why_not}.")
     try:
         with job.stages.stage("quantizing", "quantize"):
-            made, samples = _made(job, floating)
+            made, samples = int8_of(job, floating)
         fresh, folder = places
         with written_to(folder):
             (fresh / INT8).write_bytes(made.content)
@@ -76,13 +76,24 @@ def quantized(cut: Cut, floating: bytes | None, why_not: str, places: tuple[Path
         return QuantizedFindings(None, fact)
 
 
-def _made(job: GateJob, floating: bytes) -> tuple[Int8Model, int]:
-    """The file, and how many samples it was calibrated on."""
+def int8_of(job: GateJob, floating: bytes, most: int | None = None) -> tuple[Int8Model, int]:
+    """The int8 file of a floating one, and how many samples it was calibrated on.
+
+    Args:
+        job: the gate.
+        floating: content of the floating file.
+        most: samples at most; as many as pfa.yaml says unless given.
+
+    Raises:
+        NotQuantizedError: it cannot be made.
+        CandidateError: the samples do not fit the file.
+        LayerPatternError: a pattern of `quantize.layers` matches no layer of the file.
+    """
     config = job.config.quantize
     if config is None:
         raise TypeError("The gate has no section quantize.")
     model, probe = _as_model(job, floating, "model.onnx"), job.subject.probe
-    samples = min(config.samples, probe.samples)
+    samples = min(config.samples if most is None else most, probe.samples)
     patterns = config.layers.exclude
     feeds = list(feeds_of(model, probe, samples))
     made = quantize(floating, feeds, lambda layer: matches(layer, patterns), reduced=config.reduce_range)
@@ -104,13 +115,13 @@ def _measured(cut: Cut, floating: bytes, made: Int8Model, samples: int) -> Quant
     answers = compare_answers(job, model, scores)
     with job.stages.stage("comparing layers", "quantize"):
         layers, compared = _layers(job, floating, made)
-    record = _record(made, samples, answers)
+    record = _record(made, samples, answers, cut.plan.forecast)
     full, small = scores or (None, None)
     record = replace(record, layers=layers, compared=compared, scores=scores_record(job.config, full, small))
     return QuantizedFindings(record, samples=full.samples if isinstance(full, Score) else 0)
 
 
-def _record(made: Int8Model, samples: int, answers: Answers | None) -> QuantizedRecord:
+def _record(made: Int8Model, samples: int, answers: Answers | None, forecast: int | None) -> QuantizedRecord:
     size = onnx_stored(importlib.import_module("onnx").load_from_string(made.content))
     return QuantizedRecord(
         sha256=hashlib.sha256(made.content).hexdigest(),
@@ -125,6 +136,7 @@ def _record(made: Int8Model, samples: int, answers: Answers | None) -> Quantized
         answers=answers,
         weight_bits=made.weight_bits,
         floating=dict(sorted(made.floating.items())),
+        forecast=forecast,
     )
 
 

@@ -1,4 +1,4 @@
-"""The program: load, trace, measure, decide, cut, prove, recover, score, judge, write."""
+"""The program: load, examine, export, measure the files, judge, write."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,31 +19,19 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import device_label, exact_arithmetic
 from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
-from pfa_gate.pipeline.answers import answer_budgets, compare_answers, unmeasured_answers
-from pfa_gate.pipeline.cut import Cut
-from pfa_gate.pipeline.demands import demands
+from pfa_gate.pipeline.answers import answer_budgets, unmeasured_answers
+from pfa_gate.pipeline.examine import examine
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.known_sensitivity import KnownSensitivity, known_sensitivity
-from pfa_gate.pipeline.measure_and_cut import (
-    Measured,
-    compressed_cost,
-    compressed_latency,
-    cut_and_prove,
-    measure,
-    score_both,
-    score_model,
-    trace,
-)
 from pfa_gate.pipeline.remedy_size import with_remedy_size
-from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import Probe, Record
 from pfa_gate.record.baseline import comparison
 from pfa_gate.record.manifest import Progress, Wait
 from pfa_gate.report.ownership import require_folder
 
 if TYPE_CHECKING:
-    from pfa_gate.pipeline.plan import CutPlan, Planner
+    pass
 
 __all__ = ["Progress", "Run", "only_gate", "run"]
 
@@ -153,10 +141,7 @@ def run_with_backend(
     asked = answer_budgets(config)
     job = GateJob(config, subject, stages, backend, KeptOutputs("output_error" in asked, of_any_metric=bool(asked)))
     with exact_arithmetic(subject.device):
-        findings = _examine(job) if config.candidate is None else _examine_candidate(job)
-        smaller = findings.cut.compressed.model if findings.cut else None
-        made_elsewhere = findings.candidate.candidate if findings.candidate else None
-        findings = replace(findings, demands=demands(job, smaller, made_elsewhere))
+        findings = examine(job)
     with ExitStack() as unfinished:
         with stages.stage("exporting"):
             from pfa_gate.artifacts import replacing, with_files, write_record  # noqa: PLC0415  not before it is needed
@@ -187,57 +172,6 @@ def _require_extras(config: GateConfig, stages: Stages) -> None:
 
         with stages.stage("loading", "artifacts" if asked else "quantize"):
             require_onnx("artifacts" if asked else "quantize")
-
-
-def _examine(job: GateJob) -> Findings:
-    """Trace and measure the model, and compress it where it can be followed."""
-    traced = trace(job)
-    measured = measure(job, traced)
-    if traced.graph is None:
-        return Findings(job.config, measured, None, traced.reason, score_model(job, job.subject.model, in_parts=True))
-    return Findings(job.config, measured, _compress(job, traced.graph, measured))
-
-
-def _examine_candidate(job: GateJob) -> Findings:
-    """Measure the full model as ever, and a model that was made elsewhere against it."""
-    from pfa_gate.pipeline.judged_candidate import judged, loaded  # noqa: PLC0415  for gates with one
-
-    candidate = loaded(job)  # what does not run is said before anything is measured
-    measured = measure(job, trace(job))
-    return Findings(job.config, measured, None, candidate=judged(job, candidate))
-
-
-def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
-    """Decide, cut and prove, recover, count, score and time."""
-    from pfa_gate.pipeline.plan import MeasuredGraph, Planner  # noqa: PLC0415  for models that can be followed
-    from pfa_gate.pipeline.recovery_steps import kept_for_compensation, recover  # noqa: PLC0415
-
-    kept = kept_for_compensation(job, graph.program)
-    planner = Planner(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen, kept)
-    job, plan = _decided(job, planner)
-    coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
-    full_score = score_model(job, job.subject.model, in_parts=True)
-    recovered = recover(job, graph.program, proved, kept)
-    compressed = recovered.compressed
-    cost = compressed_cost(job, compressed.model)
-    scores = score_both(job, compressed.model, recovered.score, full_score)
-    answers = compare_answers(job, compressed.model, scores)
-    latency = compressed_latency(job, compressed.model)
-    return Cut(coupling, plan, compressed, cost, scores, latency, job, recovered.steps, answers)
-
-
-def _decided(job: GateJob, planner: "Planner") -> tuple[GateJob, "CutPlan"]:
-    """The plan of the cut, and the gate with its selection and with the samples that its own scores are of."""
-    if job.config.selection == "auto" and job.subject.apart is not None:
-        from pfa_gate.pipeline.auto_selection import choose_selection  # noqa: PLC0415  for gates with this selection
-
-        job, planner = choose_selection(planner, job.subject.apart)
-    if job.config.recipe.strategy != "score":
-        return job, planner.plan(job.config.recipe)
-    from pfa_gate.pipeline.score_search import search, searching  # noqa: PLC0415  for gates with this strategy
-
-    looking, reporting, data = searching(job)
-    return reporting, search(looking, planner, data)
 
 
 def _judge(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:

@@ -47,6 +47,21 @@ def test():
     return torch.utils.data.TensorDataset(inputs, labels)
 
 
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.outer = nn.Conv2d(1, 12, 3), nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        return self.outer((x + self.inner(x)).relu().mean((2, 3)))
+
+
+def residual():
+    torch.manual_seed(0)
+    return Residual()
+
+
 class Text(nn.Module):
     def __init__(self):
         super().__init__()
@@ -124,6 +139,21 @@ gates:
     evaluation: {data: net.py:test}
     artifacts: [weights]
     budgets: {model: {parameters: 1 M}, quantized: {bytes: 30%, score_drop: 50 pp}}
+  both:
+    model: {factory: net.py:build}
+    probe: {data: net.py:probe}
+    recipe: {strategy: bytes, bytes: 20%}
+    quantize: {bits: 8, samples: 8}
+    artifacts: [weights]
+    budgets: {quantized: {bytes: 20%}}
+  padded:
+    model: {factory: net.py:residual}
+    probe: {data: net.py:probe}
+    recipe: {strategy: bytes, bytes: 30%, residual: pad}
+    recovery: []
+    quantize: {bits: 8, samples: 8}
+    artifacts: [weights]
+    budgets: {quantized: {bytes: 30%}}
 """
 
 
@@ -273,6 +303,17 @@ def test_without_an_onnx_form_nothing_of_the_file_is_judged(folder: Path) -> Non
     assert [gap.reason.startswith(f"not written: {reason}") for gap in record.unmeasured if "int8" in gap.what] == [
         True
     ]
+
+
+@pytest.mark.parametrize("gate", ["both", "padded"])
+def test_a_target_of_bytes_is_met_by_the_int8_file_to_the_byte(folder: Path, gate: str) -> None:
+    record = run(folder / "pfa.yaml", gate).record
+    file = record.quantized
+    assert file is not None
+    assert file.forecast == file.bytes
+    target = (0.2 if gate == "both" else 0.3) * record.model.bytes
+    assert 0.85 * target < file.bytes <= target
+    assert [(budget.id, budget.outcome) for budget in record.budgets][1:] == [("quantized.bytes", "kept")]
 
 
 def test_a_pattern_that_matches_no_layer_is_an_error_before_anything_is_measured(folder: Path) -> None:

@@ -69,7 +69,7 @@ def render(record: Record, base: Record | None = None) -> str:
     rows = list(lines(record, base))
     skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
-    rounds, classes = round_rows(record), class_rows(record)
+    rounds = round_rows(record)
     return filled_template(
         "report.html.j2",
         record=record,
@@ -84,9 +84,7 @@ def render(record: Record, base: Record | None = None) -> str:
         smaller=smaller_model(record),
         answer_sentences=answer_sentences(record),
         int8=int8_facts(record),
-        classes=classes[:_MOST_CLASSES],
-        classes_hidden=max(0, len(classes) - _MOST_CLASSES) + (record.answers.unlisted if record.answers else 0),
-        confusion=confusion(record),
+        **_classes(record),
         repairs=repairs(record),
         curve=curve(record),
         memory=memory_plot(record),
@@ -104,6 +102,13 @@ def render(record: Record, base: Record | None = None) -> str:
         delivery=delivery(record),
         rerun_command=rerun_command(record),
     )
+
+
+def _classes(record: Record) -> dict[str, Any]:
+    """The recall of each class, how many are not shown, and what the answers of the worst became."""
+    rows, unlisted = class_rows(record), record.answers.unlisted if record.answers else 0
+    hidden = max(0, len(rows) - _MOST_CLASSES) + unlisted
+    return {"classes": rows[:_MOST_CLASSES], "classes_hidden": hidden, "confusion": confusion(record)}
 
 
 def _energy_kept(record: Record) -> str:

@@ -1,0 +1,106 @@
+"""The first half of the program: trace, measure, decide, cut, prove, recover, score."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pfa_gate.pipeline.answers import compare_answers
+from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.demands import demands
+from pfa_gate.pipeline.findings import Findings
+from pfa_gate.pipeline.job import GateJob
+from pfa_gate.pipeline.measure_and_cut import (
+    Measured,
+    compressed_cost,
+    compressed_latency,
+    cut_and_prove,
+    measure,
+    score_both,
+    score_model,
+    trace,
+)
+from pfa_gate.pipeline.trace import ModelGraph
+
+if TYPE_CHECKING:
+    from pfa_gate.pipeline.plan import CutPlan, Planner
+    from pfa_gate.runtime.int8_inventory import Int8Inventory
+
+
+def examine(job: GateJob) -> Findings:
+    """Trace and measure the model, and compress it where it can be followed; or measure a candidate against it.
+
+    Args:
+        job: the gate.
+    """
+    found = _examine_model(job) if job.config.candidate is None else _examine_candidate(job)
+    smaller = found.cut.compressed.model if found.cut else None
+    made_elsewhere = found.candidate.candidate if found.candidate else None
+    return replace(found, demands=demands(job, smaller, made_elsewhere))
+
+
+def _examine_model(job: GateJob) -> Findings:
+    """Trace and measure the model, and compress it where it can be followed."""
+    traced = trace(job)
+    measured = measure(job, traced)
+    if traced.graph is None:
+        return Findings(job.config, measured, None, traced.reason, score_model(job, job.subject.model, in_parts=True))
+    return Findings(job.config, measured, _compress(job, traced.graph, measured))
+
+
+def _examine_candidate(job: GateJob) -> Findings:
+    """Measure the full model as ever, and a model that was made elsewhere against it."""
+    from pfa_gate.pipeline.judged_candidate import judged, loaded  # noqa: PLC0415  for gates with one
+
+    candidate = loaded(job)  # what does not run is said before anything is measured
+    measured = measure(job, trace(job))
+    return Findings(job.config, measured, None, candidate=judged(job, candidate))
+
+
+def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
+    """Decide, cut and prove, recover, count, score and time."""
+    from pfa_gate.pipeline.plan import MeasuredGraph, Planner  # noqa: PLC0415  for models that can be followed
+    from pfa_gate.pipeline.recovery_steps import kept_for_compensation, recover  # noqa: PLC0415
+
+    kept = kept_for_compensation(job, graph.program)
+    whole = MeasuredGraph(graph, measured.spectra, measured.cost, stored=_forecast(job, graph))
+    planner = Planner(job, whole, measured.chosen, kept)
+    job, plan = _decided(job, planner)
+    coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
+    full_score = score_model(job, job.subject.model, in_parts=True)
+    recovered = recover(job, graph.program, proved, kept)
+    compressed = recovered.compressed
+    cost = compressed_cost(job, compressed.model)
+    scores = score_both(job, compressed.model, recovered.score, full_score)
+    answers = compare_answers(job, compressed.model, scores)
+    latency = compressed_latency(job, compressed.model)
+    return Cut(coupling, plan, compressed, cost, scores, latency, job, recovered.steps, answers)
+
+
+def _forecast(job: GateJob, graph: ModelGraph) -> "Int8Inventory | None":
+    """What the int8 file stores, where the recipe has its bytes for a target."""
+    if job.config.quantize is None:
+        return None
+    from pfa_gate.pipeline.int8_forecast import int8_inventory  # noqa: PLC0415  for gates with this section
+
+    return int8_inventory(job, graph)
+
+
+def _fitted(job: GateJob, planner: "Planner", plan: "CutPlan") -> "CutPlan":
+    if plan.forecast is None:
+        return plan
+    from pfa_gate.pipeline.int8_forecast import fitted  # noqa: PLC0415  for gates with the section quantize
+
+    return fitted(job, planner, plan)
+
+
+def _decided(job: GateJob, planner: "Planner") -> tuple[GateJob, "CutPlan"]:
+    """The plan of the cut, and the gate with its selection and with the samples that its own scores are of."""
+    if job.config.selection == "auto" and job.subject.apart is not None:
+        from pfa_gate.pipeline.auto_selection import choose_selection  # noqa: PLC0415  for gates with this selection
+
+        job, planner = choose_selection(planner, job.subject.apart)
+    if job.config.recipe.strategy != "score":
+        return job, _fitted(job, planner, planner.plan(job.config.recipe))
+    from pfa_gate.pipeline.score_search import search, searching  # noqa: PLC0415  for gates with this strategy
+
+    looking, reporting, data = searching(job)
+    return reporting, search(looking, planner, data)
