@@ -17,8 +17,10 @@ def measure_files(job: GateJob, findings: Findings, deployed: Deployed) -> Deplo
         deployed: the files.
     """
     with exact_arithmetic(job.subject.device):
-        if job.config.budgets.compressed.parity is not None or "onnx" in (job.config.artifacts or ()):
+        config = job.config
+        named = config.budgets.compressed.parity is not None or "onnx" in (config.artifacts or ())
+        if named or config.quantize is not None:
             from pfa_gate.pipeline.parity import measure_parity  # noqa: PLC0415  for gates that ask
 
-            deployed = replace(deployed, parity=measure_parity(job, findings, deployed.files))
+            deployed = replace(deployed, parity=measure_parity(job, findings, deployed))
     return deployed

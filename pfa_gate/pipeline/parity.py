@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pfa_gate.artifacts import ModelFiles
 from pfa_gate.artifacts.model_files import installed
 from pfa_gate.budget import Parity
-from pfa_gate.config import Limit
+from pfa_gate.config import GateConfig, Limit
 from pfa_gate.errors import ArtifactError, CandidateError, DataError
 from pfa_gate.model import Batch, Batches
 from pfa_gate.model.device import model_on
-from pfa_gate.pipeline.deployed import ParityFindings
+from pfa_gate.pipeline.deployed import Deployed, ParityFindings
 from pfa_gate.pipeline.findings import Findings
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.record import Unmeasured
-from pfa_gate.report.ownership import ONNX, PARITY
+from pfa_gate.report.ownership import INT8, ONNX, PARITY
 from pfa_gate.runtime.pair import Pair, RuntimeFile
 from pfa_gate.runtime.parity import largest
 from pfa_gate.runtime.parity_data import write_parity
@@ -25,41 +25,70 @@ from pfa_gate.runtime.parity_store import parity_data
 _STAGE = "comparing files"
 
 
-def measure_parity(job: GateJob, findings: Findings, files: ModelFiles) -> ParityFindings:
+def measure_parity(job: GateJob, findings: Findings, deployed: Deployed) -> ParityFindings:
     """Compare the files of a gate with their references on every sample, and store some of these.
 
     Args:
         job: the gate.
         findings: with the compressed model, or the candidate.
-        files: that were written of it.
+        deployed: the files that were written of it.
     """
     job = findings.cut.job if findings.cut else job
-    limit = job.config.budgets.compressed.parity
-    file = _of_candidate(findings, limit) if findings.candidate else _of_cut(job, findings, files, limit)
-    if isinstance(file, str):
-        return ParityFindings(reasons={"compressed": file}, gaps=tuple(_gap("the files", file, limit)))
-    return compare_files(job, [file], files.folder)
+    config = job.config
+    wanted: dict[str, RuntimeFile | str] = {}
+    if config.budgets.compressed.parity is not None or "onnx" in (config.artifacts or ()):
+        wanted["compressed"] = _of_candidate(findings) if findings.candidate else _of_cut(job, findings, deployed)
+    if config.quantize is not None:
+        wanted["quantized"] = _of_int8(job, findings, deployed)
+    reasons = {section: file for section, file in wanted.items() if isinstance(file, str)}
+    found = compare_files(job, [file for file in wanted.values() if not isinstance(file, str)], deployed.files.folder)
+    gaps = tuple(
+        Unmeasured(f"parity of {_NAMES[section]}", reason.rstrip("."))
+        for section, reason in reasons.items()
+        if _limit(config, section) is None and section != "quantized"  # which says itself why it is not there
+    )
+    return replace(found, reasons={**found.reasons, **reasons}, gaps=(*gaps, *found.gaps))
 
 
-def _of_cut(job: GateJob, findings: Findings, files: ModelFiles, limit: Limit | None) -> RuntimeFile | str:
+_NAMES = {"compressed": ONNX, "quantized": INT8}
+
+
+def _limit(config: GateConfig, section: str) -> Limit | None:
+    found: Limit | None = getattr(config.budgets, section).parity
+    return found
+
+
+def _of_cut(job: GateJob, findings: Findings, deployed: Deployed) -> RuntimeFile | str:
     """The file of the compressed model, or why there is none."""
+    files = deployed.files
     if findings.cut is None:
         return findings.reason
     if ONNX not in files.names:
-        written = next((gap.reason for gap in files.gaps if gap.what == ONNX), "")
         extra = "" if installed() else ": the extra onnx is not installed; run pip install 'pfa-gate[onnx]'"
-        return f"{ONNX} was {written or f'not written{extra}'}."
+        reason = files.why_not(ONNX)
+        return f"{ONNX} was not written{f': {reason}' if reason else extra}."
     model = model_on(findings.cut.compressed.model, job.subject.device)
     content = (files.folder / ONNX).read_bytes()
-    return RuntimeFile("compressed", ONNX, content, model, job.subject.device, _allowed(limit))
+    allowed = _allowed(_limit(job.config, "compressed"))
+    return RuntimeFile("compressed", ONNX, content, model, job.subject.device, allowed)
 
 
-def _of_candidate(findings: Findings, limit: Limit | None) -> RuntimeFile | str:
+def _of_int8(job: GateJob, findings: Findings, deployed: Deployed) -> RuntimeFile | str:
+    """The int8 file, which is its own reference, or why there is none."""
+    made = deployed.quantized
+    if made is None or made.record is None:
+        return findings.reason if made is None else made.reason
+    content = (deployed.files.folder / INT8).read_bytes()
+    return RuntimeFile("quantized", INT8, content, None, allowed=_allowed(_limit(job.config, "quantized")))
+
+
+def _of_candidate(findings: Findings) -> RuntimeFile | str:
     """The candidate's file, which is its own reference, or why it is none."""
     candidate = findings.candidate.candidate if findings.candidate else None
     if candidate is None or candidate.content is None:
         return "The candidate runs in torch, as the full model does; parity is of files that run elsewhere."
-    return RuntimeFile("compressed", candidate.origin.source, candidate.content, None, allowed=_allowed(limit))
+    allowed = _allowed(findings.config.budgets.compressed.parity)
+    return RuntimeFile("compressed", candidate.origin.source, candidate.content, None, allowed=allowed)
 
 
 def _allowed(limit: Limit | None) -> int:
@@ -88,7 +117,11 @@ def compare_files(job: GateJob, files: Sequence[RuntimeFile], folder: Path) -> P
                 pairs.append(pair)
             except (ArtifactError, CandidateError, DataError) as error:
                 reasons[file.section] = error.fact
-    gaps = [gap for file in files for gap in _gap(file.name, reasons.get(file.section, ""), None)]
+    gaps = [
+        Unmeasured(f"parity of {file.name}", reasons[file.section].rstrip("."))
+        for file in files
+        if file.section in reasons and _limit(job.config, file.section) is None
+    ]
     with job.stages.stage(_STAGE, "budgets"):
         gaps += _store(job, batches, pairs, folder / PARITY)
     return ParityFindings(found, reasons, tuple(gaps))
@@ -97,12 +130,6 @@ def compare_files(job: GateJob, files: Sequence[RuntimeFile], folder: Path) -> P
 def _inputs(batches: Batches) -> Iterator[Batch]:
     """The batches without their labels."""
     return (Batch(batch.args, batch.kwargs) for batch in batches)
-
-
-def _gap(what: str, reason: str, limit: Limit | None) -> Iterator[Unmeasured]:
-    """That something was not compared, where no budget says it."""
-    if reason and limit is None:
-        yield Unmeasured(f"parity of {what}", reason.rstrip("."))
 
 
 def _plain(pair: Pair, job: GateJob) -> Parity:

@@ -184,6 +184,32 @@ def test_unsigned_weights_flip_nothing_and_are_stored(folder: Path, capsys: pyte
     capsys.readouterr()
 
 
+def test_the_int8_file_is_held_against_itself_and_both_files_are_stored(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = gate(
+        folder,
+        ("    recovery: []\n", "    recovery: []\n    quantize: {bits: 8, samples: 64}\n"),
+        ("{parity: 0}", "{parity: 0}, quantized: {parity: {max: 3}}"),
+    )
+    assert [(each.id, each.outcome) for each in record.budgets] == [
+        ("exact", "kept"), ("compressed.parity", "kept"), ("quantized.parity", "kept"),
+    ]  # fmt: skip
+    found = record.parity["quantized"]
+    assert (found.file, found.reference, found.tolerance) == (
+        "model.int8.onnx", "the same file with all optimisations off", 0.5,
+    )  # fmt: skip
+    assert loads(dumps(record)) == record
+    stored = read_parity(folder / ".pfa" / "net" / "parity.npz")
+    assert [(each.file, each.allowed) for each in stored.about.files] == [("model.onnx", 0), ("model.int8.onnx", 3)]
+    assert main(["parity", str(folder / ".pfa")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "net: model.int8.onnx: " in said
+    assert "On 150 samples of the evaluation. 3 flips are allowed." in said
+    for text in (report_text(record, "report.html"), shown(record)):
+        assert "answers flip against the same file with all optimisations off" in text
+
+
 def test_without_an_evaluation_the_probe_serves_and_it_is_said(folder: Path) -> None:
     evaluation = "    evaluation: {data: net.py:test, allow_chance: true}\n"
     record = gate(folder, (evaluation, ""), ("artifacts: [onnx]", "artifacts: [onnx, weights]"))
