@@ -19,7 +19,7 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pfa_gate.artifacts.sizes import FIXED, FreeSizes, axis_name
+from pfa_gate.artifacts.sizes import FIXED, FreeSizes
 from pfa_gate.graph.program import operator_name
 from pfa_gate.graph.refusals import opening
 from pfa_gate.model.batch import Inputs
@@ -27,6 +27,7 @@ from pfa_gate.model.eval_mode import in_eval_mode
 from pfa_gate.model.global_state import without_garbage_collection
 from pfa_gate.model.structure import leaves_of
 from pfa_gate.model.user_frames import origin
+from pfa_gate.record.axis_names import axis_name
 
 
 class ExportFailedError(Exception):

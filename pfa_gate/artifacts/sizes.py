@@ -19,8 +19,6 @@ Axis = tuple[int, int]
 Runs = Callable[[Inputs], bool]
 """Whether the model does at these inputs what it does at others."""
 
-_NAMES = {4: ("", "", "height", "width"), 5: ("", "", "depth", "height", "width")}
-
 
 @dataclass(frozen=True)
 class FreeSizes:
@@ -134,15 +132,3 @@ def resized(inputs: Inputs, sizes: Mapping[Axis, int]) -> Inputs:
 
     made: Inputs = pytree.tree_unflatten([changed(*each) for each in enumerate(leaves)], structure)
     return made
-
-
-def axis_name(ndim: int, axis: int) -> str:
-    """What people call an axis of an input: `batch`; `height` and `width` of images; else `length`.
-
-    Example:
-        >>> axis_name(4, 2), axis_name(2, 1), axis_name(2, 0)
-        ('height', 'length', 'batch')
-    """
-    if axis == 0:
-        return "batch"
-    return (_NAMES[ndim][axis] if ndim in _NAMES else "") or "length"

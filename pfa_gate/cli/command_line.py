@@ -16,7 +16,7 @@ from pfa_gate.cli.measuring import (
     add_sensitivity,
     add_study,
 )
-from pfa_gate.cli.results import add_comment, add_parity, add_report, add_verify
+from pfa_gate.cli.results import add_comment, add_inspect, add_parity, add_report, add_verify
 from pfa_gate.config import load
 from pfa_gate.config.document import resolved
 from pfa_gate.config.schema import text
@@ -81,6 +81,7 @@ def command_parser() -> argparse.ArgumentParser:
     add_report(commands.add_parser("report", help="render a record again, or draw the records of past runs"))
     add_verify(commands.add_parser("verify", help="check that a run judged and kept every budget"))
     add_parity(commands.add_parser("parity", help="check that a gate's files give the same answers on this machine"))
+    add_inspect(commands.add_parser("inspect", help="say what is in a file: inputs, sizes, operators, bytes"))
     add_comment(commands.add_parser("comment", help="write one comment on the pull request"))
     return parser
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pfa_gate.record.plain_data import text_of
+from pfa_gate.record.plain_data import plain, text_of
 from pfa_gate.report.formatting import shows_unicode
 from pfa_gate.report.text import printable
 
@@ -121,3 +121,20 @@ def _parity(chosen: argparse.Namespace) -> int:
     for line in lines:
         print(printable(line))
     return int(any(each.verdict != "same" for each in found))
+
+
+def add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Options of `inspect`."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a .onnx, .pt2 or .safetensors file of any tool")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=_inspect)
+
+
+def _inspect(chosen: argparse.Namespace) -> None:
+    from pfa_gate.runtime.file_words import file_lines  # noqa: PLC0415  no other command reads such files
+    from pfa_gate.runtime.inspect_file import inspect_file  # noqa: PLC0415
+
+    facts = inspect_file(chosen.file)
+    lines = [text_of({"schema": "pfa_gate.inspect/1", **plain(facts)})] if chosen.json else file_lines(facts)
+    for line in lines:
+        print(printable(line))

@@ -26,6 +26,7 @@ OWNERS = {
     "comment": ("ci-github.md", "Without the action"),
     "study": ("command-line.md", "`pfa-gate study`"),
     "compare": ("command-line.md", "`pfa-gate compare`"),
+    "inspect": ("command-line.md", "`pfa-gate inspect`"),
     "parity": ("command-line.md", "`pfa-gate parity`"),
     "sensitivity": ("command-line.md", "`pfa-gate sensitivity`"),
     "collect": ("command-line.md", "`pfa-gate collect`, `pfa-gate merge`"),

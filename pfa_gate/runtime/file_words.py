@@ -1,0 +1,53 @@
+"""What `pfa-gate inspect` prints, in lines of at most 80 columns."""
+
+import textwrap
+from collections.abc import Iterator
+
+from pfa_gate.budget.wording import amount, plural
+from pfa_gate.report.text import clean
+from pfa_gate.runtime.file_facts import FileFacts
+
+_WIDTH = 80
+_FORMS = {"onnx": "ONNX", "pt2": "a program of torch.export", "safetensors": "tensors alone (safetensors)"}
+
+
+def file_lines(facts: FileFacts) -> Iterator[str]:
+    """A file for people."""
+    yield from _wrapped(f"{facts.file}: {_FORMS[facts.form]}, {amount(facts.file_bytes, 'B')}", "")
+    yield f"  sha256 {facts.sha256}"
+    opset = ", ".join(f"{name} {number}" for name, number in facts.opset.items())
+    origin = (("written by", facts.producer), ("operators of", opset))
+    yield from (line for words, value in origin if value for line in _wrapped(f"{words} {value}", "  "))
+    ranges = [f"{name}  {_range(*ends)}" for name, ends in sorted(facts.ranges.items())]
+    operators = [", ".join(f"{name} {count:,}" for name, count in facts.operators.items())]
+    parts = {
+        "Inputs": [str(port) for port in facts.inputs],
+        "Outputs": [str(port) for port in facts.outputs],
+        "Free sizes": ranges,
+        f"Operators ({sum(facts.operators.values()):,})": operators if facts.operators else [],
+        "Stored": list(_stored(facts)),
+    }
+    for title, lines in parts.items():
+        yield from [title] if lines else []
+        yield from (line for each in lines for line in _wrapped(each, "  "))
+
+
+def _stored(facts: FileFacts) -> Iterator[str]:
+    counted = "elements" if facts.form == "safetensors" else "parameters"
+    yield f"{facts.parameters:,} {counted}, {facts.bytes:,} bytes in all tensors"
+    for dtype, kind in facts.stored.items():
+        elements = plural(kind.elements, "element")
+        yield f"{dtype}  {plural(kind.tensors, 'tensor')}, {elements}, {kind.bytes:,} bytes"
+    if facts.beside:
+        yield f"Tensors of it lie beside it, in {', '.join(facts.beside)}."
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if high is None:
+        return "any" if low is None else f"from {low:,}"
+    return f"up to {high:,}" if low is None else f"{low:,} to {high:,}"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(clean(text), _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ",
+                         break_on_hyphens=False)  # fmt: skip
