@@ -95,6 +95,10 @@ def sentences():
     for _ in range(26):
         ids = torch.randint(0, 30, (8, 6), generator=draw)
         yield {"ids": ids, "mask": (ids > 3).float()}
+"""
+FOREIGN = """
+import torch
+from torch import nn
 
 
 class Foreign(nn.Module):
@@ -136,7 +140,7 @@ gates:
     artifacts: [weights]
     budgets: {quantized: {output_error: 100%, bytes: 60%}}
   foreign:
-    model: {factory: net.py:foreign}
+    model: {factory: foreign.py:foreign}
     probe: {data: net.py:probe}
     quantize: {bits: 8}
     evaluation: {data: net.py:test}
@@ -164,6 +168,7 @@ gates:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("quantized")
     (place / "net.py").write_text(PROJECT)
+    (place / "foreign.py").write_text(FOREIGN)
     (place / "pfa.yaml").write_text(CONFIG)
     return place
 
