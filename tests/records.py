@@ -141,6 +141,8 @@ def judged(plain: Record, budgets: dict[str, Any] = BUDGETS) -> Record:
         latency_reason="Nothing was compressed.",
         exact=part and Exactness(part.exact.max_error or 0.0, part.exact.passed, part.put_back),
         answers=plain.answers,
+        quantized=plain.quantized and plain.quantized.measure(),
+        quantized_reason="The compressed model has no ONNX form.",
     )
     return dataclasses.replace(plain, budgets=judge(gate(budgets=budgets), measurements, place_of))
 

@@ -189,7 +189,7 @@ def _beyond_files(config: GateConfig, folder: Path) -> Iterator[str]:
             yield f"the tokenizer {data.tokenizer} is in the cache of this machine"
     if config.budgets.compressed.latency is not None:
         yield "latency is of the moment"
-    if config.budgets.compressed.parity is not None or config.budgets.quantized.parity is not None:
+    if config.budgets.compressed.parity is not None or config.quantize is not None:
         yield "parity is of this machine's CPU and runtime"
     if config.recipe.of == "latency":
         yield "latency is of the moment"

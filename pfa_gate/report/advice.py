@@ -83,7 +83,8 @@ def _of_int8(record: Record, finding: Finding, key: str) -> Iterator[str]:
     if worst:
         yield f"The outputs that suffer most are those of {listed(worst, _WORST)}: quantize.layers.exclude spares them."
     if file.scheme == "static":
-        yield f"The ranges are those of {plural(file.samples, 'sample')}: more quantize.samples may widen them."
+        ranges = f"The ranges are those of {plural(file.samples, 'sample')}"
+        yield f"{ranges}: more quantize.samples may show what these miss."
     yield from _of_drop(record)
 
 

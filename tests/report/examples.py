@@ -5,17 +5,20 @@ import random
 
 import records
 
-from pfa_gate.budget import LayerFinding
+from pfa_gate.budget import Answers, ClassAnswers, Estimated, LayerFinding
 from pfa_gate.record import (
     Compared,
     Correlations,
     DemandsRecord,
     LiveRecord,
     MemoryRecord,
+    QuantizedLayer,
+    QuantizedRecord,
     RecipeRecord,
     Record,
     RecoveryStep,
     Repair,
+    Scores,
     Unmeasured,
 )
 
@@ -123,6 +126,57 @@ def followed(record: Record) -> Record:
     return records.judged(plain, budgets)
 
 
+def quantized(record: Record, scheme: str = "static") -> Record:
+    """The same with an int8 file and budgets of it, of which some are broken."""
+    found = Answers(
+        "evaluation",
+        360,
+        Estimated(0.9417, 0.9122, 0.9617),
+        Estimated(0.0312, 0.0211, 0.0421),
+        Estimated(0.084, 0.079, 0.089),
+        changed=21,
+        lost=12,
+        won=7,
+        otherwise=2,
+        classes=(ClassAnswers(3, 40, 39, 34, 6, 1, 0.04, -0.01, 0.24), ClassAnswers(8, 36, 35, 35, 1, 1, 1.0)),
+    )
+    layers = (
+        QuantizedLayer("layer2.0.conv2", "Conv", 8.04),
+        QuantizedLayer("head", "Gemm", 17.31),
+        QuantizedLayer("layer1.0.conv1", "Conv", 23.9),
+        QuantizedLayer("stem", "Conv", None),
+    )
+    static = scheme == "static"
+    file = QuantizedRecord(
+        "0123abcd" * 8,
+        171_204,
+        "ONNX Runtime 1.31.1",
+        8,
+        "static" if static else "weights",
+        "" if static else "encoder.attention multiplies activations with one another, as attention does",
+        256 if static else 0,
+        128_306,
+        138_214,
+        138_112,
+        Scores("accuracy", 0.99444, 0.975, 0.01944, (0.008, 0.031)),
+        found,
+        {"head": "pfa.yaml leaves it out"},
+        layers,
+        32,
+        7 if static else 8,
+    )
+    budgets = {
+        "quantized": {
+            "bytes": "18%",
+            "accuracy_drop": "1 pp",
+            "agreement": {"min": "95%"},
+            "divergence": 0.05,
+            "class_drop": "8 pp",
+        }
+    }
+    return records.judged(dataclasses.replace(record, quantized=file), budgets)
+
+
 def changed() -> Record:
     """The broken example with recovery layer by layer, made in rounds, compared with a baseline."""
     record = pictured(records.broken())
@@ -176,8 +230,10 @@ def named(name: str) -> Record:
     repairs = (Repair(name, 0.2, 0.1, 1e-3, 9), Repair(f"{name}2", None, None, None, 0, name))
     steps = (RecoveryStep("cut", 0.5, 0.0, name), RecoveryStep(name, 0.9, 1.0, name, repairs))
     recipe = RecipeRecord("kl", None, {name: 7}, {name: name}, ({name: 9}, {name: 7}))
+    few = QuantizedLayer(name, name, 9.0)
+    file = QuantizedRecord(name, 9, name, 8, "weights", name, 0, 9, 9, floating={name: name}, layers=(few,))
     compressed = dataclasses.replace(plain.compressed, recovery=steps)
-    return dataclasses.replace(plain, compressed=compressed, recipe=recipe)
+    return dataclasses.replace(plain, compressed=compressed, recipe=recipe, quantized=file)
 
 
 def many(layers: int) -> Record:

@@ -26,7 +26,7 @@ def _layers(record: Record, look: Look) -> list[Text]:
     if not rows:
         return []
     cells = [[Text(title, QUIET) for title in ("   layer", "operator", "signal / noise")]]
-    room = max(8, look.width - 36)
+    room = max(8, look.width - 28)
     for row in rows:
         name = shorten(f"   {clean(row.layer)}", room, look.glyphs.dots)
         cells.append([Text(name), Text(clean(row.operator)), Text(row.noise_ratio or look.glyphs.skipped)])

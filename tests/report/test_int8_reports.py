@@ -1,0 +1,85 @@
+"""The int8 file in every report: what it is, what it answers, which layers suffer, and what to do about a budget."""
+
+import pytest
+import records
+from examples import quantized
+from goldens import golden
+
+from pfa_gate.record import Record, dumps, loads
+from pfa_gate.report.advice import advice
+from pfa_gate.report.ci import scalars
+from pfa_gate.report.html import render as page
+from pfa_gate.report.markdown import comment
+from pfa_gate.report.quantized import int8_sentences
+from pfa_gate.report.terminal import render
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return quantized(records.kept())
+
+
+@pytest.mark.parametrize(("name", "width", "unicode", "verbosity"), [
+    ("plain", 80, True, 1), ("ascii", 80, False, 0), ("40", 40, True, 2),
+])  # fmt: skip
+def test_on_a_terminal(record: Record, name: str, width: int, unicode: bool, verbosity: int) -> None:
+    text = render(record, width=width, colour=False, unicode=unicode, verbosity=verbosity)
+    assert max(map(len, text.splitlines())) <= width
+    golden(f"int8.{name}.txt", text)
+
+
+def test_in_a_comment(record: Record) -> None:
+    golden("int8.md", comment([record]))
+
+
+def test_on_the_page(record: Record) -> None:
+    golden("int8.html", page(record))
+
+
+def test_weights_alone_are_said_with_the_reason() -> None:
+    first, second, *_ = int8_sentences(quantized(records.kept(), "weights"))
+    assert first == (
+        "model.int8.onnx has weights of 8 bits and floating activations: encoder.attention multiplies activations with "
+        "one another, as attention does."
+    )
+    assert second == "It stores 138 kB, 18.5% of the full model's; it was run by ONNX Runtime 1.31.1."
+
+
+def test_a_forecast_that_was_off_is_said(record: Record) -> None:
+    assert "The recipe had forecast 138,112 bytes; these are 102 more." in int8_sentences(record)
+
+
+def test_what_helps_with_a_broken_budget(record: Record) -> None:
+    told = {finding.id: advice(record, finding) for finding in record.budgets if finding.outcome == "broken"}
+    assert list(told) == [
+        "quantized.bytes",
+        "quantized.accuracy_drop",
+        "quantized.agreement",
+        "quantized.class_drop",
+    ]
+    assert told["quantized.bytes"] == (
+        "Write recipe: {strategy: bytes, bytes: 18%}: it finds the counts that keep this limit, or says how near it "
+        "gets.",
+        "In floating numbers: head (pfa.yaml leaves it out).",
+    )
+    assert told["quantized.agreement"][:2] == (
+        "The outputs that suffer most are those of layer2.0.conv2 (8.0 dB), head (17.3 dB), layer1.0.conv1 "
+        "(23.9 dB): quantize.layers.exclude spares them.",
+        "The ranges are those of 256 samples: more quantize.samples may show what these miss.",
+    )
+
+
+def test_scalars_are_those_of_the_file(record: Record) -> None:
+    values = {finding.id: scalars(record, finding).get("pfa_value") for finding in record.budgets}
+    assert values == {
+        "exact": 2.41e-07,
+        "quantized.bytes": 138_214,
+        "quantized.accuracy_drop": 0.01944,
+        "quantized.agreement": 0.9417,
+        "quantized.divergence": 0.0312,
+        "quantized.class_drop": 0.125,
+    }
+
+
+def test_a_record_with_it_is_read_as_it_was_written(record: Record) -> None:
+    assert loads(dumps(record)) == record
