@@ -18,13 +18,14 @@ from pfa_gate.graph import Coupling
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.global_state import without_garbage_collection
 from pfa_gate.record import CompressedRecord, Unmeasured
-from pfa_gate.report.ownership import INT8, ONNX, PROGRAM, WEIGHTS
+from pfa_gate.report.ownership import EXECUTORCH, INT8, ONNX, OPENVINO, PROGRAM, WEIGHTS
 
 if TYPE_CHECKING:
     from pfa_gate.artifacts.sizes import FreeSizes
 
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
-_FORMS = {"weights": WEIGHTS, "pt2": PROGRAM, "onnx": ONNX}
+_FORMS = {"weights": WEIGHTS, "pt2": PROGRAM, "onnx": ONNX, "openvino": OPENVINO, "executorch": EXECUTORCH}
+_UNASKED = ("weights", "pt2", "onnx")
 
 
 def installed() -> bool:
@@ -59,10 +60,11 @@ class Delivery:
         compressed: the model.
         coupling: the groups that it was cut by.
         inputs: an example for the model; its values are not stored.
-        forms: of `weights`, `pt2` and `onnx`; None for all that can be made here.
+        forms: of `weights`, `pt2`, `onnx` and those of other runtimes; None for the first three that can be made here.
         same: whether the model does at inputs of other sizes what it does at the example, where it is a program
             recorded at the example.
         measured: of these forms those that are made to be measured too, and not written unless they are in `forms`.
+        writers: file of another runtime -> what writes it, as `write_onnx` does.
     """
 
     compressed: PrunedModel
@@ -71,11 +73,12 @@ class Delivery:
     forms: Collection[str] | None = None
     same: Callable[[Inputs], bool] = lambda inputs: True
     measured: Collection[str] = ()
+    writers: Mapping[str, Callable[..., None]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """Of the files that are to be written, in this order."""
-        forms = self.forms or [form for form in _FORMS if form != "onnx" or installed()]
+        forms = self.forms or [form for form in _UNASKED if form != "onnx" or installed()]
         return [name for form, name in _FORMS.items() if form in forms]
 
     @property
@@ -163,7 +166,7 @@ def _attempt(fresh: Path, delivery: Delivery, names: Sequence[str], recount: Rec
     from pfa_gate.artifacts import onnx_model  # noqa: PLC0415
     from pfa_gate.artifacts import program as programs  # noqa: PLC0415
 
-    writers = {PROGRAM: programs.write_program, ONNX: onnx_model.write_onnx}
+    writers = {PROGRAM: programs.write_program, ONNX: onnx_model.write_onnx, **delivery.writers}
     model = delivery.compressed.model
     try:
         export = programs.program_of(model, delivery.inputs, free)

@@ -105,7 +105,8 @@ class CompressedBudgets(StrictSection):
     class_drop: _ClassDrop = None
     latency: Latency | None = Field(default=None, description="highest share of the full model's latency")
     parity: Count | None = Field(
-        default=None, description="most answers of `model.onnx` in ONNX Runtime that may differ from the model's"
+        default=None,
+        description="most answers of `model.onnx`, or of another runtime's file, that may differ from the model's",
     )
 
 

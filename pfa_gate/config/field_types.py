@@ -261,7 +261,9 @@ Device = Annotated[Text, AfterValidator(device_name), Field(json_schema_extra={"
 # Lists of YAML become tuples; what stands in them is still taken as it is.
 Patterns = Annotated[tuple[Pattern, ...], Field(strict=False), _list_of("patterns")]
 Globs = Annotated[tuple[FilePath, ...], Field(strict=False), _list_of("patterns")]
-Form = Literal["weights", "pt2", "onnx", "onnx-int8"]
+OTHERS = ("openvino", "executorch")
+"""Files for runtimes beside ONNX Runtime, each with an extra of its name."""
+Form = Literal["weights", "pt2", "onnx", "onnx-int8", "openvino", "executorch"]
 Artifacts = Annotated[tuple[Form, ...], Field(strict=False), _list_of("files")]
 
 Ratio = Annotated[Limit, *limited(RATIO)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pfa_gate.config.field_types import OTHERS
 from pfa_gate.config.reader import Keys
 
 _SECTIONS = ("budgets", "compressed", "parity")
@@ -11,7 +12,7 @@ for _key in reversed(_SECTIONS[:-1]):
     _ASKED = {"required": [_key], "properties": {_key: _ASKED}}
 PARITY_NEEDS_ONNX: Any = {
     "if": {**_ASKED, "not": {"required": ["candidate"]}},
-    "then": {"properties": {"artifacts": {"contains": {"const": "onnx"}}}},
+    "then": {"properties": {"artifacts": {"contains": {"enum": ["onnx", *OTHERS]}}}},
 }
 """For the JSON schema of a gate."""
 
@@ -37,6 +38,6 @@ def parity_faults(gate: object, at: Keys) -> Iterator[tuple[Keys, str, str]]:
     if limit is None or not isinstance(gate, dict) or "candidate" in gate:
         return
     named = gate.get("artifacts")
-    if isinstance(named, list) and "onnx" not in named:
+    if isinstance(named, list) and not {"onnx", *OTHERS} & {each for each in named if isinstance(each, str)}:
         fact = "budgets.compressed.parity is of model.onnx, which artifacts does not name"
         yield (*at, *_SECTIONS), fact, "Add onnx to artifacts, or remove this budget."

@@ -207,7 +207,8 @@ class GateSections(StrictSection):
     artifacts: Annotated[Artifacts, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(
         default=None,
         description="files of the compressed model to write: `weights`, `pt2`, `onnx`; all if left out, `onnx` where "
-        "its extra is installed; `onnx-int8` is written wherever `quantize` stands",
+        "its extra is installed; `onnx-int8` is written wherever `quantize` stands; `openvino` and `executorch`, each "
+        "with its extra, where they are named",
         examples=["weights"],
     )
     watch: Annotated[Globs, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(

@@ -1,6 +1,6 @@
 """What is deployed: the files of the compressed model, made before the gate judges, and what was measured of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 from pfa_gate.artifacts import Delivery, ModelFiles, write_model
 from pfa_gate.artifacts.graph_sizes import let_follow
 from pfa_gate.budget import Parity
+from pfa_gate.config.field_types import OTHERS
 from pfa_gate.graph import inputs_of
 from pfa_gate.pipeline.cut import Cut
 from pfa_gate.record import CompressedRecord, Unmeasured
@@ -79,12 +80,22 @@ def _quantized(cut: Cut, files: ModelFiles, folder: Path) -> "QuantizedFindings 
     return quantized(cut, files.onnx, files.why_not(ONNX), (files.folder, folder))
 
 
+def _writers(forms: Collection[str] | None) -> dict[str, Callable[..., None]]:
+    if not set(OTHERS) & set(forms or ()):
+        return {}
+    from pfa_gate.runtime.other_runtimes import writers  # noqa: PLC0415  for gates that ask
+
+    return writers(forms)
+
+
 def _delivery(cut: Cut) -> Delivery:
     subject, model = cut.job.subject, cut.compressed
     inputs = inputs_of(subject.example)
     config = cut.job.config
     more = ("onnx",) if config.quantize else ()
-    delivery = Delivery(model, cut.coupling, inputs, config.artifacts, measured=more)
+    delivery = Delivery(
+        model, cut.coupling, inputs, config.artifacts, measured=more, writers=_writers(config.artifacts)
+    )
     # A graph was recorded at the example; the module of the user's own class runs its code at any size.
     if model.form == "module" or not isinstance(model.model, GraphModule) or set(delivery.made) <= {WEIGHTS}:
         return delivery

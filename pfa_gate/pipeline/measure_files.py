@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pfa_gate.config.field_types import OTHERS
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.pipeline.deployed import Deployed
 from pfa_gate.pipeline.findings import Findings
@@ -18,8 +19,8 @@ def measure_files(job: GateJob, findings: Findings, deployed: Deployed) -> Deplo
     """
     with exact_arithmetic(job.subject.device):
         config = job.config
-        named = config.budgets.compressed.parity is not None or "onnx" in (config.artifacts or ())
-        if named or config.quantize is not None:
+        forms = {"onnx", *OTHERS} & set(config.artifacts or ())
+        if config.budgets.compressed.parity is not None or forms or config.quantize is not None:
             from pfa_gate.pipeline.parity import measure_parity  # noqa: PLC0415  for gates that ask
 
             deployed = replace(deployed, parity=measure_parity(job, findings, deployed))

@@ -1,7 +1,7 @@
 """Files that a runtime runs, against their references: on all samples, and stored for other machines."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from pfa_gate.artifacts.model_files import installed
 from pfa_gate.budget import Parity
 from pfa_gate.config import GateConfig, Limit
+from pfa_gate.config.field_types import OTHERS
 from pfa_gate.errors import ArtifactError, CandidateError, DataError
 from pfa_gate.model import Batch, Batches
 from pfa_gate.model.device import model_on
@@ -16,7 +17,7 @@ from pfa_gate.pipeline.deployed import Deployed, ParityFindings
 from pfa_gate.pipeline.findings import Findings
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.record import Unmeasured
-from pfa_gate.report.ownership import INT8, ONNX, PARITY
+from pfa_gate.report.ownership import EXECUTORCH, INT8, ONNX, OPENVINO, PARITY
 from pfa_gate.runtime.pair import Pair, RuntimeFile
 from pfa_gate.runtime.parity import largest
 from pfa_gate.runtime.parity_data import write_parity
@@ -34,10 +35,15 @@ def measure_parity(job: GateJob, findings: Findings, deployed: Deployed) -> Pari
         deployed: the files that were written of it.
     """
     job = findings.cut.job if findings.cut else job
-    config = job.config
+    config, other = job.config, set(OTHERS) & set(job.config.artifacts or ())
+    asked = config.budgets.compressed.parity is not None
     wanted: dict[str, RuntimeFile | str] = {}
-    if config.budgets.compressed.parity is not None or "onnx" in (config.artifacts or ()):
+    if (asked and not other) or "onnx" in (config.artifacts or ()):
         wanted["compressed"] = _of_candidate(findings) if findings.candidate else _of_cut(job, findings, deployed)
+    if other:
+        from pfa_gate.pipeline.other_files import other_files  # noqa: PLC0415  for gates that ask
+
+        wanted |= other_files(job, findings, deployed, _allowed(_limit(config, "compressed")))
     if config.quantize is not None:
         wanted["quantized"] = _of_int8(job, findings, deployed)
     reasons = {section: file for section, file in wanted.items() if isinstance(file, str)}
@@ -45,12 +51,33 @@ def measure_parity(job: GateJob, findings: Findings, deployed: Deployed) -> Pari
     gaps = tuple(
         Unmeasured(f"parity of {_NAMES[section]}", reason.rstrip("."))
         for section, reason in reasons.items()
-        if _limit(config, section) is None and section != "quantized"  # which says itself why it is not there
+        if not asked and section != "quantized"  # which says itself why it is not there
     )
-    return replace(found, reasons={**found.reasons, **reasons}, gaps=(*gaps, *found.gaps))
+    found = replace(found, reasons={**found.reasons, **reasons}, gaps=(*gaps, *found.gaps))
+    return together(found, other) if other else found
 
 
-_NAMES = {"compressed": ONNX, "quantized": INT8}
+def together(found: ParityFindings, others: Collection[str]) -> ParityFindings:
+    """One budget for the files of all runtimes: it is judged on the one with the most flips, if all were compared.
+
+    Args:
+        found: of each file, by its section, or by its form where it is of another runtime.
+        others: these forms.
+    """
+    of_one = {section: parity for section, parity in found.found.items() if section in ("compressed", *others)}
+    failed = [section for section in found.reasons if section in ("compressed", *others)]
+    kept = {section: parity for section, parity in found.found.items() if section not in of_one}
+    worst = "" if failed or not of_one else max(sorted(of_one), key=lambda section: of_one[section].flips)
+    named = {
+        "compressed" if each == worst else "onnx" if each == "compressed" else each: of_one[each] for each in of_one
+    }
+    reasons = {section: why for section, why in found.reasons.items() if section not in others}
+    if failed:
+        reasons["compressed"] = found.reasons[failed[0]]
+    return replace(found, found={**kept, **named}, reasons=reasons)
+
+
+_NAMES = {"compressed": ONNX, "quantized": INT8, "openvino": OPENVINO, "executorch": EXECUTORCH}
 
 
 def _limit(config: GateConfig, section: str) -> Limit | None:

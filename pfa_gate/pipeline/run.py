@@ -11,7 +11,7 @@ from torch import nn
 
 from pfa_gate.budget import Context, judge
 from pfa_gate.compress.prune import with_kept
-from pfa_gate.config import Document, GateConfig, load
+from pfa_gate.config import Document, load
 from pfa_gate.config.paths import from_root
 from pfa_gate.errors import ConfigError
 from pfa_gate.model import Subject
@@ -21,6 +21,7 @@ from pfa_gate.model.evaluation import KeptOutputs
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.pipeline.answers import answer_budgets, unmeasured_answers
 from pfa_gate.pipeline.examine import examine
+from pfa_gate.pipeline.extras import require_extras
 from pfa_gate.pipeline.findings import Findings, versions
 from pfa_gate.pipeline.job import LOCAL, GateJob, MeasurementBackend, Stages
 from pfa_gate.pipeline.known_sensitivity import KnownSensitivity, known_sensitivity
@@ -135,7 +136,7 @@ def run_with_backend(
     config = document.gate(stages.gate)
     folder = Path(output) if output is not None else document.path.parent / OUTPUT
     require_folder(folder / config.name)  # what cannot be written need not be measured
-    _require_extras(config, stages)
+    require_extras(config, stages)
     with stages.stage("loading"):
         subject = load_subject(document, config.name)
     asked = answer_budgets(config)
@@ -162,16 +163,6 @@ def run_with_backend(
             unfinished.close()  # the new folder takes the place of the old one
     cut = findings.cut.compressed if findings.cut else None
     return Run(record, with_kept(cut.model, cut.axis_indices) if cut else None)
-
-
-def _require_extras(config: GateConfig, stages: Stages) -> None:
-    """Refuse a gate that asks for what cannot be made here, before anything is measured."""
-    asked = config.artifacts is not None and "onnx" in config.artifacts
-    if asked or config.quantize is not None:
-        from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
-
-        with stages.stage("loading", "artifacts" if asked else "quantize"):
-            require_onnx("artifacts" if asked else "quantize")
 
 
 def _judge(document: Document, subject: Subject, findings: Findings, context: Context) -> Record:

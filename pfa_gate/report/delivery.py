@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pfa_gate.record import Record
 from pfa_gate.report.candidate import candidate_sentences
-from pfa_gate.report.ownership import PROGRAM
+from pfa_gate.report.ownership import EXECUTORCH, ONNX, OPENVINO, PROGRAM
 
 
 def delivery(record: Record) -> tuple[str, ...]:
@@ -37,10 +37,13 @@ def _of_its_graph(record: Record) -> Iterator[str]:
 
 def _sizes_taken(record: Record) -> Iterator[str]:
     """What sizes the files that run without the user's code were found to take."""
-    names = {"program": "model.pt2", "onnx": "model.onnx"}
+    names = {"program": PROGRAM, "onnx": ONNX, "openvino": OPENVINO}
     files = [name for what, name in names.items() if what in record.files]
     if files and record.inputs:
         taken = " and ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in record.inputs.items())
         named = any(isinstance(size, str) for shape in record.inputs.values() for size in shape)
         change = "; a size with a name may change" if named else "; no size may change"
-        yield f"{' and '.join(files)} take{'s' if len(files) == 1 else ''} {taken}{change}."
+        listed_files = " and ".join(filter(None, (", ".join(files[:-1]), files[-1])))
+        yield f"{listed_files} take{'s' if len(files) == 1 else ''} {taken}{change}."
+    if "executorch" in record.files:
+        yield f"{EXECUTORCH} takes one sample a call, of the size of the example; its memory is planned beforehand."

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pfa_gate.budget.parity import OF_ITSELF, OF_TORCH
-from pfa_gate.files import sha256_bytes, sha256_of
+from pfa_gate.files import sha256_bytes
 from pfa_gate.model import Batch
 from pfa_gate.model.outputs import floating_outputs
 from pfa_gate.model.torch_module import forward
 from pfa_gate.runtime.onnx_module import OnnxModel
+from pfa_gate.runtime.other_runtimes import digest
 from pfa_gate.runtime.parity import TOLERANCE, TOLERANCE_OF_BITS, Array, Comparing, OutputGap, are_scores
 from pfa_gate.runtime.parity_check import stored_values
 from pfa_gate.runtime.session import machine_of, onnx_session
@@ -33,6 +35,7 @@ class RuntimeFile:
             optimisations off.
         device: of the model.
         allowed: how many of its answers may flip.
+        opens: gives a session of another runtime for a number of threads; None for one of ONNX Runtime.
     """
 
     section: str
@@ -41,11 +44,12 @@ class RuntimeFile:
     model: nn.Module | None
     device: torch.device = torch.device("cpu")  # noqa: RUF009  immutable
     allowed: int = 0
+    opens: Callable[[int], Any] | None = None
 
     @property
     def sha256(self) -> str:
         """Of its bytes."""
-        return sha256_of(Path(self.content)) if isinstance(self.content, str) else sha256_bytes(self.content)
+        return digest(Path(self.content)) if isinstance(self.content, str) else sha256_bytes(self.content)
 
     @property
     def reference(self) -> str:
@@ -74,7 +78,8 @@ class Pair:
 
     def __init__(self, file: RuntimeFile, threads: int = 0) -> None:
         self.file, threads = file, threads or torch.get_num_threads()
-        session = onnx_session(file.content, file.name, threads)
+        opens = file.opens or (lambda count: onnx_session(file.content, file.name, count))
+        session = opens(threads)
         self.machine, self.here = machine_of(session, threads), OnnxModel(session, file.name)
         self.reference: Outputs = self._of_torch if file.model is not None else self._of_itself(threads)
         self.names = self.here.floating

@@ -10,8 +10,8 @@ import numpy as np
 
 from pfa_gate.budget.parity import Parity
 from pfa_gate.errors import ArtifactError
-from pfa_gate.files import sha256_of
 from pfa_gate.report.ownership import PARITY
+from pfa_gate.runtime.other_runtimes import digest, opened
 from pfa_gate.runtime.parity import Array, Comparing, largest, thinned
 from pfa_gate.runtime.parity_data import MOST_VALUES, ParityData, StoredCall, StoredFile, read_parity
 from pfa_gate.runtime.session import ON_CPU, first_line, machine_of, onnx_session, runtime_version
@@ -63,8 +63,6 @@ def check_parity(ask: Ask) -> tuple[CheckedFile, ...]:
     Raises:
         ArtifactError: nothing was stored, a file is missing, or the runtime does not take or run it.
     """
-    if find_spec("onnxruntime") is None:
-        raise ArtifactError("Files run in ONNX Runtime, which is not installed.", remedy="Run pip install onnxruntime.")
     found = [folder for given in ask.folders for folder in _folders(given)]
     stored = [(folder, read_parity(folder / PARITY)) for folder in found]
     pairs = [(folder, data, each) for folder, data in stored for each in data.about.files]
@@ -91,7 +89,7 @@ def _checked(ask: Ask, folder: Path, data: ParityData, expected: StoredFile) -> 
             remedy="Copy it there, or name it with --file.",
         )
     parity = _parity(ask, path, data, expected)
-    other = ask.file is None and sha256_of(path) != expected.sha256
+    other = ask.file is None and digest(path) != expected.sha256
     flipped = parity.flips > expected.allowed
     verdict: Verdict = "other answers" if flipped else "another file" if other else "same"
     return CheckedFile(data.about.gate, str(path), verdict, parity, expected, data.about.samples)
@@ -99,7 +97,7 @@ def _checked(ask: Ask, folder: Path, data: ParityData, expected: StoredFile) -> 
 
 def _parity(ask: Ask, path: Path, data: ParityData, expected: StoredFile) -> Parity:
     # By its path: it may have tensors in files beside it.
-    session = onnx_session(str(path), path.name, ask.threads, providers=ask.providers)
+    session = _opened(ask, path, data.calls)
     _require_ports(session, path, expected, data.calls)
     comparing = Comparing(path.name, expected.tolerance, expected.scores)
     for call in data.calls:
@@ -120,6 +118,16 @@ def _parity(ask: Ask, path: Path, data: ParityData, expected: StoredFile) -> Par
         tolerance=expected.tolerance,
         flipped=found.named(rows),
     )
+
+
+def _opened(ask: Ask, path: Path, calls: Sequence[StoredCall]) -> Any:
+    names = tuple(calls[0].inputs) if calls else ()
+    other = opened(path, ask.threads, names)
+    if other is not None:
+        return other
+    if find_spec("onnxruntime") is None:
+        raise ArtifactError("Files run in ONNX Runtime, which is not installed.", remedy="Run pip install onnxruntime.")
+    return onnx_session(str(path), path.name, ask.threads, providers=ask.providers)
 
 
 def _run(session: Any, path: Path, expected: StoredFile, call: StoredCall) -> list[Array]:

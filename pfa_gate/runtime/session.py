@@ -77,11 +77,12 @@ def machine_of(session: Any, threads: int) -> Machine:
     """What a session runs on.
 
     Args:
-        session: of ONNX Runtime.
+        session: of ONNX Runtime, or one of another runtime, which knows its version.
         threads: of each operator.
     """
     cpu = this_cpu()
-    return Machine(runtime_version(), tuple(session.get_providers()), threads, cpu.name, cpu.flags)
+    version = getattr(session, "version", "") or runtime_version()
+    return Machine(version, tuple(session.get_providers()), threads, cpu.name, cpu.flags)
 
 
 def _made(make: Callable[[], Any], name: str) -> Any:
