@@ -112,22 +112,21 @@ def multiple_of(round_to: RoundTo, width: int) -> int:
     return 8 if width >= 32 else 4 if width >= 16 else 1
 
 
-def to_multiple(count: int, width: int, multiple: int, *, minimum: int = 1, up: bool = False) -> int:
-    """A count as a multiple, or as all filters of its group.
+def neighbours(count: int, width: int, multiple: int, minimum: int = 1) -> tuple[int, int]:
+    """The two allowed counts about one that is wanted: multiples, or all filters of a group.
 
     Args:
         count: from 1.
         width: filters of the group.
-        multiple: what it comes in.
+        multiple: what its counts come in.
         minimum: fewest filters, as far as the group has them.
-        up: to the next multiple; else to the nearest one, of two as near to the larger.
 
     Example:
-        >>> [to_multiple(count, 20, 8) for count in (1, 11, 12, 17, 18)], to_multiple(17, 20, 8, up=True)
-        ([8, 8, 16, 16, 20], 20)
+        >>> [neighbours(count, 20, 8) for count in (1, 8, 11, 17, 20)]
+        [(8, 8), (8, 8), (8, 16), (16, 20), (20, 20)]
     """
-    wanted = max(count, minimum)
+    wanted = min(width, max(count, minimum))
+    least = min(width, math.ceil(minimum / multiple) * multiple)
     above = min(width, math.ceil(wanted / multiple) * multiple)
-    below = (wanted // multiple) * multiple
-    nearer_below = below >= max(minimum, 1) and wanted - below < above - wanted
-    return below if nearer_below and not up else above
+    below = width if wanted == width else max(least, wanted // multiple * multiple)
+    return below, max(least, above)

@@ -12,7 +12,7 @@ from scipy.special import rel_entr
 from pfa_gate.analysis.covariance import Moments
 from pfa_gate.analysis.spectrum import Spectrum, spectrum
 from pfa_gate.recipe import keep_energy, keep_kl
-from pfa_gate.redundancy import divergence, kept_by_energy, kept_by_kl, most_within_kl, to_multiple
+from pfa_gate.redundancy import divergence, kept_by_energy, kept_by_kl, most_within_kl, neighbours
 
 VARIANCES = st.lists(st.just(0.0) | st.floats(1e-9, 1e3), min_size=1, max_size=40)
 SHARE = st.floats(0, 1)
@@ -57,11 +57,11 @@ def test_no_more_directions_could_stay_within_a_limit(eigenvalues: list[float], 
 
 
 @given(st.integers(1, 99), st.integers(1, 99), st.integers(1, 20), st.integers(1, 40))
-def test_a_multiple_is_the_nearest_that_is_allowed_and_the_next_one_up(
+def test_neighbours_are_the_nearest_allowed_counts_on_either_side(
     count: int, width: int, multiple: int, minimum: int
 ) -> None:
     allowed = [n for n in range(1, width + 1) if (n % multiple == 0 and n >= minimum) or n == width]
-    wanted = max(min(count, width), minimum)
-    given = {"width": width, "multiple": multiple, "minimum": minimum}
-    assert to_multiple(min(count, width), **given) == min(allowed, key=lambda n: (abs(n - wanted), -n))
-    assert to_multiple(min(count, width), **given, up=True) == next((n for n in allowed if n >= wanted), width)
+    wanted = min(width, max(count, minimum))
+    above = next(n for n in allowed if n >= wanted)
+    below = next((n for n in reversed(allowed) if n <= wanted), above)
+    assert neighbours(min(count, width), width, multiple, minimum) == (below, above)

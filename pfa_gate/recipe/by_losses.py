@@ -2,11 +2,13 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from pfa_gate.recipe.rule import Footprint, Recipe, Rule, out_of_reach, rounded
+from pfa_gate.recipe.multiples import Multiples
+from pfa_gate.recipe.rule import Footprint, Recipe, Rule, out_of_reach
 
 
 def recipe_by_losses(
@@ -35,17 +37,27 @@ def recipe_by_losses(
         {'stem': 1, 'trunk': 1}
     """
     steps = sorted(step for name in losses for step in _steps(name, losses[name], widths, footprint))
-    target = rule.target or 0.0
+    target, allowed = rule.target or 0.0, Multiples(widths, footprint, rule)
+    plain = replace(allowed, rule=replace(rule, round_to=1))
 
     def after(count: int) -> dict[str, int]:
         gone = {name: max((end for _, other, end in steps[:count] if other == name), default=0) for name in widths}
-        return rounded({name: max(1, width - gone[name]) for name, width in widths.items()}, widths, rule)
+        return plain.below({name: max(1, width - gone[name]) for name, width in widths.items()})
 
-    count = bisect_left(range(len(steps) + 1), -target, key=lambda count: -footprint(after(count)))
+    def size(count: int) -> float:
+        counts = after(count)
+        return max(footprint(counts), footprint(allowed.below(counts)))
+
+    count = bisect_left(range(len(steps) + 1), -target, key=lambda count: -size(count))
     if count > len(steps):
-        raise out_of_reach(footprint(after(len(steps))), target, rule)
+        raise out_of_reach(size(len(steps)), target, rule)
+    sums = {name: np.concatenate([[0.0], np.cumsum(np.maximum(each, 0.0))]) for name, each in losses.items()}
+
+    def lost(name: str, kept: int) -> float:
+        return float(sums[name][min(widths[name] - kept, len(sums[name]) - 1)]) if name in sums else 0.0
+
     reasons = {name: "what its readers lose cannot be known" for name in widths if name not in losses}
-    keep = {name: kept for name, kept in after(count).items() if name in losses}
+    keep = {name: kept for name, kept in allowed.nearest(after(count), lost, target).items() if name in losses}
     return Recipe(rule.strategy, None, keep, reasons, {name: widths[name] for name in keep})
 
 

@@ -1,14 +1,15 @@
 """A recipe by the spectra of the groups: one divergence, one share of energy, or the largest that meets a size."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from pfa_gate.analysis.spectrum import Spectrum
 from pfa_gate.errors import ConfigError
-from pfa_gate.recipe.rule import Footprint, Recipe, Rule, out_of_reach, rounded
+from pfa_gate.recipe.multiples import Multiples
+from pfa_gate.recipe.rule import Footprint, Recipe, Rule, out_of_reach
 from pfa_gate.redundancy import kept_by_energy, kept_by_kl
 
 
@@ -70,9 +71,9 @@ def recipe(
         reasons: group name -> why it is kept whole, for the record.
 
     Returns:
-        The plan. A size strategy keeps the largest energy, the same in all groups, whose rounded
-        counts meet the target. With `round_to: auto`, kl and energy give the model as many filters as they can in
-        multiples without making it larger than their own counts do.
+        The plan. A size strategy keeps the largest energy, the same in all groups, whose counts meet the target.
+        Where they are rounded to the nearest multiples, those are taken that lose least energy for what they save, at
+        the target, or at the size that kl and energy come to by themselves.
 
     Raises:
         TargetError: even the smallest recipe is above the target; names both.
@@ -85,67 +86,39 @@ def recipe(
         {'stem': 1}
     """
     widths = {name: spectrum.filters for name, spectrum in spectra.items()}
-    own = rule.energy if rule.strategy == "energy" else None
+    allowed = Multiples(widths, footprint, rule)
     if rule.strategy == "kl":
-        scale = _by_divergence(spectra)
-        keep = _at_its_own_size(scale, 1.0, widths, footprint, rule)
-    elif own is not None:
-        keep = _at_its_own_size(_by_energy(spectra), own, widths, footprint, rule)
+        energy, own = None, {name: keep_kl(spectrum) for name, spectrum in spectra.items()}
     else:
-        own, keep = _at_the_target(_by_energy(spectra), widths, footprint, rule)
-    return Recipe(rule.strategy, own, keep, dict(reasons or {}), widths)
+        energy = rule.energy if rule.strategy == "energy" and rule.energy is not None else _level(spectra, allowed)
+        own = {name: keep_energy(spectrum, energy) for name, spectrum in spectra.items()}
+    if rule.strategy in ("kl", "energy") and rule.round_to != "auto":
+        return Recipe(rule.strategy, energy, allowed.above(own), dict(reasons or {}), widths)
+    size = rule.target
+    if rule.strategy in ("kl", "energy"):
+        size = footprint({name: max(count, min(rule.minimum, widths[name])) for name, count in own.items()})
+    sums = {name: np.cumsum(spectrum.eigenvalues) for name, spectrum in spectra.items()}
+    keep = allowed.nearest(own, lambda name, count: 1.0 - float(sums[name][count - 1]), size or 0.0)
+    return Recipe(rule.strategy, energy, keep, dict(reasons or {}), widths)
 
 
-@dataclass(frozen=True)
-class _Rising:
-    """Counts of all groups that rise with one number; they change at these levels and at no others."""
+def _level(spectra: Mapping[str, Spectrum], allowed: Multiples) -> float:
+    """The largest energy whose counts meet the target, both as they are and in the multiples below.
 
-    levels: Sequence[float]
-    counts: Callable[[float], Mapping[str, int]]
-
-
-def _by_energy(spectra: Mapping[str, Spectrum]) -> _Rising:
-    """By the energy kept: counts change only where a cumulative energy is passed."""
+    Counts change only where a cumulative energy is passed, so only those need a look.
+    """
+    target = allowed.rule.target or 0.0
+    plain = replace(allowed, rule=replace(allowed.rule, round_to=1))
     steps = np.concatenate([[0.0], *(np.cumsum(spectrum.eigenvalues) for spectrum in spectra.values())])
     levels: list[float] = np.unique(np.clip(steps, 0.0, 1.0)).tolist()
-    return _Rising(levels, lambda energy: {name: keep_energy(each, energy) for name, each in spectra.items()})
 
+    def size(energy: float) -> float:
+        own = {name: keep_energy(spectrum, energy) for name, spectrum in spectra.items()}
+        counts, multiples = plain.below(own), allowed.below(own)
+        least = allowed.footprint(multiples)
+        return least if counts == multiples else max(least, allowed.footprint(counts))
 
-def _by_divergence(spectra: Mapping[str, Spectrum]) -> _Rising:
-    """By a factor of what their divergence keeps: 1 is the strategy itself."""
-    own = {name: keep_kl(spectrum) for name, spectrum in spectra.items()}
-    levels = sorted({0.0} | {n / own[name] for name, each in spectra.items() for n in range(1, each.filters + 1)})
-
-    def counts(factor: float) -> dict[str, int]:
-        return {name: max(1, min(each.filters, int(factor * own[name] + 1e-9))) for name, each in spectra.items()}
-
-    return _Rising(levels, counts)
-
-
-def _at_its_own_size(
-    scale: _Rising, level: float, widths: Mapping[str, int], footprint: Footprint, rule: Rule
-) -> dict[str, int]:
-    """Counts of a level; those to the nearest multiple at the highest level that is no larger than this one's own."""
-    counts = scale.counts(level)
-    if rule.round_to != "auto":
-        return rounded(counts, widths, rule)
-    size = footprint(rounded(counts, widths, replace(rule, round_to=1)))
-    meeting = _meeting(scale, widths, footprint, rule, size)
-    return rounded(scale.counts(scale.levels[max(0, meeting - 1)]), widths, rule)
-
-
-def _at_the_target(
-    scale: _Rising, widths: Mapping[str, int], footprint: Footprint, rule: Rule
-) -> tuple[float, dict[str, int]]:
-    """The highest level whose rounded counts meet the target, and these counts."""
-    target = rule.target or 0.0
-    meeting = _meeting(scale, widths, footprint, rule, target)
+    meeting = bisect_right(levels, target, key=size)
     if meeting == 0:
-        raise out_of_reach(footprint(rounded(scale.counts(scale.levels[0]), widths, rule)), target, rule)
-    level = scale.levels[meeting - 1]
-    return level, rounded(scale.counts(level), widths, rule)
-
-
-def _meeting(scale: _Rising, widths: Mapping[str, int], footprint: Footprint, rule: Rule, size: float) -> int:
-    """How many levels there are from the lowest up to the highest whose rounded counts are no larger than this."""
-    return bisect_right(scale.levels, size, key=lambda level: footprint(rounded(scale.counts(level), widths, rule)))
+        raise out_of_reach(size(levels[0]), target, allowed.rule)
+    return levels[meeting - 1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pfa_gate.errors import ConfigError, TargetError
-from pfa_gate.redundancy import RoundTo, multiple_of, to_multiple
+from pfa_gate.redundancy import RoundTo, multiple_of
 
 Strategy: TypeAlias = Literal["kl", "energy", "parameters", "bytes", "macs"]
 Footprint: TypeAlias = Callable[[Mapping[str, int]], float]
@@ -85,26 +85,6 @@ class Recipe:
         longest = max(map(len, plans), default=0)
         title = self.strategy if self.energy is None else f"{self.strategy} {self.energy:.6g}"
         return "\n".join([title, *(f"{name:{longest}}  {plans[name]}" for name in sorted(plans))])
-
-
-def rounded(counts: Mapping[str, int], widths: Mapping[str, int], rule: Rule) -> dict[str, int]:
-    """Counts in the multiples of a rule.
-
-    Args:
-        counts: group name -> filters kept, from 1.
-        widths: group name -> filters before.
-        rule: with its `round_to` and `minimum`.
-
-    Example:
-        >>> rounded({"stem": 21}, {"stem": 32}, Rule("macs", target=1e6, round_to="auto"))
-        {'stem': 24}
-    """
-    up = rule.strategy in ("kl", "energy") and rule.round_to != "auto"
-    multiples = {name: multiple_of(rule.round_to, rule.widths.get(name, width)) for name, width in widths.items()}
-    return {
-        name: to_multiple(count, widths[name], multiples[name], minimum=rule.minimum, up=up)
-        for name, count in counts.items()
-    }
 
 
 def out_of_reach(smallest: float, target: float, rule: Rule) -> TargetError:
