@@ -17,6 +17,7 @@ from pfa_gate.budget import (
     Size,
 )
 from pfa_gate.record import (
+    BatchTiming,
     Compared,
     CompressedRecord,
     Correlations,
@@ -32,7 +33,9 @@ from pfa_gate.record import (
     Record,
     RecoveryStep,
     Repair,
+    RoundedForecast,
     Scores,
+    TimingRecord,
     Unmeasured,
 )
 from pfa_gate.record.choice import SelectionChoice, SelectionTrial
@@ -75,6 +78,9 @@ layers = st.builds(
 )
 exact = st.builds(Exact, maybe(number), st.booleans())
 repairs = st.builds(Repair, text, maybe(number), maybe(number), maybe(number), count, maybe(text))
+interval = maybe(st.tuples(number, number))
+batches = st.builds(BatchTiming, count, number, maybe(number), interval, maybe(number), maybe(number), count)
+timings = st.builds(TimingRecord, *[text] * 4, count, many(batches), text, names(text))
 compressed = st.builds(
     CompressedRecord,
     count,
@@ -87,12 +93,13 @@ compressed = st.builds(
     st.sampled_from(["module", "graph"]),
     maybe(count),
     maybe(number),
+    maybe(timings),
+    maybe(st.builds(RoundedForecast, count, count, names(count))),
 )
 whole = st.integers(-(10**18), 10**18)
 live = st.builds(LiveRecord, text, text, count)
 memory = st.builds(MemoryRecord, count, count, maybe(live), many(live), count, many(whole), many(text), whole, count)
 demands = st.builds(DemandsRecord, maybe(memory), maybe(memory), maybe(number), maybe(number))
-interval = maybe(st.tuples(number, number))
 scores = st.builds(Scores, text, maybe(number), maybe(number), maybe(number), interval)
 measures = st.sampled_from(["parameters", "bytes", "macs", "latency"])
 trials = st.builds(
@@ -133,6 +140,8 @@ quantized = st.builds(
     answers=maybe(answers),
     floating=names(text),
     layers=many(st.builds(QuantizedLayer, text, text, maybe(number))),
+    timing=maybe(timings),
+    untimed=text,
 )
 machines = st.builds(Machine, text, many(text), count, text, many(text))
 flips = st.builds(Flip, count, maybe(count), maybe(count), maybe(number), maybe(number))

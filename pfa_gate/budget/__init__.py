@@ -7,6 +7,7 @@ from pfa_gate.budget.answers import AnswerPair, Answers, ClassAnswers, Estimated
 from pfa_gate.budget.baseline_limits import Baseline, BaselineLayer, Context
 from pfa_gate.budget.finding import Finding, LayerFinding, Outcome
 from pfa_gate.budget.judge import judge
+from pfa_gate.budget.latency import LatencyMeasure
 from pfa_gate.budget.measurements import (
     Exactness,
     LayerMeasure,
@@ -31,6 +32,7 @@ __all__ = [
     "Exactness",
     "Finding",
     "Flip",
+    "LatencyMeasure",
     "LayerFinding",
     "LayerMeasure",
     "Machine",

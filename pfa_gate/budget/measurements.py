@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pfa_gate.budget.answers import Answers, answer_values, points
+from pfa_gate.budget.latency import LatencyMeasure
 from pfa_gate.budget.parity import Parity
 from pfa_gate.budget.sizes import PartSize, Size, known_sizes
 from pfa_gate.budget.wording import difference
@@ -110,11 +111,14 @@ class QuantizedMeasure:
         size: elements of its weights, and bytes of all tensors that it stores.
         scores: of the full model and of it; None without an evaluation.
         answers: against those of the full model; None where they were not compared.
+        latency: of it; None where it was not timed, for the reason `latency_reason`.
     """
 
     size: PartSize
     scores: Scored | None = None
     answers: Answers | None = None
+    latency: LatencyMeasure | None = None
+    latency_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class Measurements:
         scores: of both models; None without an evaluation.
         scores_reason: why there are none, or none of the compressed model.
         latency: time of the compressed model over that of the full one (0.8 is 80 %).
+        timed: the same with how sure it is; None where that is not known.
         exact: the proof; None where nothing was compressed, for the reason `compressed_reason`.
         uncounted: why the compressed model's multiply-accumulates are not known.
         smaller: what the compressed model is called: `candidate` where another tool made it.
@@ -148,6 +153,7 @@ class Measurements:
     scores_reason: str = ""
     latency: float | None = None
     latency_reason: str = ""
+    timed: LatencyMeasure | None = None
     exact: Exactness | None = None
     uncounted: str = ""
     smaller: str = "compressed model"
@@ -176,8 +182,9 @@ class Measurements:
             compressed_reason=why,
             scores=file.scores if file else None,
             scores_reason=why or "pfa.yaml has no evaluation",
-            latency=None,
-            latency_reason=why,
+            latency=file.latency.ratio if file and file.latency else None,
+            latency_reason=file.latency_reason if file else why,
+            timed=file.latency if file else None,
             answers=file.answers if file else None,
             answers_reason=why,
             smaller="int8 file",

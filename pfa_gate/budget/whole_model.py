@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pfa_gate.budget.finding import Judgement, not_judged, outcome_of
 from pfa_gate.budget.measurements import Exactness, Measurements, Scored
@@ -88,7 +88,8 @@ def judge_latency(limit: Limit, measurements: Measurements) -> Judgement:
     own = not measurements.smaller.endswith("model")
     head = f"The {measurements.smaller} takes {{}} of the time of the full {'model' if own else 'one'}"
     percent = round(100 * ratio, 9)  # 100 * 1.1 is more than 110
-    return _share(limit, percent, percent <= limit.value, head)
+    found = _share(limit, percent, percent <= limit.value, head)
+    return replace(found, notes=tuple(measurements.timed.notes(limit.value)) if measurements.timed else ())
 
 
 def judge_exact(exact: Exactness | None, reason: str) -> Judgement:

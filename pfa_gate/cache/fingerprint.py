@@ -187,11 +187,10 @@ def _beyond_files(config: GateConfig, folder: Path) -> Iterator[str]:
     for data in _data(config):
         if isinstance(data, JsonLines) and hub_folder(data.tokenizer, folder) is None:
             yield f"the tokenizer {data.tokenizer} is in the cache of this machine"
-    if config.budgets.compressed.latency is not None:
-        yield "latency is of the moment"
-    if config.budgets.compressed.parity is not None or config.quantize is not None:
+    limits = config.budgets
+    if limits.compressed.parity is not None or config.quantize is not None:
         yield "parity is of this machine's CPU and runtime"
-    if config.recipe.of == "latency":
+    if limits.compressed.latency or limits.quantized.latency or config.recipe.of == "latency":
         yield "latency is of the moment"
     if config.selection not in SELECTIONS:
         yield f"the selection {config.selection} comes from another package"

@@ -64,6 +64,9 @@ _AccuracyDrop = Annotated[Drop | None, Field(description="most that `accuracy` o
 _ScoreDrop = Annotated[
     Drop | None, Field(description="most that the score of any metric may get worse, in its own unit")
 ]
+_LatencyLimit = Annotated[
+    Latency | None, Field(description="highest share of the full model's time, by CPU time of the file that ships")
+]
 _Agreement = Annotated[
     Agreement | None,
     Field(description="lowest share of samples with the same answer as the full model, `{min: 97%}`"),
@@ -103,7 +106,7 @@ class CompressedBudgets(StrictSection):
     divergence: _Divergence = None
     output_error: _OutputError = None
     class_drop: _ClassDrop = None
-    latency: Latency | None = Field(default=None, description="highest share of the full model's latency")
+    latency: _LatencyLimit = None
     parity: Count | None = Field(
         default=None,
         description="most answers of `model.onnx`, or of another runtime's file, that may differ from the model's",
@@ -125,6 +128,7 @@ class QuantizedBudgets(StrictSection):
     divergence: _Divergence = None
     output_error: _OutputError = None
     class_drop: _ClassDrop = None
+    latency: _LatencyLimit = None
     parity: Count | None = Field(
         default=None,
         description="most answers that may differ between the file as ONNX Runtime optimises it, and as it is written",
@@ -183,7 +187,7 @@ MORE_IS_BETTER = ("compressed.agreement", "quantized.agreement")
 """Of the budgets that refer to a baseline, those that hold a value from below."""
 MODEL_LIMITS = (*SIZES, *DEMANDS, "score")
 COMPRESSED_LIMITS = (*SIZES, *DEMANDS, "score", *DROPS, *ANSWERS, "latency", PARITY)
-QUANTIZED_LIMITS = ("bytes", "score", *DROPS, *ANSWERS, PARITY)
+QUANTIZED_LIMITS = ("bytes", "score", *DROPS, *ANSWERS, "latency", PARITY)
 
 
 def declared(budgets: BudgetsConfig, gate: Keys, *, proved: bool = True) -> tuple[Declared, ...]:

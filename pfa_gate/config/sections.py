@@ -21,6 +21,7 @@ from pfa_gate.config.field_types import (
     StrictSection,
     Text,
 )
+from pfa_gate.config.latency import LatencyConfig
 from pfa_gate.config.named_sources import LIBRARIES, DataSource, Factory
 from pfa_gate.config.parity import PARITY_NEEDS_ONNX
 from pfa_gate.config.project import UNSEEN
@@ -202,6 +203,7 @@ class GateSections(StrictSection):
     candidate: CandidateConfig | None = None
     evaluation: EvaluationConfig | None = None
     energy: EnergyConfig | None = None
+    latency: LatencyConfig = LatencyConfig.model_construct()
     budgets: BudgetsConfig
     allow: Waivers = ()
     artifacts: Annotated[Artifacts, Field(min_length=1, json_schema_extra={"minItems": 1})] | None = Field(

@@ -1,5 +1,6 @@
 """What became of a model that was cut: what budgets, files and record are made from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from pfa_gate.graph import Coupling
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.job import GateJob
-from pfa_gate.record import RecoveryStep
+from pfa_gate.record import RecoveryStep, RoundedForecast, TimingRecord
 
 if TYPE_CHECKING:
     from pfa_gate.pipeline.plan import CutPlan
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Cut:
     """What became of the model: the recipe, the smaller model, and what it costs and scores.
 
-    Its job is the gate with the samples that its scores are of.
+    Its job is the gate with the samples that its scores are of. Its `full_macs` are those of the full model, and
+    `rounded` gives what `round_to: auto` would, where that can be said beforehand.
     """
 
     coupling: Coupling
@@ -27,7 +29,24 @@ class Cut:
     compressed: PrunedModel
     cost: Cost
     scores: tuple[Score, Score] | None
-    latency: float | None
     job: GateJob
+    full_macs: int
+    rounded: Callable[[], RoundedForecast | None]
     recovery: tuple[RecoveryStep, ...] = ()
     answers: Answers | None = None
+
+
+@dataclass(frozen=True)
+class FileLatencies:
+    """How long the compressed model and its int8 file take.
+
+    Attributes:
+        compressed: None where no budget asks for it.
+        quantized: None where no budget asks for it, or for the reason `untimed`.
+        rounded: what `round_to: auto` would give, where the MACs fall and the time does not.
+    """
+
+    compressed: TimingRecord | None = None
+    quantized: TimingRecord | None = None
+    untimed: str = ""
+    rounded: RoundedForecast | None = None

@@ -12,7 +12,7 @@ from pfa_gate.artifacts.graph_sizes import let_follow
 from pfa_gate.budget import Parity
 from pfa_gate.config.field_types import OTHERS
 from pfa_gate.graph import inputs_of
-from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.cut import Cut, FileLatencies
 from pfa_gate.record import CompressedRecord, Unmeasured
 from pfa_gate.report.ownership import ONNX, WEIGHTS
 
@@ -44,12 +44,14 @@ class Deployed:
         delivery: of what; None where there is no compressed model.
         parity: of the files in their runtime; None where the gate does not ask for it.
         quantized: the int8 file; None where the gate does not ask for one, or there is no compressed model.
+        latencies: how long they take, where budgets ask for it.
     """
 
     files: ModelFiles
     delivery: Delivery | None = None
     parity: ParityFindings | None = None
     quantized: "QuantizedFindings | None" = None
+    latencies: FileLatencies | None = None
 
 
 def deploy(fresh: Path, folder: Path, cut: Cut | None, counted: CompressedRecord | None) -> Deployed:

@@ -1,6 +1,7 @@
 """The first half of the program: trace, measure, decide, cut, prove, recover, score."""
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pfa_gate.pipeline.answers import compare_answers
@@ -11,7 +12,6 @@ from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.measure_and_cut import (
     Measured,
     compressed_cost,
-    compressed_latency,
     cut_and_prove,
     measure,
     score_both,
@@ -56,7 +56,7 @@ def _examine_candidate(job: GateJob) -> Findings:
 
 
 def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
-    """Decide, cut and prove, recover, count, score and time."""
+    """Decide, cut and prove, recover, count and score."""
     from pfa_gate.pipeline.plan import MeasuredGraph, Planner  # noqa: PLC0415  for models that can be followed
     from pfa_gate.pipeline.recovery_steps import kept_for_compensation, recover  # noqa: PLC0415
 
@@ -71,8 +71,8 @@ def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     cost = compressed_cost(job, compressed.model)
     scores = score_both(job, compressed.model, recovered.score, full_score)
     answers = compare_answers(job, compressed.model, scores)
-    latency = compressed_latency(job, compressed.model)
-    return Cut(coupling, plan, compressed, cost, scores, latency, job, recovered.steps, answers)
+    rounded = partial(planner.rounded, plan, cost.macs)
+    return Cut(coupling, plan, compressed, cost, scores, job, measured.cost.macs, rounded, recovered.steps, answers)
 
 
 def _forecast(job: GateJob, graph: ModelGraph) -> "Int8Inventory | None":

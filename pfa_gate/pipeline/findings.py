@@ -15,7 +15,7 @@ from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.correlation_picture import heat_map, side
-from pfa_gate.pipeline.cut import Cut
+from pfa_gate.pipeline.cut import Cut, FileLatencies
 from pfa_gate.pipeline.demands import Demands
 from pfa_gate.pipeline.measure_and_cut import Measured, scores_record, unmeasured_interval
 from pfa_gate.record import (
@@ -92,14 +92,15 @@ class Findings:
                 latency_reason=self.reason,
                 answers_reason=self.reason,
             )
-        proof = self.cut.compressed.proof
+        proof, timing = self.cut.compressed.proof, self._latencies.compressed
         return Measurements(
             layers=layers,
             full=_size(self.measured.cost),
             compressed=_size(self.cut.cost),
             scores=self._scored(),
             scores_reason="" if self.cut.scores else "pfa.yaml has no evaluation",
-            latency=self.cut.latency,
+            latency=timing.ratio if timing else None,
+            timed=timing.measure() if timing else None,
             answers=self.cut.answers,
             exact=Exactness(
                 proof.max_error, proof.passed, tuple(sorted(self.cut.compressed.put_back)), proof.tolerance
@@ -158,18 +159,26 @@ class Findings:
             return self.demands.compressed_record(self.candidate.compressed_record())
         if self.cut is None:
             return None
-        proof = self.cut.compressed.proof
+        proof, latencies = self.cut.compressed.proof, self._latencies
+        timing = latencies.compressed
         part = CompressedRecord(
             parameters=self.cut.cost.parameters,
             bytes=self.cut.cost.bytes,
             macs=self.cut.cost.macs,
-            latency=finite(self.cut.latency),
+            latency=timing.ratio if timing else None,
             exact=Exact(finite(proof.max_error), proof.passed),
             put_back=tuple(sorted(self.cut.compressed.put_back)),
             form=self.cut.compressed.form,
             recovery=self.cut.recovery,
+            timing=timing,
+            rounded=latencies.rounded,
         )
         return self.demands.compressed_record(part)
+
+    @property
+    def _latencies(self) -> FileLatencies:
+        found = self.deployed.latencies if self.deployed else None
+        return found or FileLatencies()
 
     def scores_record(self) -> Scores | None:
         """Scores of both models, or None without an evaluation."""

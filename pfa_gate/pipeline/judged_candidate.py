@@ -3,22 +3,16 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
-import torch
 from torch import nn
 
 from pfa_gate.budget import Answers, Measurements, PartSize
 from pfa_gate.candidate import Candidate, load_candidate
 from pfa_gate.config.candidate import CandidateConfig
-from pfa_gate.errors import CandidateError
-from pfa_gate.graph import inputs_of
-from pfa_gate.graph.cost import latency_ratio
-from pfa_gate.model import Batch
-from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.answers import compare_answers
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.measure_and_cut import score_both
-from pfa_gate.record import CandidateRecord, CompressedRecord, Unmeasured, finite
+from pfa_gate.record import CandidateRecord, CompressedRecord, TimingRecord, Unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +25,28 @@ class Timing:
     """A candidate's time over the full model's.
 
     Attributes:
-        ratio: of the two; None where they were not timed.
-        how: what both ran in.
-        reason: why they were not timed.
+        found: the times; None where they were not taken.
+        reason: why they were not.
     """
 
-    ratio: float | None
-    how: str = ""
+    found: TimingRecord | None
     reason: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """For the calls for which the budget is judged."""
+        return self.found.ratio if self.found else None
+
+    @property
+    def how(self) -> str:
+        """What both ran in, and on how many samples a call."""
+        if self.found is None:
+            return ""
+        calls = f"{self.found.judged} {'sample' if self.found.judged == 1 else 'samples'} a call"
+        if self.found.clock != "CPU time":
+            return f"both as modules of torch on {self.found.device}, {calls}"
+        both = f"in {self.found.runtime}" if self.found.file else "as modules of torch"
+        return f"both {both}, by CPU time on one thread, {calls}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class JudgedCandidate:
             scores_reason="" if self.scores else "pfa.yaml has no evaluation",
             latency=self.timing.ratio,
             latency_reason=self.timing.reason,
+            timed=self.timing.found.measure() if self.timing.found else None,
             compressed_reason="it was made elsewhere, so there is no cut to prove",
             uncounted=self.candidate.uncounted,
             smaller="candidate",
@@ -80,7 +89,7 @@ class JudgedCandidate:
     def compressed_record(self) -> CompressedRecord:
         """Its sizes, as those of a model that was cut here."""
         size, ratio = self.size, self.timing.ratio
-        return CompressedRecord(size.parameters, size.bytes, size.macs, finite(ratio), exact=None)
+        return CompressedRecord(size.parameters, size.bytes, size.macs, ratio, exact=None, timing=self.timing.found)
 
     def record(self) -> CandidateRecord:
         """Where it comes from, as plain data."""
@@ -126,54 +135,35 @@ def judged(job: GateJob, candidate: Candidate) -> JudgedCandidate:
 
 def _timed(job: GateJob, candidate: Candidate) -> Timing:
     if job.config.budgets.compressed.latency is None:
-        return Timing(None, reason=NOT_ASKED)
-    subject = job.subject
-    size = candidate.batch or subject.example.size
-    example = subject.example.take(torch.arange(size) % subject.example.size)
+        return Timing(None, NOT_ASKED)
     with job.stages.stage("timing", "budgets", "compressed", "latency"):
-        if candidate.content is not None:
-            return timed_in_runtime(subject.model, candidate, example)
-        full, small = (model_on(model, subject.device) for model in (subject.model, candidate.model))
-        ratio = latency_ratio(full, small, example.to(subject.device))
-        return Timing(ratio, f"both as modules of torch, {size} samples a call")
+        return timed(job, job.subject.model, candidate)
 
 
-def timed_in_runtime(full: nn.Module, candidate: Candidate, example: Batch) -> Timing:
-    """Time an ONNX file against the full model written as one: both in ONNX Runtime, on one thread.
+def timed(job: GateJob, full: nn.Module | Candidate, other: Candidate) -> Timing:
+    """Time a candidate against a model or another candidate, both in the same runtime.
 
     Args:
-        full: in eval mode, on the CPU.
-        candidate: of an ONNX file.
-        example: what both are called with.
+        job: the gate, with the data.
+        full: what the candidate is held against; a module is written as a file where the candidate is one.
+        other: the candidate.
     """
-    from pfa_gate.artifacts.export import ExportFailedError  # noqa: PLC0415  for files that are timed
-    from pfa_gate.artifacts.onnx_model import onnx_content  # noqa: PLC0415
-    from pfa_gate.artifacts.program import program_of, trials  # noqa: PLC0415
+    from pfa_gate.pipeline.latency import (  # noqa: PLC0415  for gates with such a budget
+        NoFileError,
+        as_file,
+        opened,
+        timed_files,
+        timed_modules,
+    )
 
-    inputs = inputs_of(example)
+    content = full.content if isinstance(full, Candidate) else None
+    module = full.model if isinstance(full, Candidate) else full
     try:
-        export = program_of(full, inputs)
-        content = onnx_content(export, full, trials(export, full, inputs))
-    except ExportFailedError as failure:
-        return Timing(None, reason=f"the full model cannot be written as an ONNX file to be timed beside it: {failure}")
-    return timed_files(content, candidate, example)
-
-
-def timed_files(content: bytes | str, candidate: Candidate, example: Batch) -> Timing:
-    """Time an ONNX file against another, both in ONNX Runtime, on one thread.
-
-    Args:
-        content: of the file of the full model, or its path.
-        candidate: of an ONNX file.
-        example: what both are called with.
-    """
-    from pfa_gate.runtime.onnx_module import OnnxModel  # noqa: PLC0415
-    from pfa_gate.runtime.session import onnx_session, runtime_version  # noqa: PLC0415
-
-    whole = OnnxModel(onnx_session(content, "the full model", 1), "the full model")
-    small = OnnxModel(onnx_session(candidate.content or "", candidate.origin.source, 1), candidate.origin.source)
-    try:
-        ratio = latency_ratio(whole, small, example)
-        return Timing(ratio, f"both in {runtime_version()}, on one thread of the CPU, {example.size} samples a call")
-    except CandidateError as error:
-        return Timing(None, reason=error.fact.rstrip("."))
+        if other.content is None and content is None:
+            return Timing(timed_modules(job, module, other.model, ""))
+        if other.content is None:
+            return Timing(None, "the first model is an ONNX file and the second is not: their runtimes differ")
+        whole = as_file(module, job.subject.example) if content is None else opened(content, "the full model")
+        return Timing(timed_files(job, whole, opened(other.content, other.origin.source)))
+    except NoFileError as failure:
+        return Timing(None, str(failure))

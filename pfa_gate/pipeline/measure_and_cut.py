@@ -12,9 +12,8 @@ from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, remov
 from pfa_gate.config import GateConfig
 from pfa_gate.config.field_types import SHARES
 from pfa_gate.graph import Coupling, Layer, Program, inputs_of
-from pfa_gate.graph.cost import Cost, cost, latency_ratio
+from pfa_gate.graph.cost import Cost, cost
 from pfa_gate.model import Batch
-from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Score, at_chance, drop_interval, interval_basis
 from pfa_gate.model.held_out import require_enough_held_out
 from pfa_gate.pipeline.job import GateJob, ProbePass
@@ -127,16 +126,6 @@ def compressed_cost(job: GateJob, model: nn.Module) -> Cost:
     """What the compressed model costs."""
     with job.stages.stage("counting", "budgets", "compressed"):
         return cost(model, job.subject.example)
-
-
-def compressed_latency(job: GateJob, model: nn.Module) -> float | None:
-    """The compressed model's time over the full model's; None where no budget asks for it."""
-    if job.config.budgets.compressed.latency is None:
-        return None
-    subject = job.subject
-    with job.stages.stage("timing", "budgets", "compressed", "latency"):
-        full, small = model_on(subject.model, subject.device), model_on(model, subject.device)
-        return latency_ratio(full, small, subject.example.to(subject.device))
 
 
 def _batches(job: GateJob) -> Iterator[Batch]:

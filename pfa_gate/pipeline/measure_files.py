@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from pfa_gate.config.field_types import OTHERS
 from pfa_gate.model.device import exact_arithmetic
+from pfa_gate.pipeline.cut import Cut
 from pfa_gate.pipeline.deployed import Deployed
 from pfa_gate.pipeline.findings import Findings
 from pfa_gate.pipeline.job import GateJob
+from pfa_gate.report.ownership import INT8
 
 
 def measure_files(job: GateJob, findings: Findings, deployed: Deployed) -> Deployed:
@@ -24,4 +26,19 @@ def measure_files(job: GateJob, findings: Findings, deployed: Deployed) -> Deplo
             from pfa_gate.pipeline.parity import measure_parity  # noqa: PLC0415  for gates that ask
 
             deployed = replace(deployed, parity=measure_parity(job, findings, deployed))
+        limits = config.budgets
+        if findings.cut is not None and (limits.compressed.latency or limits.quantized.latency):
+            deployed = _timed(findings.cut, deployed)
     return deployed
+
+
+def _timed(cut: Cut, deployed: Deployed) -> Deployed:
+    """With how long the files take."""
+    from pfa_gate.pipeline.latency import file_latencies  # noqa: PLC0415  for gates that ask
+
+    file = deployed.quantized
+    int8 = deployed.files.folder / INT8 if file is not None and file.record is not None else None
+    found = file_latencies(cut, deployed.files, int8)
+    if file is not None and file.record is not None:
+        file = replace(file, record=replace(file.record, timing=found.quantized, untimed=found.untimed))
+    return replace(deployed, latencies=found, quantized=file)

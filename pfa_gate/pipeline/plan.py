@@ -10,7 +10,9 @@ from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.select import Evidence, Orders, Selection, criterion, keep_last, reader_losses, too_wide
 from pfa_gate.compress.select.reconstruction import Losses
 from pfa_gate.config import GateConfig
+from pfa_gate.config.quantity import Limit
 from pfa_gate.config.recipe import RecipeConfig
+from pfa_gate.errors import TargetError
 from pfa_gate.graph import Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.graph.group import Indices
@@ -22,6 +24,7 @@ from pfa_gate.pipeline.sensitivity import measured_losses
 from pfa_gate.pipeline.spectra import Spectra
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
+from pfa_gate.record import RoundedForecast
 from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.search import SearchRecord
 from pfa_gate.runtime.int8_inventory import Int8Inventory
@@ -131,6 +134,33 @@ class Planner:
         with job.stages.stage("selecting", "selection"):
             orders = self._orders if first else criterion(config.selection)(evidence_of(config, job.subject, now))
             return plan, keep_last(orders, plan.counts)
+
+    def rounded(self, plan: CutPlan, macs: int) -> RoundedForecast | None:
+        """What the recipe would be with `round_to: auto`: counts and sizes, before anything is cut by it.
+
+        Args:
+            plan: the recipe as it is.
+            macs: of the model that it gave: for the strategy `score`, at whose size it is asked what multiples give.
+
+        Returns:
+            None where the recipe keeps such counts already, or has rounds, each of which measures anew.
+        """
+        wanted = self.job.config.recipe
+        if wanted.round_to == "auto" or wanted.rounds > 1:
+            return None
+        if wanted.strategy == "score":
+            size = Limit(float(macs), "absolute", str(macs))
+            wanted = wanted.model_copy(update={"strategy": "macs", "macs": size})
+        config = self.job.config.model_copy(update={"recipe": wanted.model_copy(update={"round_to": "auto"})})
+        try:
+            found = plan_recipe(config, self.job.subject, self.measured, losses=self._losses(wanted.statistic))
+        except TargetError:  # no multiples are so few
+            return None
+        keep = {**plan.recipe.counts, **found.counts}
+        if keep == plan.recipe.counts:
+            return None
+        size_of = self.measured.graph.coupling.footprint(keep)
+        return RoundedForecast(size_of.parameters, size_of.macs, keep)
 
     @cached_property
     def _orders(self) -> Orders:

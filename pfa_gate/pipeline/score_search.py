@@ -11,7 +11,7 @@ from pfa_gate.budget.wording import amount, percent, plural, significant, trimme
 from pfa_gate.config.quantity import Limit
 from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.errors import ConfigError, DataError, MetricError, TargetError
-from pfa_gate.graph.cost import Cost, cost, latency_ratio
+from pfa_gate.graph.cost import Cost, cost
 from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.halves import halves
@@ -22,6 +22,7 @@ from pfa_gate.pipeline.recovery_steps import recover
 from pfa_gate.pipeline.smallest import MOST, TriedSize, narrow_down
 from pfa_gate.record import Scores, finite
 from pfa_gate.record.search import HALF, SearchRecord, SearchTrial
+from pfa_gate.runtime.latency import modules_ratio
 
 TOLERANCE = 1e-9  # of a limit, so that the rounding of a difference moves no verdict
 
@@ -182,7 +183,7 @@ def _latency(job: GateJob, model: nn.Module) -> float | None:
     subject = job.subject
     with job.stages.stage("timing", "recipe", "of"):
         full, small = model_on(subject.model, subject.device), model_on(model, subject.device)
-        return latency_ratio(full, small, subject.example.to(subject.device))
+        return modules_ratio(full, small, subject.example.to(subject.device))
 
 
 def search(job: GateJob, planner: Planner, data: str) -> CutPlan:

@@ -20,11 +20,13 @@ from pfa_gate.record.memory import DemandsRecord, LiveRecord, MemoryRecord
 from pfa_gate.record.plain_data import finite
 from pfa_gate.record.quantized import QuantizedLayer, QuantizedRecord
 from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord, Exact
+from pfa_gate.record.timing import BatchTiming, RoundedForecast, TimingRecord
 
 __all__ = [
     "COMPRESSED_MODEL",
     "SCHEMA",
     "AnswerSummary",
+    "BatchTiming",
     "CandidateRecord",
     "Compared",
     "CompressedRecord",
@@ -45,8 +47,10 @@ __all__ = [
     "Record",
     "RecoveryStep",
     "Repair",
+    "RoundedForecast",
     "Scores",
     "Size",
+    "TimingRecord",
     "Unmeasured",
     "dumps",
     "finite",

@@ -180,7 +180,8 @@ class Record:
         if area != "quantized":
             return self
         file = self.quantized
-        part = CompressedRecord(file.parameters, file.bytes, None, None, None) if file else None
+        latency = file.timing.ratio if file and file.timing else None
+        part = CompressedRecord(file.parameters, file.bytes, None, latency, None) if file else None
         scores, answers = (file.scores, file.answers) if file else (None, None)
         return replace(self, compressed=part, scores=scores, answers=answers)
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pfa_gate.budget import Answers, PartSize, QuantizedMeasure
 from pfa_gate.record.measured import Scores
+from pfa_gate.record.plain_data import LATER
+from pfa_gate.record.timing import TimingRecord
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class QuantizedRecord:
         layers: those whose outputs suffer most first.
         compared: samples of the probe on which the outputs of the layers were compared.
         weight_bits: that the values of a weight use: 7 of the 8 cannot saturate.
+        timing: how long it takes; None where it was not timed, for the reason `untimed`.
     """
 
     sha256: str
@@ -63,6 +66,8 @@ class QuantizedRecord:
     layers: tuple[QuantizedLayer, ...] = ()
     compared: int = 0
     weight_bits: int = 8
+    timing: TimingRecord | None = field(default=None, metadata=LATER)
+    untimed: str = field(default="", metadata=LATER)
 
     def measure(self) -> QuantizedMeasure:
         """What budgets are judged on, without the noise of the scores.
@@ -72,4 +77,6 @@ class QuantizedRecord:
             18
         """
         scores = self.scores.measure() if self.scores else None
-        return QuantizedMeasure(PartSize(self.parameters, self.bytes, None), scores, self.answers)
+        time = self.timing.measure() if self.timing else None
+        size = PartSize(self.parameters, self.bytes, None)
+        return QuantizedMeasure(size, scores, self.answers, time, self.untimed)

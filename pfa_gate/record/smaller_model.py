@@ -5,6 +5,7 @@ from typing import Literal
 
 from pfa_gate.record.measured import RecoveryStep
 from pfa_gate.record.plain_data import LATER
+from pfa_gate.record.timing import RoundedForecast, TimingRecord
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class CompressedRecord:
         form: module where the model's own class runs at the new widths; else graph, its program.
         memory: most bytes of activations that are live at once in a pass of one sample; None where it is not known.
         energy: picojoules of one sample, by the table of pfa.yaml; None without one.
+        timing: how its latency was measured, and for which calls; None where it was not.
+        rounded: what `recipe.round_to: auto` would give, where the MACs fall and the time does not.
     """
 
     parameters: int
@@ -65,3 +68,5 @@ class CompressedRecord:
     form: Literal["module", "graph"] = "module"
     memory: int | None = field(default=None, metadata=LATER)
     energy: float | None = field(default=None, metadata=LATER)
+    timing: TimingRecord | None = field(default=None, metadata=LATER)
+    rounded: RoundedForecast | None = field(default=None, metadata=LATER)

@@ -8,14 +8,13 @@ from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import amount, listed, percent, plural
 from pfa_gate.config.budgets import ANSWERS, DEMANDS, DROPS, PARITY
 from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
-from pfa_gate.redundancy import most_within_kl
+from pfa_gate.redundancy import most_within_kl, multiple_of
 from pfa_gate.report.candidate import candidate_advice
 from pfa_gate.report.memory import energy_sentence, live_at_peak
 from pfa_gate.report.parity import parity_advice
 
 _SIZES = ("parameters", "bytes", "macs")
 _UNITS = {"bytes": "", "macs": " MACs", "parameters": " parameters"}
-_FAST = 8  # filters that a kernel takes at a time
 _ALWAYS = {
     "exact": "Leave the layers of the part that differs out of the recipe (layers.exclude). A model whose answers "
     "differ from call to call (dropout or noise in eval mode) cannot be proved; if yours is no such model, please "
@@ -107,13 +106,11 @@ def _smaller(record: Record, key: str) -> str:
 
 
 def _faster(record: Record) -> str:
-    kept = [layer.keep for layer in record.layers if layer.keep is not None]
-    odd = sum(count % _FAST != 0 for count in kept)
+    kept = [(layer.keep, multiple_of("auto", layer.filters)) for layer in record.layers if layer.keep is not None]
+    odd = sum(count % multiple != 0 for count, multiple in kept)
     if odd:
-        fact = (
-            f"{odd} of {len(kept)} cut layers keep a count that is not a multiple of {_FAST}, which saves little time"
-        )
-        return f"Write recipe.round_to: {_FAST}: {fact}."
+        fact = f"{odd} of {len(kept)} cut layers keep a count that is no multiple of 8 (of 4 below 32 filters)"
+        return f"Write recipe.round_to: auto: {fact}, which saves little time."
     return "Cut more: a recipe with {strategy: macs} holds the multiply-accumulates to a share of the full model's."
 
 

@@ -11,6 +11,7 @@ from pfa_gate.config.budgets import DEMANDS
 from pfa_gate.record import Probe, QuantizedRecord, Record, Scores
 from pfa_gate.report.candidate import UNCOUNTED
 from pfa_gate.report.text import clean
+from pfa_gate.report.timing import time_interval
 
 # Sorting by severity: what must be seen first.
 SEVERITY: tuple[Outcome, ...] = ("broken", "not judged", "kept")
@@ -206,7 +207,7 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
     if record.scores is not None:
         rows.append(_score_row(record.scores))
     if part is not None and part.latency is not None:
-        rows.append(SizeRow("latency", "", "", percent(part.latency)))
+        rows.append(SizeRow("latency", "", "", percent(part.latency), time_interval(part)))
     if record.quantized is not None:
         rows += _int8_rows(record, record.quantized)
     return tuple(rows)

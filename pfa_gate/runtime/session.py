@@ -46,7 +46,8 @@ def onnx_session(
     Args:
         content: of the file, or its path where tensors of it lie in other files.
         name: of the file, for people.
-        threads: of each operator; as many as torch uses unless given.
+        threads: of each operator; as many as torch uses unless given. With one, all work is done by the thread that
+            calls, and none waits by keeping a core busy.
         optimised: whether the runtime may fuse and reorder operators.
         providers: of kernels, in the order in which they are asked.
 
@@ -64,6 +65,9 @@ def onnx_session(
     options.log_severity_level = 4
     if not optimised:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if threads == 1:
+        for kind in ("intra_op", "inter_op"):
+            options.add_session_config_entry(f"session.{kind}.allow_spinning", "0")
     return _made(lambda: runtime.InferenceSession(content, options, providers=list(providers)), name)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pfa_gate.artifacts.folders import write_comparison
@@ -20,7 +19,6 @@ from pfa_gate.config import Document, GateConfig, Place
 from pfa_gate.config.comparison import ComparisonRequest, default_metric
 from pfa_gate.config.reader import ParsedYaml
 from pfa_gate.errors import PFAGateError
-from pfa_gate.graph.cost import latency_ratio
 from pfa_gate.model import Batches, Sampling, Subject
 from pfa_gate.model.data import open_data
 from pfa_gate.model.evaluation import class_scores
@@ -31,7 +29,7 @@ from pfa_gate.model.torch_module import forward
 from pfa_gate.pipeline.answers import answer_budgets, compare_answers
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import GateJob, Stages
-from pfa_gate.pipeline.judged_candidate import NOT_ASKED, JudgedCandidate, Timing, timed_files, timed_in_runtime
+from pfa_gate.pipeline.judged_candidate import NOT_ASKED, JudgedCandidate, Timing, timed
 from pfa_gate.pipeline.measure_and_cut import score_both, scores_record
 from pfa_gate.record import CandidateRecord, Probe, Record, Unmeasured
 from pfa_gate.record.comparison import dumps_comparison
@@ -193,16 +191,6 @@ def _judged(ask: ComparisonRequest, job: GateJob, full: Candidate, other: Candid
 def _timed(job: GateJob, full: Candidate, other: Candidate) -> Timing:
     """The second model's time over the first one's, both in the same runtime."""
     if job.config.budgets.compressed.latency is None:
-        return Timing(None, reason=NOT_ASKED)
-    size = other.batch or full.batch or job.subject.example.size
-    example = job.subject.example.take(torch.arange(size) % job.subject.example.size)
+        return Timing(None, NOT_ASKED)
     with job.stages.stage("timing"):
-        if full.content is not None and other.content is not None:
-            return timed_files(full.content, other, example)
-        if other.content is not None:
-            return timed_in_runtime(full.model, other, example)
-        if full.content is not None:
-            return Timing(None, reason="the first model is an ONNX file and the second is not: their runtimes differ")
-        return Timing(
-            latency_ratio(full.model, other.model, example), f"both as modules of torch, {size} samples a call"
-        )
+        return timed(job, full, other)

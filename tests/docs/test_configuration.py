@@ -23,6 +23,7 @@ WHERE = {
     "CandidateConfig": "`candidate`",
     "EvaluationConfig": "`evaluation`",
     "EnergyConfig": "`energy`",
+    "LatencyConfig": "`latency`",
     "BudgetsConfig": "`budgets`",
     "LayerRule": "A rule of `budgets.layers`",
     "ModelBudgets": "`budgets.model`",

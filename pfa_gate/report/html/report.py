@@ -43,6 +43,7 @@ from pfa_gate.report.steps import (
     rounds_sentence,
 )
 from pfa_gate.report.text import clean, shorten
+from pfa_gate.report.timing import time_rows, time_sentences
 
 LONGEST_NAME = 120
 _MOST_REASONS = 400
@@ -85,6 +86,8 @@ def render(record: Record, base: Record | None = None) -> str:
         answer_sentences=answer_sentences(record),
         int8=int8_facts(record),
         **_classes(record),
+        times=time_rows(record),
+        time_sentences=time_sentences(record),
         repairs=repairs(record),
         curve=curve(record),
         memory=memory_plot(record),

@@ -25,6 +25,7 @@ from pfa_gate.report.markdown.answers import answers_part, classes_part
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
 from pfa_gate.report.markdown.memory import held_part, memory_part
 from pfa_gate.report.markdown.quantized import int8_part, suffering_part
+from pfa_gate.report.markdown.timing import timing_part
 from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.search import search_sentences, trial_rows
 from pfa_gate.report.selection import selection_sentence
@@ -70,6 +71,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield answers_part(record, detail)
     yield int8_part(record, detail)
     yield _list("Parity", parity_sentences(record), detail)
+    yield timing_part(record)
     yield "\n".join(f"- {prose(each)}" for each in (selection_sentence(record), *search_sentences(record)) if each)
     yield prose(rounds_sentence(record)) if detail.folded else ""
     if detail.folded:
