@@ -30,6 +30,7 @@ LIMITS: Mapping[str, tuple[str, str]] = {
     "max-output-error": ("output_error", ""),
     "max-class-drop": ("class_drop", ""),
     "max-latency": ("latency", ""),
+    "max-parity": ("parity", ""),
 }
 """Options of the command, each with the budget that it is, and on which side it holds where a budget has two."""
 _BATCH = 128

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pfa_gate.artifacts.model_files import installed
 from pfa_gate.budget import Parity
+from pfa_gate.candidate import Candidate
 from pfa_gate.config import GateConfig, Limit
 from pfa_gate.config.field_types import OTHERS
 from pfa_gate.errors import ArtifactError, CandidateError, DataError
@@ -39,7 +40,8 @@ def measure_parity(job: GateJob, findings: Findings, deployed: Deployed) -> Pari
     asked = config.budgets.compressed.parity is not None
     wanted: dict[str, RuntimeFile | str] = {}
     if (asked and not other) or "onnx" in (config.artifacts or ()):
-        wanted["compressed"] = _of_candidate(findings) if findings.candidate else _of_cut(job, findings, deployed)
+        made = findings.candidate
+        wanted["compressed"] = _of_candidate(config, made.candidate) if made else _of_cut(job, findings, deployed)
     if other:
         from pfa_gate.pipeline.other_files import other_files  # noqa: PLC0415  for gates that ask
 
@@ -109,12 +111,22 @@ def _of_int8(job: GateJob, findings: Findings, deployed: Deployed) -> RuntimeFil
     return RuntimeFile("quantized", INT8, content, None, allowed=_allowed(_limit(job.config, "quantized")))
 
 
-def _of_candidate(findings: Findings) -> RuntimeFile | str:
+def candidate_parity(job: GateJob, candidate: Candidate) -> ParityFindings:
+    """Compare a candidate's file with itself without optimisations, and store nothing.
+
+    Args:
+        job: the gate.
+        candidate: of any form; one that is no ONNX file is not compared.
+    """
+    file = _of_candidate(job.config, candidate)
+    return ParityFindings(reasons={"compressed": file}) if isinstance(file, str) else compare_files(job, [file], None)
+
+
+def _of_candidate(config: GateConfig, candidate: Candidate) -> RuntimeFile | str:
     """The candidate's file, which is its own reference, or why it is none."""
-    candidate = findings.candidate.candidate if findings.candidate else None
-    if candidate is None or candidate.content is None:
+    if candidate.content is None:
         return "The candidate runs in torch, as the full model does; parity is of files that run elsewhere."
-    allowed = _allowed(findings.config.budgets.compressed.parity)
+    allowed = _allowed(config.budgets.compressed.parity)
     return RuntimeFile("compressed", candidate.origin.source, candidate.content, None, allowed=allowed)
 
 
@@ -122,13 +134,13 @@ def _allowed(limit: Limit | None) -> int:
     return int(limit.value) if limit is not None and math.isfinite(limit.value) else 0
 
 
-def compare_files(job: GateJob, files: Sequence[RuntimeFile], folder: Path) -> ParityFindings:
+def compare_files(job: GateJob, files: Sequence[RuntimeFile], folder: Path | None) -> ParityFindings:
     """Compare files with their references.
 
     Args:
         job: the gate, with the samples that its scores are of.
         files: to be compared, one a section.
-        folder: where parity.npz is written.
+        folder: where parity.npz is written; None for nowhere.
     """
     subject = job.subject
     batches = subject.probe if subject.evaluation is None else subject.evaluation
@@ -149,8 +161,9 @@ def compare_files(job: GateJob, files: Sequence[RuntimeFile], folder: Path) -> P
         for file in files
         if file.section in reasons and _limit(job.config, file.section) is None
     ]
-    with job.stages.stage(_STAGE, "budgets"):
-        gaps += _store(job, batches, pairs, folder / PARITY)
+    if folder is not None:
+        with job.stages.stage(_STAGE, "budgets"):
+            gaps += _store(job, batches, pairs, folder / PARITY)
     return ParityFindings(found, reasons, tuple(gaps))
 
 

@@ -31,6 +31,7 @@ from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.judged_candidate import NOT_ASKED, JudgedCandidate, Timing, timed
 from pfa_gate.pipeline.measure_and_cut import score_both, scores_record
+from pfa_gate.pipeline.parity import candidate_parity
 from pfa_gate.record import CandidateRecord, Probe, Record, Unmeasured
 from pfa_gate.record.comparison import dumps_comparison
 from pfa_gate.report.candidate import UNCOUNTED
@@ -168,6 +169,9 @@ def _judged(ask: ComparisonRequest, job: GateJob, full: Candidate, other: Candid
     )
     size = Size(full.stored.parameters, full.stored.bytes, full.macs or 0)
     measurements = found.measurements(Measurements((), size, scores=scored))
+    if gate.budgets.compressed.parity is not None:
+        parity = candidate_parity(job, other)
+        measurements = replace(measurements, parity=parity.found, parity_reasons=parity.reasons)
     gaps = [Unmeasured(UNCOUNTED, full.uncounted)] if full.macs is None else []
     record = Record(
         gate=f"{ask.other} against {ask.full}",
@@ -181,6 +185,7 @@ def _judged(ask: ComparisonRequest, job: GateJob, full: Candidate, other: Candid
         budgets=judge(gate, measurements, lambda keys: _ANYWHERE),
         unmeasured=(*gaps, *found.unmeasured()),
         answers=answers,
+        parity=measurements.parity,
         candidate=found.record(),
         command=shlex.join(["pfa-gate", "compare", *ask.words()]),
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_files import FEATURES, saturating
+import torch
+from onnx_files import FEATURES, linear, saturating
 
 from pfa_gate.cache.fingerprint import fingerprint
 from pfa_gate.cli import main
@@ -52,6 +53,21 @@ class Text(nn.Module):
     def forward(self, ids, mask):
         seen = self.body(self.words(ids)).relu() * mask[..., None]
         return {"score": self.head(seen.sum(1)), "map": seen}
+
+
+class Scaled(nn.Module):
+    # A second input that belongs to no sample.
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 12), nn.Linear(12, 3)
+
+    def forward(self, x, factors):
+        return self.head(self.body(x).relu() * factors.mean())
+
+
+def scaled():
+    for seed in range(4):
+        yield {"x": rows(seed, 20 + seed), "factors": torch.arange(1.0, 6.0)}
 
 
 def sentences():
@@ -240,6 +256,37 @@ def test_texts_of_several_lengths_are_stored_by_length_and_outputs_that_are_no_c
     lengths = [call.inputs["ids"].shape[1] for call in stored.calls]
     assert lengths == [6, 9, 6, 11]
     assert main(["parity", str(folder / ".pfa")]) == 0
+
+
+def test_a_file_that_takes_four_samples_is_stored_in_calls_of_four(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    linear(folder / "four.onnx", torch.nn.Linear(64, 2), batch=4)
+    gate(folder, NO_RECOVERY, ("    budgets:", "    candidate: {onnx: four.onnx}\n    budgets:"))
+    stored = read_parity(folder / ".pfa" / "net" / "parity.npz")
+    assert [len(call.rows) for call in stored.calls] == [4] * 37 + [2]
+    assert {call.size for call in stored.calls} == {4}
+    assert main(["parity", str(folder / ".pfa"), "--file", str(folder / "four.onnx")]) == 0
+    capsys.readouterr()
+
+
+def test_batches_stay_whole_where_an_input_belongs_to_no_sample(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity_store, "MOST_BYTES", 17_500)
+    record = gate(
+        folder,
+        ("net.py:build", "net.py:Scaled"),
+        ("net.py:probe", "net.py:scaled"),
+        ("    evaluation: {data: net.py:test, allow_chance: true}\n", ""),
+    )
+    assert (record.parity["compressed"].samples, record.parity["compressed"].flips) == (86, 0)
+    stored = read_parity(folder / ".pfa" / "net" / "parity.npz")
+    calls = [(call.size, call.rows[0], len(call.rows)) for call in stored.calls]
+    assert calls == [(20, 0, 20), (21, 20, 21), (22, 41, 22)]
+    assert main(["parity", str(folder / ".pfa")]) == 0
+    capsys.readouterr()
 
 
 def test_the_bound_holds_for_the_file_and_what_is_too_large_is_said(

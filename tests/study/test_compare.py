@@ -124,6 +124,21 @@ def test_a_limit_that_cannot_be_judged_is_not_kept(capsys: pytest.CaptureFixture
     assert "the first model is an ONNX file and the second is not" in " ".join(capsys.readouterr().out.split())
 
 
+def test_answers_that_the_kernels_of_a_file_flip_are_held_to_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx_files import linear  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+
+    linear(Path("net.onnx"), nn.Linear(6, 3))
+    ask = ["net.py:one", "net.onnx", "--data", "net.py:unlabelled", "--max-parity", "0"]
+    assert compare(*ask) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "net.onnx: 0 of " in shown
+    assert "answers flip against the same file with all optimisations off" in shown
+    assert not Path("parity.npz").exists()
+    assert compare("net.onnx", "net.py:one", "--data", "net.py:unlabelled", "--max-parity", "0") == 1
+    assert "The candidate runs in torch, as the full model does" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
