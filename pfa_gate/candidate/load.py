@@ -113,7 +113,7 @@ def _of_onnx(config: CandidateConfig, files: tuple[Path, ...], example: Batch, f
     if full is not None:
         model.answer_as(forward(full, example))
     forward(model, example)
-    size = onnx_size(_proto(files[0], name), name, _one_sample(example))
+    size = onnx_size(_proto(files[0], name), name, one_sample(example))
     return Candidate(model, _origin(config, contents, f"{runtime_version()}, on the CPU"), size.stored, size.macs,
                      size.reason, given)  # fmt: skip
 
@@ -125,7 +125,9 @@ def _proto(path: Path, name: str) -> Any:
         raise CandidateError(f"{name} cannot be read as an ONNX file: {type(error).__name__}.") from error
 
 
-def _one_sample(example: Batch) -> Callable[[OnnxModel], int]:
+def one_sample(example: Batch) -> Callable[[OnnxModel], int]:
+    """Calls a model with one sample, or with all of an example if it takes no single one, and says with how many."""
+
     def run(model: OnnxModel) -> int:
         for batch in (example.take(slice(1)), example):
             try:

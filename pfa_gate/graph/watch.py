@@ -1,6 +1,6 @@
 """A forward pass while it is watched: which storage each operator reads and gives, and how long each one is needed."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import prod
@@ -59,7 +59,7 @@ class LiveMemory:
 
 
 @dataclass(eq=False)
-class _Memory:
+class Memory:
     """A storage.
 
     Attributes:
@@ -78,7 +78,7 @@ class _Memory:
 
 
 @dataclass
-class _Step:
+class Step:
     """An operator as it ran.
 
     Attributes:
@@ -92,8 +92,8 @@ class _Step:
 
     operator: str
     layer: str
-    reads: list[tuple[_Memory, int]]
-    gives: list[tuple[_Memory, int]] = field(default_factory=list)
+    reads: list[tuple[Memory, int]]
+    gives: list[tuple[Memory, int]] = field(default_factory=list)
     sizes: tuple[torch.Size, ...] = ()
     writes: bool = False
     anew: bool = False
@@ -126,8 +126,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.owner = owner
         # A weak reference keeps a storage's address taken, so that no later one is mistaken for it.
-        self._known: dict[int, tuple[StorageWeakRef, _Memory]] = {}
-        self.steps: list[_Step] = []
+        self._known: dict[int, tuple[StorageWeakRef, Memory]] = {}
+        self.steps: list[Step] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -147,12 +147,12 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = _tensors(pytree.tree_leaves((args, kwargs)))
-        step = _Step(func._opname, self.owner(), [(self._memory(each), _element_bytes(each)) for each in given])
+        step = Step(func._opname, self.owner(), [(self._memory(each), _element_bytes(each)) for each in given])
         result = func(*args, **kwargs)
         self._note(step, func, _tensors(pytree.tree_leaves(result)))
         return result
 
-    def _note(self, step: _Step, func: Any, made: list[Tensor]) -> None:
+    def _note(self, step: Step, func: Any, made: list[Tensor]) -> None:
         step.gives = [(self._memory(each, step.operator, step.layer), _element_bytes(each)) for each in made]
         step.sizes = tuple(each.shape for each in made)
         step.writes = func._schema.is_mutable
@@ -161,13 +161,13 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             memory.last = len(self.steps)
         self.steps.append(step)
 
-    def _memory(self, tensor: Tensor, operator: str = "", layer: str = "") -> _Memory:
+    def _memory(self, tensor: Tensor, operator: str = "", layer: str = "") -> Memory:
         """The memory of a tensor; what no operator made and is no input is held by the model."""
         storage = tensor.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         if reference.cdata not in self._known:
             made = LiveTensor(operator, layer, storage.nbytes())
-            memory = _Memory(made, len(self.steps), held=not operator)
+            memory = Memory(made, len(self.steps), held=not operator)
             self._known[reference.cdata] = reference, memory
         return self._known[reference.cdata][1]
 
@@ -188,20 +188,31 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             growing: the places of operators whose results grow with the batch.
         """
         self._activate(growing)
-        memories = [memory for _, memory in self._known.values() if memory.active]
-        changes = [0] * (len(self.steps) + 2)
-        for each in memories:
-            if each.last >= 0:
-                changes[each.born] += each.made.bytes
-                changes[each.last + 1] -= each.made.bytes
-        live = list(accumulate(changes))
-        places = [place for place, step in enumerate(self.steps) if step.active and not step.view]
-        steps = [LiveTensor(self.steps[place].operator, self.steps[place].layer, live[place]) for place in places]
-        peak = max(places, key=lambda place: (live[place], -place), default=-1)
-        alive = [each.made for each in memories if peak < 0 or each.born <= peak <= each.last]
-        ordered = tuple(sorted(alive, key=lambda each: -each.bytes))
-        moved = sum(self.steps[place].moved for place in places)
-        return LiveMemory(sum(each.bytes for each in alive), tuple(steps), ordered, moved, samples)
+        return live_of([memory for _, memory in self._known.values()], self.steps, samples)
+
+
+def live_of(memories: Iterable[Memory], steps: Sequence[Step], samples: int) -> LiveMemory:
+    """What was live in a pass.
+
+    Args:
+        memories: of the pass; active ones count.
+        steps: in order.
+        samples: of the pass.
+    """
+    memories = [each for each in memories if each.active]
+    changes = [0] * (len(steps) + 2)
+    for each in memories:
+        if each.last >= 0:
+            changes[each.born] += each.made.bytes
+            changes[each.last + 1] -= each.made.bytes
+    live = list(accumulate(changes))
+    places = [place for place, step in enumerate(steps) if step.active and not step.view]
+    shown = tuple(LiveTensor(steps[place].operator, steps[place].layer, live[place]) for place in places)
+    peak = max(places, key=lambda place: (live[place], -place), default=-1)
+    alive = [each.made for each in memories if peak < 0 or each.born <= peak <= each.last]
+    ordered = tuple(sorted(alive, key=lambda each: -each.bytes))
+    moved = sum(steps[place].moved for place in places)
+    return LiveMemory(sum(each.bytes for each in alive), shown, ordered, moved, samples)
 
 
 def _tensors(leaves: Iterable[Any]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from pfa_gate.budget import Measurements, PartSize, Size
 from pfa_gate.config.energy import EnergyConfig
 from pfa_gate.errors import DataError
 from pfa_gate.graph.live_memory import LiveMemory, LiveTensor, live_memory
+from pfa_gate.model import Batch
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.record import CompressedRecord, DemandsRecord, LiveRecord, MemoryRecord, Unmeasured
 
@@ -85,31 +86,55 @@ class Demands:
             yield Unmeasured(f"memory of the {names[which]}", self.reasons[which])
 
 
-def demands(job: GateJob, smaller: nn.Module | None, candidate: "Candidate | None" = None) -> Demands:
+def demands(
+    job: GateJob, smaller: nn.Module | None, candidate: "Candidate | None" = None, full: "Candidate | None" = None
+) -> Demands:
     """Follow the memory of the full model, and of the one that is judged in its place.
 
     Args:
         job: the gate.
         smaller: the compressed model; None where there is none.
-        candidate: a model that was made elsewhere; it is followed where it is a module of torch.
+        candidate: a model that was made elsewhere, in the place of the compressed one.
+        full: the full model, where it comes from a file.
     """
     memory: dict[str, LiveMemory] = {}
     reasons: dict[str, str] = {}
-    if candidate is not None and candidate.content is not None:
-        reasons["compressed"] = "it is not followed through an ONNX file"
-    elif candidate is not None:
-        smaller = candidate.model
+    models = {"model": (job.subject.model, full), "compressed": (candidate.model if candidate else smaller, candidate)}
     with job.stages.stage("counting", "budgets"):
-        for which, model in (("model", job.subject.model), ("compressed", smaller)):
+        for which, (model, file) in models.items():
             try:
                 if model is not None:
-                    memory[which] = live_memory(model, job.subject.example)
+                    memory[which] = _memory(model, file, job.subject.example)
             except DataError as error:
                 reasons[which] = error.fact
-    if candidate is not None and candidate.batch is not None and "compressed" in memory:
-        # A file for so many samples runs all of them, whatever it is given.
-        memory["compressed"] = replace(memory["compressed"], samples=candidate.batch)
     return Demands(memory, reasons, job.config.energy)
+
+
+def demanded(size: Size, model: nn.Module, example: Batch, table: EnergyConfig | None) -> Size:
+    """The size of a model of torch with its memory, and its energy by a table; as it is where it cannot be followed.
+
+    Args:
+        size: as it was counted.
+        model: in eval mode.
+        example: of its inputs.
+        table: what the hardware spends, if it is known.
+    """
+    try:
+        found = Demands({"model": live_memory(model, example)}, table=table)
+    except DataError:
+        return size
+    return found.measurements(Measurements((), size)).full
+
+
+def _memory(model: nn.Module, file: "Candidate | None", example: Batch) -> LiveMemory:
+    if file is not None and file.content is not None:
+        from pfa_gate.candidate.load import one_sample  # noqa: PLC0415  for gates with such a file
+        from pfa_gate.runtime.onnx_memory import onnx_memory  # noqa: PLC0415
+
+        return onnx_memory(file.content, file.origin.source, one_sample(example))
+    found = live_memory(model, example)
+    # A file for so many samples runs all of them, whatever it is given.
+    return found if file is None or file.batch is None else replace(found, samples=file.batch)
 
 
 def _curve(memory: LiveMemory) -> MemoryRecord:

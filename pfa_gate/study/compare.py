@@ -27,6 +27,7 @@ from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.model.metric import metric_of
 from pfa_gate.model.torch_module import forward
 from pfa_gate.pipeline.answers import answer_budgets, compare_answers
+from pfa_gate.pipeline.demands import demands
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.judged_candidate import NOT_ASKED, JudgedCandidate, Timing, timed
@@ -168,7 +169,8 @@ def _judged(ask: ComparisonRequest, job: GateJob, full: Candidate, other: Candid
         else replace(told.measure(), samples=scores[0].samples, interval=told.interval)
     )
     size = Size(full.stored.parameters, full.stored.bytes, full.macs or 0)
-    measurements = found.measurements(Measurements((), size, scores=scored))
+    demanded = demands(job, None, other, full)
+    measurements = demanded.measurements(found.measurements(Measurements((), size, scores=scored)))
     if gate.budgets.compressed.parity is not None:
         parity = candidate_parity(job, other)
         measurements = replace(measurements, parity=parity.found, parity_reasons=parity.reasons)
@@ -178,12 +180,13 @@ def _judged(ask: ComparisonRequest, job: GateJob, full: Candidate, other: Candid
         config="pfa-gate compare",
         versions=versions(),
         seconds=job.stages.seconds(),
-        model=size,
+        model=measurements.full,
         probe=Probe(job.subject.probe.samples, job.subject.probe.sha256),
-        compressed=found.compressed_record(),
+        compressed=demanded.compressed_record(found.compressed_record()),
+        demands=demanded.record(),
         scores=told,
         budgets=judge(gate, measurements, lambda keys: _ANYWHERE),
-        unmeasured=(*gaps, *found.unmeasured()),
+        unmeasured=(*gaps, *demanded.unmeasured("candidate"), *found.unmeasured()),
         answers=answers,
         parity=measurements.parity,
         candidate=found.record(),

@@ -18,6 +18,7 @@ from pfa_gate.model import load as load_subject
 from pfa_gate.model.device import exact_arithmetic
 from pfa_gate.model.global_state import defaults_restored, freed_memory_kept
 from pfa_gate.model.metric import direction_of, is_share
+from pfa_gate.pipeline.demands import demanded
 from pfa_gate.pipeline.findings import versions
 from pfa_gate.pipeline.job import Stages
 from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
@@ -129,7 +130,12 @@ def _study(
         tolerance=TOLERANCE,
         order=ORDER,
         filters=whole.filters,
-        model=Size(whole.full.parameters, whole.full.bytes, whole.full.macs),
+        model=demanded(
+            Size(whole.full.parameters, whole.full.bytes, whole.full.macs),
+            whole.subject.model,
+            whole.subject.example,
+            config.energy,
+        ),
         tasks=tuple(context.task for context in contexts),
         plans=made,
         rows=rows_of(done, samples, direction == "lower"),

@@ -11,6 +11,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.errors import PFAGateError, TargetError
 from pfa_gate.graph.cost import cost
 from pfa_gate.pipeline.answers import summary
+from pfa_gate.pipeline.demands import demanded
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import cut_exactly
 from pfa_gate.pipeline.recovery_steps import recover
@@ -160,7 +161,9 @@ def _scored(
     cutting = time.perf_counter() - started
     _check_equal(each, found.parameters)
     steps = _recovery(context, smaller, steps_of(run[0]), stages)
-    blank = replace(each.trial("", keep), size=Size(found.parameters, found.bytes, found.macs))
+    size = Size(found.parameters, found.bytes, found.macs)
+    size = demanded(size, smaller.model, subject.example, context.config.energy)
+    blank = replace(each.trial("", keep), size=size)
     return [_ended(context, replace(blank, recovery=recovery), cutting, steps) for recovery in run]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from onnx_files import linear
 from torch import nn
 
 import pfa_gate
@@ -168,8 +169,8 @@ def test_a_model_that_cannot_be_followed_is_not_judged_and_the_reason_is_given(
     assert found.demands is None
 
 
-@pytest.mark.parametrize("form", ["factory", "pt2"])
-def test_a_candidate_of_torch_is_followed(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("form", ["factory", "pt2", "onnx"])
+def test_a_candidate_is_followed(tmp_path: Path, form: str) -> None:
     class Small(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -181,9 +182,14 @@ def test_a_candidate_of_torch_is_followed(tmp_path: Path, form: str) -> None:
     if form == "pt2":
         torch.export.save(torch.export.export(Small().eval(), (torch.zeros(7, 4),)), tmp_path / "small.pt2")
         candidate = {"pt2": "small.pt2"}
+    elif form == "onnx":
+        hidden = nn.Linear(4, 5)
+        linear(tmp_path / "small.onnx", hidden)
+        candidate = {"onnx": "small.onnx"}
     else:
         candidate = {"factory": "net.py:plain"}
     found = run(tmp_path, candidate=candidate, budgets={"compressed": {"memory": "80%"}})
     assert found.compressed is not None
-    assert found.compressed.memory == (40 if form == "pt2" else 64)
+    # A linear of the file casts its input before.
+    assert found.compressed.memory == {"pt2": 40, "factory": 64, "onnx": 36}[form]
     assert found.compressed.energy is not None

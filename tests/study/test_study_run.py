@@ -170,7 +170,9 @@ def test_a_trial_is_what_a_gate_finds(config: Path, study: Study, recovery: str,
     assert record.scores is not None
     assert record.compressed is not None
     assert trial.accuracy == record.scores.compressed
-    assert trial.size == Size(record.compressed.parameters, record.compressed.bytes, record.compressed.macs)
+    part = record.compressed
+    assert trial.size == Size(part.parameters, part.bytes, part.macs, part.memory, part.energy)
+    assert study.model == record.model
     assert study.tasks[0].accuracy == record.scores.full
     assert trial.answers is not None
     assert record.answers is not None
