@@ -253,7 +253,7 @@ def _measured(record: Record) -> Measurements:
     return Measurements(
         layers=(),
         full=record.model,
-        compressed=PartSize(part.parameters, part.bytes, part.macs) if part else None,
+        compressed=PartSize(part.parameters, part.bytes, part.macs, part.memory, part.energy) if part else None,
         scores=scores.measure() if scores else None,
         latency=part.latency if part else None,
         answers=record.answers,

@@ -1,5 +1,6 @@
 """Memory and energy of one sample in a whole gate: counted by hand, judged, recorded, and told of what cannot be."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from onnx_files import linear
 from torch import nn
 
 import pfa_gate
+from pfa_gate.budget import Baseline, Context
+from pfa_gate.config import load
 from pfa_gate.errors import DataError
 from pfa_gate.graph.live_memory import LiveMemory
 from pfa_gate.model import Batch
+from pfa_gate.pipeline.run import run_document
 from pfa_gate.record import Record
 from pfa_gate.record import loads as read_record
+from pfa_gate.record.baseline import Stamp, baseline_entry
 
 PROJECT = """
 import torch
@@ -120,6 +125,29 @@ def test_the_record_names_the_peak_and_what_is_live_there(record: Record) -> Non
     assert full.curve == (48, 64, 56, 24, 32)
     assert full.names == ("linear of first", "relu", "linear of second", "relu_", "linear of head")
     assert (record.demands.mac, record.demands.byte) == (4.6, 640.0)
+
+
+def test_a_baseline_holds_them_and_a_later_run_is_held_to_it(record: Record, tmp_path: Path) -> None:
+    assert record.compressed is not None
+    entry = baseline_entry(record, Stamp("2026-11-20", "", {}))["budgets"]
+    sizes = {"model": record.model, "compressed": record.compressed}
+    for area, size in sizes.items():
+        assert entry[f"{area}.memory"] == size.memory
+        assert entry[f"{area}.energy"] == pytest.approx(size.energy, abs=1e-6)
+    held = {"model": {"energy": {"ratchet": True}}, "compressed": {"memory": {"max_increase": 8}}}
+    assert outcomes(tmp_path / "same", entry, held) == {"model.energy": "kept", "compressed.memory": "kept"}
+    less = {**entry, "model.energy": entry["model.energy"] - 1, "compressed.memory": entry["compressed.memory"] - 9}
+    assert outcomes(tmp_path / "less", less, held) == {"model.energy": "broken", "compressed.memory": "broken"}
+
+
+def outcomes(folder: Path, entry: dict[str, float], budgets: dict[str, Any]) -> dict[str, str]:
+    """What becomes of budgets against a baseline of these values."""
+    folder.mkdir()
+    run(folder, budgets=budgets)
+    document = load(folder / "pfa.yaml")
+    base = Baseline("pfa.baseline.json", "2026-11-20", values=entry)
+    found = run_document(document, "tiny", Context(base, date(2026, 11, 21)), output=folder / "out").record
+    return {each.id: each.outcome for each in found.budgets if each.id != "exact"}
 
 
 def test_without_a_table_there_is_no_energy_and_memory_all_the_same(tmp_path: Path) -> None:
