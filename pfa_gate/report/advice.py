@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import amount, listed, percent, plural
 from pfa_gate.config.budgets import ANSWERS, DEMANDS, DROPS, PARITY
-from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, Record
+from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, QuantizedRecord, Record
 from pfa_gate.redundancy import most_within_kl, multiple_of
 from pfa_gate.report.candidate import candidate_advice
+from pfa_gate.report.formatting import change
 from pfa_gate.report.memory import energy_sentence, live_at_peak
 from pfa_gate.report.parity import parity_advice
 
@@ -69,7 +70,7 @@ def _of_whole(record: Record, finding: Finding, area: str, key: str) -> tuple[st
 
 
 def _of_int8(record: Record, finding: Finding, key: str) -> Iterator[str]:
-    """What helps with a budget of the int8 file: where the outputs suffer, then what the cut costs already."""
+    """What helps with a budget of the int8 file: with what costs more, the bits or the cut before them, first."""
     file = record.quantized
     if file is None:
         return
@@ -77,14 +78,35 @@ def _of_int8(record: Record, finding: Finding, key: str) -> Iterator[str]:
         yield _target(key, finding.target)
         if file.floating:
             yield f"In floating numbers: {listed([f'{name} ({why})' for name, why in file.floating.items()], _WORST)}."
-        return
+    elif key == "latency":
+        yield _faster_int8(record, file)
+    else:
+        cut, whole = ((each.drop if each else None) or 0.0 for each in (record.scores, file.scores))
+        if key in (*DROPS, "score") and record.scores is not None and cut > 0 and record.candidate is None:
+            yield f"The cut alone costs {change(cut, record.scores.share).lstrip('+')}, before the bits."
+        steps = (tuple(_of_bits(file)), tuple(_of_drop(record)))
+        for step in reversed(steps) if cut > whole / 2 else steps:
+            yield from step
+
+
+def _of_bits(file: QuantizedRecord) -> Iterator[str]:
     worst = [f"{layer.name} ({layer.noise_ratio:.1f} dB)" for layer in file.layers if layer.noise_ratio is not None]
     if worst:
         yield f"The outputs that suffer most are those of {listed(worst, _WORST)}: quantize.layers.exclude spares them."
     if file.scheme == "static":
         ranges = f"The ranges are those of {plural(file.samples, 'sample')}"
         yield f"{ranges}: more quantize.samples may show what these miss."
-    yield from _of_drop(record)
+
+
+def _faster_int8(record: Record, file: QuantizedRecord) -> str:
+    floating = record.compressed.latency if record.compressed else None
+    integers = file.timing.ratio if file.timing else None
+    if floating is None or integers is None or integers < floating:
+        return _faster(record)
+    return (
+        f"The floating file takes {percent(floating)} here: this processor computes int8 no faster. Judge "
+        "quantized.latency on one like that which runs the file, or ship model.onnx."
+    )
 
 
 def _target(key: str, target: str) -> str:

@@ -1,11 +1,14 @@
 """The int8 file in every report: what it is, what it answers, which layers suffer, and what to do about a budget."""
 
+import dataclasses
+
 import pytest
 import records
 from examples import quantized
 from goldens import golden
 
-from pfa_gate.record import Record, dumps, loads
+from pfa_gate.budget import Finding
+from pfa_gate.record import BatchTiming, Record, TimingRecord, dumps, loads
 from pfa_gate.report.advice import advice
 from pfa_gate.report.ci import scalars
 from pfa_gate.report.html import render as page
@@ -83,3 +86,34 @@ def test_scalars_are_those_of_the_file(record: Record) -> None:
 
 def test_a_record_with_it_is_read_as_it_was_written(record: Record) -> None:
     assert loads(dumps(record)) == record
+
+
+def test_the_cut_is_named_first_where_it_costs_more_than_the_bits(record: Record) -> None:
+    (finding,) = (each for each in record.budgets if each.id == "quantized.accuracy_drop")
+    assert record.quantized is not None
+    assert record.quantized.scores is not None
+    scores = dataclasses.replace(record.quantized.scores, drop=0.0095)
+    mostly_cut = dataclasses.replace(record, scores=dataclasses.replace(scores, drop=0.009))
+    told = advice(mostly_cut, finding)
+    assert told[0] == "The cut alone costs 0.90 pp, before the bits."
+    assert told[1].startswith("Write recovery: [compensate]")
+    assert "quantize.layers.exclude" in told[-2]
+    without = advice(dataclasses.replace(record, scores=dataclasses.replace(scores, drop=-0.002)), finding)
+    assert "quantize.layers.exclude" in without[0]
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.97, "Judge quantized.latency on one like"), (0.4, "Cut more")])
+def test_no_layer_is_blamed_for_the_time_that_a_processor_takes(record: Record, ratio: float, said: str) -> None:
+    assert record.compressed is not None
+    assert record.quantized is not None
+    batch = BatchTiming(1, ratio, 0.01, None, 2.0, 2 * ratio, 16)
+    timing = TimingRecord("model.int8.onnx", "ONNX Runtime", "CPU time", "CPU", 1, (batch,))
+    timed = dataclasses.replace(
+        record,
+        compressed=dataclasses.replace(record.compressed, latency=0.7),
+        quantized=dataclasses.replace(record.quantized, timing=timing),
+        layers=(),
+    )
+    late = Finding("quantized.latency", "90%", f"{ratio:.0%}", "broken", "Too slow.", 7)
+    (told,) = advice(timed, late)
+    assert said in told
