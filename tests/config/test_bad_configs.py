@@ -227,6 +227,14 @@ CASES = [
         "11:5: quantize stands beside candidate, which was made elsewhere",
     ),
     (RECIPE, f"{RECIPE}    quantize: {{}}\n", "11:5: quantize.bits is missing"),
+    (RECIPE, f"{RECIPE}    latency: {{batch: 0}}\n", "11:22: latency.batch must be at least 1, not 0"),
+    (RECIPE, f"{RECIPE}    latency: {{seconds: 0}}\n", "11:24: latency.seconds must be more than 0, not 0"),
+    (RECIPE, f"{RECIPE}    latency: {{batches: 8}}\n", "11:15: unknown key 'batches' in latency"),
+    (
+        "0.5 pp}",
+        "0.5 pp, latency: 3 ms}",
+        "17:69: budgets.compressed.latency has the unit 'ms', which is not taken here",
+    ),
     (RECIPE, f"{RECIPE}    quantize: {{bits: 4}}\n", "11:22: quantize.bits must be 8, not 4"),
     (
         RECIPE,

@@ -70,6 +70,14 @@ def test_uniform_recipes_are_uniform(widths, share, round_to, minimum):
     assert all(count >= min(least, space.widths[name]) for name, count in keep.items())
 
 
+@pytest.mark.parametrize("recipe", [uniform, lambda space, target: random(space, target, 0, 0)])
+def test_the_multiples_of_auto_are_those_of_a_recipe(recipe):
+    space = space_of([100, 64, 48, 24, 10, 100, 64], "auto")
+    found = recipe(space, 0.5 * full(space)).values()
+    for count, width in zip(found, space.widths.values(), strict=True):
+        assert count == width or count % (8 if width >= 32 else 4 if width >= 16 else 1) == 0
+
+
 def test_draws_and_seeds_differ():
     space = space_of([64] * 6)
     drawn = [tuple(random(space, full(space) / 2, seed, draw).values()) for seed in range(2) for draw in range(20)]
