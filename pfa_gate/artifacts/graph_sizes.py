@@ -7,7 +7,8 @@ from torch.fx import GraphModule
 
 from pfa_gate.artifacts.sizes import Axis, axis_sets, pairs_of_sizes, resized
 from pfa_gate.graph.program import Program
-from pfa_gate.graph.size_flow import SizeFlow, follow_in, size_flow
+from pfa_gate.graph.size_edit import follow_in
+from pfa_gate.graph.size_flow import SizeFlow, size_flow
 from pfa_gate.model.batch import Inputs
 
 

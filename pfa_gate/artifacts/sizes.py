@@ -104,20 +104,17 @@ def _others(inputs: Inputs, axes: Iterable[Axis]) -> Iterator[dict[Axis, int]]:
 
 
 def pairs_of_sizes(inputs: Inputs, axes: Iterable[Axis]) -> Iterator[tuple[dict[Axis, int], dict[Axis, int]]]:
-    """Two other sizes at a time, such as a model that takes many will take: longer ones, then shorter ones.
+    """Two other sizes at a time: shorter ones, which cost least, and longer ones where a model takes no shorter.
 
     Example:
         >>> [(one[0, 1], two[0, 1]) for one, two in pairs_of_sizes(((torch.zeros(2, 8),), {}), [(0, 1)])]
-        [(16, 24), (16, 4), (4, 2)]
+        [(4, 2), (16, 4), (16, 24)]
     """
     lengths, axes = dict(_lengths(inputs)), sorted(axes)
-    least = min(lengths[axis] for axis in axes)
-    scales = [(2, 1, 3, 1), *([(2, 1, 1, 2)] if least > 2 else []), *([(1, 2, 1, 4)] if least > 4 else [])]
-    for by, over, other, under in scales:
-        if all(lengths[axis] % over == 0 and lengths[axis] % under == 0 for axis in axes):
-            yield tuple(  # type: ignore[misc]
-                {axis: up * lengths[axis] // down for axis in axes} for up, down in ((by, over), (other, under))
-            )
+    for one, two in (((1, 2), (1, 4)), ((2, 1), (1, 2)), ((2, 1), (3, 1))):
+        if all(lengths[axis] % down == 0 and lengths[axis] > down for axis in axes for _, down in (one, two)):
+            first, second = ({axis: up * lengths[axis] // down for axis in axes} for up, down in (one, two))
+            yield first, second
 
 
 def resized(inputs: Inputs, sizes: Mapping[Axis, int]) -> Inputs:

@@ -4,25 +4,21 @@ A program is recorded at one size. Recorded at two more, a model whose operators
 a line shows which of them are that size, and how.
 """
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Node
 from torch.fx.immutable_collections import immutable_list
 from torch.utils import _pytree as pytree
 
-from pfa_gate.graph.program import Program
 from pfa_gate.graph.record import Operation, Recording, record
 from pfa_gate.graph.repeat import Affine, PartingError, merged, require
 from pfa_gate.model.batch import Inputs
 from pfa_gate.model.eval_mode import in_eval_mode
 from pfa_gate.model.global_state import Randomness, without_garbage_collection
 
-aten = torch.ops.aten
 Axis = tuple[int, int]
 """Which of the inputs' single values, and which of its axes."""
 Place = tuple[int, tuple[Any, ...]]
@@ -36,10 +32,12 @@ class MovingSize:
     Attributes:
         axes: of the inputs.
         places: operator and argument -> how it follows.
+        other: inputs at another size of these axes.
     """
 
     axes: frozenset[Axis]
     places: Mapping[Place, Affine]
+    other: Inputs
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class SizeFlow:
             others: inputs at two other sizes along these axes, and the same else.
         """
         leaf, axis = min(axes)
-        sizes = [_sizes(inputs)[leaf][axis] for inputs in (self.inputs, *others)]
+        sizes = [sizes_of_inputs(inputs)[leaf][axis] for inputs in (self.inputs, *others)]
         try:
             second, third = recordings(self.model, others)
             found = merged(self.recording, second, (sizes[0], sizes[1]))
@@ -75,7 +73,7 @@ class SizeFlow:
             return None
         except Exception:  # a forward that was written for one size may raise anything
             return None
-        size = MovingSize(axes, dict(_followers(found.operations)))
+        size = MovingSize(axes, dict(_followers(found.operations)), others[0])
         if any(place in other.places for other in self.moving for place in size.places):
             return None  # a product of two sizes, say
         return replace(self, moving=(*self.moving, size))
@@ -91,8 +89,29 @@ class SizeFlow:
             return False
         return True
 
+    def multiplies(self, moving: MovingSize, products: Mapping[Place, int]) -> bool:
+        """Whether integers are the samples times a size times a number, at another size and number of samples too.
+
+        Args:
+            moving: the size.
+            products: operator and argument -> the number.
+        """
+        leaf, axis = min(moving.axes)
+        other = _one_more(moving.other)
+        try:
+            (found,) = recordings(self.model, [other])
+        except Exception:  # a forward that was written for one number of samples may raise anything
+            return False
+        size = samples_of(other) * sizes_of_inputs(other)[leaf][axis]
+        calls = found.operations
+        return all(
+            number < len(calls)
+            and at_path({"args": calls[number].args, "kwargs": calls[number].kwargs}, path) == each * size
+            for (number, path), each in products.items()
+        )
+
     def _at(self, other: Inputs) -> Recording:
-        sizes = _sizes(other)
+        sizes = sizes_of_inputs(other)
         values = {
             place: follower.at(sizes[leaf][axis])
             for moving in self.moving
@@ -100,7 +119,7 @@ class SizeFlow:
             for place, follower in moving.places.items()
         }
         operations = tuple(
-            replace(each, args=_with(each.args, (number, "args"), values), kwargs=_with(dict(each.kwargs),
+            replace(each, args=with_values(each.args, (number, "args"), values), kwargs=with_values(dict(each.kwargs),
                     (number, "kwargs"), values))
             for number, each in enumerate(self.recording.operations)
         )  # fmt: skip
@@ -143,8 +162,26 @@ def recordings(model: nn.Module, inputs: Sequence[Inputs]) -> list[Recording]:
     return found
 
 
-def _sizes(inputs: Inputs) -> list[tuple[int, ...]]:
+def sizes_of_inputs(inputs: Inputs) -> list[tuple[int, ...]]:
+    """The shape of each single value; empty for what is no tensor."""
     return [tuple(leaf.shape) if isinstance(leaf, Tensor) else () for leaf in pytree.tree_leaves(inputs)]
+
+
+def samples_of(inputs: Inputs) -> int:
+    """How many samples some inputs have."""
+    return next((shape[0] for shape in sizes_of_inputs(inputs) if shape), 1)
+
+
+def _one_more(inputs: Inputs) -> Inputs:
+    """The same with its first sample once more at the end."""
+    count = samples_of(inputs)
+
+    def longer(leaf: Any) -> Any:
+        per_sample = isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count
+        return torch.cat([leaf, leaf[:1]]) if per_sample else leaf
+
+    made: Inputs = pytree.tree_map(longer, inputs)
+    return made
 
 
 def _followers(operations: Sequence[Operation]) -> Iterator[tuple[Place, Affine]]:
@@ -161,91 +198,25 @@ def _affine(value: Any) -> Iterator[tuple[tuple[Any, ...], Affine]]:
         yield from (((key, *path), found) for key, part in parts for path, found in _affine(part))
 
 
-def _with(value: Any, path: tuple[Any, ...], values: Mapping[Place, Any]) -> Any:
+def with_values(value: Any, path: tuple[Any, ...], values: Mapping[Place, Any]) -> Any:
     """A value with others in some places of it; `path` leads to it, its operator's number first."""
     place = (path[0], path[1:])
     if place in values:
         return values[place]
     if isinstance(value, immutable_list):
-        return [_with(part, (*path, key), values) for key, part in enumerate(value)]
+        return [with_values(part, (*path, key), values) for key, part in enumerate(value)]
     if type(value) in (list, tuple):  # references are named tuples
-        return type(value)(_with(part, (*path, key), values) for key, part in enumerate(value))
+        return type(value)(with_values(part, (*path, key), values) for key, part in enumerate(value))
     if isinstance(value, dict):
-        return {key: _with(part, (*path, key), values) for key, part in value.items()}
+        return {key: with_values(part, (*path, key), values) for key, part in value.items()}
     return value
 
 
-def follow_in(module: GraphModule, program: Program, flow: SizeFlow) -> bool:
-    """Let a smaller graph follow the sizes of its inputs; False, and nothing is changed, where it cannot.
-
-    Args:
-        module: made from `program`, its operators under the same names.
-        program: that was recorded at the inputs of `flow`.
-        flow: of the model whose program it is.
-    """
-    changes = list(_changes(module, program, flow))
-    if None in changes or not _same_operators(program, flow.recording):
-        return False
-    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
-    start = next(node for node in module.graph.nodes if node.op == "call_function")
-    made: dict[tuple[Axis, Affine], Node] = {}
-    for change in changes:
-        if change is not None:
-            node, path, axis, follower = change
-            key = axis, follower
-            if key not in made:
-                with module.graph.inserting_before(start):
-                    made[key] = _computed(module, inputs[axis[0]], axis[1], follower)
-            _put(node, path, made[key])
-    module.graph.lint()
-    module.recompile()
-    return True
-
-
-_Change = tuple[Node, tuple[Any, ...], Axis, Affine]
-
-
-def _changes(module: GraphModule, program: Program, flow: SizeFlow) -> Iterator[_Change | None]:
-    """Arguments that a size takes the place of; None for one that the smaller graph has not as it was recorded."""
-    names = {node.meta["call"]: node.name for node in program.graph.nodes if "call" in node.meta}
-    nodes = {node.name: node for node in module.graph.nodes}
-    for moving in flow.moving:
-        axis = min(moving.axes)
-        size = _sizes(flow.inputs)[axis[0]][axis[1]]
-        for (number, path), follower in moving.places.items():
-            node = nodes.get(names.get(number, ""))
-            if node is None:
-                continue  # nothing reads it
-            fits = _get(node, path) == follower.at(size)
-            yield (node, path, axis, follower) if fits else None
-
-
-def _same_operators(program: Program, recording: Recording) -> bool:
-    """Whether a program is of such a recording, whatever its numbers."""
-    found = {node.meta["call"]: node.target for node in program.graph.nodes if "call" in node.meta}
-    count = len(recording.operations)
-    return all(number < count and recording.operations[number].operator is each for number, each in found.items())
-
-
-def _get(node: Node, path: tuple[Any, ...]) -> Any:
-    value: Any = node.args if path[0] == "args" else node.kwargs
+def at_path(value: Any, path: tuple[Any, ...]) -> Any:
+    """What stands in a place; None where the cut has made another operator of it."""
     try:
-        for key in path[1:]:
+        for key in path:
             value = value[key]
-    except (LookupError, TypeError):  # the cut has made another operator of it
+    except (LookupError, TypeError):
         return None
     return value
-
-
-def _put(node: Node, path: tuple[Any, ...], size: Node) -> None:
-    values = {(0, path): size}
-    node.args = _with(node.args, (0, "args"), values)
-    node.kwargs = _with(dict(node.kwargs), (0, "kwargs"), values)
-
-
-def _computed(module: GraphModule, source: Node, axis: int, follower: Affine) -> Node:
-    factor, offset, divisor = follower
-    made = module.graph.call_function(aten.sym_size.int, (source, axis))
-    for target, number, idle in ((operator.mul, factor, 1), (operator.floordiv, divisor, 1), (operator.add, offset, 0)):
-        made = made if number == idle else module.graph.call_function(target, (made, number))
-    return made

@@ -142,6 +142,20 @@ class Halving(nn.Module):
         return made
 
 
+class Flat(nn.Module):
+    """All words of all texts in one row, and parted again: samples times the length is written into the view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.mix, self.head = nn.Embedding(40, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        batch, length = ids.shape
+        x = self.mix(self.words(ids).view(batch * length, 8)).relu().view(batch * length * 2, 4)
+        made: Tensor = self.head(x.view(batch, length, 8)).amax(1)
+        return made
+
+
 class Pairs(nn.Module):
     """All pairs of words: their number is the square of the length, and lies on no line."""
 
@@ -176,6 +190,7 @@ def ids() -> Inputs:
     ("kind", "example", "moving", "free"),
     [
         (Halving, ids, [1], {(0, 1): 16}),
+        (Flat, ids, [3], {(0, 1): 16}),
         (Pairs, ids, [], {}),
         (Scaled, ids, [], {}),
         (UNet, images, [0, 0], {(0, 2): 32, (0, 3): 32}),
@@ -190,7 +205,8 @@ def test_a_size_is_followed_where_the_recordings_lie_on_a_line(kind, example, mo
     found = free_sizes(graph, inputs, let_follow(graph, program, model, inputs))
     assert found.sizes == free
     if free:
-        other = found.of(inputs)
+        (leaf, *_), _ = found.of(inputs)
+        other: Inputs = (torch.cat([leaf, leaf[:1].flip(1)]),), {}
         with torch.no_grad():
             one, two = (output_of(net(*other[0])) for net in (graph, cut(model, other)[0]))
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
