@@ -39,7 +39,16 @@ def deep_copy(model: Model, replacements: dict[int, Tensor]) -> Model:
         warnings.simplefilter("ignore", FutureWarning)  # graph modules copy what torch itself deprecates
         if not any(_copies_itself(kind) for kind in {type(module) for module in modules}):
             _copy_modules(modules, memo)
-        return copy.deepcopy(model, memo)
+        return _not_stored_alike(copy.deepcopy(model, memo), model)
+
+
+def _not_stored_alike(twin: Model, model: nn.Module) -> Model:
+    """The copy, its state dict without what that of the model is without: a graph module's own copy has all buffers."""
+    parts = dict(twin.named_modules())
+    for name, module in model.named_modules():
+        if name in parts and module._non_persistent_buffers_set:
+            parts[name]._non_persistent_buffers_set |= module._non_persistent_buffers_set & parts[name]._buffers.keys()
+    return twin
 
 
 def _copies_itself(kind: type) -> bool:

@@ -51,6 +51,15 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def test_a_copy_of_a_graph_stores_what_the_graph_stores() -> None:
+    graph = torch.fx.symbolic_trace(Twice())
+    graph.register_buffer("mask", torch.ones(4), persistent=False)
+    twin = deep_copy(graph, {})
+    assert twin.state_dict().keys() == graph.state_dict().keys()
+    assert twin.mask is not graph.mask
+    assert torch.equal(twin(torch.ones(1, 4)), graph(torch.ones(1, 4)))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_copy_holds_what_the_model_holds_and_shares_none_of_it(name: str) -> None:
     model = MODELS[name]()
