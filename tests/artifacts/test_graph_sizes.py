@@ -229,7 +229,7 @@ def test_a_gate_writes_files_for_texts_of_any_length(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(MODEL)
     (tmp_path / "pfa.yaml").write_text(
         "version: 1\ngates:\n  text:\n    model: {factory: net.py:build}\n    probe: {data: net.py:probe}\n"
-        "    recipe: {strategy: energy, energy: 0.5}\n    recovery: []\n    artifacts: [pt2, onnx]\n"
+        "    recipe: {strategy: energy, energy: 0.5}\n    recovery: []\n    artifacts: [onnx]\n"
         "    budgets: {compressed: {parameters: 20%, parity: 0}}\n"
     )
     made = run(tmp_path / "pfa.yaml")
