@@ -77,28 +77,28 @@ def cpu_times(
     """
     begun = clock()
     tick = time.get_clock_info("process_time").resolution if tick is None else tick
-
-    def turn(program: Program, calls: int) -> float:
-        start = clock()
-        for _ in range(calls):
-            program()
-        return clock() - start
-
-    warm = min(turn(first, 1) + turn(other, 1) for _ in range(2))
+    warm = min(_turn(first, 1, clock) + _turn(other, 1, clock) for _ in range(2))
     calls = max(1, math.ceil(2 * max(_TURN, _TICKS * tick) / max(warm, 1e-7)))
     seconds: list[tuple[float, float]] = []
     look, known = FEWEST_PAIRS, math.inf
     while known >= AIM and not _over(seconds, clock() - begun, longest):
         if len(seconds) % 2:
-            above = turn(other, calls)
-            seconds.append((turn(first, calls), above))
+            above = _turn(other, calls, clock)
+            seconds.append((_turn(first, calls, clock), above))
         else:
-            seconds.append((turn(first, calls), turn(other, calls)))
+            seconds.append((_turn(first, calls, clock), _turn(other, calls, clock)))
         if len(seconds) >= look:
             look, known = math.ceil(1.15 * look), _error(np.array(seconds))
     pairs = np.array(seconds)
     each = np.quantile(pairs, _UNDISTURBED, axis=0) / calls
     return CpuTimes(float(_ratio(pairs)), _error(pairs), float(each[0]), float(each[1]), len(seconds))
+
+
+def _turn(program: Program, calls: int, clock: Clock) -> float:
+    start = clock()
+    for _ in range(calls):
+        program()
+    return clock() - start
 
 
 def _over(seconds: Sequence[tuple[float, float]], spent: float, longest: float) -> bool:
