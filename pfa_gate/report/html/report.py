@@ -70,7 +70,6 @@ def render(record: Record, base: Record | None = None) -> str:
     rows = list(lines(record, base))
     skipped = [layer for layer in record.layers if layer.skipped is not None]
     findings = sorted(record.budgets, key=lambda finding: SEVERITY.index(finding.outcome))
-    rounds = round_rows(record)
     return filled_template(
         "report.html.j2",
         record=record,
@@ -91,9 +90,7 @@ def render(record: Record, base: Record | None = None) -> str:
         curve=curve(record),
         memory=memory_plot(record),
         selection_sentence=selection_sentence(record),
-        rounds=rounds[:_MOST_GROUPS],
-        rounds_hidden=max(0, len(rounds) - _MOST_GROUPS),
-        rounds_sentence=rounds_sentence(record),
+        **_rounds(record),
         lines=rows,
         share=_energy_kept(record),
         sensitive=any(line.sensitivity for line in rows),
@@ -104,6 +101,13 @@ def render(record: Record, base: Record | None = None) -> str:
         delivery=delivery(record),
         rerun_command=rerun_command(record),
     )
+
+
+def _rounds(record: Record) -> dict[str, Any]:
+    """The filters after each round, how many groups are not shown, and what they say."""
+    rows = round_rows(record)
+    hidden = max(0, len(rows) - _MOST_GROUPS)
+    return {"rounds": rows[:_MOST_GROUPS], "rounds_hidden": hidden, "rounds_sentence": rounds_sentence(record)}
 
 
 def _classes(record: Record) -> dict[str, Any]:
