@@ -47,6 +47,7 @@ class CheckedFile:
         here: its answers here, against those that the gate stored.
         expected: what the gate stored of it.
         of: how many samples the gate compared; `here.samples` of them are stored.
+        changed: whether its bytes are others than those that the gate judged.
     """
 
     gate: str
@@ -55,6 +56,7 @@ class CheckedFile:
     here: Parity
     expected: StoredFile
     of: int
+    changed: bool
 
 
 def check_parity(ask: Ask) -> tuple[CheckedFile, ...]:
@@ -66,6 +68,9 @@ def check_parity(ask: Ask) -> tuple[CheckedFile, ...]:
     found = [folder for given in ask.folders for folder in _folders(given)]
     stored = [(folder, read_parity(folder / PARITY)) for folder in found]
     pairs = [(folder, data, each) for folder, data in stored for each in data.about.files]
+    if ask.file is not None and len(pairs) > 1:
+        name = ask.file.name
+        pairs = [each for each in pairs if Path(each[2].file).name == name] or pairs
     if ask.file is not None and len(pairs) != 1:
         named = ", ".join(str(folder / each.file) for folder, _, each in pairs)
         raise ArtifactError(f"--file stands for one file, and there are {len(pairs)}: {named}.",
@@ -89,10 +94,10 @@ def _checked(ask: Ask, folder: Path, data: ParityData, expected: StoredFile) -> 
             remedy="Copy it there, or name it with --file.",
         )
     parity = _parity(ask, path, data, expected)
-    other = ask.file is None and digest(path) != expected.sha256
+    changed = digest(path) != expected.sha256
     flipped = parity.flips > expected.allowed
-    verdict: Verdict = "other answers" if flipped else "another file" if other else "same"
-    return CheckedFile(data.about.gate, str(path), verdict, parity, expected, data.about.samples)
+    verdict: Verdict = "other answers" if flipped else "another file" if changed and ask.file is None else "same"
+    return CheckedFile(data.about.gate, str(path), verdict, parity, expected, data.about.samples, changed)
 
 
 def _parity(ask: Ask, path: Path, data: ParityData, expected: StoredFile) -> Parity:

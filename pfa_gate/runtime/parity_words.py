@@ -22,7 +22,7 @@ def parity_lines(found: Sequence[CheckedFile]) -> Iterator[str]:
             yield from _wrapped(flip_words(flip), "  ")
         if each.here.flips > len(each.here.flipped):
             yield f"  {each.here.flips - len(each.here.flipped):,} more"
-        if each.verdict == "another file":
+        if each.changed:
             yield from _wrapped(f"{each.here.file} is not the file that the gate judged: its SHA-256 differs.", "  ")
         yield from _wrapped(f"here:  {machine_words(each.here.machine)}", "  ")
         yield from _wrapped(f"there: {machine_words(each.expected.machine)}", "  ")

@@ -222,6 +222,8 @@ def test_the_int8_file_is_held_against_itself_and_both_files_are_stored(
     said = " ".join(capsys.readouterr().out.split())
     assert "net: model.int8.onnx: " in said
     assert "On 150 samples of the evaluation. 3 flips are allowed." in said
+    assert main(["parity", str(folder / ".pfa"), "--file", str(folder / ".pfa/net/model.int8.onnx")]) == 0
+    assert "model.onnx" not in capsys.readouterr().out, "one of two files was asked for"
     for text in (report_text(record, "report.html"), shown(record)):
         assert "answers flip against the same file with all optimisations off" in text
 

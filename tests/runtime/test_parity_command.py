@@ -104,7 +104,7 @@ def test_one_changed_weight_is_named_with_what_flipped(shipped: Path, capsys: py
     found = json.loads(capsys.readouterr().out)
     assert (found["schema"], found["same"]) == ("pfa_gate.parity_check/1", False)
     (file,) = found["files"]
-    assert (file["verdict"], file["gate"], file["of"]) == ("other answers", "small", 200)
+    assert (file["verdict"], file["gate"], file["of"], file["changed"]) == ("other answers", "small", 200, True)
     assert file["here"]["flips"] >= len(file["here"]["flipped"]) > 0
     assert file["here"]["gap"] == pytest.approx(0.2, rel=1e-4)
     for flip in file["here"]["flipped"]:
