@@ -29,6 +29,8 @@ ROWS = "_int8"
 _LARGEST = 127
 # With few channels and many samples a scale of 8 bits for these costs more than their parameters weigh.
 _STAY_FLOATING = ("BatchNormalization", "InstanceNormalization", "LayerNormalization")
+# What no operator with 8 bits reads, scores of classes say, is not rounded: a step of it would be a tie, or a flip.
+_GIVE_FLOATING = ("Gemm", "MatMul")
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 
 
@@ -122,6 +124,7 @@ def _static(proto: Any, feeds: Sequence[Feed], excluded: Sequence[str], reduced:
             weight_type=tools.QuantType.QInt8,
             nodes_to_exclude=[*excluded, *_with_constants(proto)],
             calibrate_method=tools.CalibrationMethod.MinMax,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(_GIVE_FLOATING)},
         )
         made = onnx.load(str(target))
     _require_finite(made)
