@@ -7,8 +7,9 @@ import records
 from examples import quantized
 from goldens import golden
 
-from pfa_gate.budget import Finding
+from pfa_gate.budget import Baseline, Context, Finding, Measurements, judge
 from pfa_gate.record import BatchTiming, Record, TimingRecord, dumps, loads
+from pfa_gate.record.baseline import Stamp, baseline_entry
 from pfa_gate.report.advice import advice
 from pfa_gate.report.ci import scalars
 from pfa_gate.report.html import render as page
@@ -82,6 +83,43 @@ def test_scalars_are_those_of_the_file(record: Record) -> None:
         "quantized.divergence": 0.0312,
         "quantized.class_drop": 0.125,
     }
+
+
+def test_a_baseline_holds_its_values_each_drop_under_one_name(record: Record) -> None:
+    held = baseline_entry(record, Stamp("2026-11-29", "", {}))["budgets"]
+    assert {key: value for key, value in held.items() if key.startswith("quantized.")} == {
+        "quantized.parameters": 128_306,
+        "quantized.bytes": 138_214,
+        "quantized.accuracy_drop": 1.944,
+        "quantized.agreement": 94.17,
+        "quantized.divergence": 0.0312,
+        "quantized.output_error": 8.4,
+        "quantized.class_drop": 12.5,
+    }
+
+
+def test_it_may_not_get_worse_than_the_baseline_allows(record: Record) -> None:
+    assert record.quantized is not None
+    budgets = {
+        "quantized": {
+            "bytes": {"max_increase": "1%"},
+            "accuracy_drop": {"max_increase": "0.1 pp"},
+            "agreement": {"min": "90%", "max_decrease": "0.5 pp"},
+        }
+    }
+    before = {"quantized.bytes": 130_000.0, "quantized.accuracy_drop": 1.9, "quantized.agreement": 95.0}
+    base = Baseline("pfa.baseline.json", "2026-11-20", values=before)
+    measured = Measurements((), full=record.model, quantized=record.quantized.measure())
+    found = judge(records.gate(budgets=budgets), measured, records.place_of, Context(base))
+    assert [(finding.id, finding.outcome) for finding in found] == [
+        ("exact", "not judged"),
+        ("quantized.bytes", "broken"),
+        ("quantized.accuracy_drop", "kept"),
+        ("quantized.agreement", "broken"),
+    ]
+    assert found[1].sentence == (
+        "The int8 file has 138 kB, 6.91 kB above the limit of 131 kB. That is the baseline's 130 kB + 1%."
+    )
 
 
 def test_a_record_with_it_is_read_as_it_was_written(record: Record) -> None:
