@@ -65,18 +65,21 @@ class Recount:
 def buffers_of(model: nn.Module, coupling: Coupling) -> frozenset[str]:
     """Names of a compressed model's tensors that are no weights.
 
-    They are buffers of the full model too, or constants computed from such buffers alone. A buffer that is a parameter
-    under another name is a weight: the files hold it once, under one of its names.
+    They are buffers of the full model too, or constants computed from such buffers alone, or say where the channels of
+    an operand lie at full width. A buffer that is a parameter under another name is a weight: the files hold it once,
+    under one of its names.
     """
     program = coupling.program
     trained = program.parameters
     full = set(program.held.values()) - trained
     constants = {constant_name(node): node for node in program.folded.values()}
 
-    def no_weight(name: str) -> bool:
+    def no_weight(name: str, buffer: Tensor) -> bool:
         constant = constants.get(name)
-        return name in full or (constant is not None and trained.isdisjoint(sources_of(program, constant)))
+        if constant is None:
+            return name in full or (name not in program.state and not buffer.is_floating_point())
+        return name in full or trained.isdisjoint(sources_of(program, constant))
 
     weights = {storage_key(parameter) for parameter in model.parameters()}
     buffers = model.named_buffers(remove_duplicate=False)
-    return frozenset(name for name, buffer in buffers if storage_key(buffer) not in weights and no_weight(name))
+    return frozenset(name for name, buffer in buffers if storage_key(buffer) not in weights and no_weight(name, buffer))

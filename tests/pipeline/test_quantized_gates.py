@@ -157,7 +157,6 @@ gates:
     model: {factory: net.py:residual}
     probe: {data: net.py:probe}
     recipe: {strategy: bytes, bytes: 30%, residual: pad}
-    recovery: []
     quantize: {bits: 8, samples: 8}
     artifacts: [weights]
     budgets: {quantized: {bytes: 30%}}
