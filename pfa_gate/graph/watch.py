@@ -59,7 +59,7 @@ class LiveMemory:
 
 
 @dataclass(eq=False)
-class Memory:
+class LiveStorage:
     """A storage.
 
     Attributes:
@@ -78,7 +78,7 @@ class Memory:
 
 
 @dataclass
-class Step:
+class WatchedOperator:
     """An operator as it ran.
 
     Attributes:
@@ -92,8 +92,8 @@ class Step:
 
     operator: str
     layer: str
-    reads: list[tuple[Memory, int]]
-    gives: list[tuple[Memory, int]] = field(default_factory=list)
+    reads: list[tuple[LiveStorage, int]]
+    gives: list[tuple[LiveStorage, int]] = field(default_factory=list)
     sizes: tuple[torch.Size, ...] = ()
     writes: bool = False
     anew: bool = False
@@ -126,8 +126,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.owner = owner
         # A weak reference keeps a storage's address taken, so that no later one is mistaken for it.
-        self._known: dict[int, tuple[StorageWeakRef, Memory]] = {}
-        self.steps: list[Step] = []
+        self._known: dict[int, tuple[StorageWeakRef, LiveStorage]] = {}
+        self.steps: list[WatchedOperator] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -147,12 +147,14 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = _tensors(pytree.tree_leaves((args, kwargs)))
-        step = Step(func._opname, self.owner(), [(self._memory(each), _element_bytes(each)) for each in given])
+        step = WatchedOperator(
+            func._opname, self.owner(), [(self._memory(each), _element_bytes(each)) for each in given]
+        )
         result = func(*args, **kwargs)
         self._note(step, func, _tensors(pytree.tree_leaves(result)))
         return result
 
-    def _note(self, step: Step, func: Any, made: list[Tensor]) -> None:
+    def _note(self, step: WatchedOperator, func: Any, made: list[Tensor]) -> None:
         step.gives = [(self._memory(each, step.operator, step.layer), _element_bytes(each)) for each in made]
         step.sizes = tuple(each.shape for each in made)
         step.writes = func._schema.is_mutable
@@ -161,13 +163,13 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             memory.last = len(self.steps)
         self.steps.append(step)
 
-    def _memory(self, tensor: Tensor, operator: str = "", layer: str = "") -> Memory:
+    def _memory(self, tensor: Tensor, operator: str = "", layer: str = "") -> LiveStorage:
         """The memory of a tensor; what no operator made and is no input is held by the model."""
         storage = tensor.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         if reference.cdata not in self._known:
             made = LiveTensor(operator, layer, storage.nbytes())
-            memory = Memory(made, len(self.steps), held=not operator)
+            memory = LiveStorage(made, len(self.steps), held=not operator)
             self._known[reference.cdata] = reference, memory
         return self._known[reference.cdata][1]
 
@@ -191,7 +193,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return live_of([memory for _, memory in self._known.values()], self.steps, samples)
 
 
-def live_of(memories: Iterable[Memory], steps: Sequence[Step], samples: int) -> LiveMemory:
+def live_of(memories: Iterable[LiveStorage], steps: Sequence[WatchedOperator], samples: int) -> LiveMemory:
     """What was live in a pass.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pfa_gate.errors import CandidateError, DataError
-from pfa_gate.graph.watch import INPUT, LiveMemory, LiveTensor, Memory, Step, live_of
+from pfa_gate.graph.watch import INPUT, LiveMemory, LiveStorage, LiveTensor, WatchedOperator, live_of
 from pfa_gate.runtime.onnx_module import OnnxModel
 from pfa_gate.runtime.session import onnx_session
 
@@ -103,11 +103,11 @@ class _Bytes(OnnxModel):
 
 def _followed(graph: Any, sizes: Mapping[str, int], samples: int, outputs: Collection[str]) -> LiveMemory:
     memories = {
-        each.name: Memory(LiveTensor(INPUT, "", sizes[each.name]), active=True)
+        each.name: LiveStorage(LiveTensor(INPUT, "", sizes[each.name]), active=True)
         for each in graph.input
         if each.name in sizes
     }
-    steps: list[Step] = []
+    steps: list[WatchedOperator] = []
     for node in graph.node:
         made = [name for name in node.output if name in sizes]
         if not made:  # it depends on weights alone
@@ -116,9 +116,9 @@ def _followed(graph: Any, sizes: Mapping[str, int], samples: int, outputs: Colle
         reads = [(memories[name], sizes[name]) for name in dict.fromkeys(node.input) if name in memories]
         for name in made:
             view = node.op_type in _VIEWS and node.input[0] in memories and sizes[name] == sizes[node.input[0]]
-            new = Memory(LiveTensor(node.op_type, layer, sizes[name]), len(steps), active=True)
+            new = LiveStorage(LiveTensor(node.op_type, layer, sizes[name]), len(steps), active=True)
             memories[name] = memories[node.input[0]] if view else new
-        step = Step(node.op_type, layer, reads, [(memories[name], sizes[name]) for name in made])
+        step = WatchedOperator(node.op_type, layer, reads, [(memories[name], sizes[name]) for name in made])
         for memory, _ in (*step.reads, *step.gives):
             memory.last = len(steps)
         steps.append(step)
