@@ -64,8 +64,9 @@ def _proto(content: bytes) -> Any:
 def fitted(job: GateJob, planner: Planner, plan: CutPlan) -> CutPlan:
     """The plan whose int8 file has the bytes that were forecast for it, where a cut changes more than widths.
 
-    Indices of what is scattered to full width, and biases that take up constant filters, are stored beside the weights.
-    Such a cut is made and counted, and the recipe is made anew with what there was more.
+    Indices of what is scattered to full width, and biases that take up constant filters, are stored beside the weights;
+    a table of positions may be stored as the exporter computed it. Such a cut is made and counted, and the recipe is
+    made anew with what there was more.
 
     Args:
         job: the gate.
@@ -90,7 +91,8 @@ def _changes_more(measured: MeasuredGraph, plan: CutPlan) -> bool:
     coupling, inactive = measured.graph.coupling, measured.spectra.inactive
     computed = any(volume.once_cut for volume in coupling.volumes)
     constant = any(np.asarray(inactive[name]).any() for name in plan.recipe.counts if name in inactive)
-    return bool(coupling.scattered) or computed or constant
+    unknown = measured.stored is not None and measured.stored.unknown
+    return bool(coupling.scattered or unknown) or computed or constant
 
 
 def _bytes_of(job: GateJob, planner: Planner, plan: CutPlan) -> int | None:

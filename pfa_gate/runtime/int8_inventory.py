@@ -35,11 +35,13 @@ class Int8Inventory:
         weights: what becomes smaller with the model.
         fixed: bytes of all else: scales and zero points of activations, constants.
         whole: bytes of all.
+        unknown: tables among all else, positions say, which a cut may shorten: of what parameter they are is not known.
     """
 
     weights: tuple[StoredWeight, ...]
     fixed: int
     whole: int
+    unknown: tuple[str, ...] = ()
 
     def with_more(self, extra: int) -> "Int8Inventory":
         """The same with more bytes, or fewer, that no count moves."""
@@ -74,7 +76,7 @@ def inventory(floating: Any, quantized: Any, nodes: Sequence[WeightNode], coupli
     stock = _Stock(floating, quantized, coupling)
     weights = [weight for node in nodes for weight in stock.of_node(node)]
     whole = sum(map(_bytes, quantized.graph.initializer))
-    return Int8Inventory((*weights, *stock.plain()), stock.rest(), whole)
+    return Int8Inventory((*weights, *stock.plain()), stock.rest(), whole, stock.tables())
 
 
 class _Stock:
@@ -157,6 +159,10 @@ class _Stock:
             if shape and name in self._known and self._parameters[name] == shape:
                 del self._left[name]
                 yield StoredWeight(self._known[name], size // prod(shape))
+
+    def tables(self) -> tuple[str, ...]:
+        """What is left with several axes."""
+        return tuple(name for name, (_, shape) in self._left.items() if sum(size > 1 for size in shape) > 1)
 
     def rest(self) -> int:
         """Bytes of what is left."""

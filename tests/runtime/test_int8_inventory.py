@@ -5,6 +5,8 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
+import torch
+from float_files import stored_in
 from networks import network
 from onnx import numpy_helper
 from torch import nn
@@ -59,3 +61,24 @@ def test_what_is_forecast_for_a_cut_is_what_its_file_holds(name: str, spared: tu
     assert counts
     assert found < whole
     assert stock.bytes(coupling, counts) == found
+
+
+class Positions(nn.Module):
+    """A table of positions that is longer than the samples: the exporter stores the rows that are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.places = nn.Embedding(9, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outer((self.inner(x) + self.places(torch.arange(x.shape[1]))).relu())
+
+
+def test_a_table_that_the_exporter_computed_is_not_taken_for_known() -> None:
+    model, inputs = Positions().eval(), ((torch.randn(2, 5, 4),), {})
+    coupling = trace(model, inputs[0][0])
+    proto, made = files(model, inputs)
+    stock = inventory(proto, onnx.load_from_string(made.content), made.nodes, coupling)
+    assert stock.bytes(coupling, {}) == held(made)
+    assert [stored_in(made.content)[name].shape[-2:] for name in stock.unknown] == [(5, 8)]
