@@ -6,6 +6,9 @@ from pfa_gate.record import Record
 from pfa_gate.report.candidate import candidate_sentences
 from pfa_gate.report.ownership import EXECUTORCH, ONNX, OPENVINO, PROGRAM
 
+_RUN_ALONE = {"program": PROGRAM, "onnx": ONNX, "openvino": OPENVINO, "executorch": EXECUTORCH}
+"""The files that run without the user's code, the most general first."""
+
 
 def delivery(record: Record) -> tuple[str, ...]:
     """Sentences on how a compressed model is delivered.
@@ -29,8 +32,9 @@ def _of_its_graph(record: Record) -> Iterator[str]:
     if record.compressed is None or record.compressed.form == "module":
         return
     fact = "The model's own class cannot run at the new widths"
-    if "program" in record.files:
-        yield f"{fact}; model.pt2 holds its graph, which can."
+    runs = [name for what, name in _RUN_ALONE.items() if what in record.files]
+    if runs:
+        yield f"{fact}; {runs[0]} holds its graph, which can."
     elif not any(gap.what == PROGRAM for gap in record.unmeasured):
         yield f"{fact}, and artifacts leaves out pt2, the file that can."
 

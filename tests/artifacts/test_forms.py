@@ -1,5 +1,6 @@
 """A gate writes the forms of its model that `artifacts` names: no other is made, listed, missed or spoken of."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,11 @@ def test_a_graph_of_which_no_program_is_written_is_told(tmp_path: Path) -> None:
     fact = "The model's own class cannot run at the new widths, and artifacts leaves out pt2, the file that can."
     assert delivery(record) == (fact,)
     assert fact in (tmp_path / "padded_shortcut" / "report.md").read_text("utf-8")
+    in_onnx = dataclasses.replace(record, files={**record.files, "onnx": "model.onnx"})
+    assert (
+        delivery(in_onnx)[0]
+        == "The model's own class cannot run at the new widths; model.onnx holds its graph, which can."
+    )
 
 
 def test_a_form_that_needs_an_extra_is_refused_before_anything_is_measured(
