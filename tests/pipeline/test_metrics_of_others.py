@@ -404,7 +404,7 @@ def test_a_real_run_with_warnings_as_errors_judges_the_drop_in_points(project: P
     assert broken.id == "compressed.score_drop"
     assert re.fullmatch(r"The score falls by [\d.]+ pp, [\d.]+ pp more than the limit of 0\.1 pp\.", broken.sentence)
     assert broken.sentence[:20] in done.stdout
-    assert re.search(r"Multi…1Score +[\d.]+% +[\d.]+% ", done.stdout)
+    assert re.search(r"Multi\S*…\S*Score +[\d.]+% +[\d.]+% ", done.stdout)
     comment = (project / ".pfa" / "f1" / "report.md").read_text("utf-8")
     assert re.search(r"MulticlassF1Score .*\(bootstrap over 150 samples\)", comment)
     cases = ElementTree.parse(project / "junit.xml").iter("testcase")

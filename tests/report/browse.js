@@ -10,9 +10,10 @@ const { chromium } = require(path.join(modules, "playwright-core"));
 const axe = fs.readFileSync(path.join(modules, "axe-core", "axe.min.js"), "utf8");
 
 const KL = 2; // the column that is sorted by
+const LAYERS = "[aria-labelledby=layers] table.sortable";
 
 const column = (page, index) =>
-  page.$$eval("table.sortable tbody tr", (rows, at) => rows.map((row) => Number.parseFloat(row.cells[at].dataset.sort)), index);
+  page.$$eval(`${LAYERS} tbody tr`, (rows, at) => rows.map((row) => Number.parseFloat(row.cells[at].dataset.sort)), index);
 
 async function open(browser, file, options) {
   const context = await browser.newContext(options);
@@ -52,13 +53,13 @@ async function look(browser, file, { width, colorScheme, judged }) {
 async function use(browser, file) {
   const { context, page, seen } = await open(browser, file, { viewport: { width: 1280, height: 900 } });
   const found = { ...seen, before: await column(page, KL) };
-  const head = page.locator("table.sortable thead th").nth(KL);
+  const head = page.locator(`${LAYERS} thead th`).nth(KL);
   if (await head.count()) {
     await head.getByRole("button").click();
     found.descending = [await head.getAttribute("aria-sort"), await column(page, KL)];
     await page.keyboard.press("Enter");
     found.ascending = [await head.getAttribute("aria-sort"), await column(page, KL)];
-    await page.locator("table.sortable thead th").first().getByRole("button").click();
+    await page.locator(`${LAYERS} thead th`).first().getByRole("button").click();
     found.again = await column(page, KL);
   }
   const details = page.locator("figure details").first();
