@@ -73,7 +73,10 @@ def test_a_waiver_that_is_refused(tmp_path: Path, old: str, new: str, said: str)
         ("    watch: data.npy\n", "watch must be a list of patterns"),
         ("    artifacts: []\n", "artifacts must not be empty"),
         ("    artifacts: weights\n", "artifacts must be a list of files, not the text 'weights'"),
-        ("    artifacts: [weights, onxn]\n", "must be one of weights, pt2, onnx, onnx-int8, openvino, executorch, not the text 'onxn'"),
+        (
+            "    artifacts: [weights, onxn]\n",
+            "must be one of weights, pt2, onnx, onnx-int8, openvino, executorch, not the text 'onxn'",
+        ),
         ("    recipe: {strategy: parameters, parameters: {max_increase: 5%}}\n", "has the unknown key 'max_increase'"),
     ],
 )

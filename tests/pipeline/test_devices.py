@@ -1,5 +1,6 @@
 """Where a gate measures: models that are spread over devices stay there, and a GPU gives the numbers of the CPU."""
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -108,7 +109,7 @@ def test_a_spread_model_is_measured_where_it_lies() -> None:
             "Build the model on one device to have it followed and compressed.",
         )
     ]
-    assert record.model == whole.model
+    assert dataclasses.replace(record.model, memory=None) == whole.model  # a check counts no activations
     for one, two in zip(record.layers, whole.layers, strict=True):
         assert (one.name, one.samples) == (two.name, 400)
         assert one.kl_ratio == pytest.approx(two.kl_ratio, rel=1e-6)
