@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
@@ -70,6 +71,26 @@ def _on_a_gpu(request: pytest.FixtureRequest) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("not run: there is no CUDA device")
+
+
+def _switches() -> dict[str, object] | None:
+    torch: Any = sys.modules.get("torch")
+    if not hasattr(torch, "get_default_dtype"):  # not loaded, or not wholly
+        return None
+    return {
+        "fused transformer layers": torch.backends.mha.get_fastpath_enabled(),
+        "oneDNN": torch.backends.mkldnn.enabled,
+        "gradients": torch.is_grad_enabled(),
+        "default dtype": torch.get_default_dtype(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _torch_is_as_it_was() -> Iterator[None]:
+    """What a test leaves switched off would decide what a later one in the same process finds."""
+    before = _switches()
+    yield
+    assert before in (None, _switches()), "the test leaves a switch of torch other than it was"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -48,13 +48,13 @@ def judged(text: str) -> None:
 
 
 @given(st.sampled_from(PATHS), STRANGE)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_any_value_at_any_path(keys: Keys, value: object) -> None:
     judged(yaml.safe_dump(changed(read(FULL).data, keys, value)))
 
 
 @given(st.integers(0, len(FULL)), st.integers(0, 12), st.text(alphabet="ab:-[]{}#&*!'\"\n 1.%", max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_any_text_in_place_of_any_other(start: int, length: int, text: str) -> None:
     judged(FULL[:start] + text + FULL[start + length :])
 

@@ -106,9 +106,17 @@ def test_the_peak_is_that_of_torchs_allocator_where_values_are_freed_after_their
     assert found.bytes <= highest(blocks)
 
 
+@pytest.fixture
+def no_fused_layers() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(before)
+
+
+@pytest.mark.usefixtures("no_fused_layers")
 @pytest.mark.parametrize("name", MODELS)
-def test_python_holds_more_for_longer_and_never_less(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
+def test_python_holds_more_for_longer_and_never_less(name: str) -> None:
     build, draw = MODELS[name]
     model, x = build().eval(), draw()
     found = live_memory(model, Batch((x,), {}))
