@@ -42,8 +42,8 @@ CONFIG = """\
 version: 1
 gates:
   net:
-    model: {factory: net.py:build}
-    probe: {data: net.py:probe}
+    model: {factory: sensed_net.py:build}
+    probe: {data: sensed_net.py:probe}
     recipe: {strategy: parameters, parameters: 75%, statistic: measured}
     recovery: []
     artifacts: [weights]
@@ -58,7 +58,7 @@ def held_out(rows: Tensor) -> Batches:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sensitivity")
-    (folder / "net.py").write_text(NET)
+    (folder / "sensed_net.py").write_text(NET)
     (folder / "pfa.yaml").write_text(CONFIG)
     assert main(["sensitivity", str(folder / "pfa.yaml")]) == 0
     return folder
@@ -127,9 +127,9 @@ def test_the_page_of_the_gate_has_a_column_of_it_while_the_model_is_the_same(fol
     assert values == {"0": found.groups[0].half, "2": found.groups[1].half, "4": None}
     assert '<th scope="col" class="number">at half</th>' in (folder / ".pfa/net/report.html").read_text()
     for section, factory in (("model", "build"), ("probe", "probe")):
-        other = f"import net\n\n\ndef {factory}():\n    return net.{factory}(7)\n"
+        other = f"import sensed_net\n\n\ndef {factory}():\n    return sensed_net.{factory}(7)\n"
         (folder / f"other_{factory}.py").write_text(other)
-        text = CONFIG.replace(f"net.py:{factory}", f"other_{factory}.py:{factory}")
+        text = CONFIG.replace(f"sensed_net.py:{factory}", f"other_{factory}.py:{factory}")
         (folder / "other.yaml").write_text(text)
         stale = run(folder / "other.yaml").record
         assert {layer.sensitivity for layer in stale.layers} == {None}
@@ -138,11 +138,11 @@ def test_the_page_of_the_gate_has_a_column_of_it_while_the_model_is_the_same(fol
 
 
 def test_what_gives_no_class_scores_is_told_by_the_error_of_its_outputs(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(
+    (tmp_path / "sensed_net.py").write_text(
         NET + "\n\ndef wide():\n    return nn.Sequential(build(), nn.Unflatten(1, (2, 3)))\n"
     )
     (tmp_path / "pfa.yaml").write_text(
-        CONFIG.replace("net.py:build", "net.py:wide").replace(", statistic: measured", "")
+        CONFIG.replace("sensed_net.py:build", "sensed_net.py:wide").replace(", statistic: measured", "")
     )
     found = measured_sensitivity(load(tmp_path / "pfa.yaml"), "net")
     assert found.measure == "output error"
