@@ -81,17 +81,13 @@ class Pair:
         opens = file.opens or (lambda count: onnx_session(file.content, file.name, count))
         session = opens(threads)
         self.machine, self.here = machine_of(session, threads), OnnxModel(session, file.name)
-        self.reference: Outputs = self._of_torch if file.model is not None else self._of_itself(threads)
+        self.reference = self._of_itself(threads) if file.model is None else _of_torch(file.model, file.device)
         self.names = self.here.floating
         self.scores = self.names.index("logits") if "logits" in self.names else 0
         self.tolerance = TOLERANCE if file.model is not None else TOLERANCE_OF_BITS
         self.whole: tuple[bool, ...] = ()
         self._comparing = Comparing(file.name, self.tolerance, self.scores)
         self._stored = 0
-
-    def _of_torch(self, batch: Batch) -> list[Array]:
-        outputs = floating_outputs(forward(self.file.model or nn.Identity(), batch.to(self.file.device)))
-        return [_numbers(each) for each in outputs]
 
     def _of_itself(self, threads: int) -> Outputs:
         session = onnx_session(self.file.content, self.file.name, threads, optimised=False)
@@ -131,6 +127,10 @@ class Pair:
     def stored(self) -> float:
         """Bytes that are stored of a sample's outputs."""
         return self._stored / max(1, self.difference.samples)
+
+
+def _of_torch(model: nn.Module, device: torch.device) -> Outputs:
+    return lambda batch: [_numbers(each) for each in floating_outputs(forward(model, batch.to(device)))]
 
 
 def _floats(model: OnnxModel, batch: Batch) -> list[Array]:

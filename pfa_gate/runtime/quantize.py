@@ -86,11 +86,16 @@ def quantize(
     reason = f"{product} multiplies activations with one another, as attention does" if product else ""
     made: Any = None
     if not reason:
+        excluded = [node.name for node in nodes if node.layer in spared]
         try:
-            made = _static(proto, feeds, [node.name for node in nodes if node.layer in spared], reduced)
-            _weights_alone(made, nodes, spared)
+            made = _static(proto, feeds, excluded, reduced)
+        except Exception as error:  # whatever the quantizer meets in a user's model
+            reason = f"the quantizer does not make it: {first_line(error)}"
+    if made is not None:
+        _weights_alone(made, nodes, spared)
+        try:
             _run(made, feeds)
-        except Exception as error:  # whatever the quantizer and the runtime meet in a user's model
+        except CandidateError as error:
             made, reason = None, f"the quantizer does not make it: {first_line(error)}"
     if made is None:
         made = importlib.import_module("onnx").load_from_string(content)
@@ -206,7 +211,8 @@ def rounded(values: npt.NDArray[np.float32], axis: int | None) -> tuple[npt.NDAr
     """
     others = None if axis is None else tuple(place for place in range(values.ndim) if place != axis)
     largest = np.abs(values).max(axis=others, keepdims=axis is not None)
-    scale = np.where(largest > 0, largest / _LARGEST, 1.0).astype(np.float32)
+    # Below the normal numbers a scale is rounded to nothing, or to far less than the weights need.
+    scale = np.where(largest > 0, np.maximum(largest / _LARGEST, np.finfo(np.float32).tiny), 1.0).astype(np.float32)
     whole = np.clip(np.rint(values / scale), -_LARGEST, _LARGEST).astype(np.int8)
     return whole, scale.reshape(() if axis is None else (-1,))
 

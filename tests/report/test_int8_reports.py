@@ -17,6 +17,9 @@ from pfa_gate.report.markdown import comment
 from pfa_gate.report.quantized import int8_sentences
 from pfa_gate.report.terminal import render
 
+SECTIONS = ("failing", "footprint", "recovery", "int8")
+"""The sections of the page that tell of the file."""
+
 
 @pytest.fixture(scope="module")
 def record() -> Record:
@@ -37,7 +40,10 @@ def test_in_a_comment(record: Record) -> None:
 
 
 def test_on_the_page(record: Record) -> None:
-    golden("int8.html", page(record))
+    text = page(record)
+    parts = [text.partition(f'<section aria-labelledby="{name}">')[2].partition("</section>")[0] for name in SECTIONS]
+    assert all(parts)
+    golden("int8.html", "".join(parts))
 
 
 def test_weights_alone_are_said_with_the_reason() -> None:
