@@ -1,7 +1,7 @@
 """What torch's serialiser of programs does again and again: it is done once here, and the file is the same.
 
 The sizes of a program that takes any image are formulas. Each of them is written and read at every node that has it,
-and the types of the format's own classes are looked up for every object: two thirds of the time to read a ResNet-56.
+and the types of the format's own classes are looked up for every object, which takes most of the time.
 """
 
 import functools
