@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"{len(unrun)} shared_data tests not run: there is no folder {SHARED} (set PFA_GATE_SHARED).",
             yellow=True,
         )
+    marked = {"nightly", "gpu", "npm", "browser", "shared_data"}
+    others = Counter(report.longrepr[2] for report in skipped if marked.isdisjoint(report.keywords))
+    for reason, count in sorted(others.items()):
+        words = reason.removeprefix("Skipped: ").removeprefix("not run: ")
+        terminalreporter.write_line(f"{count} test{'s' if count > 1 else ''} not run: {words}", yellow=True)
