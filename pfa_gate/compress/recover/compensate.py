@@ -4,7 +4,7 @@ Rows of a layer are drawn until more of them would not help.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,12 +26,12 @@ from pfa_gate.compress.recover.forecast import (
 )
 from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, of_one_stream, pairs
 from pfa_gate.compress.recover.refit import Fit
-from pfa_gate.compress.recover.row_sampler import RowPlan, RowSampler
+from pfa_gate.compress.recover.row_sampler import COLUMNS, RowPlan, RowSampler
 from pfa_gate.compress.recover.staged_run import PairedRun, samples_of
 from pfa_gate.compress.regress import position_count
 from pfa_gate.compress.repair import Repair, left_out
 from pfa_gate.graph import Program, inputs_of, record_model
-from pfa_gate.graph.calls import weight_of
+from pfa_gate.graph.calls import matrix_of, weight_of
 from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.graph.program import is_tensor, shape_of
 from pfa_gate.model.batch import Inputs
@@ -49,7 +49,7 @@ def compensate(
     batches: Iterable[Any],
     settings: CompensateSettings = PLAIN,
 ) -> tuple[nn.Module, tuple[Repair, ...]]:
-    """Solve anew, in closed form, every layer that reads something else than it did in the full model.
+    """Solve anew, in closed form, every layer that reads something else than in the full model, or has a constraint.
 
     Layers are solved in forward order, each on its input in the compressed model as solved so far. The target is the
     output of the full model's layer at the same positions; where the layer ends in a residual sum, the drift of that
@@ -82,8 +82,9 @@ def compensate(
     smaller = copied(smaller)
     inputs = inputs_on(inputs_of(next(iter(batches))), input_device(smaller))
     program = record_model(smaller, *_first(full, inputs, full.batch))
-    found = pairs(full, program, axis_indices)
-    left = {layer: left_out(layer, fault) for layer, fault in _faults(found, program, smaller)}
+    wants = _wants(settings)
+    found = pairs(full, program, axis_indices, wants)
+    left = {layer: left_out(layer, fault) for layer, fault in _faults(found, program, smaller, wants)}
     sound = [pair for pair in found if pair.small.layer not in left]
     gains = {pair.small.layer: _lost(pair, full, axis_indices) for pair in sound}
     with ActivationStore() as store:
@@ -139,10 +140,19 @@ def _lost(pair: LayerPair, full: Program, axis_indices: AxisIndices) -> float:
     return weight_lost(pair, full, None if kept is None else torch.as_tensor(kept))
 
 
-def _faults(found: Iterable[LayerPair], program: Program, model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Layers that cannot be solved, and why."""
+def _wants(settings: CompensateSettings) -> Callable[[str], bool]:
+    """Which layers are to meet the constraint."""
+    return settings.constraint.wants if settings.constraint is not None else lambda layer: False
+
+
+def _faults(
+    found: Iterable[LayerPair], program: Program, model: nn.Module, wants: Callable[[str], bool]
+) -> Iterator[tuple[str, str]]:
+    """Layers that cannot be solved, or not under the constraint, and why."""
     for pair in found:
-        fault = _fault(pair, program, model)
+        columns = matrix_of(pair.small, program.tensors[pair.small.weight]).shape[1] if wants(pair.small.layer) else 0
+        wide = f"it reads {columns:,} columns, more than {COLUMNS:,}" if columns > COLUMNS else None
+        fault = _fault(pair, program, model) or wide
         if fault is not None:
             yield pair.small.layer, fault
 
@@ -195,7 +205,7 @@ def _repair(
         for sampler in waiting:
             sampler.double()
     for sampler in samplers:
-        for target, fit in zip(sampler.targets, sampler.fits(), strict=True):
+        for target, fit in zip(sampler.targets, sampler.fits(settings.constraint), strict=True):
             yield _written(program, target, fit)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.recover.activation_store import MEMORY
+from pfa_gate.compress.recover.constraint import Constraint
 from pfa_gate.compress.recover.layer_pairs import LayerPair
 from pfa_gate.compress.recover.layer_problem import parts_for
 from pfa_gate.compress.recover.rectifier_targets import MOST
@@ -30,12 +31,14 @@ class CompensateSettings:
             no bound.
         kept: values of the full model at positions of the same seed, from a pass that was made before.
         progress: called with what it will take, and how many layers of how many are done; None to stay silent.
+        constraint: what the weights of some layers have to be; None where they are free.
     """
 
     seed: int = 0
     seconds: float | None = None
     kept: FullRows | None = None
     progress: "Callable[[Forecast, int, int], None] | None" = None
+    constraint: Constraint | None = None
 
     @property
     def timed(self) -> bool:

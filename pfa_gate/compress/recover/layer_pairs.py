@@ -41,15 +41,21 @@ class LayerPair:
         return [self.small.source, *extra[:1]], [self.whole.node, *extra[1:]]
 
 
-def pairs(full: Program, program: Program, axis_indices: AxisIndices) -> list[LayerPair]:
-    """The layers of the compressed program that read a changed input, in forward order."""
+def _none(layer: str) -> bool:
+    return False
+
+
+def pairs(
+    full: Program, program: Program, axis_indices: AxisIndices, wanted: Callable[[str], bool] = _none
+) -> list[LayerPair]:
+    """The layers of the compressed program that read a changed input or are wanted all the same, in forward order."""
     origins = {call.weight: call for call in calls(full)}
     ancestry = Ancestry(list(program.graph.nodes))
     changed: list[Node] = []
     found = []
     for call in calls(program):
         axes = axis_indices.get(call.weight, {})
-        reads = call.inputs in axes or ancestry.depends([call.source], changed)
+        reads = wanted(call.layer) or call.inputs in axes or ancestry.depends([call.source], changed)
         if reads or axes:
             changed.append(call.node)
         if reads and call.weight in origins:

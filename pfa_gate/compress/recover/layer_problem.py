@@ -1,11 +1,13 @@
 """The least squares problem of one layer, on rows as they come: in its columns, or in the space that its rows span."""
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pfa_gate.compress.recover.constraint import Change, constrain
 from pfa_gate.compress.recover.rectifier_targets import Rows, RowSample, rectify
 from pfa_gate.compress.recover.refit import Fit, LinearLayer, refit
 from pfa_gate.compress.regress import FOLDS, ONE_HELD_OUT, Equations
@@ -26,6 +28,9 @@ class LayerProblem(Protocol):
 
     def solved(self) -> tuple[Fit, ...]:
         """The layer solved on all rows, behind the rectifier where one follows."""
+
+    def constrained(self, place: int, fit: Fit, change: Change) -> Fit:
+        """The fit of one of the layers, changed so that it meets a constraint."""
 
 
 def parts_for(columns: int, rows: int) -> int:
@@ -87,6 +92,10 @@ class PrimalProblem:
         linear = self._linear if self._fresh else self.refit()
         return tuple(rectify(self._sample, self._layer, fit) for fit in linear) if self._rectified else linear
 
+    def constrained(self, place: int, fit: Fit, change: Change) -> Fit:
+        """The fit of one of the layers, changed so that it meets a constraint; rows were summed up by `solved`."""
+        return constrain(self._equations, self._layer, place, fit, change)
+
 
 class DualProblem:
     """A layer solved in the space that its rows span: cheaper where rows are fewer than columns, and the same solution.
@@ -118,6 +127,18 @@ class DualProblem:
     def solved(self) -> tuple[Fit, ...]:
         """The layer solved on all rows, behind the rectifier where one follows."""
         return self._within(rectified=self._rectified)
+
+    def constrained(self, place: int, fit: Fit, change: Change) -> Fit:
+        """The fit of one of the layers, changed so that it meets a constraint, which is one on all columns."""
+        return constrain(self._equations, self._layer, place, fit, change)
+
+    @cached_property
+    def _equations(self) -> Equations:
+        groups, columns, filters = self._layer.weights.shape
+        equations = Equations(groups, columns, filters, self._layer.weights.device, ONE_HELD_OUT)
+        for rows, fold in zip(self._rows, self._folds, strict=True):
+            equations.add(rows.read, rows.target, equations.part_of(fold))
+        return equations
 
     def _within(self, *, rectified: bool) -> tuple[Fit, ...]:
         read = torch.cat([rows.read for rows in self._rows], 1)

@@ -87,6 +87,11 @@ def refit(equations: Equations, layer: LinearLayer, near: Sequence[float | None]
     return tuple(solved.fit(place, *best) for place, best in enumerate(found))
 
 
+def held_out_errors(equations: Equations, layer: LinearLayer, weights: Tensor, offset: Tensor) -> list[float]:
+    """Squared error of each layer with these weights on the rows held out, as a share of its targets' variance."""
+    return _HeldOut(equations, layer).error(weights, offset)
+
+
 class _Solved:
     """Layers solved on all rows, at one ridge after the other.
 

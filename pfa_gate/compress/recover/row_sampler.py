@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
 from pfa_gate.compress.full_rows import FullRows
+from pfa_gate.compress.recover.constraint import Constraint
 from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, Values
 from pfa_gate.compress.recover.layer_problem import DualProblem, LayerProblem, PrimalProblem
 from pfa_gate.compress.recover.rectifier_targets import Rows
@@ -157,9 +159,17 @@ class RowSampler:
         """Want twice the rows."""
         self.rows *= 2
 
-    def fits(self) -> tuple[Fit, ...]:
-        """Each layer solved on the rows there are."""
-        return self._problem.solved()
+    def fits(self, constraint: Constraint | None = None) -> tuple[Fit, ...]:
+        """Each layer solved on the rows there are, and as a constraint wants it."""
+        free = self._problem.solved()
+        if constraint is None:
+            return free
+        return tuple(
+            self._problem.constrained(place, fit, partial(constraint.constrained, target.pair.small))
+            if constraint.wants(target.pair.small.layer)
+            else fit
+            for place, (target, fit) in enumerate(zip(self.targets, free, strict=True))
+        )
 
 
 def _problem(targets: Sequence[LayerTarget], program: Program, plan: RowPlan) -> LayerProblem:
