@@ -52,18 +52,18 @@ def compensate(
     """Solve anew, in closed form, every layer that reads something else than in the full model, or has a constraint.
 
     Layers are solved in forward order, each on its input in the compressed model as solved so far. The target is the
-    output of the full model's layer at the same positions; where the layer ends in a residual sum, the drift of that
-    sum is added. Each model runs over the batches at most once, whatever their number and the depth.
+    output of the full model's layer at the same positions; where it ends in a residual sum, the drift of that sum is
+    added. Each model runs over the batches at most once, whatever their number and the depth.
 
     Args:
         full: the full model's program.
         smaller: the compressed model, on the same device; it is not changed.
         axis_indices: what pruning left of each parameter.
         batches: of inputs, the same at each reading; labels are not used.
-        settings: seed, time, and who is told of the progress.
+        settings: seed, time, constraint, and who is told.
 
     Returns:
-        A new model, and for each such layer what was done.
+        A new model, and what was done to each such layer.
 
     Raises:
         TraceError: the compressed model cannot be followed.
