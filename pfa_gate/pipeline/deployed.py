@@ -71,10 +71,17 @@ def deploy(fresh: Path, folder: Path, cut: Cut | None, counted: CompressedRecord
     delivery = _delivery(cut)
     with cut.job.stages.stage("exporting"):
         files = write_model(fresh, folder, delivery, counted)
-    return Deployed(files, delivery, quantized=_quantized(cut, files, folder))
+    return Deployed(files, delivery, quantized=quantize_files(cut, files, folder))
 
 
-def _quantized(cut: Cut, files: ModelFiles, folder: Path) -> "QuantizedFindings | None":
+def quantize_files(cut: Cut, files: ModelFiles, folder: Path) -> "QuantizedFindings | None":
+    """Store a model with few bits, as the section `quantize` says; None without it.
+
+    Args:
+        cut: the compressed model.
+        files: what was written of it.
+        folder: the gate's, whose place that of `files` takes.
+    """
     if cut.job.config.quantize is None:
         return None
     from pfa_gate.pipeline.quantized import quantized  # noqa: PLC0415  for gates with this section

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.answers import compare_answers
 from pfa_gate.pipeline.cut import Cut
 from pfa_gate.pipeline.demands import demands
@@ -58,21 +59,36 @@ def _examine_candidate(job: GateJob) -> Findings:
 def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
     """Decide, cut and prove, recover, count and score."""
     from pfa_gate.pipeline.plan import MeasuredGraph, Planner  # noqa: PLC0415  for models that can be followed
-    from pfa_gate.pipeline.recovery_steps import kept_for_compensation, recover  # noqa: PLC0415
+    from pfa_gate.pipeline.recovery_steps import kept_for_compensation  # noqa: PLC0415
 
     kept = kept_for_compensation(job, graph.program)
     whole = MeasuredGraph(graph, measured.spectra, measured.cost, stored=_forecast(job, graph))
     planner = Planner(job, whole, measured.chosen, kept)
     job, plan = _decided(job, planner)
-    coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, measured.spectra.inactive)
-    full_score = score_model(job, job.subject.model, in_parts=True)
-    recovered = recover(job, graph.program, proved, kept)
+    return carry_out(job, planner, plan)
+
+
+def carry_out(job: GateJob, planner: "Planner", plan: "CutPlan", full_score: Score | None = None) -> Cut:
+    """Cut as planned and prove it, recover, count and score.
+
+    Args:
+        job: the gate.
+        planner: of the full model.
+        plan: the cut.
+        full_score: of the full model; it is scored unless given.
+    """
+    from pfa_gate.pipeline.recovery_steps import recover  # noqa: PLC0415  for models that can be followed
+
+    graph, spectra = planner.measured.graph, planner.measured.spectra
+    coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, spectra.inactive)
+    full_score = full_score or score_model(job, job.subject.model, in_parts=True)
+    recovered = recover(job, graph.program, proved, planner.kept)
     compressed = recovered.compressed
     cost = compressed_cost(job, compressed.model)
     scores = score_both(job, compressed.model, recovered.score, full_score)
     answers = compare_answers(job, compressed.model, scores)
-    rounded = partial(planner.rounded, plan, cost.macs)
-    return Cut(coupling, plan, compressed, cost, scores, job, measured.cost.macs, rounded, recovered.steps, answers)
+    full_macs, rounded = planner.measured.full.macs, partial(planner.rounded, plan, cost.macs)
+    return Cut(coupling, plan, compressed, cost, scores, job, full_macs, rounded, recovered.steps, answers)
 
 
 def _forecast(job: GateJob, graph: ModelGraph) -> "Int8Inventory | None":

@@ -1,7 +1,6 @@
 """A forecast of the int8 file's bytes, for recipes whose target they are."""
 
 import importlib
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ def _proto(content: bytes) -> Any:
     return importlib.import_module("onnx").load_from_string(content)
 
 
-def fitted(job: GateJob, planner: Planner, plan: CutPlan) -> CutPlan:
+def fitted(job: GateJob, planner: Planner, plan: CutPlan, stored: Int8Inventory | None = None) -> CutPlan:
     """The plan whose int8 file has the bytes that were forecast for it, where a cut changes more than widths.
 
     Indices of what is scattered to full width, and biases that take up constant filters, are stored beside the weights;
@@ -72,27 +71,26 @@ def fitted(job: GateJob, planner: Planner, plan: CutPlan) -> CutPlan:
         job: the gate.
         planner: of the plan.
         plan: with a forecast; one without it stays as it is.
+        stored: what the file of the full model stores, where the planner does not know it.
     """
-    stored = planner.measured.stored
+    stored = stored or planner.measured.stored
     for _ in range(_ATTEMPTS):
-        if stored is None or plan.forecast is None or not _changes_more(planner.measured, plan):
+        if stored is None or plan.forecast is None or not _changes_more(planner.measured, plan, stored):
             break
         with job.stages.stage("forecasting", "recipe", "bytes"):
             found = _bytes_of(job, planner, plan)
         if found is None or found == plan.forecast:
             break
         stored = stored.with_more(found - plan.forecast)
-        planner = replace(planner, measured=replace(planner.measured, stored=stored))
-        plan = planner.plan(job.config.recipe)
+        plan = planner.plan(job.config.recipe, stored)
     return plan
 
 
-def _changes_more(measured: MeasuredGraph, plan: CutPlan) -> bool:
+def _changes_more(measured: MeasuredGraph, plan: CutPlan, stored: Int8Inventory) -> bool:
     coupling, inactive = measured.graph.coupling, measured.spectra.inactive
     computed = any(volume.once_cut for volume in coupling.volumes)
     constant = any(np.asarray(inactive[name]).any() for name in plan.recipe.counts if name in inactive)
-    unknown = measured.stored is not None and measured.stored.unknown
-    return bool(coupling.scattered or unknown) or computed or constant
+    return bool(coupling.scattered or stored.unknown) or computed or constant
 
 
 def _bytes_of(job: GateJob, planner: Planner, plan: CutPlan) -> int | None:

@@ -93,7 +93,7 @@ class Planner:
     kept: FullRows | None = None
     choice: SelectionChoice | None = None
 
-    def plan(self, wanted: RecipeConfig) -> CutPlan:
+    def plan(self, wanted: RecipeConfig, stored: Int8Inventory | None = None) -> CutPlan:
         """The recipe and the selection; with `rounds`, PFA applied again to what it has left.
 
         Between rounds a copy of the model is cut, compensated where `recovery` has that step, and measured anew. A size
@@ -102,31 +102,31 @@ class Planner:
 
         Args:
             wanted: the recipe, of any strategy but `score`.
+            stored: what another file of the full model stores, of which `bytes` are then.
 
         Raises:
             TargetError: its size is out of reach.
         """
         indices = {name: np.arange(spectrum.filters) for name, spectrum in self.measured.spectra.groups.items()}
         widths = {name: len(each) for name, each in indices.items()}
-        now, rounds = self.measured, list[Mapping[str, int]]()
+        now, rounds, stored = self.measured, list[Mapping[str, int]](), stored or self.measured.stored
         while True:
-            plan, selected = self._round(now, wanted, len(rounds) + 1)
+            plan, selected = self._round(replace(now, stored=stored), wanted, len(rounds) + 1)
             indices |= {name: indices[name][each] for name, each in selected.indices.items()}
             rounds.append({name: len(each) for name, each in indices.items()})
             if len(rounds) == wanted.rounds:
                 whole = replace(plan, counts=dict(rounds[-1]), widths=widths)
                 made = CutPlan(whole, Selection(indices), tuple(rounds), self._by_norm, choice=self.choice)
-                return replace(made, forecast=self._forecast(rounds[-1]))
+                return replace(made, forecast=self._forecast(rounds[-1], stored))
             with self.job.stages.stage("measuring again", "recipe", "rounds"):
                 now = _cut_and_measured(self.job, self.measured, indices, self.chosen)
 
-    def _forecast(self, counts: Mapping[str, int]) -> int | None:
+    def _forecast(self, counts: Mapping[str, int], stored: Int8Inventory | None) -> int | None:
         """Bytes of the int8 file, where they are what the recipe is for."""
-        known = self.measured.stored
-        return None if known is None else known.bytes(self.measured.graph.coupling, counts)
+        return None if stored is None else stored.bytes(self.measured.graph.coupling, counts)
 
     def _round(self, now: MeasuredGraph, wanted: RecipeConfig, number: int) -> tuple[Recipe, Selection]:
-        job, first = self.job, now is self.measured
+        job, first = self.job, number == 1
         config = job.config.model_copy(update={"recipe": wanted})
         known = self._losses(wanted.statistic) if first else None
         with job.stages.stage("deciding", "recipe"):
