@@ -1,6 +1,7 @@
 """Responses of layers to a probe: read in the model's program, or by hooks where a model cannot be followed."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -53,8 +54,31 @@ __all__ = [
 ]
 
 
+Watch = Callable[[int, Node, Any], None]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of the probe that is run.
+
+    Attributes:
+        first: number of its first sample in the whole probe; samples that are not run are not counted.
+        watch: is shown every value, with the number of its batch; for programs that run at any batch size.
+    """
+
+    first: int = 0
+    watch: Watch | None = None
+
+
+WHOLE = Stretch()
+
+
 def respond(
-    program: Program, batches: Iterable[Any], taps: Iterable[Tap], reading: ResponseReader = MAX, first: int = 0
+    program: Program,
+    batches: Iterable[Any],
+    taps: Iterable[Tap],
+    reading: ResponseReader = MAX,
+    stretch: Stretch = WHOLE,
 ) -> Iterator[Responses]:
     """Run the program on each batch and give the responses at each tap, by node name.
 
@@ -65,21 +89,27 @@ def respond(
         batches: of the probe, in its order.
         taps: where they are read.
         reading: how an output becomes responses.
-        first: number of the first sample in the whole probe; samples that are not run are not counted.
+        stretch: of the probe that the batches are.
 
     Raises:
         DataError: a batch does not fit the model.
     """
     axes = {tap.node: tap.axis for tap in taps}
-    layout = fastest_layout(program)
-    for batch in batches:
+    layout, first, watch = fastest_layout(program), stretch.first, stretch.watch
+    for number, batch in enumerate(batches):
         for args, kwargs, size in _runnable(program, *inputs_of(batch)):
             responses: dict[str, Tensor] = {}
             samples = range(first, first := first + size)
 
             def observe(
-                node: Node, value: Any, responses: dict[str, Tensor] = responses, samples: range = samples
+                node: Node,
+                value: Any,
+                responses: dict[str, Tensor] = responses,
+                samples: range = samples,
+                number: int = number,
             ) -> None:
+                if watch is not None:
+                    watch(number, node, value)
                 if node.name in axes:
                     turned = batch_first(node, value, axes[node.name], len(samples))
                     responses[node.name] = reading(*turned, samples)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from pfa_gate.analysis.covariance import Moments, accumulate_parts, folds_for
-from pfa_gate.analysis.responses import Responses
+from pfa_gate.analysis.responses import Responses, Stretch
 from pfa_gate.artifacts.moments import ShardMoments
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.errors import ConfigError, DataError
@@ -157,7 +157,7 @@ def _responses(
         samples = _ran(probe_pass.program, batch.size)
         if here:
             count.samples += batch.size
-            runs = list(probe_pass.read([batch], before))
+            runs = list(probe_pass.read([batch], Stretch(before)))
             each = samples // max(len(runs), 1)
             for number, responses in enumerate(runs):
                 first = before + number * each

@@ -19,9 +19,10 @@ from pfa_gate.pipeline.measure_and_cut import (
     score_model,
     trace,
 )
-from pfa_gate.pipeline.trace import ModelGraph
+from pfa_gate.pipeline.trace import ModelGraph, Traced
 
 if TYPE_CHECKING:
+    from pfa_gate.compress.full_rows import FullRows
     from pfa_gate.pipeline.plan import CutPlan, Planner
     from pfa_gate.runtime.int8_inventory import Int8Inventory
 
@@ -41,10 +42,19 @@ def examine(job: GateJob) -> Findings:
 def _examine_model(job: GateJob) -> Findings:
     """Trace and measure the model, and compress it where it can be followed."""
     traced = trace(job)
-    measured = measure(job, traced)
+    kept = _kept(job, traced)
+    measured = measure(job, traced, kept.observe if kept else None)
     if traced.graph is None:
         return Findings(job.config, measured, None, traced.reason, score_model(job, job.subject.model, in_parts=True))
-    return Findings(job.config, measured, _compress(job, traced.graph, measured))
+    return Findings(job.config, measured, _compress(job, traced.graph, measured, kept))
+
+
+def _kept(job: GateJob, traced: Traced) -> "FullRows | None":
+    if traced.graph is None or not job.config.recovery:
+        return None
+    from pfa_gate.pipeline.recovery_steps import kept_of_probe  # noqa: PLC0415  for gates with such a step
+
+    return kept_of_probe(job, traced.graph.program)
 
 
 def _examine_candidate(job: GateJob) -> Findings:
@@ -56,12 +66,12 @@ def _examine_candidate(job: GateJob) -> Findings:
     return Findings(job.config, measured, None, candidate=judged(job, candidate))
 
 
-def _compress(job: GateJob, graph: ModelGraph, measured: Measured) -> Cut:
+def _compress(job: GateJob, graph: ModelGraph, measured: Measured, known: "FullRows | None" = None) -> Cut:
     """Decide, cut and prove, recover, count and score."""
     from pfa_gate.pipeline.plan import MeasuredGraph, Planner  # noqa: PLC0415  for models that can be followed
     from pfa_gate.pipeline.recovery_steps import kept_for_compensation  # noqa: PLC0415
 
-    kept = kept_for_compensation(job, graph.program)
+    kept = kept_for_compensation(job, graph.program, known)
     whole = MeasuredGraph(graph, measured.spectra, measured.cost, stored=_forecast(job, graph))
     planner = Planner(job, whole, measured.chosen, kept)
     job, plan = _decided(job, planner)

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from torch import nn
 
-from pfa_gate.analysis.responses import Responses, reader_of, respond, respond_by_hooks
+from pfa_gate.analysis.responses import WHOLE, Responses, Stretch, Watch, reader_of, respond, respond_by_hooks
 from pfa_gate.config import Document, GateConfig
 from pfa_gate.errors import DataError, PFAGateError
 from pfa_gate.graph import Group, Layer, Program
@@ -100,12 +100,14 @@ class ProbePass:
         subject: the model and its data.
         layers: those that pfa.yaml chooses.
         graph: of the model; None where it cannot be followed.
+        watch: is shown all that the model computes, where one process takes the moments of the whole probe.
     """
 
     config: GateConfig
     subject: Subject
     layers: Sequence[Layer]
     graph: ModelGraph | None
+    watch: Watch | None = None
 
     @property
     def program(self) -> Program | None:
@@ -123,15 +125,15 @@ class ProbePass:
         """Every node that is read, with its name for people; and those of which no jackknife is wanted."""
         return places(self.layers, self.groups)
 
-    def read(self, batches: Iterable[Batch], first: int = 0) -> Iterator[Responses]:
-        """The responses to these batches, on the subject's device; `first` is the number of the first sample."""
+    def read(self, batches: Iterable[Batch], stretch: Stretch = WHOLE) -> Iterator[Responses]:
+        """The responses to these batches, a stretch of the probe, on the subject's device."""
         reading = reader_of(self.config.probe)
         moved = prefetched(batches, self.subject.device)
         if isinstance(self._placed, nn.Module):
-            return respond_by_hooks(self._placed, moved, self.layers, reading, first)
+            return respond_by_hooks(self._placed, moved, self.layers, reading, stretch.first)
         taps = [tap for layer in self.layers for tap in layer.taps]
         taps += [tap for group in self.groups for tap in group.taps]
-        return respond(self._placed, moved, taps, reading, first)
+        return respond(self._placed, moved, taps, reading, stretch)
 
     @cached_property
     def _placed(self) -> Program | nn.Module:
@@ -141,7 +143,7 @@ class ProbePass:
 
     def moments(self, batches: Iterable[Batch]) -> dict[str, Shards]:
         """Node -> moments of its jackknife folds."""
-        return responses(self.layers, self.groups, self.read(batches))
+        return responses(self.layers, self.groups, self.read(batches, Stretch(watch=self.watch)))
 
 
 class MeasurementBackend(Protocol):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from torch import nn
 
 from pfa_gate.analysis.layer_patterns import require_matched, weighted_layers
-from pfa_gate.analysis.responses import chosen_layers, with_unread_explained
+from pfa_gate.analysis.responses import Watch, chosen_layers, with_unread_explained
 from pfa_gate.compress.prune import PrunedModel, compress, fold_constants, removed_and_inactive
 from pfa_gate.config import GateConfig
 from pfa_gate.config.field_types import SHARES
@@ -49,14 +49,20 @@ def trace(job: GateJob) -> Traced:
         return trace_model(job.subject.model, job.subject.example, job.config.recipe.residual)
 
 
-def measure(job: GateJob, traced: Traced) -> Measured:
-    """Measure the chosen layers in one pass over the probe."""
+def measure(job: GateJob, traced: Traced, watch: Watch | None = None) -> Measured:
+    """Measure the chosen layers in one pass over the probe.
+
+    Args:
+        job: the gate.
+        traced: its model.
+        watch: is shown all that the model computes, with the number of each batch, where this process runs it on all.
+    """
     subject = job.subject
     chosen = choose_layers(job, traced)
     with job.stages.stage("choosing layers", "layers"):
         full = cost(subject.model, subject.example, traced.graph.program if traced.graph else None)
     with job.stages.stage("probing", "probe", "data"):
-        moments = job.backend.moments(ProbePass(job.config, subject, chosen, traced.graph), _batches(job))
+        moments = job.backend.moments(ProbePass(job.config, subject, chosen, traced.graph, watch), _batches(job))
     if subject.held_out is not None:
         with job.stages.stage("probing", "probe", "data"):
             require_enough_held_out(subject.held_out, subject.probe.samples)

@@ -96,17 +96,37 @@ class Recovered:
     score: Score | None = None
 
 
-def kept_for_compensation(job: GateJob, program: Program) -> FullRows | None:
-    """Where the pass of a selection may keep what compensation would compute again; None where nothing would read it.
+def kept_of_probe(job: GateJob, program: Program) -> FullRows | None:
+    """Where the pass over the probe may keep what compensation would compute again; None where nothing would read it.
 
     Args:
         job: the gate.
         program: of the full model.
     """
-    read = job.config.selection in ("reconstruction", "auto") and any(compensates(step) for step in job.config.recovery)
-    if not read or not program.dynamic:
+    most = job.config.probe.samples or job.subject.probe.total
+    if most is None or not _compensated_by_rows(job, program):
         return None
-    return FullRows(program, job.subject.probe.samples, job.config.probe.seed)
+    return FullRows(program, most, job.config.probe.seed, whole=True)
+
+
+def kept_for_compensation(job: GateJob, program: Program, known: FullRows | None = None) -> FullRows | None:
+    """Where the pass of a selection may keep what compensation would compute again.
+
+    Args:
+        job: the gate.
+        program: of the full model.
+        known: what the pass over the probe has kept.
+
+    Returns:
+        `known` where the selection makes no pass; None where nothing is kept.
+    """
+    if job.config.selection not in ("reconstruction", "auto") or not _compensated_by_rows(job, program):
+        return known
+    return FullRows(program, job.subject.probe.samples, job.config.probe.seed, others=known)
+
+
+def _compensated_by_rows(job: GateJob, program: Program) -> bool:
+    return program.dynamic and any(compensates(step) for step in job.config.recovery)
 
 
 def recover(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows | None = None) -> Recovered:

@@ -5,7 +5,7 @@ import torch
 from networks import coupling, network
 
 from pfa_gate.analysis.covariance import accumulate
-from pfa_gate.analysis.responses import respond
+from pfa_gate.analysis.responses import Stretch, respond
 from pfa_gate.compress import full_rows
 from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.prune import compress
@@ -88,3 +88,27 @@ def test_nothing_is_kept_where_it_would_take_too_much_memory(monkeypatch: pytest
         kept = FullRows(found.program, samples=256, seed=0)
         kept.observe(0, call.node, value)
         assert kept.has(0, call, call.node, 1) is has
+
+
+def test_layers_that_are_solved_on_most_of_the_probe_are_kept_from_its_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_sampler, "FEWEST", 64)
+    monkeypatch.setattr(full_rows, "FEWEST", 64)
+    model, example = network("residual")
+    found = coupling("residual")
+    given = evidence("residual", None)
+    kept = FullRows(found.program, samples=300, seed=3, whole=True)
+    taps = [tap for group in found.free for tap in group.taps]
+    list(respond(found.program, given.batches, taps, stretch=Stretch(watch=kept.observe)))
+    wide = {weight for _, weight, _ in kept._held}
+    assert wide
+    assert len(wide) < len(calls(found.program))
+    cut = compress(model, found, {group.name: range(group.width // 2) for group in found.free}, ((example,), {}))
+    asked = found.program, cut.model, cut.axis_indices, given.batches
+    seen = runs(monkeypatch)
+    alone, _ = compensate(*asked, CompensateSettings(seed=3))
+    passes = sum(program is found.program for program in seen)
+    seen.clear()
+    shared, _ = compensate(*asked, CompensateSettings(seed=3, kept=kept))
+    assert sum(program is found.program for program in seen) < passes
+    for key, tensor in shared.state_dict().items():
+        torch.testing.assert_close(tensor, alone.state_dict()[key], rtol=1e-4, atol=1e-5)
