@@ -15,6 +15,7 @@ from pfa_gate.report.ownership import (
     refuse,
     remove_own,
     require_comparison,
+    require_families,
     require_folder,
     require_sensitivity,
     require_study,
@@ -132,6 +133,16 @@ def write_comparison(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
     """
     require_comparison(folder)
     return _written(folder, texts, "comparison")
+
+
+def write_families(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Write families.json, families.md and families.svg, as `write_study` writes its files.
+
+    Raises:
+        ArtifactError: the folder cannot be written, or one of the files there is of no study of families.
+    """
+    require_families(folder)
+    return _written(folder, texts, "families")
 
 
 def _written(folder: Path, texts: Mapping[str, str], what: str) -> tuple[str, ...]:

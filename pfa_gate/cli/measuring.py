@@ -108,11 +108,50 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uniform", action="store_true", help="add the recipe that keeps one share of every group")
     parser.add_argument("--domain", action="append", default=[], metavar="CLASSES", help="0,3,5; more than once")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of a selection by chance (3)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.study)")
-    parser.set_defaults(command=_study)
+    parser.add_argument("--families", action="store_true", help="compare families at equal bytes and time of the file")
+    parser.add_argument("--only", metavar="LIST", help="families alone, such as cut,cut+int8")
+    parser.add_argument("--sizes", metavar="LIST", help="of the full model's bytes (50%%,30%%,18%%,12%%)")
+    parser.add_argument("--times", metavar="LIST", help="of the full model's time (90%%,75%%,60%%)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.study or .families)")
+    parser.set_defaults(command=_study, study_defaults=parser.get_default)
+
+
+_OF_STRATEGIES = ("strategies", "selections", "recoveries", "domain", "seeds")
+_OF_FAMILIES = ("only", "sizes", "times")
 
 
 def _study(chosen: argparse.Namespace) -> int:
+    for name in _OF_STRATEGIES if chosen.families else _OF_FAMILIES:
+        if getattr(chosen, name) != chosen.study_defaults(name):
+            if chosen.families:
+                raise ConfigError(f"--families does not read --{name}.", remedy=f"Remove --{name}.")
+            raise ConfigError(f"--{name} is of --families.", remedy=f"Add --families, or remove --{name}.")
+    return _of_families(chosen) if chosen.families else _of_strategies(chosen)
+
+
+def _of_families(chosen: argparse.Namespace) -> int:
+    from pfa_gate.study.families import FAMILIES, families_of  # noqa: PLC0415  needs torch
+    from pfa_gate.study.family_study import (  # noqa: PLC0415
+        SIZES,
+        TIMES,
+        FamilyCommand,
+        FamilyOptions,
+        shares,
+        study_families,
+    )
+    from pfa_gate.study.options import listed  # noqa: PLC0415
+
+    ask = FamilyOptions(
+        families=families_of(listed(chosen.only) if chosen.only is not None else FAMILIES),
+        sizes=shares(SIZES if chosen.sizes is None else chosen.sizes),
+        times=shares(TIMES if chosen.times is None else chosen.times),
+        random=chosen.random,
+        uniform=chosen.uniform,
+    )
+    return study_families(FamilyCommand(chosen.config, chosen.gate, ask, chosen.output))
+
+
+def _of_strategies(chosen: argparse.Namespace) -> int:
     from pfa_gate.study.options import StudyOptions, domain, listed  # noqa: PLC0415  needs torch
     from pfa_gate.study.run import StudyCommand, study  # noqa: PLC0415  needs torch
 

@@ -121,6 +121,14 @@ class Planner:
             with self.job.stages.stage("measuring again", "recipe", "rounds"):
                 now = _cut_and_measured(self.job, self.measured, indices, self.chosen)
 
+    def of_counts(self, counts: Mapping[str, int]) -> CutPlan:
+        """The plan that keeps so many filters of each group, wherever the counts come from."""
+        widths = {name: spectrum.filters for name, spectrum in self.measured.spectra.groups.items()}
+        with self.job.stages.stage("selecting", "selection"):
+            selected = keep_last(self._orders, dict(counts))
+        made = Recipe("parameters", None, dict(counts), widths=widths)
+        return CutPlan(made, selected, (counts,), self._by_norm, choice=self.choice)
+
     def _forecast(self, counts: Mapping[str, int], stored: Int8Inventory | None) -> int | None:
         """Bytes of the int8 file, where they are what the recipe is for."""
         return None if stored is None else stored.bytes(self.measured.graph.coupling, counts)

@@ -33,9 +33,10 @@ MOMENTS = re.compile(rb'\A.{8}\{"__metadata__":\{"pfa_gate\.moments":', re.DOTAL
 NOTHING = re.compile(rb"(?!)")
 STUDY = re.compile(rb'"schema": "pfa_gate\.study/')
 _ANYTHING = re.compile(rb"")
-
 SENSITIVITY = re.compile(rb'"schema": "pfa_gate\.sensitivity/')
 COMPARISON = re.compile(rb'"schema": "pfa_gate\.comparison/')
+FAMILIES = re.compile(rb'"schema": "pfa_gate\.families/')
+_FAMILIES = ("families.json", "families.md", "families.svg")
 _COMPARISON = ("comparison.json", "comparison.md", "comparison.html")
 _STUDY = ("study.json", "study.md", "study.svg")
 _SENSITIVITY = ("sensitivity.json", "sensitivity.html")
@@ -168,6 +169,15 @@ def require_comparison(folder: Path) -> None:
         >>> require_comparison(Path("no/such/folder"))
     """
     _require_files([folder / name for name in _COMPARISON], COMPARISON, "no comparison")
+
+
+def require_families(folder: Path) -> None:
+    """Refuse a folder for a study of families that holds files of the same names, and none.
+
+    Raises:
+        ArtifactError: it does, or a link leads to it from out of the project.
+    """
+    _require_files([folder / name for name in _FAMILIES], FAMILIES, "no study of families")
 
 
 def _require_files(paths: Sequence[Path], mark: re.Pattern[bytes], whose: str) -> None:

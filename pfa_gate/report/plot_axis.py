@@ -61,3 +61,55 @@ def axis_of(values: Sequence[float], percent: bool, most: int = 6) -> PlotAxis:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
     return PlotAxis(round(first * step, 12), round(last * step, 12), step, percent)
+
+
+@dataclass(frozen=True)
+class LogAxis:
+    """From a positive value to its position, by its logarithm; the ends are powers of ten.
+
+    Attributes:
+        low, high: the ends.
+    """
+
+    low: float
+    high: float
+
+    def position(self, value: float) -> float:
+        """0 at the low end, 1 at the high one.
+
+        Example:
+            >>> LogAxis(0.01, 1.0).position(0.1)
+            0.5
+        """
+        return math.log10(value / self.low) / math.log10(self.high / self.low)
+
+    def ticks(self) -> list[float]:
+        """The powers of ten from low to high.
+
+        Example:
+            >>> LogAxis(0.01, 1.0).ticks()
+            [0.01, 0.1, 1.0]
+        """
+        first, last = round(math.log10(self.low)), round(math.log10(self.high))
+        return [float(f"1e{power}") for power in range(first, last + 1)]
+
+    def word(self, tick: float) -> str:
+        """A tick as it is written.
+
+        Example:
+            >>> LogAxis(0.01, 1.0).word(0.01), LogAxis(1e-6, 1.0).word(1e-6)
+            ('0.01', '1e-06')
+        """
+        return f"{tick:g}"
+
+
+def log_axis_of(values: Sequence[float]) -> LogAxis:
+    """An axis from a power of ten to another on which all values lie; they are above 0.
+
+    Example:
+        >>> log_axis_of([0.03, 2.0])
+        LogAxis(low=0.01, high=10.0)
+    """
+    first, last = (math.log10(each) for each in (min(values), max(values)))
+    low, high = math.floor(first + 1e-9), math.ceil(last - 1e-9)
+    return LogAxis(float(f"1e{low}"), float(f"1e{max(high, low + 1)}"))

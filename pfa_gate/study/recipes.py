@@ -25,15 +25,17 @@ class RecipeSpace:
 
     Attributes:
         widths: group name -> filters, of every group that may be cut.
-        footprint: counts -> parameters of the model; it must not fall when a count rises.
+        footprint: counts -> parameters of the model, or another size; it must not fall when a count rises.
         round_to: counts are multiples of this, or the width; `auto` as in a recipe.
         minimum: fewest filters of a group.
+        unit: of what the footprint counts.
     """
 
     widths: Mapping[str, int]
     footprint: Callable[[Mapping[str, int]], float]
     round_to: RoundTo = 1
     minimum: int = 1
+    unit: str = "parameters"
 
     def counts(self, wanted: Mapping[str, float]) -> Keep:
         """Allowed counts at or below those wanted, as far as there are any.
@@ -63,7 +65,7 @@ def uniform(space: RecipeSpace, target: float) -> Keep:
 
     Args:
         space: which counts are allowed.
-        target: parameters.
+        target: parameters, or what else the footprint counts.
 
     Raises:
         TargetError: no share comes within the tolerance.
@@ -74,7 +76,7 @@ def uniform(space: RecipeSpace, target: float) -> Keep:
     """
     keep = scaled(space, dict.fromkeys(space.widths, 1.0), target)
     if abs(space.footprint(keep) - target) > TOLERANCE * target:
-        raise _unreached("No uniform recipe", space.footprint(keep), target)
+        raise _unreached("No uniform recipe", space, keep, target)
     return keep
 
 
@@ -85,7 +87,7 @@ def random(space: RecipeSpace, target: float, seed: int, draw: int) -> Keep:
 
     Args:
         space: which counts are allowed.
-        target: parameters.
+        target: parameters, or what else the footprint counts.
         seed: of all draws; the shares are the same on every machine.
         draw: which one.
 
@@ -102,7 +104,7 @@ def random(space: RecipeSpace, target: float, seed: int, draw: int) -> Keep:
         keep = scaled(space, _drawn(space.widths, (seed, draw, attempt)), target)
         if abs(space.footprint(keep) - target) <= TOLERANCE * target:
             return keep
-    raise _unreached(f"No random recipe of draw {draw}", space.footprint(keep), target)
+    raise _unreached(f"No random recipe of draw {draw}", space, keep, target)
 
 
 def scaled(space: RecipeSpace, shares: Shares, target: float) -> Keep:
@@ -136,8 +138,9 @@ def _drawn(widths: Mapping[str, int], seeds: tuple[int, ...]) -> Shares:
     }
 
 
-def _unreached(what: str, found: float, target: float) -> TargetError:
+def _unreached(what: str, space: RecipeSpace, keep: Mapping[str, int], target: float) -> TargetError:
     return TargetError(
-        f"{what} comes within {TOLERANCE:.0%} of {target:,.0f} parameters; the nearest has {found:,.0f}.",
+        f"{what} comes within {TOLERANCE:.0%} of {target:,.0f} {space.unit}; "
+        f"the nearest has {space.footprint(keep):,.0f}.",
         remedy="Compare at another size, or lower round_to.",
     )

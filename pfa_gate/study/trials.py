@@ -145,7 +145,7 @@ def _run(
             for recovery in run:
                 yield from _run(context, each, recipe, (recovery,), stages)
         else:
-            yield from (each.trial(recovery, keep, _reason(error)) for recovery in run)
+            yield from (each.trial(recovery, keep, reason_of(error)) for recovery in run)
 
 
 def _scored(
@@ -198,8 +198,13 @@ def _check_equal(each: _ModelSpec, parameters: int) -> None:
         raise TargetError(f"The model has {parameters:,} parameters; {target:,} were wanted, within {TOLERANCE:.0%}.")
 
 
-def _reason(error: Exception) -> str:
-    """The fact of an error of ours, or the first line of torch's."""
+def reason_of(error: Exception) -> str:
+    r"""The fact of an error of ours, or the first line of torch's.
+
+    Example:
+        >>> reason_of(TargetError("The smallest recipe has 3 parameters.")), reason_of(RuntimeError("a\nb"))
+        ('The smallest recipe has 3 parameters.', 'RuntimeError: a')
+    """
     if isinstance(error, PFAGateError):
         return error.fact
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -89,6 +89,8 @@ def test_a_failure_is_told_by_the_exit_code(folder: Path, command: Command) -> N
         (["--domain", "zero"], "'zero' names no classes"),
         (["--gate", "letters"], "There is no gate 'letters'"),
         (["--recoveries", "none,none"], "asks for recovery 'none' twice"),
+        (["--sizes", "50%"], "--sizes is of --families"),
+        (["--families", "--only", "zip"], "There is no family 'zip'"),
     ],
 )
 def test_what_does_not_hold_is_two(folder: Path, command: Command, arguments: list[str], said: str) -> None:

@@ -15,7 +15,7 @@ from pfa_gate.report.text import clean, shorten
 _WIDTH, _PANEL, _HEIGHT = 760, 300, 220
 _LEFT, _GAP, _TOP, _LINE = 56, 68, 34, 18
 _COLOURS = 6
-_STYLE = """\
+STYLE = """\
 <style>
 svg{--ink:#1a1a1a;--quiet:#6b6b6b;--rule:#d9d9d9;--back:#fff;--c0:#0b63b5;--c1:#b4500a;--c2:#1a7f4b;--c3:#a1307f;
 --c4:#6a5a00;--c5:#5b4bb5;background:var(--back);font:12px system-ui,sans-serif}
@@ -25,6 +25,7 @@ text{fill:var(--ink)}.quiet{fill:var(--quiet)}.rule{stroke:var(--rule);fill:none
 stroke-dasharray:6 4}.dot{opacity:.4}.mark{stroke:var(--back);stroke-width:1}.line{fill:none;stroke-width:1.5}
 .uniform.line{stroke-dasharray:4 3}
 </style>"""
+"""Of all plots of studies, in light and dark."""
 _SHAPES = {"pfa": "strategy's own counts", "uniform": "uniform", "random mean": "mean of random, ± spread"}
 _SHAPES |= {"random best": "best of random", "draw": "one random recipe"}
 
@@ -74,7 +75,7 @@ def svg(study: Study) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'role="img"><title>{title}</title>',
-        _STYLE,
+        STYLE,
         f'<rect width="{_WIDTH}" height="{height}" fill="var(--back)"/>',
     ]
     for number, task in enumerate(tasks):
