@@ -57,7 +57,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nightly", action="store_true", help="run the tests marked nightly too")
 
 
+# Begun first where several workers share out the files: a long one that is begun last keeps the others waiting.
+LONG = (
+    "plugin/test_fail_closed.py",
+    "zoo/test_zoo.py",
+    "report/test_browser.py",
+    "distributed/test_same_numbers.py",
+    "docs/test_recipes.py",
+    "docs/test_examples.py",
+    "distributed/test_torchrun.py",
+    "pipeline/test_imports.py",
+    "pipeline/test_seconds.py",
+    "distributed/test_forced_merge.py",
+    "distributed/test_many_machines.py",
+    "github/test_action_steps.py",
+    "plugin/test_killed.py",
+    "plugin/test_forced_exits.py",
+    "plugin/test_xdist.py",
+    "test_house.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):  # with xdist, which would begin the files of most tests first
+        config.option.loadscopereorder = False
+
+
+def _long_files_first(items: list[pytest.Item]) -> None:
+    """Sort the files: the long ones as they are listed, then those of most tests; the order within each stays."""
+    files = Counter(item.path for item in items)
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: (places.get(item.path, len(LONG)), -files[item.path], str(item.path)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        _long_files_first(items)
     for item in items:
         if item.get_closest_marker("nightly") and not config.getoption("--nightly"):
             item.add_marker(pytest.mark.skip(reason="not run: nightly; add --nightly"))
