@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
-from torch.utils import _pytree as pytree
 
 from pfa_gate.config.sections import ProbeConfig
 from pfa_gate.graph.program import growth_of, shape_of
@@ -178,12 +177,6 @@ _RESHAPES = (
     _ATEN._unsafe_view.default,
     _ATEN.flatten.using_ints,
 )
-
-
-def samples_of(args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: int) -> int:
-    """How many samples a call has: the length of its first tensor."""
-    leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim]
-    return leaves[0].shape[0] if leaves else otherwise
 
 
 def batch_first(node: Node, value: Tensor, axis: int, samples: int) -> tuple[Tensor, int]:

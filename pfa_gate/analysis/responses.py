@@ -29,13 +29,12 @@ from pfa_gate.analysis.pooling import (
     joined,
     pooled,
     reader_of,
-    samples_of,
 )
 from pfa_gate.errors import DataError
 from pfa_gate.graph import Layer, Program, Tap, inputs_of
 from pfa_gate.graph.layout import Layout, fastest_layout
 from pfa_gate.model import Batch
-from pfa_gate.model.batch import Inputs
+from pfa_gate.model.batch import Inputs, samples_of
 from pfa_gate.model.torch_module import forward
 
 __all__ = [
@@ -146,7 +145,7 @@ def _runnable(
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], int]]:
     """The batch, or its parts of the one size that a program with a fixed batch takes; each with its samples."""
     size = program.batch
-    samples = samples_of(args, kwargs, size)
+    samples = samples_of((args, kwargs), size)
     if program.dynamic or samples == size:
         yield args, kwargs, samples
         return
@@ -200,7 +199,7 @@ def respond_by_hooks(
         for batch in batches:
             responses.clear()
             args, kwargs = inputs_of(batch)
-            samples = range(samples.stop, samples.stop + samples_of(args, kwargs, 1))
+            samples = range(samples.stop, samples.stop + samples_of((args, kwargs)))
             with torch.inference_mode():
                 forward(model, Batch(args, kwargs))
             yield {name: joined(calls) for name, calls in responses.items()}

@@ -17,10 +17,10 @@ from pfa_gate.graph.size_flow import (
     Place,
     SizeFlow,
     at_path,
-    samples_of,
     sizes_of_inputs,
     with_values,
 )
+from pfa_gate.model.batch import samples_of
 
 aten = torch.ops.aten
 

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from pfa_gate.graph.record import Operation, Recording, record
 from pfa_gate.graph.repeat import Affine, PartingError, merged, require
-from pfa_gate.model.batch import Inputs
+from pfa_gate.model.batch import Inputs, samples_of
 from pfa_gate.model.eval_mode import in_eval_mode
 from pfa_gate.model.global_state import Randomness, without_garbage_collection
 
@@ -167,11 +167,6 @@ def recordings(model: nn.Module, inputs: Sequence[Inputs]) -> list[Recording]:
 def sizes_of_inputs(inputs: Inputs) -> list[tuple[int, ...]]:
     """The shape of each single value; empty for what is no tensor."""
     return [tuple(leaf.shape) if isinstance(leaf, Tensor) else () for leaf in pytree.tree_leaves(inputs)]
-
-
-def samples_of(inputs: Inputs) -> int:
-    """How many samples some inputs have."""
-    return next((shape[0] for shape in sizes_of_inputs(inputs) if shape), 1)
 
 
 def _one_more(inputs: Inputs) -> Inputs:

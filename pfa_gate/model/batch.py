@@ -186,6 +186,16 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return Batch(args, kwargs)
 
 
+def samples_of(inputs: Inputs, otherwise: int = 1) -> int:
+    """How many samples some inputs have: the length of their first tensor; `otherwise` where there is none.
+
+    Example:
+        >>> samples_of(((3, torch.zeros(5, 2)), {})), samples_of(((3,), {}), otherwise=8)
+        (5, 8)
+    """
+    return next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim), otherwise)
+
+
 def inputs_at(inputs: Inputs, dtype: torch.dtype | None) -> Inputs:
     """The same inputs, floating tensors in a precision, if one is given.
 

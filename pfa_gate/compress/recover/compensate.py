@@ -27,14 +27,14 @@ from pfa_gate.compress.recover.forecast import (
 from pfa_gate.compress.recover.layer_pairs import LayerPair, LayerTarget, of_one_stream, pairs
 from pfa_gate.compress.recover.refit import Fit
 from pfa_gate.compress.recover.row_sampler import COLUMNS, RowPlan, RowSampler
-from pfa_gate.compress.recover.staged_run import PairedRun, samples_of
+from pfa_gate.compress.recover.staged_run import PairedRun
 from pfa_gate.compress.regress import position_count
 from pfa_gate.compress.repair import Repair, left_out
 from pfa_gate.graph import Program, inputs_of, record_model
 from pfa_gate.graph.calls import matrix_of, weight_of
 from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.graph.program import is_tensor, shape_of
-from pfa_gate.model.batch import Inputs
+from pfa_gate.model.batch import Inputs, samples_of
 from pfa_gate.model.copies import copied
 from pfa_gate.model.device import input_device, inputs_on
 

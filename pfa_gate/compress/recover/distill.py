@@ -16,7 +16,7 @@ from pfa_gate.compress.recover.distill_losses import distill_loss, logits_of, sq
 from pfa_gate.compress.recover.recalibrate import batch_norms, recalibrate
 from pfa_gate.errors import DataError
 from pfa_gate.graph import inputs_of
-from pfa_gate.model.batch import Inputs
+from pfa_gate.model.batch import Inputs, samples_of
 from pfa_gate.model.copies import copied
 from pfa_gate.model.device import input_device, inputs_on
 
@@ -104,7 +104,7 @@ def distill(
         for done, inputs in enumerate(_training_batches(batches, settings), 1):
             args, kwargs = inputs_on(inputs, input_device(student))
             for norm in norms:
-                norm.train(_samples((args, kwargs)) >= ENOUGH)
+                norm.train(samples_of((args, kwargs), 0) >= ENOUGH)
             distill_loss(full, student, args, kwargs).backward()  # type: ignore[no-untyped-call]
             optimiser.step(settings.rate * _rate(done - 1, settings.steps))
             progress(done, settings.steps)
@@ -186,10 +186,6 @@ def _augmented(inputs: Inputs, augment: Augment, generator: torch.Generator) -> 
     if len(args) == 1:
         return (augment(args[0], generator),), {}
     return tuple(augment(args, generator)), {}
-
-
-def _samples(inputs: Inputs) -> int:
-    return next((len(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim), 0)
 
 
 def resampled(batches: Iterable[Inputs], generator: torch.Generator) -> Iterator[Inputs]:

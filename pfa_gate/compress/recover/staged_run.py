@@ -22,7 +22,7 @@ from pfa_gate.compress.regress import spread
 from pfa_gate.graph import Program, inputs_of
 from pfa_gate.graph.editing import Ancestry
 from pfa_gate.graph.layout import fastest_layout
-from pfa_gate.model.batch import Inputs
+from pfa_gate.model.batch import Inputs, samples_of
 from pfa_gate.model.device import inputs_on, substituted
 
 Held = tuple[int, tuple[Values, ...]]  # a batch, and what the compressed and the full program hold of it
@@ -131,11 +131,6 @@ class PairedRun:
                 yield inputs
             else:
                 yield from (_part(inputs, start, fixed) for start in range(0, size - fixed + 1, fixed))
-
-
-def samples_of(inputs: Inputs) -> int:
-    """How many samples a batch of inputs has."""
-    return next(len(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim)
 
 
 def _part(inputs: Inputs, start: int, size: int) -> Inputs:

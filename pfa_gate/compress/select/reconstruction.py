@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.fx import Node
-from torch.utils import _pytree as pytree
 
 from pfa_gate.compress.regress import FEWEST, SCARCE, Equations, draw, patches, position_count, spread
 from pfa_gate.compress.select.elimination import Elimination, GroupReader, eliminate
@@ -21,6 +20,7 @@ from pfa_gate.graph import Program, Slice, inputs_of
 from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
 from pfa_gate.graph.layout import fastest_layout
 from pfa_gate.graph.program import shape_of
+from pfa_gate.model.batch import samples_of
 from pfa_gate.model.device import inputs_on
 
 Losses = npt.NDArray[np.float64]
@@ -156,18 +156,13 @@ def _needed(program: Program, call: Call) -> int:
 
 def _chosen(batches: Iterable[Any], samples: int) -> tuple[set[int], int]:
     """Batches that have so many samples together, from all over the probe, and how many they have."""
-    sizes = [_samples(batch) for batch in batches]
+    sizes = [samples_of(inputs_of(batch)) for batch in batches]
     chosen, total = set[int](), 0
     for batch in spread(len(sizes)):
         if total < samples:
             chosen.add(batch)
             total += sizes[batch]
     return chosen, total
-
-
-def _samples(batch: Any) -> int:
-    leaves = pytree.tree_leaves(inputs_of(batch))
-    return next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim)
 
 
 def _sums(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) -> dict[str, tuple[Tensor, Tensor]]:
