@@ -12,7 +12,7 @@ from pfa_gate.config.reader import Keys
 
 FORMS = ("onnx", "pt2", "factory")
 _OF_FACTORY = ("arguments", "checkpoint", "checkpoint_key")
-IN_PLACE_OF = ("recipe", "selection", "recovery", "quantize", "artifacts")
+IN_PLACE_OF = ("recipe", "selection", "recovery", "sparsify", "quantize", "artifacts")
 """The sections on how a model is made here, of which a candidate has none."""
 NOT_BESIDE: Any = {
     "if": {"required": ["candidate"]},
@@ -40,7 +40,7 @@ def _ending(suffix: str) -> tuple[AfterValidator, Any]:
 
 
 class CandidateConfig(StrictSection):
-    """A model that another tool made, judged in place of recipe, selection, recovery, quantize and artifacts."""
+    """A model that another tool made, judged in place of what is made here from recipe to artifacts."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_FORM)
 

@@ -28,6 +28,7 @@ from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.quantize import NEEDS_QUANTIZE, QuantizeConfig
 from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.config.recovery import Step, recovery_steps
+from pfa_gate.config.sparsify import SparsifyConfig
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
@@ -199,6 +200,7 @@ class GateSections(StrictSection):
         default=("compensate",),
         description="steps that give the compressed model its accuracy back, in this order; `[]` for none",
     )
+    sparsify: SparsifyConfig | None = None
     quantize: QuantizeConfig | None = None
     candidate: CandidateConfig | None = None
     evaluation: EvaluationConfig | None = None

@@ -20,6 +20,7 @@ from pfa_gate.pipeline.measure_and_cut import (
     trace,
 )
 from pfa_gate.pipeline.trace import ModelGraph, Traced
+from pfa_gate.record import SparsityRecord
 
 if TYPE_CHECKING:
     from pfa_gate.compress.full_rows import FullRows
@@ -36,7 +37,22 @@ def examine(job: GateJob) -> Findings:
     found = _examine_model(job) if job.config.candidate is None else _examine_candidate(job)
     smaller = found.cut.compressed.model if found.cut else None
     made_elsewhere = found.candidate.candidate if found.candidate else None
-    return replace(found, demands=demands(job, smaller, made_elsewhere))
+    return replace(found, demands=demands(job, smaller, made_elsewhere), sparsity=_sparsity(job, found))
+
+
+def _sparsity(job: GateJob, found: Findings) -> SparsityRecord:
+    """The zeros of both models."""
+    from pfa_gate.pipeline.sparsified import Smaller, sparsity_record  # noqa: PLC0415  not before a model is measured
+
+    candidate = found.candidate.candidate.model if found.candidate else None
+    smaller = None if candidate is None else Smaller(candidate, 0, {})
+    if found.cut is not None:
+        spared = {
+            layer: why for step in found.cut.recovery if step.step == "sparsify" for layer, why in step.spared.items()
+        }
+        smaller = Smaller(found.cut.compressed.model, found.cut.cost.bytes, spared)
+    with job.stages.stage("counting", "budgets"):
+        return sparsity_record(job, found.measured.layers, smaller)
 
 
 def _examine_model(job: GateJob) -> Findings:

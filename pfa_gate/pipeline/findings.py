@@ -26,6 +26,7 @@ from pfa_gate.record import (
     RecipeRecord,
     Scores,
     Size,
+    SparsityRecord,
     Unmeasured,
     finite,
 )
@@ -52,6 +53,7 @@ class Findings:
         candidate: a model made elsewhere, which is judged in place of one that is cut.
         deployed: the files of the compressed model; None before they are made.
         demands: memory and energy of one sample.
+        sparsity: zeros among the weights of both models.
     """
 
     config: GateConfig
@@ -62,6 +64,7 @@ class Findings:
     candidate: "JudgedCandidate | None" = None
     deployed: "Deployed | None" = None
     demands: Demands = field(default_factory=Demands)
+    sparsity: SparsityRecord | None = None
 
     @property
     def quantized(self) -> "QuantizedFindings | None":

@@ -85,11 +85,12 @@ def measure_again(job: GateJob, chosen: Sequence[Layer], graph: ModelGraph) -> S
 
 def choose_layers(job: GateJob, traced: Traced) -> tuple[Layer, ...]:
     """The layers that pfa.yaml chooses."""
-    subject, wanted, quantize = job.subject, job.config.layers, job.config.quantize
-    if quantize is not None and quantize.layers.exclude:
-        with job.stages.stage("choosing layers", "quantize", "layers", "exclude"):
-            layers = weighted_layers(subject.model, traced.layers)
-            require_matched(quantize.layers.exclude, layers, "quantize.layers.exclude")
+    subject, wanted = job.subject, job.config.layers
+    for name, section in (("sparsify", job.config.sparsify), ("quantize", job.config.quantize)):
+        if section is not None and section.layers.exclude:
+            with job.stages.stage("choosing layers", name, "layers", "exclude"):
+                layers = weighted_layers(subject.model, traced.layers)
+                require_matched(section.layers.exclude, layers, f"{name}.layers.exclude")
     with job.stages.stage("choosing layers", "layers"):
         return chosen_layers(subject.model, traced.layers, wanted.include, wanted.exclude, subject.example)
 

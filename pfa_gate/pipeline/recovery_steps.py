@@ -1,8 +1,8 @@
 """The recovery steps in the order written, each timed and scored."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from pfa_gate.budget.wording import plural
 from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.repair import Repair
 from pfa_gate.config.recovery import CompensateStep, DistillOptions, DistillStep, FinetuneStep, Step
+from pfa_gate.config.sparsify import SparsifyConfig
 from pfa_gate.errors import FactoryError, TraceError
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
@@ -30,6 +32,9 @@ from pfa_gate.record import RecoveryStep, finite
 
 if TYPE_CHECKING:
     from pfa_gate.compress.recover import CompensateSettings, DistillResult, Forecast
+
+_OWN_SECTIONS = ("sparsify",)
+"""Steps that pfa.yaml has a section for, beside `recovery`."""
 
 Training = Callable[[nn.Module, Iterable[Any]], Any]
 
@@ -71,11 +76,12 @@ def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed:
 
 @dataclass(frozen=True)
 class StepResult:
-    """A model after a step, what the step did in one line, and layer by layer where it has layers."""
+    """A model after a step, what the step did in one line and layer by layer, and which layers it left, and why."""
 
     model: nn.Module
     detail: str
     repairs: tuple[Repair, ...] = ()
+    spared: Mapping[str, str] = field(default_factory=dict)
 
 
 Task = Callable[[nn.Module], StepResult]
@@ -138,18 +144,20 @@ def recover(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows
         compressed: the smaller model; it is not changed.
         kept: values of the full model that the selection's pass has kept.
     """
-    if not job.config.recovery:
+    tasks = list(_steps(job, full, compressed, kept))
+    if not tasks:
         return Recovered(compressed)
     model = compressed.model
     score = score_model(job, model)
     steps = [RecoveryStep("cut", _value(score), 0.0, answers=summary(score))]
-    for name, step in _steps(job, full, compressed, kept):
+    for name, step in tasks:
         started = time.perf_counter()
-        with job.stages.stage(name, "recovery"):
+        with job.stages.stage(name, name if name in _OWN_SECTIONS else "recovery"):
             result = step(model)
         seconds, model = round(time.perf_counter() - started, 3), result.model
-        score = score_model(job, model, in_parts=len(steps) == len(job.config.recovery))
-        steps.append(RecoveryStep(name, _value(score), seconds, result.detail, result.repairs, summary(score)))
+        score = score_model(job, model, in_parts=len(steps) == len(tasks))
+        done = RecoveryStep(name, _value(score), seconds, result.detail, result.repairs, summary(score), result.spared)
+        steps.append(done)
     return Recovered(replace(compressed, model=model), tuple(steps), score)
 
 
@@ -200,6 +208,20 @@ def _steps(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows 
         else:
             settings = replace(compensate_settings(step, seed), kept=kept)
             yield "compensate", _compensated(job, full, compressed, settings)
+    if job.config.sparsify is not None:
+        yield "sparsify", _sparsified(job, job.config.sparsify)
+
+
+def _sparsified(job: GateJob, config: SparsifyConfig) -> Task:
+    def step(model: nn.Module) -> StepResult:
+        from pfa_gate.pipeline.sparsified import sparsified  # noqa: PLC0415  for gates with this section
+
+        found, repairs, spared = sparsified(job, model, config)
+        made = sum(repair.layer not in spared for repair in repairs)
+        detail = f"{config.pattern} in {made} of {plural(made + len(spared), 'layer')}"
+        return StepResult(found, detail, tuple(_recorded(repair) for repair in repairs), spared)
+
+    return step
 
 
 def compensates(step: Step) -> bool:

@@ -191,6 +191,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         candidate=findings.candidate.record() if findings.candidate else None,
         quantized=findings.quantized.record if findings.quantized else None,
         demands=findings.demands.record(),
+        sparsity=findings.sparsity,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

@@ -20,6 +20,7 @@ from pfa_gate.record.memory import DemandsRecord, LiveRecord, MemoryRecord
 from pfa_gate.record.plain_data import finite
 from pfa_gate.record.quantized import QuantizedLayer, QuantizedRecord
 from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord, Exact
+from pfa_gate.record.sparsity import SparseLayer, SparsityRecord, ZeroCount
 from pfa_gate.record.timing import BatchTiming, RoundedForecast, TimingRecord
 
 __all__ = [
@@ -50,8 +51,11 @@ __all__ = [
     "RoundedForecast",
     "Scores",
     "Size",
+    "SparseLayer",
+    "SparsityRecord",
     "TimingRecord",
     "Unmeasured",
+    "ZeroCount",
     "dumps",
     "finite",
     "from_dict",

@@ -18,6 +18,7 @@ from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, 
 from pfa_gate.record.quantized import QuantizedRecord
 from pfa_gate.record.search import SearchRecord
 from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord
+from pfa_gate.record.sparsity import SparsityRecord
 
 SCHEMA = "pfa_gate.record/1"
 _REMEDY = "Run `pytest --pfa` again to write a fresh record."
@@ -137,6 +138,7 @@ class Record:
         command: that made it, where it was not pytest.
         quantized: the int8 file of the compressed model; None where there is none.
         demands: memory along the operators of both models, and the table of energy; None where nothing was followed.
+        sparsity: zeros among the weights of both models; None in records of older versions.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
         schema: name and version of this layout.
     """
@@ -167,6 +169,7 @@ class Record:
     quantized: QuantizedRecord | None = field(default=None, metadata=LATER)
     parity: Mapping[str, Parity] = field(default_factory=dict, metadata=LATER)
     demands: DemandsRecord | None = field(default=None, metadata=LATER)
+    sparsity: SparsityRecord | None = field(default=None, metadata=LATER)
 
     def of(self, area: str) -> "Record":
         """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.

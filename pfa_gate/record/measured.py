@@ -1,5 +1,6 @@
 """What was measured, as plain data: each layer, the scores of both models, and each step of recovery."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -184,6 +185,7 @@ class RecoveryStep:
         detail: what it did, in one line.
         repairs: layer by layer in forward order, where the step is compensate.
         answers: against the full model's; None where the score's pass did not give them.
+        spared: layer -> why the step, which changes the kind of layers, left it as it is.
     """
 
     step: str
@@ -192,3 +194,4 @@ class RecoveryStep:
     detail: str = ""
     repairs: tuple[Repair, ...] = field(default=(), metadata=LATER)
     answers: AnswerSummary | None = field(default=None, metadata=LATER)
+    spared: Mapping[str, str] = field(default_factory=dict, metadata=LATER)

@@ -226,6 +226,22 @@ CASES = [
         '    candidate: {factory: "net:small"}\n    quantize: {bits: 8}\n',
         "11:5: quantize stands beside candidate, which was made elsewhere",
     ),
+    (RECIPE, f"{RECIPE}    sparsify: {{}}\n", "11:5: sparsify.pattern is missing"),
+    (
+        RECIPE,
+        f"{RECIPE}    sparsify: {{pattern: 4:4}}\n",
+        "11:25: sparsify.pattern must be a pattern N:M with N below M, and M at most 32, not the text '4:4'",
+    ),
+    (
+        RECIPE,
+        f"{RECIPE}    sparsify: {{pattern: half}}\n",
+        "11:25: sparsify.pattern must be a pattern N:M with N below M, and M at most 32, not the text 'half'",
+    ),
+    (
+        RECIPE,
+        f"{RECIPE}    sparsify: {{pattern: 2:4, layers: {{include: [head]}}}}\n",
+        "11:39: unknown key 'include' in sparsify.layers",
+    ),
     (RECIPE, f"{RECIPE}    quantize: {{}}\n", "11:5: quantize.bits is missing"),
     (RECIPE, f"{RECIPE}    latency: {{batch: 0}}\n", "11:22: latency.batch must be at least 1, not 0"),
     (RECIPE, f"{RECIPE}    latency: {{seconds: 0}}\n", "11:24: latency.seconds must be more than 0, not 0"),
@@ -648,6 +664,7 @@ BEYOND_A_SCHEMA = (
     "score must be at least 0",
     "is held from above",
     "leaves the project",
+    "not the text '4:4'",
 )
 
 

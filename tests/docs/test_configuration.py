@@ -18,6 +18,8 @@ WHERE = {
     "RecipeConfig": "`recipe`",
     "CompensateOptions": "Options of `compensate`",
     "DistillOptions": "Options of `distill`",
+    "SparsifyConfig": "`sparsify`",
+    "SparsifyLayers": "`sparsify.layers`",
     "QuantizeConfig": "`quantize`",
     "QuantizeLayers": "`quantize.layers`",
     "CandidateConfig": "`candidate`",

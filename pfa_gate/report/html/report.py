@@ -33,6 +33,7 @@ from pfa_gate.report.html.search import curve
 from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.quantized import int8_facts
 from pfa_gate.report.selection import selection_sentence
+from pfa_gate.report.sparsity import zeros_rows, zeros_sentences
 from pfa_gate.report.steps import (
     RepairRow,
     recovery_rows,
@@ -84,6 +85,7 @@ def render(record: Record, base: Record | None = None) -> str:
         smaller=smaller_model(record),
         answer_sentences=answer_sentences(record),
         int8=int8_facts(record),
+        zeros=_zeros(record),
         **_classes(record),
         times={"rows": time_rows(record), "sentences": time_sentences(record)},
         repairs=repairs(record),
@@ -115,6 +117,13 @@ def _classes(record: Record) -> dict[str, Any]:
     rows, unlisted = class_rows(record), record.answers.unlisted if record.answers else 0
     hidden = max(0, len(rows) - _MOST_CLASSES) + unlisted
     return {"classes": rows[:_MOST_CLASSES], "classes_hidden": hidden, "confusion": confusion(record)}
+
+
+def _zeros(record: Record) -> dict[str, Any]:
+    """What is said of zeros among the weights, the layers, and how many of these are not shown."""
+    rows = zeros_rows(record)
+    hidden = max(0, len(rows) - _MOST_REPAIRS)
+    return {"sentences": zeros_sentences(record), "rows": rows[:_MOST_REPAIRS], "hidden": hidden}
 
 
 def _energy_kept(record: Record) -> str:

@@ -25,6 +25,7 @@ from pfa_gate.report.markdown.answers import answers_part, classes_part
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
 from pfa_gate.report.markdown.memory import held_part, memory_part
 from pfa_gate.report.markdown.quantized import int8_part, suffering_part
+from pfa_gate.report.markdown.sparsity import zeros_part, zeros_table
 from pfa_gate.report.markdown.timing import timing_part
 from pfa_gate.report.parity import parity_sentences
 from pfa_gate.report.search import search_sentences, trial_rows
@@ -69,6 +70,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield _sizes(record)
     yield memory_part(record)
     yield answers_part(record, detail)
+    yield zeros_part(record)
     yield int8_part(record, detail)
     yield _list("Parity", parity_sentences(record), detail)
     yield timing_part(record)
@@ -79,6 +81,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
         yield classes_part(record, detail)
         yield folded("All layers", every_layer(record, detail))
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
+        yield zeros_table(record, detail)
         yield suffering_part(record, detail)
         yield folded("Search", _trials(record))
         yield held_part(record, detail)

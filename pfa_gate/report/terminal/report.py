@@ -19,6 +19,7 @@ from pfa_gate.report.terminal.layers import layer_section, spectra_section
 from pfa_gate.report.terminal.layout import BADGES, GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths
 from pfa_gate.report.terminal.quantized import int8_section
 from pfa_gate.report.terminal.sizes import footprint_section, recovery_section
+from pfa_gate.report.terminal.sparsity import zeros_section
 from pfa_gate.report.terminal.timing import timing_section
 from pfa_gate.report.text import clean, inert
 
@@ -62,6 +63,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
         yield from answers_section(record, look)
         yield from parity_section(record, look)
         yield from recovery_section(record, look)
+        yield from zeros_section(record, look)
         yield from int8_section(record, look)
         yield from timing_section(record, look)
     yield from _budgets(record, look)
