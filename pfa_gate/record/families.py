@@ -93,6 +93,7 @@ class FamilyStudy:
         versions: of the packages that ran it.
         seconds: of all of it.
         runtime: in which the files were timed.
+        notes: what a reader of a family's figures must know.
         order: by what rows are sorted.
         schema: name and version of this layout.
         direction: which way of the metric is better.
@@ -118,6 +119,7 @@ class FamilyStudy:
     versions: Mapping[str, str]
     seconds: float
     runtime: str = ""
+    notes: tuple[str, ...] = ()
     order: str = FAMILY_ORDER
     schema: str = FAMILIES_SCHEMA
     direction: Direction = "higher"

@@ -26,27 +26,52 @@ class Part:
         name: for people.
         sections: what pfa.yaml says for it.
         size: what pfa.yaml says so that the file has this share of the full model's bytes; None where no key moves it.
+        fixed: what pfa.yaml says for a number of its own, such as `50%` of the parameters; None where it takes none.
         baselines: whether sizes are divided among the layers evenly and by chance too, to compare with.
+        numbered: its name with a number, of {name} and {number}.
+        note: what a reader of its figures must know.
     """
 
     name: str
     sections: Sections
     size: Callable[[float], Sections] | None = None
+    fixed: Callable[[str], Sections] | None = None
     baselines: bool = False
+    numbered: str = "{name} to {number}"
+    note: str = ""
+
+
+def _percent(share: float) -> str:
+    return f"{trimmed(100 * share, 4)}%"
 
 
 def _of_bytes(share: float) -> Sections:
-    return {"recipe": {"strategy": "bytes", "bytes": f"{trimmed(100 * share, 4)}%"}}
+    return {"recipe": {"strategy": "bytes", "bytes": _percent(share)}}
 
 
+def _of_parameters(number: str) -> Sections:
+    return {"recipe": {"strategy": "parameters", "parameters": number}}
+
+
+_ZEROS = (
+    "Zeros are stored as other weights are: a pattern of them saves neither bytes nor time of these files. It does on "
+    "hardware that reads it."
+)
 PARTS: Mapping[str, Part] = {
-    "cut": Part("cut", {}, _of_bytes, baselines=True),
-    "multiples": Part("cut to multiples", {"recipe": {"round_to": "auto"}}, _of_bytes),
+    "cut": Part("cut", {}, _of_bytes, _of_parameters, baselines=True),
+    "multiples": Part("cut to multiples", {"recipe": {"round_to": "auto"}}, _of_bytes, _of_parameters),
+    "sparsify": Part(
+        "zeros 2:4",
+        {"sparsify": {"pattern": "2:4"}},
+        fixed=lambda number: {"sparsify": {"pattern": number}},
+        numbered="zeros {number}",
+        note=_ZEROS,
+    ),
     "int8": Part("int8", {"quantize": {"bits": 8}}),
 }
 """What families are made of, by the word of the command line; `pfa-gate study --only` joins them with +."""
 
-FAMILIES = ("cut", "multiples", "int8", "cut+int8", "multiples+int8")
+FAMILIES = ("cut", "multiples", "sparsify", "int8", "cut+sparsify", "cut+int8", "multiples+int8")
 """What is compared unless `--only` says otherwise."""
 
 
@@ -120,16 +145,35 @@ def family(word: str) -> Family:
         >>> family("int8").moved is None, family("cut").baselines
         (True, True)
     """
-    names = [name.strip() for name in word.split("+")]
-    for name in names:
+    named = dict[str, Part]()
+    for each in word.split("+"):
+        name, _, number = each.strip().partition(":")
         if name not in PARTS:
             near = get_close_matches(name, PARTS, 1)
-            known = f"Write {near[0]}." if near else f"There are {', '.join(PARTS)}."
-            raise ConfigError(f"There is no family '{name}'.", remedy=known)
-    order = [part for name, part in PARTS.items() if name in names]
-    if len(order) != len(names) or {"cut", "multiples"} <= set(names):
+            raise ConfigError(
+                f"There is no family '{name}'.",
+                remedy=f"Write {near[0]}." if near else f"There are {', '.join(PARTS)}.",
+            )
+        named[name] = _with_number(PARTS[name], number)
+    parts = tuple(named[name] for name in PARTS if name in named)
+    if len(parts) != len(word.split("+")) or {"cut", "multiples"} <= set(named):
         raise ConfigError(f"The family '{word}' makes a model smaller in one way twice.", remedy="Name each once.")
-    return Family(tuple(order))
+    moved = [name for name in named if named[name].size is not None]
+    if len(moved) > 1:
+        fact = f"The family '{word}' has no size of its own for {moved[0]} or {moved[1]}."
+        raise ConfigError(fact, remedy=f"Give one a number, such as {moved[0]}:70%.")
+    return Family(parts)
+
+
+def _with_number(part: Part, number: str) -> Part:
+    if not number:
+        return part
+    if part.fixed is None:
+        raise ConfigError(f"'{part.name}' takes no number.", remedy=f"Take :{number} away.")
+    sections = {name: dict(keys) for name, keys in part.sections.items()}
+    for name, keys in part.fixed(number).items():
+        sections[name] = {**sections.get(name, {}), **keys}
+    return Part(part.numbered.format(name=part.name, number=number), sections, note=part.note)
 
 
 def yaml_line(sections: Sections) -> str:
@@ -147,7 +191,9 @@ def yaml_line(sections: Sections) -> str:
 def _section(gate: GateConfig, name: str, keys: Mapping[str, Any]) -> Any:
     """A section as the config checks it, with what the gate says beside these keys."""
     own = getattr(gate, name)
-    before = {} if own is None else own.model_dump(exclude_unset=True)
+    before = {} if own is None else {key: getattr(own, key) for key in sorted(own.model_fields_set)}
+    if name == "quantize" and keys["bits"] != 8:
+        before = {key: before[key] for key in ("layers",) if key in before}
     if name == "recipe":
         sized = keys["strategy"] in ("parameters", "bytes", "macs")
         before = {key: before[key] for key in _KEPT_OF_RECIPES if key in before and (sized or key != "statistic")}

@@ -176,6 +176,7 @@ def _study(document: Document, context: FamilyContext, ask: FamilyOptions, done:
         versions=versions(),
         seconds=0.0,
         runtime="" if isinstance(context.full_file, str) else runtime_version(),
+        notes=tuple(dict.fromkeys(part.note for each in ask.families for part in each.parts if part.note)),
         direction=score.direction,
         unit="share" if score.share else "plain",
     )

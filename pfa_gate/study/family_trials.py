@@ -12,6 +12,7 @@ import torch
 
 from pfa_gate.artifacts import ModelFiles
 from pfa_gate.budget import Answers
+from pfa_gate.compress.full_rows import FullRows
 from pfa_gate.errors import CandidateError, PFAGateError, TargetError, TraceError
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.answers import summary
@@ -24,7 +25,7 @@ from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.latency import NoFileError, as_file, opened
 from pfa_gate.pipeline.measure_and_cut import Measured, measure, score_both, score_model, trace
 from pfa_gate.pipeline.plan import CutPlan, MeasuredGraph, Planner
-from pfa_gate.pipeline.recovery_steps import kept_for_compensation
+from pfa_gate.pipeline.recovery_steps import kept_for_compensation, kept_of_probe
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import AnswerSummary, BatchTiming, finite
 from pfa_gate.record.families import FamilyRule, FamilyTrial
@@ -105,11 +106,12 @@ class FamilyContext:
         traced = trace(job)
         if traced.graph is None:
             raise traced.error or TraceError("The model cannot be followed.")
-        measured = measure(job, traced)
+        kept = kept_of_probe(job, traced.graph.program)
+        measured = measure(job, traced, kept.observe if kept else None)
         full_score = score_model(job, job.subject.model, in_parts=True)
         if full_score is None:
             raise TypeError("The gate has no evaluation.")
-        planner = _planner(job, traced.graph, measured)
+        planner = _planner(job, traced.graph, measured, kept)
         job = replace(job, config=job.config.model_copy(update={"selection": planner.job.config.selection}))
         return cls(job, planner, full_score, folder)
 
@@ -183,8 +185,8 @@ class FamilyContext:
         return found
 
 
-def _planner(job: GateJob, graph: ModelGraph, measured: Measured) -> Planner:
-    kept = kept_for_compensation(job, graph.program)
+def _planner(job: GateJob, graph: ModelGraph, measured: Measured, known: FullRows | None) -> Planner:
+    kept = kept_for_compensation(job, graph.program, known)
     planner = Planner(job, MeasuredGraph(graph, measured.spectra, measured.cost), measured.chosen, kept)
     if job.config.selection == "auto" and job.subject.apart is not None:
         _, planner = choose_selection(planner, job.subject.apart)

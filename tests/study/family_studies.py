@@ -73,5 +73,6 @@ def study(**more: Any) -> FamilyStudy:
         "versions": {"pfa-gate": "0.1.0"},
         "seconds": 125.0,
         "runtime": "ONNX Runtime 1.31.1",
+        "notes": ("Zeros are stored as other weights are.",),
     } | more
     return FamilyStudy(**given)

@@ -8,6 +8,7 @@ import pytest
 from test_study_run import CONFIG, NET
 
 from pfa_gate.config import load
+from pfa_gate.config.quantity import Limit
 from pfa_gate.errors import ConfigError
 from pfa_gate.pipeline import run as gates
 from pfa_gate.record.families import FamilyStudy, FamilyTrial, loads_families
@@ -52,11 +53,11 @@ def test_the_command_prints_and_writes_the_study(output: Path, study: FamilyStud
 
 
 def test_every_file_keeps_the_bytes_that_were_asked_for(study: FamilyStudy) -> None:
-    made = [trial for trial in study.trials if trial.bytes is not None]
+    made = [trial for trial in study.trials if trial.accuracy is not None]
     assert [trial.rule for trial in made] == ["own", "uniform", "random", "own"]
     for trial in made:
         wanted = 0.2 * study.model.bytes
-        assert 0.9 * wanted < trial.bytes <= wanted * (1 if trial.rule == "own" else 1.01)
+        assert 0.9 * wanted < (trial.bytes or 0) <= wanted * (1 if trial.rule == "own" else 1.01)
     assert len({tuple(trial.counts.items()) for trial in made}) == 4
 
 
@@ -100,6 +101,9 @@ def test_a_family_says_what_pfa_yaml_would_say(tmp_path: Path) -> None:
     whole = family("int8").config(gate, None)
     assert (whole.recipe.strategy, whole.recipe.energy) == ("energy", 1.0)
     assert all(family(word).name for word in FAMILIES)
+    fixed = family("cut:70%+int8")
+    assert (fixed.name, fixed.moved) == ("cut to 70% + int8", None)
+    assert str(fixed.config(gate, None).recipe.parameters) == str(Limit(70.0, "percent", "70%"))
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,7 @@ def test_a_family_says_what_pfa_yaml_would_say(tmp_path: Path) -> None:
         (lambda: family("cutt"), "There is no family 'cutt'"),
         (lambda: family("cut+multiples"), "smaller in one way twice"),
         (lambda: family("cut+cut"), "smaller in one way twice"),
+        (lambda: family("int8:3"), "'int8' takes no number"),
         (lambda: families_of(["cut", "int8", "cut"]), "asks for the family 'cut' twice"),
         (lambda: shares("0%"), "'0%' is no list of sizes"),
         (lambda: shares("50%,50"), "is no list of sizes"),

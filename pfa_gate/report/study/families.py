@@ -58,7 +58,7 @@ def family_notes(study: FamilyStudy) -> tuple[str, ...]:
         sentences.append(
             f"Time: CPU time of {study.runtime} on one thread for calls of {calls}, over the full model's."
         )
-    sentences += faster_without_runtime(study)
+    sentences += [*faster_without_runtime(study), *study.notes]
     if study.direction == "lower":
         sentences.append(f"Of {metric_name(study.metric)} lower is better.")
     if study.stderr is not None:
