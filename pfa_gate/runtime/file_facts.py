@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pfa_gate.record import ZeroCount
+
 Size = int | str
 
 
@@ -60,6 +62,7 @@ class FileFacts:
         bytes: of all its tensors.
         stored: dtype -> tensors of it.
         beside: files beside it that hold tensors of it.
+        zeros: weight -> its zeros; of tensors alone, all those of two axes or more.
     """
 
     file: str
@@ -76,6 +79,7 @@ class FileFacts:
     bytes: int = 0
     stored: Mapping[str, StoredKind] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    zeros: Mapping[str, ZeroCount] = field(default_factory=dict)
 
 
 def by_kind(tensors: Iterable[tuple[str, int, int]]) -> dict[str, StoredKind]:

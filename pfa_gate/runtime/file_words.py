@@ -3,11 +3,12 @@
 import textwrap
 from collections.abc import Iterator
 
-from pfa_gate.budget.wording import amount, plural
+from pfa_gate.budget.wording import amount, listed, plural
 from pfa_gate.report.text import clean
 from pfa_gate.runtime.file_facts import FileFacts
 
 _WIDTH = 80
+_NAMED = 5
 _FORMS = {"onnx": "ONNX", "pt2": "a program of torch.export", "safetensors": "tensors alone (safetensors)"}
 
 
@@ -26,6 +27,7 @@ def file_lines(facts: FileFacts) -> Iterator[str]:
         "Free sizes": ranges,
         f"Operators ({sum(facts.operators.values()):,})": operators if facts.operators else [],
         "Stored": list(_stored(facts)),
+        "Zeros": list(_zeros(facts)),
     }
     for title, lines in parts.items():
         yield from [title] if lines else []
@@ -40,6 +42,18 @@ def _stored(facts: FileFacts) -> Iterator[str]:
         yield f"{dtype}  {plural(kind.tensors, 'tensor')}, {elements}, {kind.bytes:,} bytes"
     if facts.beside:
         yield f"Tensors of it lie beside it, in {', '.join(facts.beside)}."
+
+
+def _zeros(facts: FileFacts) -> Iterator[str]:
+    """How many weights are zero, and which patterns every group of a tensor meets."""
+    if facts.zeros:
+        zeros, weights = (sum(getattr(each, key) for each in facts.zeros.values()) for key in ("zeros", "weights"))
+        tensors = f"{plural(len(facts.zeros), 'weight')} of two axes or more"
+        yield f"{100 * zeros / weights:.1f}% of {plural(weights, 'element')} in {tensors}"
+    for pattern in ("1:4", "2:4", "4:8"):
+        met = [name for name, each in facts.zeros.items() if each.meets(pattern)]
+        if met:
+            yield f"{pattern} along the input channels: {listed(met, _NAMED)}"
 
 
 def _range(low: int | None, high: int | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_bytes
 from pfa_gate.runtime.file_facts import FileFacts, by_kind
+from pfa_gate.runtime.zero_counts import zeros_of_tensors
 
 _LONGEST_HEADER = 100 * 2**20
 _WORDS = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
@@ -50,7 +51,7 @@ def _content(path: Path, content: bytes) -> dict[str, Any]:
         return program_facts(content)
     length = int.from_bytes(content[:8], "little")
     if content[8:9] == b"{" and 0 < length <= min(len(content) - 8, _LONGEST_HEADER):
-        return _tensors(json.loads(content[8 : 8 + length]))
+        return _tensors(json.loads(content[8 : 8 + length]), content[8 + length :])
     from pfa_gate.runtime.onnx_facts import onnx_facts  # noqa: PLC0415  needs the extra
 
     found = onnx_facts(content)
@@ -64,10 +65,15 @@ def _unknown(path: Path, why: str) -> ArtifactError:
     return ArtifactError(fact, remedy="Name a .onnx, .pt2 or .safetensors file.")
 
 
-def _tensors(header: Mapping[str, Any]) -> dict[str, Any]:
+def _tensors(header: Mapping[str, Any], content: bytes) -> dict[str, Any]:
     """Of safetensors: a header of JSON, and the tensors' bytes after it."""
     note = header.get("__metadata__", {})
-    entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    named = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    entries = list(named.values())
+    values = {
+        name: (_dtype(entry["dtype"]), entry["shape"], content[slice(*entry["data_offsets"])])
+        for name, entry in named.items()
+    }
     tensors = [
         (_dtype(entry["dtype"]), prod(entry["shape"]), entry["data_offsets"][1] - entry["data_offsets"][0])
         for entry in entries
@@ -76,6 +82,7 @@ def _tensors(header: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "form": "safetensors", "producer": made, "stored": by_kind(tensors),
         "parameters": sum(elements for _, elements, _ in tensors), "bytes": sum(size for _, _, size in tensors),
+        "zeros": zeros_of_tensors(values),
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pfa_gate.errors import ArtifactError
 from pfa_gate.runtime.file_facts import FilePort, by_kind
 from pfa_gate.runtime.onnx_tensors import bytes_of, nodes_of, stored_tensors, tensors_of
+from pfa_gate.runtime.zero_counts import zeros_of_onnx
 
 _STANDARD = ("", "ai.onnx")
 
@@ -45,6 +46,7 @@ def onnx_facts(content: bytes) -> dict[str, Any] | None:
         "stored": by_kind(sizes),
         "beside": tuple(sorted({each.value for tensor in tensors.values() for each in tensor.external_data
                                 if each.key == "location"})),
+        "zeros": zeros_of_onnx(proto),
     }  # fmt: skip
 
 

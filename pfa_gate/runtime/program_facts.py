@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
+from pfa_gate.record import ZeroCount
 from pfa_gate.record.axis_names import axis_name
 from pfa_gate.runtime.file_facts import FilePort, Size, by_kind
 
@@ -33,6 +34,7 @@ def program_facts(content: bytes) -> dict[str, Any]:
         program = _member(archive, r"models/[^/]+\.json")
         weights = _member(archive, r"data/weights/[^/]+_weights_config\.json")["config"]
         constants = _member(archive, r"data/constants/[^/]+_constants_config\.json")["config"]
+        zeros = _zeros(archive, weights)
     graph, values = program["graph_module"]["graph"], program["graph_module"]["graph"]["tensor_values"]
     names = _sizes_by_name(program, values)
     stored = {name: _elements(entry["tensor_meta"]) for name, entry in (weights | constants).items()
@@ -53,7 +55,31 @@ def program_facts(content: bytes) -> dict[str, Any]:
         "parameters": sum({weights[name]["path_name"]: stored[name][1] for name in trained}.values()),
         "bytes": sum(size for _, _, size in paths.values()),
         "stored": by_kind(paths.values()),
+        "zeros": zeros,
     }
+
+
+def _zeros(archive: zipfile.ZipFile, weights: Mapping[str, Any]) -> dict[str, ZeroCount]:
+    """The zeros of the trained weights that lie in the archive as they are; NumPy counts them."""
+    try:
+        from pfa_gate.runtime.zero_counts import zeros_of_tensors  # noqa: PLC0415  all else needs no NumPy
+
+        return zeros_of_tensors(dict(_plain(archive, weights)))
+    except ImportError:
+        return {}
+
+
+def _plain(archive: zipfile.ZipFile, weights: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, list[int], bytes]]]:
+    for name, entry in weights.items():
+        meta = entry.get("tensor_meta")
+        if not meta or not entry["is_param"] or entry.get("use_pickle"):
+            continue
+        shape, strides = ([each["as_int"] for each in meta[key]] for key in ("sizes", "strides"))
+        straight = [prod(shape[at + 1 :]) for at in range(len(shape))]
+        if strides == straight and not meta["storage_offset"]["as_int"]:
+            (path,) = [each for each in archive.namelist() if each.endswith(f"data/weights/{entry['path_name']}")]
+            dtype, _, size = _elements(meta)
+            yield name, (dtype, shape, archive.read(path)[:size])
 
 
 def _member(archive: zipfile.ZipFile, pattern: str) -> Any:

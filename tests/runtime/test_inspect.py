@@ -25,6 +25,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+        self.head.weight.data[:, 1:3] = 0
 
     def forward(self, images: Tensor, scale: Tensor) -> dict[str, Tensor]:
         maps = self.norm(self.body(images)).relu() * scale[:, None, None, None]
@@ -88,7 +89,39 @@ def test_tensors_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         "  float32  1 tensor, 12 elements, 48 bytes",
         "  int8  1 tensor, 5 elements, 5 bytes",
         "  bfloat16  1 tensor, 2 elements, 4 bytes",
+        "Zeros",
+        "  100.0% of 12 elements in 1 weight of two axes or more",
+        "  1:4 along the input channels: a",
+        "  2:4 along the input channels: a",
     ]
+
+
+def test_zeros_and_patterns_are_counted_in_every_form_of_a_file(
+    tmp_path: Path, program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a convolution along its channels, of a product of ONNX along its first axis, of whole numbers, of minus 0."""
+    layer = nn.Linear(10, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(1.0, 31).reshape(3, 10))
+        layer.weight[:, ::2] = -0.0
+        layer.weight[0] = 1
+    wanted = {"weights": 30, "zeros": 10, "patterns": {"1:4": [2, 9], "2:4": [7, 9], "4:8": [5, 6]}}
+    save_file({"weight": layer.weight.detach(), "half": layer.weight.detach().half()}, tmp_path / "net.safetensors")
+    assert facts(capsys, tmp_path / "net.safetensors")["zeros"] == {"half": wanted, "weight": wanted}
+    assert facts(capsys, program)["zeros"] == {
+        "body.weight": {"weights": 108, "zeros": 0, "patterns": {}},
+        "head.weight": {"weights": 8, "zeros": 4, "patterns": {"1:4": [0, 2], "2:4": [2, 2]}},
+    }
+    for write in (linear, eight_bits):
+        assert facts(capsys, write(tmp_path / "net.onnx", layer))["zeros"] == {"weight": wanted}
+    grouped = torch.zeros(4, 8, 3)
+    grouped[:, :4] = 1
+    weight = tensor("w", grouped.numpy(), np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=2)
+    path = written(tmp_path / "conv.onnx", [node], [weight], {"x": (FLOAT, [1, 16, 9])}, {"y": [1, 4, 7]})
+    assert facts(capsys, path)["zeros"] == {
+        "w": {"weights": 96, "zeros": 48, "patterns": {"1:4": [12, 24], "2:4": [12, 24], "4:8": [12, 12]}}
+    }
 
 
 def test_an_onnx_file_of_any_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
