@@ -11,12 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import nn
 
+from pfa_gate.artifacts.few_bits_file import put_into, read_few_bits
 from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel, narrow, with_kept
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.files import sha256_of
 from pfa_gate.graph import Coupling
 from pfa_gate.record import Record
-from pfa_gate.report.ownership import PROGRAM, RECIPE, WEIGHTS
+from pfa_gate.report.ownership import FEW_BITS, PROGRAM, RECIPE, WEIGHTS
 
 _VERSION = 1
 _AGAIN = "Run the gate again."
@@ -75,6 +76,8 @@ def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, fil
         "files": dict(files),
         "groups": {group.name: _group_plan(group.name, group.width, record) for group in coupling.groups},
     }
+    if record.quantized is not None and record.quantized.plan is not None:
+        plan["bits"] = {layer.name: _width(layer.width) for layer in record.quantized.plan.layers}
     return _dumped(plan) + _parameters_text(compressed.axis_indices)
 
 
@@ -103,6 +106,10 @@ def _flow(indices: Sequence[int]) -> str:
     """
     rows = [", ".join(map(str, indices[at : at + _IN_LINE])) for at in range(0, len(indices), _IN_LINE)]
     return f"[{_NEXT_LINE.join(rows)}]"
+
+
+def _width(width: str) -> int | str:
+    return int(width) if width.isdecimal() else width
 
 
 def _group_plan(name: str, width: int, record: Record) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def _plan(folder: Path, data: Any) -> RecipeFile:
     return RecipeFile(folder, data["form"], axis_indices, files)
 
 
-def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
+def load(directory: Path | str, model: nn.Module | None = None, *, few_bits: bool | None = None) -> nn.Module:
     """Rebuild a compressed model from a gate's folder.
 
     Args:
@@ -156,6 +163,8 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
         model: a fresh, full model of the same factory; it is not changed, its weights do not matter. Without it,
             where the model's own class does not run at the new widths, or where the gate wrote no weights, the exported
             program is loaded.
+        few_bits: whether its weights are those of weights.q.safetensors, number times scale, on which the budgets of
+            `quantized` were judged, bit for bit; wherever the gate wrote that file unless given.
 
     Returns:
         The compressed model in eval mode, with `.kept`.
@@ -183,11 +192,14 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
         torch.Size([1, 2])
     """
     recipe = read_recipe(Path(directory))
-    if model is None or recipe.form == "graph" or (WEIGHTS not in recipe.files and PROGRAM in recipe.files):
+    few = recipe.file(FEW_BITS) if few_bits or (few_bits is None and FEW_BITS in recipe.files) else None
+    held = few is not None or WEIGHTS in recipe.files
+    if model is None or recipe.form == "graph" or (not held and PROGRAM in recipe.files):
         from pfa_gate.artifacts.program import read_program  # noqa: PLC0415  only a program needs the exporter
 
-        return with_kept(read_program(recipe.file(PROGRAM)), recipe.axis_indices)
-    return with_kept(_in_place(recipe, model), recipe.axis_indices)
+        loaded = read_program(recipe.file(PROGRAM))
+        return with_kept(loaded if few is None else _with_few_bits(recipe, loaded, few), recipe.axis_indices)
+    return with_kept(_in_place(recipe, model, few), recipe.axis_indices)
 
 
 def _add_biases(model: nn.Module, weights: Path) -> None:
@@ -201,15 +213,31 @@ def _add_biases(model: nn.Module, weights: Path) -> None:
                 model.get_submodule(owner).bias = nn.Parameter(held.get_tensor(name))
 
 
-def _in_place(recipe: RecipeFile, model: nn.Module) -> nn.Module:
-    weights = recipe.file(WEIGHTS)
+def _in_place(recipe: RecipeFile, model: nn.Module, few_bits: Path | None) -> nn.Module:
+    weights = recipe.file(WEIGHTS) if few_bits is None else few_bits
     try:
         smaller = narrow(model, recipe.axis_indices)
         _add_biases(smaller, weights)
+        if few_bits is not None:
+            return _with_few_bits(recipe, smaller, few_bits).eval()
         load_model(smaller, weights, strict=True)
     except (SurgeryError, SafetensorError, RuntimeError, IndexError, OSError) as error:
-        raise ArtifactError(
-            f"The compressed weights in {recipe.folder} do not fit the model: {str(error).splitlines()[0]}",
-            remedy="Pass a model from the same factory, with the same arguments, as in pfa.yaml.",
-        ) from error
+        raise _misfit(recipe, error) from error
     return smaller.eval()
+
+
+def _with_few_bits(recipe: RecipeFile, model: nn.Module, path: Path) -> nn.Module:
+    """The model itself, with the weights of a file of few bits."""
+    held = read_few_bits(path)
+    try:
+        put_into(model, held)
+    except RuntimeError as error:
+        raise _misfit(recipe, error) from error
+    return model
+
+
+def _misfit(recipe: RecipeFile, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"The compressed weights in {recipe.folder} do not fit the model: {str(error).splitlines()[0]}",
+        remedy="Pass a model from the same factory, with the same arguments, as in pfa.yaml.",
+    )

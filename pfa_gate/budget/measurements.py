@@ -112,6 +112,7 @@ class QuantizedMeasure:
         scores: of the full model and of it; None without an evaluation.
         answers: against those of the full model; None where they were not compared.
         latency: of it; None where it was not timed, for the reason `latency_reason`.
+        called: what people call it.
     """
 
     size: PartSize
@@ -119,6 +120,7 @@ class QuantizedMeasure:
     answers: Answers | None = None
     latency: LatencyMeasure | None = None
     latency_reason: str = ""
+    called: str = "int8 file"
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Measurements:
             timed=file.latency if file else None,
             answers=file.answers if file else None,
             answers_reason=why,
-            smaller="int8 file",
+            smaller=file.called if file else "int8 file",
         )
 
 

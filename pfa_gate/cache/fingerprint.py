@@ -188,7 +188,7 @@ def _beyond_files(config: GateConfig, folder: Path) -> Iterator[str]:
         if isinstance(data, JsonLines) and hub_folder(data.tokenizer, folder) is None:
             yield f"the tokenizer {data.tokenizer} is in the cache of this machine"
     limits = config.budgets
-    if limits.compressed.parity is not None or config.quantize is not None:
+    if limits.compressed.parity is not None or config.int8:
         yield "parity is of this machine's CPU and runtime"
     if limits.compressed.latency or limits.quantized.latency or config.recipe.of == "latency":
         yield "latency is of the moment"

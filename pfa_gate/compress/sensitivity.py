@@ -68,14 +68,15 @@ class GroupCuts:
         instead: dict[str, Tensor] = {}
         for reading in self._readings[group] if len(gone) else ():
             instead |= _refitted(program, reading, gone)
-        return silent_program(program, axes, _precision(program), instead).on(self._evidence.device)
+        return silent_program(program, axes, precision_of(program), instead).on(self._evidence.device)
 
     def axes(self, group: str, count: int) -> AxisIndices:
         """What stays of each parameter."""
         return axis_indices_of(self._coupling, keep_last(self._orders, {group: count}).indices)
 
 
-def _precision(program: Program) -> torch.dtype:
+def precision_of(program: Program) -> torch.dtype:
+    """Double where it holds a tensor of that, else single."""
     double = any(tensor.dtype == torch.float64 for tensor in program.tensors.values() if isinstance(tensor, Tensor))
     return torch.float64 if double else torch.float32
 

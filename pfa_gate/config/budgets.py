@@ -114,7 +114,7 @@ class CompressedBudgets(StrictSection):
 
 
 class QuantizedBudgets(StrictSection):
-    """Limits for the int8 file, run by ONNX Runtime; sizes are absolute or a share of the full model's."""
+    """Limits for the int8 file, or that of fewer bits; sizes are absolute or a share of the full model's."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_DROP)
 

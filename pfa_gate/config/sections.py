@@ -238,6 +238,11 @@ class GateConfig(GateSections):
 
     name: Text
 
+    @property
+    def int8(self) -> bool:
+        """Whether an int8 file is made, which ONNX Runtime runs."""
+        return self.quantize is not None and self.quantize.bits == 8
+
     def budgets_declared(self) -> tuple[Declared, ...]:
         """List the budgets in the order of their tests; `exact`, the proof of the cut, comes first if one is made."""
         return declared(self.budgets, ("gates", self.name), proved=self.candidate is None)

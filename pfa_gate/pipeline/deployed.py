@@ -84,6 +84,10 @@ def quantize_files(cut: Cut, files: ModelFiles, folder: Path) -> "QuantizedFindi
     """
     if cut.job.config.quantize is None:
         return None
+    if not cut.job.config.int8:
+        from pfa_gate.pipeline.few_bits import few_bits  # noqa: PLC0415  for gates with fewer bits
+
+        return few_bits(cut, (files.folder, folder))
     from pfa_gate.pipeline.quantized import quantized  # noqa: PLC0415  for gates with this section
 
     return quantized(cut, files.onnx, files.why_not(ONNX), (files.folder, folder))
@@ -101,7 +105,7 @@ def _delivery(cut: Cut) -> Delivery:
     subject, model = cut.job.subject, cut.compressed
     inputs = inputs_of(subject.example)
     config = cut.job.config
-    more = ("onnx",) if config.quantize else ()
+    more = ("onnx",) if config.int8 else ()
     delivery = Delivery(
         model, cut.coupling, inputs, config.artifacts, measured=more, writers=_writers(config.artifacts)
     )

@@ -119,7 +119,7 @@ def carry_out(job: GateJob, planner: "Planner", plan: "CutPlan", full_score: Sco
 
 def _forecast(job: GateJob, graph: ModelGraph) -> "Int8Inventory | None":
     """What the int8 file stores, where the recipe has its bytes for a target."""
-    if job.config.quantize is None:
+    if not job.config.int8:
         return None
     from pfa_gate.pipeline.int8_forecast import int8_inventory  # noqa: PLC0415  for gates with this section
 

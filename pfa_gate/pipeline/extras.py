@@ -8,7 +8,7 @@ from pfa_gate.pipeline.job import Stages
 def require_extras(config: GateConfig, stages: Stages) -> None:
     """Refuse a gate that asks for what cannot be made here, before anything is measured."""
     asked = config.artifacts is not None and "onnx" in config.artifacts
-    if asked or config.quantize is not None:
+    if asked or config.int8:
         from pfa_gate.artifacts import require_onnx  # noqa: PLC0415  else not before there is a model to write
 
         with stages.stage("loading", "artifacts" if asked else "quantize"):

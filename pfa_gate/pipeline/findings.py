@@ -30,7 +30,7 @@ from pfa_gate.record import (
     Unmeasured,
     finite,
 )
-from pfa_gate.report.ownership import INT8
+from pfa_gate.report.ownership import FEW_BITS, INT8
 
 if TYPE_CHECKING:
     from pfa_gate.pipeline.deployed import Deployed
@@ -224,7 +224,7 @@ class Findings:
             yield Unmeasured(COMPRESSED_MODEL, self.reason)
             return
         if self.quantized is not None and self.quantized.record is None:
-            yield Unmeasured(INT8, f"not written: {self.quantized.reason}")
+            yield Unmeasured(INT8 if self.config.int8 else FEW_BITS, f"not written: {self.quantized.reason}")
         yield from _unmeasured_of_cut(self.cut)
 
 

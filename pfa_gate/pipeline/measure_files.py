@@ -22,7 +22,7 @@ def measure_files(job: GateJob, findings: Findings, deployed: Deployed) -> Deplo
     with exact_arithmetic(job.subject.device):
         config = job.config
         forms = {"onnx", *OTHERS} & set(config.artifacts or ())
-        if config.budgets.compressed.parity is not None or forms or config.quantize is not None:
+        if config.budgets.compressed.parity is not None or forms or config.int8:
             from pfa_gate.pipeline.parity import measure_parity  # noqa: PLC0415  for gates that ask
 
             deployed = replace(deployed, parity=measure_parity(job, findings, deployed))
@@ -37,8 +37,9 @@ def _timed(cut: Cut, deployed: Deployed) -> Deployed:
     from pfa_gate.pipeline.latency import file_latencies  # noqa: PLC0415  for gates that ask
 
     file = deployed.quantized
-    int8 = deployed.files.folder / INT8 if file is not None and file.record is not None else None
+    made = file is not None and file.record is not None and cut.job.config.int8
+    int8 = deployed.files.folder / INT8 if made else None
     found = file_latencies(cut, deployed.files, int8)
-    if file is not None and file.record is not None:
+    if file is not None and file.record is not None and made:
         file = replace(file, record=replace(file.record, timing=found.quantized, untimed=found.untimed))
     return replace(deployed, latencies=found, quantized=file)

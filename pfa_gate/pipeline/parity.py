@@ -46,7 +46,7 @@ def measure_parity(job: GateJob, findings: Findings, deployed: Deployed) -> Pari
         from pfa_gate.pipeline.other_files import other_files  # noqa: PLC0415  for gates that ask
 
         wanted |= other_files(job, findings, deployed, _allowed(_limit(config, "compressed")))
-    if config.quantize is not None:
+    if config.int8:
         wanted["quantized"] = _of_int8(job, findings, deployed)
     reasons = {section: file for section, file in wanted.items() if isinstance(file, str)}
     found = compare_files(job, [file for file in wanted.values() if not isinstance(file, str)], deployed.files.folder)

@@ -1,69 +1,22 @@
 """How far a model's answers move when one group alone is cut and compensated, at several counts."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pfa_gate.compress.select import Evidence, criterion, reader_losses
 from pfa_gate.compress.sensitivity import GroupCuts
-from pfa_gate.errors import DataError, MetricError
-from pfa_gate.graph import Coupling, Program, inputs_of
-from pfa_gate.graph.layout import fastest_layout
-from pfa_gate.model import Batch, Batches
-from pfa_gate.model.device import inputs_on
-from pfa_gate.model.evaluation import class_scores
-from pfa_gate.model.evaluation.answers import Answering
-from pfa_gate.model.evaluation.output_error import OutputErrors
-from pfa_gate.model.held_out import BLOCK, held_out_apart
+from pfa_gate.graph import Coupling
+from pfa_gate.model import Batches
+from pfa_gate.pipeline.answer_distance import AnswerDistance, Effect, Split
 from pfa_gate.record.sensitivity import counts_at
 
-MOST = 512  # samples that are judged on
-FEWEST = 16
 CURVE = (0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)  # of the filters, at which a group's curve is measured
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Split:
-    """The probe in two: on `fitted` readers are refitted, on `judged` answers are compared."""
-
-    fitted: Batches
-    judged: Batches
-
-    @classmethod
-    def of(cls, probe: Batches) -> "Split":
-        """One of every five samples is judged on, up to 512 of them, whatever the batches.
-
-        Raises:
-            DataError: there are too few.
-
-        Example:
-            >>> from pfa_gate.model import Sampling, batches_of
-            >>> split = Split.of(batches_of(torch.zeros(100, 2), "zeros", Sampling(batch_size=30)))
-            >>> split.fitted.samples, split.judged.samples
-            (80, 20)
-        """
-        fitted, judged = held_out_apart(probe)
-        if judged.samples < FEWEST:
-            raise DataError(
-                f"The probe has {probe.samples:,} samples, and answers are compared on every fifth of them.",
-                remedy=f"Give at least {BLOCK * FEWEST}.",
-                where=probe.where,
-            )
-
-        def first() -> Iterator[Batch]:
-            left = MOST
-            for batch in judged:
-                if left > 0:
-                    yield batch.take(slice(left))
-                left -= batch.size
-
-        return cls(fitted, replace(judged, source=first))
 
 
 class Sensitivity:
@@ -82,53 +35,32 @@ class Sensitivity:
         self.split = Split.of(whole)
         self._evidence = replace(evidence, batches=self.split.fitted, kept=None)
         self._coupling, self._selection = coupling, selection
-        self._layout = fastest_layout(evidence.running)
-        self.measure = "divergence"
 
     @cached_property
     def _cuts(self) -> GroupCuts:
         return GroupCuts(self._evidence, self._coupling, criterion(self._selection)(self._evidence))
 
     @cached_property
-    def _judged(self) -> list[tuple[Batch, object]]:
-        """The batches that are judged on, each as the program takes it, and what the full model gives."""
-        parts = [part for batch in self.split.judged for part in self._evidence.runs(batch)]
-        if not parts:
-            size = self._evidence.program.batch
-            raise DataError(
-                f"The model takes {size} samples at a time, and the probe has fewer to compare answers on.",
-                remedy=f"Give at least {BLOCK * size}.",
-            )
-        return [(part, self._run(self._cuts.full, part)) for part in parts]
+    def _answers(self) -> AnswerDistance:
+        return AnswerDistance(self._cuts.full, self.split.judged, self._evidence.runs)
 
     @property
     def samples(self) -> int:
         """How many samples answers are compared on."""
-        return sum(batch.size for batch, _ in self._judged)
+        return self._answers.samples
 
-    def _run(self, program: Program, batch: Batch) -> object:
-        args, kwargs = self._layout.of(inputs_on(inputs_of(batch), self._evidence.device))
-        with torch.no_grad():
-            return program.run(args, kwargs, None, self._layout.instead)
+    @property
+    def measure(self) -> str:
+        """Divergence, or output error where there are no class scores."""
+        return self._answers.measure
 
-    def at(self, group: str, count: int) -> "Effect":
+    def at(self, group: str, count: int) -> Effect:
         """How far the answers move with so many filters of a group left."""
-        program, answering, errors = self._cuts.program(group, count), Answering(), OutputErrors()
-        squares = 0.0
-        for batch, full in self._judged:
-            other = self._run(program, batch)
-            errors.update(full, other, answering.samples)
-            answering.update(batch, full, other)
-            squares += _squares(full, other)
-        found, error = answering.comparison(""), errors.largest().value
-        if found.divergences is not None:
-            return Effect(float(found.divergences.mean()), squares / found.samples)
-        self.measure = "output error"
-        return Effect(error, error**2)
+        return self._answers.to(self._cuts.program(group, count))
 
     def curves(
         self, counts: Mapping[str, Sequence[int]], progress: Progress | None = None
-    ) -> dict[str, dict[int, "Effect"]]:
+    ) -> dict[str, dict[int, Effect]]:
         """For each group its effect at each count.
 
         Args:
@@ -145,31 +77,6 @@ class Sensitivity:
                 if progress is not None:
                     progress(done, total)
         return found
-
-
-@dataclass(frozen=True)
-class Effect:
-    """How far the answers of a model are from those of the full one.
-
-    Attributes:
-        distance: mean divergence in nats, infinite if an answer is ruled out; the error of the outputs where there are
-            no class scores.
-        square: mean squared change of the class scores about their mean, or the squared error of the outputs.
-            Divergence grows with it, but is that of a few samples where the full model is sure of most; this one adds
-            up over groups.
-    """
-
-    distance: float
-    square: float
-
-
-def _squares(full: object, other: object) -> float:
-    """Summed over samples: the squared change of the class scores, about its mean over classes."""
-    try:
-        step = class_scores(other).double() - class_scores(full).double()
-    except MetricError:
-        return 0.0
-    return float((step - step.mean(-1, keepdim=True)).square().sum())
 
 
 def losses_of(curve: Mapping[int, float], width: int) -> npt.NDArray[np.float64]:

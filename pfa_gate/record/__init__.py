@@ -18,7 +18,7 @@ from pfa_gate.record.gate_record import (
 from pfa_gate.record.measured import AnswerSummary, Correlations, LayerRecord, RecoveryStep, Scores
 from pfa_gate.record.memory import DemandsRecord, LiveRecord, MemoryRecord
 from pfa_gate.record.plain_data import finite
-from pfa_gate.record.quantized import QuantizedLayer, QuantizedRecord
+from pfa_gate.record.quantized import BitsRecord, LayerBits, QuantizedLayer, QuantizedRecord
 from pfa_gate.record.smaller_model import CandidateRecord, CompressedRecord, Exact
 from pfa_gate.record.sparsity import SparseLayer, SparsityRecord, ZeroCount
 from pfa_gate.record.timing import BatchTiming, RoundedForecast, TimingRecord
@@ -28,6 +28,7 @@ __all__ = [
     "SCHEMA",
     "AnswerSummary",
     "BatchTiming",
+    "BitsRecord",
     "CandidateRecord",
     "Compared",
     "CompressedRecord",
@@ -35,6 +36,7 @@ __all__ = [
     "DemandsRecord",
     "Exact",
     "Finding",
+    "LayerBits",
     "LayerFinding",
     "LayerMeasure",
     "LayerRecord",

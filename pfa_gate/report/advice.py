@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pfa_gate.budget import Finding, LayerFinding
 from pfa_gate.budget.wording import amount, listed, percent, plural
 from pfa_gate.config.budgets import ANSWERS, DEMANDS, DROPS, PARITY
-from pfa_gate.record import COMPRESSED_MODEL, LayerRecord, QuantizedRecord, Record
+from pfa_gate.record import COMPRESSED_MODEL, BitsRecord, LayerRecord, QuantizedRecord, Record
 from pfa_gate.redundancy import most_within_kl, multiple_of
 from pfa_gate.report.candidate import candidate_advice
 from pfa_gate.report.formatting import change
@@ -58,7 +58,8 @@ def _of_whole(record: Record, finding: Finding, area: str, key: str) -> tuple[st
     """What helps with a budget of a whole model that was cut here."""
     if finding.id in _ALWAYS:
         return (_ALWAYS[finding.id],)
-    if key == "bytes" and area == "compressed" and record.quantized is not None:
+    file = record.quantized
+    if key == "bytes" and area == "compressed" and file is not None and file.scheme != "packed":
         return ("Write recipe: {strategy: parameters}: with quantize the strategy bytes is for the int8 file.",)
     if key in _SIZES:
         return (_target(key, finding.target) if area == "compressed" else _smaller(record, key),)
@@ -75,7 +76,7 @@ def _of_int8(record: Record, finding: Finding, key: str) -> Iterator[str]:
     if file is None:
         return
     if key == "bytes":
-        yield _target(key, finding.target)
+        yield _fewer_bytes(file, finding.target) if file.scheme == "packed" else _target(key, finding.target)
         if file.floating:
             yield f"In floating numbers: {listed([f'{name} ({why})' for name, why in file.floating.items()], _WORST)}."
     elif key == "latency":
@@ -89,7 +90,25 @@ def _of_int8(record: Record, finding: Finding, key: str) -> Iterator[str]:
             yield from step
 
 
+def _fewer_bytes(file: QuantizedRecord, target: str) -> str:
+    written = f"quantize: {{bits: auto, bytes: {target or '...'}}}"
+    if file.bits == "auto":
+        return f"Write {written}: it keeps this limit, or says how near it gets."
+    return f"Write {written}: it finds the width of each layer that harms least, or says how near it gets."
+
+
+def _of_packed(plan: BitsRecord) -> Iterator[str]:
+    if plan.target is None:
+        yield "Write quantize: {bits: auto} with bytes: at the same bytes it gives the layers that matter more bits."
+    worst = sorted((layer for layer in plan.layers if layer.alone), key=lambda layer: -(layer.alone or 0.0))[:_WORST]
+    if worst:
+        named = listed([f"{layer.name} ({layer.width})" for layer in worst], _WORST)
+        yield f"Alone, {named} move the answers most: more quantize.bytes, or quantize.layers.exclude spares them."
+
+
 def _of_bits(file: QuantizedRecord) -> Iterator[str]:
+    if file.plan is not None:
+        yield from _of_packed(file.plan)
     worst = [f"{layer.name} ({layer.noise_ratio:.1f} dB)" for layer in file.layers if layer.noise_ratio is not None]
     if worst:
         yield f"The outputs that suffer most are those of {listed(worst, _WORST)}: quantize.layers.exclude spares them."

@@ -214,10 +214,10 @@ def footprint(record: Record) -> tuple[SizeRow, ...]:
 
 
 def _int8_rows(record: Record, file: QuantizedRecord) -> Iterator[SizeRow]:
-    yield _size_row("int8 bytes", record.model.bytes, file.bytes, lambda count: amount(count, "B"))
+    yield _size_row(f"{file.label} bytes", record.model.bytes, file.bytes, lambda count: amount(count, "B"))
     if file.scores is not None:
         row = _score_row(file.scores)
-        yield replace(row, name=f"int8 {row.name}")
+        yield replace(row, name=f"{file.label} {row.name}")
 
 
 def _uncounted(record: Record) -> bool:

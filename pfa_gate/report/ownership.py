@@ -19,9 +19,11 @@ REPORTS: Mapping[str, str] = {HTML: "html", MARKDOWN: "markdown", BADGE_FILE: "b
 RECORD, RECIPE, WEIGHTS, PROGRAM, ONNX, INT8, PARITY = (
     "record.json", "recipe.yaml", "weights.safetensors", "model.pt2", "model.onnx", "model.int8.onnx", "parity.npz",
 )  # fmt: skip
+FEW_BITS = "weights.q.safetensors"
 OPENVINO, OPENVINO_WEIGHTS, EXECUTORCH = "model.xml", "model.bin", "model.pte"
 FILES: Mapping[str, str] = {
     RECORD: "record", **REPORTS, RECIPE: "recipe", WEIGHTS: "weights", PROGRAM: "program", ONNX: "onnx", INT8: "int8",
+    FEW_BITS: "few_bits",
     OPENVINO: "openvino", OPENVINO_WEIGHTS: "openvino_weights", EXECUTORCH: "executorch", PARITY: "parity",
 }  # fmt: skip
 """What a gate's folder may hold, with the keys in `Record.files`."""

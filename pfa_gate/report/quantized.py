@@ -1,4 +1,4 @@
-"""The int8 file in words: how it was made, what it stores, what it answers, and which layers suffer."""
+"""The int8 file, or that of fewer bits, in words: how it was made, what it stores and answers, which layers suffer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pfa_gate.budget.wording import amount, listed, plural
 from pfa_gate.record import QuantizedRecord, Record
 from pfa_gate.report.answers import MeasureRow, answer_measures, answer_sentences
+from pfa_gate.report.few_bits import BitsRow, bits_rows, few_bits_sentences, packed_step
 from pfa_gate.report.formatting import share
 
 _WORST = 3
@@ -23,21 +24,30 @@ class SufferingRow:
 
 @dataclass(frozen=True)
 class Int8Facts:
-    """What a report says of the int8 file; all of it empty where there is none."""
+    """What a report says of the int8 file, or of that of fewer bits; all of it empty where there is none."""
 
     sentences: tuple[str, ...]
     measures: tuple[MeasureRow, ...]
     layers: tuple[SufferingRow, ...]
+    bits: tuple[BitsRow, ...] = ()
+    title: str = "Int8 file"
+    measure: str = ""
 
 
 def int8_facts(record: Record) -> Int8Facts:
-    """The int8 file in sentences, measures of its answers, and its layers."""
-    measures = answer_measures(record.of("quantized")) if record.quantized is not None else ()
-    return Int8Facts(int8_sentences(record), measures, suffering_rows(record))
+    """The file in sentences, measures of its answers, and its layers."""
+    file = record.quantized
+    if file is None:
+        return Int8Facts((), (), ())
+    title, plan = f"{file.called[0].upper()}{file.called[1:]}", file.plan
+    rows, measures = suffering_rows(record), answer_measures(record.of("quantized"))
+    return Int8Facts(
+        int8_sentences(record), measures, rows, bits_rows(record), title, plan.measure if plan is not None else ""
+    )
 
 
 def int8_sentences(record: Record) -> tuple[str, ...]:
-    """What the int8 file is and what was measured of it, in sentences; none where there is none.
+    """What the file is and what was measured of it, in sentences; none where there is none.
 
     Example:
         >>> from pfa_gate.record import Probe, Size
@@ -49,6 +59,10 @@ def int8_sentences(record: Record) -> tuple[str, ...]:
 
 
 def _sentences(record: Record, file: QuantizedRecord) -> Iterator[str]:
+    if file.scheme == "packed":
+        yield from few_bits_sentences(record, file)
+        yield from answer_sentences(record.of("quantized"))
+        return
     if file.scheme == "static":
         ranges = f"their ranges from {plural(file.samples, 'sample')} of the probe"
         yield f"model.int8.onnx has weights and activations of {file.bits} bits, {ranges}."
@@ -91,6 +105,8 @@ def _decibels(value: float | None) -> str:
 
 def bits_sentence(file: QuantizedRecord) -> str:
     """What the step from floating numbers to few bits did, in one line."""
+    if file.scheme == "packed":
+        return packed_step(file)
     if file.scheme == "static":
         return f"weights and activations of {file.bits} bits"
     return f"weights of {file.bits} bits alone: {file.reason}"

@@ -186,7 +186,7 @@ def _of_few_bits(record: Record) -> Iterator[RecoveryStep]:
     if not record.compressed.recovery:
         yield RecoveryStep("cut", record.scores.compressed if record.scores else None, 0.0)
     value = file.scores.compressed if file.scores is not None else None
-    yield RecoveryStep("int8", value, record.seconds.get("quantizing", 0.0), bits_sentence(file))
+    yield RecoveryStep(file.label, value, record.seconds.get("quantizing", 0.0), bits_sentence(file))
 
 
 @dataclass(frozen=True)

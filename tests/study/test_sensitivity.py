@@ -13,8 +13,8 @@ from pfa_gate.cli import main
 from pfa_gate.config import load
 from pfa_gate.errors import ArtifactError, DataError
 from pfa_gate.model import Batches, Sampling, batches_of
+from pfa_gate.pipeline.answer_distance import Split
 from pfa_gate.pipeline.run import run
-from pfa_gate.pipeline.sensitivity import Split
 from pfa_gate.record.sensitivity import SensitivityRecord, loads_sensitivity
 from pfa_gate.report.sensitivity import page, terminal
 from pfa_gate.study.sensitivity import measured_sensitivity

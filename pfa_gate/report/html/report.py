@@ -225,7 +225,7 @@ def tiles(record: Record) -> tuple[Tile, ...]:
     full, part = record.model, record.compressed
     sizes = {key: (getattr(full, key), getattr(part, key, None)) for key in (*SIZES, *DEMANDS)}
     if record.quantized is not None:
-        sizes["int8 bytes"] = full.bytes, record.quantized.bytes
+        sizes[f"{record.quantized.label} bytes"] = full.bytes, record.quantized.bytes
     shares = {
         {"macs": "MACs"}.get(key, key): 100 * after / before
         for key, (before, after) in sizes.items()

@@ -12,13 +12,16 @@ def int8_part(record: Record, detail: Detail) -> str:
         return ""
     measures = [[prose(row.name), prose(row.value, 40), prose(row.interval, 60)] for row in facts.measures]
     sentences = "\n".join(f"- {prose(sentence)}" for sentence in facts.sentences)
-    parts = ("**Int8 file**", table(["answers", "", "95 %"], "lrl", measures, detail.rows), sentences)
+    parts = (f"**{facts.title}**", table(["answers", "", "95 %"], "lrl", measures, detail.rows), sentences)
     return "\n\n".join(part for part in parts if part)
 
 
 def suffering_part(record: Record, detail: Detail) -> str:
-    """The layers of the int8 file, worst first, folded away; empty where there is none."""
-    rows = [
-        [code(row.layer), prose(row.operator, 40), prose(row.noise_ratio or "–")] for row in int8_facts(record).layers
-    ]
+    """The layers of the file, folded away: worst first, or their widths; empty where there is none."""
+    facts = int8_facts(record)
+    if facts.bits:
+        widths = [[code(row.layer), row.width, row.weights, row.bytes, row.alone or "–"] for row in facts.bits]
+        titles = ["layer", "width", "weights", "bytes", f"{facts.measure} alone"]
+        return folded("Width of each layer", table(titles, "lrrrr", widths, detail.rows))
+    rows = [[code(row.layer), prose(row.operator, 40), prose(row.noise_ratio or "–")] for row in facts.layers]
     return folded("Layers of the int8 file", table(["layer", "operator", "signal / noise"], "llr", rows, detail.rows))
