@@ -30,7 +30,7 @@ _AGAIN = "Run the gate again."
 
 
 @dataclass(frozen=True)
-class StoredWeight:
+class PackedWeight:
     """A weight of few bits, as a file holds it.
 
     Attributes:
@@ -65,7 +65,7 @@ class FewBitsFile:
     bytes: int
 
 
-def write_few_bits(path: Path, model: nn.Module, weights: Mapping[str, StoredWeight], gate: str) -> None:
+def write_few_bits(path: Path, model: nn.Module, weights: Mapping[str, PackedWeight], gate: str) -> None:
     """Write a model whose weights of few bits are these; the same bytes for the same model.
 
     Args:

@@ -14,9 +14,12 @@ from pfa_gate.report.ownership import (
     of_another,
     refuse,
     remove_own,
+    require_folder,
+)
+from pfa_gate.report.result_folders import (
+    require_bits,
     require_comparison,
     require_families,
-    require_folder,
     require_sensitivity,
     require_study,
 )
@@ -123,6 +126,16 @@ def write_sensitivity(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]
     """
     require_sensitivity(folder)
     return _written(folder, texts, "sensitivity")
+
+
+def write_bits(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Write bits.json and bits.html, as `write_study` writes its files.
+
+    Raises:
+        ArtifactError: the folder cannot be written, or one of the files there is of no sensitivity of bits.
+    """
+    require_bits(folder)
+    return _written(folder, texts, "bits")
 
 
 def write_comparison(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:

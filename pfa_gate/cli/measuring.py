@@ -170,6 +170,7 @@ def _of_strategies(chosen: argparse.Namespace) -> int:
 def add_sensitivity(parser: argparse.ArgumentParser) -> None:
     """Options of `sensitivity`."""
     _add_gate(parser)
+    parser.add_argument("--bits", action="store_true", help="give each layer alone few bits instead, at every width")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.sensitivity)")
     parser.set_defaults(command=_sensitivity)
 
@@ -177,7 +178,12 @@ def add_sensitivity(parser: argparse.ArgumentParser) -> None:
 def _sensitivity(chosen: argparse.Namespace) -> int:
     from pfa_gate.study.sensitivity import SensitivityCommand, sensitivity  # noqa: PLC0415  needs torch
 
-    return sensitivity(SensitivityCommand(chosen.config, chosen.gate, chosen.output))
+    order = SensitivityCommand(chosen.config, chosen.gate, chosen.output)
+    if not chosen.bits:
+        return sensitivity(order)
+    from pfa_gate.study.bit_sensitivity import bit_sensitivity  # noqa: PLC0415
+
+    return bit_sensitivity(order)
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from pfa_gate.analysis.layer_patterns import matches, require_matched
-from pfa_gate.artifacts.few_bits_file import StoredWeight, put_into, read_few_bits, write_few_bits
+from pfa_gate.artifacts.few_bits_file import PackedWeight, put_into, read_few_bits, write_few_bits
 from pfa_gate.artifacts.folders import written_to
 from pfa_gate.compress.quantize import FewBits, WeightLayer, Width, rounded, weight_layers
 from pfa_gate.compress.recover import CompensateSettings, compensate
@@ -44,7 +44,7 @@ class _Rounding:
     """
 
     model: nn.Module
-    weights: Mapping[str, StoredWeight]
+    weights: Mapping[str, PackedWeight]
     distance: float | None = None
 
 
@@ -168,11 +168,11 @@ def _nearest(work: _Work, plan: BitPlan) -> _Rounding:
     return _Rounding(_with_weights(work.model, weights), weights)
 
 
-def _stored(layer: WeightLayer, width: Width, weight: nn.Parameter) -> StoredWeight:
-    return StoredWeight(layer, width, rounded(weight, width, layer.axis))
+def _stored(layer: WeightLayer, width: Width, weight: nn.Parameter) -> PackedWeight:
+    return PackedWeight(layer, width, rounded(weight, width, layer.axis))
 
 
-def _with_weights(model: nn.Module, weights: Mapping[str, StoredWeight]) -> nn.Module:
+def _with_weights(model: nn.Module, weights: Mapping[str, PackedWeight]) -> nn.Module:
     """A copy with these weights, as they are stored."""
     model = copied(model)
     own = dict(model.named_parameters(remove_duplicate=False))

@@ -34,7 +34,7 @@ def int8_inventory(job: GateJob, graph: ModelGraph) -> Int8Inventory | None:
     Raises:
         TargetError: the full model has no such file.
     """
-    if job.config.quantize is None or job.config.recipe.strategy != "bytes":
+    if not job.config.int8 or job.config.recipe.strategy != "bytes":
         return None
     with job.stages.stage("forecasting", "recipe", "bytes"):
         try:

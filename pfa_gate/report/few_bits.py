@@ -94,7 +94,7 @@ def _rounding(plan: BitsRecord) -> Iterator[str]:
         return
     unit = "nats" if plan.measure == "divergence" else "of their spread"
     near, fed = significant(plan.nearest), significant(plan.fed_back)
-    on = f"on {plural(plan.samples, 'sample')} of the probe that nothing was fitted on"
+    on = f"on {plural(plan.samples, 'sample')} of the probe that no weight was fitted on"
     gaps = f"the answers are {{}} {unit} from the compressed model's, {{}} with {{}}, {on}"
     if plan.feedback:
         told = gaps.format(fed, near, "the nearest numbers")

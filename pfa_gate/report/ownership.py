@@ -4,7 +4,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,7 @@ COMMENT = re.compile(rb"\A<!-- pfa_gate:comment -->")
 BADGE = re.compile(rb'\A\{"schemaVersion": 1, "label": "pfa ')
 MOMENTS = re.compile(rb'\A.{8}\{"__metadata__":\{"pfa_gate\.moments":', re.DOTALL)
 NOTHING = re.compile(rb"(?!)")
-STUDY = re.compile(rb'"schema": "pfa_gate\.study/')
 _ANYTHING = re.compile(rb"")
-SENSITIVITY = re.compile(rb'"schema": "pfa_gate\.sensitivity/')
-COMPARISON = re.compile(rb'"schema": "pfa_gate\.comparison/')
-FAMILIES = re.compile(rb'"schema": "pfa_gate\.families/')
-_FAMILIES = ("families.json", "families.md", "families.svg")
-_COMPARISON = ("comparison.json", "comparison.md", "comparison.html")
-_STUDY = ("study.json", "study.md", "study.svg")
-_SENSITIVITY = ("sensitivity.json", "sensitivity.html")
 # What file browsers leave wherever they are pointed.
 _BROWSERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _MOST_BYTES = 64 * 2**20
@@ -77,10 +69,10 @@ def of_another(folder: Path) -> str:
     """Why a folder is not for the results of the gate that it is named after; empty where it is."""
     why = ""
     for _ in range(3):
-        before = _state(folder)
+        before = file_state(folder)
         why = _fault(folder, before)
         # Another run of this gate may have put its own in place meanwhile.
-        if not why or _identity(before) == _identity(_state(folder)):
+        if not why or _identity(before) == _identity(file_state(folder)):
             break
     return why
 
@@ -137,63 +129,6 @@ def require_file(path: Path, mark: re.Pattern[bytes]) -> None:
         raise ArtifactError(fact, remedy="Name another file, or move this one away.")
 
 
-def require_study(folder: Path) -> None:
-    """Refuse a folder for a study that holds files of the same names, and no study.
-
-    Raises:
-        ArtifactError: it does, or a link leads to it from out of the project.
-
-    Example:
-        >>> require_study(Path("no/such/folder"))
-    """
-    _require_files([folder / name for name in _STUDY], STUDY, "no study")
-
-
-def require_sensitivity(folder: Path) -> None:
-    """Refuse a folder for the sensitivity of a gate that holds files of the same names, and none.
-
-    Raises:
-        ArtifactError: it does, or a link leads to it from out of the project.
-
-    Example:
-        >>> require_sensitivity(Path("no/such/folder"))
-    """
-    _require_files([folder / name for name in _SENSITIVITY], SENSITIVITY, "no sensitivity")
-
-
-def require_comparison(folder: Path) -> None:
-    """Refuse a folder for a comparison of two models that holds files of the same names, and none.
-
-    Raises:
-        ArtifactError: it does, or a link leads to it from out of the project.
-
-    Example:
-        >>> require_comparison(Path("no/such/folder"))
-    """
-    _require_files([folder / name for name in _COMPARISON], COMPARISON, "no comparison")
-
-
-def require_families(folder: Path) -> None:
-    """Refuse a folder for a study of families that holds files of the same names, and none.
-
-    Raises:
-        ArtifactError: it does, or a link leads to it from out of the project.
-    """
-    _require_files([folder / name for name in _FAMILIES], FAMILIES, "no study of families")
-
-
-def _require_files(paths: Sequence[Path], mark: re.Pattern[bytes], whose: str) -> None:
-    record, *others = paths
-    require_file(record, mark)
-    for path in others:
-        state = _state(path)
-        plain = state is None or stat.S_ISREG(state.st_mode)
-        if not plain or (state is not None and _state(record) is None):
-            why = f"there is no {record.name} beside it, so it is of {whose}" if plain else "it is not a regular file"
-            fact = f"{display_path(path)} cannot be written: {why}."
-            raise ArtifactError(fact, remedy="Name another folder with --output, or move this file away.")
-
-
 def require_baseline(path: Path) -> None:
     """Refuse to write a baseline where a link leads out of the project, or the file is other JSON.
 
@@ -216,7 +151,7 @@ def require_baseline(path: Path) -> None:
 
 
 def _of_another_gate(folder: Path, names: list[str]) -> str:
-    state = _state(folder / RECORD)
+    state = file_state(folder / RECORD)
     if state is None:
         if _same(_gate_of_recipe(folder / RECIPE), folder.name):
             return ""
@@ -260,7 +195,7 @@ def _gate_of_recipe(path: Path) -> str:
 
 def _other_file(path: Path, mark: re.Pattern[bytes]) -> str:
     try:
-        state = _state(path)
+        state = file_state(path)
         if state is None:
             return ""
         if not stat.S_ISREG(state.st_mode):
@@ -275,7 +210,8 @@ def _head(path: Path) -> bytes:
         return file.read(_HEAD)
 
 
-def _state(path: Path) -> os.stat_result | None:
+def file_state(path: Path) -> os.stat_result | None:
+    """What is at a path, a link itself; None where there is nothing."""
     try:
         return path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -38,7 +38,8 @@ from pfa_gate.record.comparison import dumps_comparison
 from pfa_gate.report.candidate import UNCOUNTED
 from pfa_gate.report.files import report_text
 from pfa_gate.report.formatting import shows_unicode
-from pfa_gate.report.ownership import HTML, MARKDOWN, require_comparison
+from pfa_gate.report.ownership import HTML, MARKDOWN
+from pfa_gate.report.result_folders import require_comparison
 from pfa_gate.report.terminal import render
 from pfa_gate.report.text import printable
 from pfa_gate.study.progress import StudyProgress

@@ -24,7 +24,7 @@ from pfa_gate.pipeline.run import OUTPUT, only_gate
 from pfa_gate.record import Size
 from pfa_gate.record.families import FamilyStudy, FamilyTrial, dumps_families
 from pfa_gate.report.formatting import shows_unicode
-from pfa_gate.report.ownership import require_families
+from pfa_gate.report.result_folders import require_families
 from pfa_gate.report.study import families_markdown, families_svg, families_terminal
 from pfa_gate.report.text import printable
 from pfa_gate.runtime.session import runtime_version

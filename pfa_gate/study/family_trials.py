@@ -139,7 +139,7 @@ class FamilyContext:
 
     def _inventory(self, job: GateJob) -> Int8Inventory | None:
         """What the file with few bits stores of the full model, where a recipe asks for its bytes."""
-        if job.config.quantize is None or job.config.recipe.strategy != "bytes":
+        if not job.config.int8 or job.config.recipe.strategy != "bytes":
             return None
         key = repr(job.config.quantize)
         if key not in self._stored:

@@ -25,7 +25,7 @@ from pfa_gate.pipeline.run import OUTPUT, Progress, only_gate
 from pfa_gate.record import AnswerSummary, Size
 from pfa_gate.record.study import Counts, Kind, Row, Study, StudyPlan, Trial, dumps_study
 from pfa_gate.report.formatting import shows_unicode
-from pfa_gate.report.ownership import require_study
+from pfa_gate.report.result_folders import require_study
 from pfa_gate.report.study import markdown, svg, terminal
 from pfa_gate.report.text import printable
 from pfa_gate.study.context import TaskContext, stderr_of, task_contexts

@@ -33,7 +33,7 @@ from pfa_gate.record.sensitivity import (
     sensitivity_file,
 )
 from pfa_gate.report.formatting import shows_unicode
-from pfa_gate.report.ownership import require_sensitivity
+from pfa_gate.report.result_folders import require_sensitivity
 from pfa_gate.report.sensitivity import page, terminal
 from pfa_gate.report.text import printable
 from pfa_gate.study.progress import StudyProgress

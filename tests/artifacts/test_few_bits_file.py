@@ -14,7 +14,7 @@ from torch import nn
 
 from pfa_gate.artifacts.few_bits_file import (
     HEAD,
-    StoredWeight,
+    PackedWeight,
     floating_bytes,
     put_into,
     read_few_bits,
@@ -69,11 +69,11 @@ def _layer(net: nn.Module, name: str, axis: int = 0) -> WeightLayer:
     return WeightLayer(name, f"{name}.weight", axis, tuple(net.get_parameter(f"{name}.weight").shape))
 
 
-def _written(net: nn.Module, path: Path, widths: dict[str, Width]) -> dict[str, StoredWeight]:
+def _written(net: nn.Module, path: Path, widths: dict[str, Width]) -> dict[str, PackedWeight]:
     weights = {}
     for name, width in widths.items():
         layer = _layer(net, name, 1 if name == "2" else 0)
-        weights[layer.weight] = StoredWeight(layer, width, rounded(net.get_parameter(layer.weight), width, layer.axis))
+        weights[layer.weight] = PackedWeight(layer, width, rounded(net.get_parameter(layer.weight), width, layer.axis))
     write_few_bits(path, net, weights, "digits")
     return weights
 

@@ -251,7 +251,35 @@ CASES = [
         "0.5 pp, latency: 3 ms}",
         "17:69: budgets.compressed.latency has the unit 'ms', which is not taken here",
     ),
-    (RECIPE, f"{RECIPE}    quantize: {{bits: 4}}\n", "11:22: quantize.bits must be 8, not 4"),
+    (RECIPE, f"{RECIPE}    quantize: {{bits: 4}}\n", None),
+    (RECIPE, f"{RECIPE}    quantize: {{bits: auto, bytes: 12%}}\n", None),
+    (
+        RECIPE,
+        f"{RECIPE}    quantize: {{bits: 7}}\n",
+        "11:22: quantize.bits must be one of 8, 6, 5, 4, 3, 2, ternary, binary, auto, not 7",
+    ),
+    (RECIPE, f"{RECIPE}    quantize: {{bits: auto}}\n", "11:22: bits: auto needs quantize.bytes"),
+    (
+        RECIPE,
+        f"{RECIPE}    quantize: {{bits: ternary, bytes: 9%}}\n",
+        "11:38: quantize.bytes is not read with bits: ternary",
+    ),
+    (RECIPE, f"{RECIPE}    quantize: {{bits: 4, samples: 8}}\n", "11:34: quantize.samples is not read with bits: 4"),
+    (
+        RECIPE,
+        f"{RECIPE}    quantize: {{bits: 2, reduce_range: true}}\n",
+        "11:39: quantize.reduce_range is not read with bits: 2",
+    ),
+    (
+        "0.5 pp}",
+        "0.5 pp}\n      quantized: {latency: 90%}\n    quantize: {bits: 3}",
+        "18:28: budgets.quantized.latency is of a file that a runtime runs, and none runs bits: 3",
+    ),
+    (
+        RECIPE,
+        f"{RECIPE}    quantize: {{bits: 3}}\n    artifacts: [weights, onnx-int8]\n",
+        "12:26: artifacts names onnx-int8, and quantize asks for bits: 3",
+    ),
     (
         RECIPE,
         f"{RECIPE}    quantize: {{bits: 8, samples: 0}}\n",

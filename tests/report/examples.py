@@ -7,9 +7,11 @@ import records
 
 from pfa_gate.budget import Answers, ClassAnswers, Estimated, LayerFinding
 from pfa_gate.record import (
+    BitsRecord,
     Compared,
     Correlations,
     DemandsRecord,
+    LayerBits,
     LiveRecord,
     MemoryRecord,
     QuantizedLayer,
@@ -175,6 +177,31 @@ def quantized(record: Record, scheme: str = "static") -> Record:
         }
     }
     return records.judged(dataclasses.replace(record, quantized=file), budgets)
+
+
+def packed(record: Record) -> Record:
+    """The same with a file of few bits, each layer its own number, and budgets of it, of which some are broken."""
+    layers = (
+        LayerBits("stem", "6", 432, 388, 0.0004, 63),
+        LayerBits("layer1.0.conv1", "4", 2304, 1216, 0.0021, 16),
+        LayerBits("layer2.0.conv2", "3", 9216, 3584, 0.0312, 8),
+        LayerBits("head", "ternary", 640, 168, None, 3),
+    )
+    plan = BitsRecord(layers, 9_000, "divergence", 256, 0.0711, 0.0412, True)
+    file = dataclasses.replace(
+        _without_runtime(quantized(record)), bits="auto", scheme="packed", bytes=8_912, file_bytes=9_744, plan=plan
+    )
+    budgets = {"quantized": {"bytes": "1%", "agreement": {"min": "95%"}, "divergence": 0.05}}
+    return records.judged(dataclasses.replace(record, quantized=file), budgets)
+
+
+def _without_runtime(record: Record) -> QuantizedRecord:
+    if record.quantized is None:
+        raise ValueError("The record has no file.")
+    runtime = "torch, from floating copies of its weights"
+    return dataclasses.replace(
+        record.quantized, runtime=runtime, reason="", samples=0, forecast=None, layers=(), compared=0, weight_bits=8
+    )
 
 
 def changed() -> Record:

@@ -16,7 +16,8 @@ from pfa_gate.record import dumps, to_dict
 from pfa_gate.record.baseline_history import NAME
 from pfa_gate.report import ownership
 from pfa_gate.report.files import restore
-from pfa_gate.report.ownership import require_baseline, require_file, require_folder, require_study
+from pfa_gate.report.ownership import require_baseline, require_file, require_folder
+from pfa_gate.report.result_folders import require_study
 
 RECIPE = "version: 1\ngate: {}\nstrategy: energy\n"
 
