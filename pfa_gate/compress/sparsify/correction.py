@@ -10,6 +10,7 @@ from torch import Tensor
 from pfa_gate.compress.sparsify.masks import magnitude_mask, surgeon_mask
 
 DAMPING = 1e-2  # least ridge, relative to the mean diagonal: rows that were not drawn may differ
+SCARCE = 0.1  # ridge of a layer that has as many rows as columns
 DIRECT = 2e11  # products of a layer, up to which its filters are solved one by one
 _HELD = 2**24  # numbers of the matrices of several filters at once
 _ROUNDS, _CLOSE = 100, 1e-8
@@ -87,6 +88,16 @@ def loss(found: Tensor, weights: Tensor, gram: Tensor) -> Tensor:
     """What each output loses, [O]: the squared change over the rows that the gram matrix was made of."""
     change = found - weights
     return (change * (gram @ change)).sum(0)
+
+
+def ridge_for(columns: int, rows: int) -> float:
+    """The ridge of a layer that was summed up over so many rows: fewer rows say less of those that were not drawn.
+
+    Example:
+        >>> ridge_for(576, 27_648), ridge_for(128, 64)
+        (0.01, 0.2)
+    """
+    return max(DAMPING, SCARCE * columns / max(rows, 1))
 
 
 def damped(gram: Tensor, ridge: float) -> Tensor:

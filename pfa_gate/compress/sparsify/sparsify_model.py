@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pfa_gate.compress.recover import CompensateSettings, compensate
 from pfa_gate.compress.regress import Sums
 from pfa_gate.compress.repair import Repair
-from pfa_gate.compress.sparsify.correction import DAMPING, damped, sparse
+from pfa_gate.compress.sparsify.correction import damped, ridge_for, sparse
 from pfa_gate.compress.sparsify.pattern import Pattern, column_groups, groups_meeting
 from pfa_gate.graph import Program
 from pfa_gate.graph.calls import Call, calls, matrix_of
@@ -57,8 +57,9 @@ class PatternPlan:
     def constrained(self, call: Call, weights: Tensor, sums: Sums) -> Tensor:
         """The weights with zeros in the pattern, the others corrected; see `Constraint`."""
         groups = column_groups(taps_of(call), weights.shape[1] // taps_of(call), self.pattern.of).to(weights.device)
+        ridge = ridge_for(weights.shape[1], sums.count)
         parts = (
-            sparse(own, damped(gram, DAMPING), groups, self.pattern.kept)
+            sparse(own, damped(gram, ridge), groups, self.pattern.kept)
             for own, gram in zip(weights, sums.gram, strict=True)
         )
         return torch.stack(list(parts))
