@@ -14,6 +14,7 @@ from pfa_gate.config.parity import parity_faults
 from pfa_gate.config.project import Project, paths_outside
 from pfa_gate.config.quantize import quantize_faults
 from pfa_gate.config.reader import Keys
+from pfa_gate.config.sparsify import sparsify_faults
 
 # A gate's name is a folder on three systems and a part of a pytest node id.
 _NOT_IN_NAME = re.compile(r'[/\\:\[\]<>"|?*]')
@@ -64,6 +65,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
         yield from (Objection(*found) for found in candidate_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in quantize_faults(gate, ("gates", name)))
+        yield from (Objection(*found) for found in sparsify_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in parity_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in score_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in energy_faults(gate, ("gates", name)))

@@ -28,7 +28,7 @@ from pfa_gate.config.project import UNSEEN
 from pfa_gate.config.quantize import NEEDS_QUANTIZE, QuantizeConfig
 from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.config.recovery import Step, recovery_steps
-from pfa_gate.config.sparsify import SparsifyConfig
+from pfa_gate.config.sparsify import NEEDS_A_ZERO, SparsifyConfig
 
 # A gate's name is a folder and a part of a test's id; `checks` says what is wrong with one.
 _NOT_IN_NAME = UNSEEN + r"""/\\:\[\]<>"|?*"""
@@ -183,7 +183,14 @@ class GateSections(StrictSection):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "allOf": [*_LIMITS_NEED_SCORES, LIMITS_NEED_A_TABLE, NOT_BESIDE, *NEEDS_QUANTIZE, PARITY_NEEDS_ONNX]
+            "allOf": [
+                *_LIMITS_NEED_SCORES,
+                LIMITS_NEED_A_TABLE,
+                NOT_BESIDE,
+                *NEEDS_QUANTIZE,
+                PARITY_NEEDS_ONNX,
+                NEEDS_A_ZERO,
+            ]
         }
     )
 

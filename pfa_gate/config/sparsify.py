@@ -1,15 +1,21 @@
 """The section `sparsify` as a type: a pattern of zeros in the compressed model's weights."""
 
 import re
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from pfa_gate.config.complaints import RefusalError, describe
 from pfa_gate.config.field_types import Patterns, StrictSection, Text
+from pfa_gate.config.reader import Keys
 
 _PATTERN = r"^[1-9][0-9]?:[1-9][0-9]?$"
 _WIDEST = 32
+
+_BINARY: Any = {"required": ["bits"], "properties": {"bits": {"const": "binary"}}}
+NEEDS_A_ZERO: Any = {"not": {"required": ["sparsify", "quantize"], "properties": {"quantize": _BINARY}}}
+"""For the JSON schema of a gate."""
 
 
 def pattern_of_zeros(text: str) -> str:
@@ -44,3 +50,25 @@ class SparsifyConfig(StrictSection):
         json_schema_extra={"pattern": _PATTERN},
     )
     layers: SparsifyLayers = SparsifyLayers.model_construct()
+
+
+def sparsify_faults(gate: object, at: Keys) -> Iterator[tuple[Keys, str, str]]:
+    """Find what would undo the zeros.
+
+    Args:
+        gate: as plain data, of any shape.
+        at: its own path in the config.
+
+    Returns:
+        For each fault its path, what is wrong there, and the remedy.
+
+    Example:
+        >>> gate = {"sparsify": {"pattern": "2:4"}, "quantize": {"bits": "binary"}}
+        >>> [fault[1] for fault in sparsify_faults(gate, ())]
+        ['quantize.bits is binary, which has no zero, and sparsify makes zeros']
+    """
+    if not isinstance(gate, dict) or "sparsify" not in gate or not isinstance(gate.get("quantize"), dict):
+        return
+    if gate["quantize"].get("bits") == "binary":
+        message = "quantize.bits is binary, which has no zero, and sparsify makes zeros"
+        yield (*at, "quantize", "bits"), message, "Write bits: ternary, or remove sparsify."

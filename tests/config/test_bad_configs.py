@@ -242,6 +242,11 @@ CASES = [
         f"{RECIPE}    sparsify: {{pattern: 2:4, layers: {{include: [head]}}}}\n",
         "11:39: unknown key 'include' in sparsify.layers",
     ),
+    (
+        RECIPE,
+        f"{RECIPE}    sparsify: {{pattern: 2:4}}\n    quantize: {{bits: binary}}\n",
+        "12:22: quantize.bits is binary, which has no zero, and sparsify makes zeros",
+    ),
     (RECIPE, f"{RECIPE}    quantize: {{}}\n", "11:5: quantize.bits is missing"),
     (RECIPE, f"{RECIPE}    latency: {{batch: 0}}\n", "11:22: latency.batch must be at least 1, not 0"),
     (RECIPE, f"{RECIPE}    latency: {{seconds: 0}}\n", "11:24: latency.seconds must be more than 0, not 0"),

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch import Tensor
 
 import pfa_gate
 from pfa_gate import load
+from pfa_gate.artifacts.few_bits_file import read_few_bits
 from pfa_gate.compress.sparsify import Pattern, groups_meeting
 from pfa_gate.errors import LayerPatternError
 from pfa_gate.pipeline.run import Run
@@ -73,6 +75,13 @@ gates:
     sparsify: {pattern: 1:2}
     artifacts: [weights]
     budgets: {compressed: {parameters: 100%}}
+  few:
+    model: {factory: net.py:build}
+    probe: {data: net.py:probe}
+    sparsify: {pattern: 2:4}
+    quantize: {bits: BITS}
+    artifacts: [weights]
+    budgets: {quantized: {bytes: 90%}}
   misnamed:
     model: {factory: net.py:build}
     probe: {data: net.py:probe}
@@ -86,7 +95,7 @@ SPARSE = ("wide", "inner")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("sparsified")
     (place / "net.py").write_text(PROJECT)
-    (place / "pfa.yaml").write_text(CONFIG)
+    (place / "pfa.yaml").write_text(CONFIG.replace("BITS", "4"))
     return place / "pfa.yaml"
 
 
@@ -124,6 +133,20 @@ def test_the_file_without_the_users_code_has_them_too(zeros: Run, config: Path) 
     del zeros
     own = load(config.parent / ".pfa" / "zeros").state_dict()
     assert [layer for layer in ("stem", "wide", "inner", "head") if holds(own[f"{layer}.weight"])] == list(SPARSE)
+
+
+@pytest.mark.parametrize("bits", ["4", "ternary"])
+def test_weights_of_few_bits_have_the_zeros_too(config: Path, bits: str) -> None:
+    other = config.with_name(f"few.{bits}.yaml")
+    other.write_text(CONFIG.replace("BITS", bits))
+    pfa_gate.run(other, "few", output=config.parent / bits)
+    folder = config.parent / bits / "few"
+    own = read_few_bits(folder / "weights.q.safetensors").tensors
+    floating = load_file(folder / "weights.safetensors")
+    for layer in SPARSE:
+        assert holds(floating[f"{layer}.weight"])
+        assert holds(own[f"{layer}.weight"])
+        assert not torch.equal(own[f"{layer}.weight"], floating[f"{layer}.weight"])
 
 
 def test_the_record_counts_both_models_and_says_why_a_layer_has_all_its_weights(zeros: Run, config: Path) -> None:
