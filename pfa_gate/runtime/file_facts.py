@@ -58,11 +58,12 @@ class FileFacts:
         outputs: in order.
         ranges: free size -> the smallest and largest that is allowed, where the file says; None for no bound.
         operators: name -> how often it is called.
-        parameters: elements of its weights; of tensors alone, of all of them.
+        parameters: elements of its weights; of tensors alone, of all of them, packed ones as the numbers they hold.
         bytes: of all its tensors.
         stored: dtype -> tensors of it.
         beside: files beside it that hold tensors of it.
         zeros: weight -> its zeros; of tensors alone, all those of two axes or more.
+        packed: width -> weights of so few bits, their numbers, and the bytes of these and their scales.
     """
 
     file: str
@@ -80,6 +81,7 @@ class FileFacts:
     stored: Mapping[str, StoredKind] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
     zeros: Mapping[str, ZeroCount] = field(default_factory=dict)
+    packed: Mapping[str, StoredKind] = field(default_factory=dict)
 
 
 def by_kind(tensors: Iterable[tuple[str, int, int]]) -> dict[str, StoredKind]:

@@ -40,6 +40,10 @@ def _stored(facts: FileFacts) -> Iterator[str]:
     for dtype, kind in facts.stored.items():
         elements = plural(kind.elements, "element")
         yield f"{dtype}  {plural(kind.tensors, 'tensor')}, {elements}, {kind.bytes:,} bytes"
+    for width, kind in facts.packed.items():
+        named = f"{width} bits" if width.isdecimal() else width
+        numbers = plural(kind.elements, "number")
+        yield f"{named}  {plural(kind.tensors, 'weight')} of {numbers}, {kind.bytes:,} bytes with scales"
     if facts.beside:
         yield f"Tensors of it lie beside it, in {', '.join(facts.beside)}."
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from pfa_gate.errors import ArtifactError
 from pfa_gate.files import sha256_bytes
-from pfa_gate.runtime.file_facts import FileFacts, by_kind
+from pfa_gate.runtime.file_facts import FileFacts, StoredKind, by_kind
 from pfa_gate.runtime.zero_counts import zeros_of_tensors
 
+_FEW_BITS = "pfa_gate.few_bits"
+"""The key of the metadata of weights.q.safetensors; who writes it imports torch."""
 _LONGEST_HEADER = 100 * 2**20
 _WORDS = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
 
@@ -78,12 +80,27 @@ def _tensors(header: Mapping[str, Any], content: bytes) -> dict[str, Any]:
         (_dtype(entry["dtype"]), prod(entry["shape"]), entry["data_offsets"][1] - entry["data_offsets"][0])
         for entry in entries
     ]
+    packed, hidden = _packed(note, named)
     made = " ".join(f"{key}={value}" for key, value in sorted(note.items()) if len(str(value)) < 40)
     return {
         "form": "safetensors", "producer": made, "stored": by_kind(tensors),
-        "parameters": sum(elements for _, elements, _ in tensors), "bytes": sum(size for _, _, size in tensors),
+        "parameters": sum(elements for _, elements, _ in tensors) + hidden,
+        "bytes": sum(size for _, _, size in tensors), "packed": packed,
         "zeros": zeros_of_tensors(values),
     }  # fmt: skip
+
+
+def _packed(note: Mapping[str, str], named: Mapping[str, Any]) -> tuple[dict[str, StoredKind], int]:
+    """Weights of few bits by width, and how many more numbers they hold than their tensors have elements."""
+    entries = json.loads(note[_FEW_BITS])["weights"] if _FEW_BITS in note else {}
+    tensors = []
+    hidden = 0
+    for name, entry in entries.items():
+        parts = [named[f"{name}.numbers"], named[f"{name}.scale"]]
+        size = sum(part["data_offsets"][1] - part["data_offsets"][0] for part in parts)
+        tensors.append((str(entry["width"]), prod(entry["shape"]), size))
+        hidden += prod(entry["shape"]) - sum(prod(part["shape"]) for part in parts)
+    return by_kind(tensors), hidden
 
 
 def _dtype(kind: str) -> str:

@@ -16,7 +16,9 @@ from onnx_files import FLOAT, eight_bits, linear, tensor, written
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pfa_gate.artifacts.few_bits_file import PackedWeight, write_few_bits
 from pfa_gate.cli import main
+from pfa_gate.compress.quantize import WeightLayer, Width, rounded
 
 
 class Net(nn.Module):
@@ -172,6 +174,32 @@ def test_no_line_is_wider_than_a_terminal(tmp_path: Path, capsys: pytest.Capture
 def refused(capsys: pytest.CaptureFixture[str], path: Path) -> str:
     assert main(["inspect", str(path)]) == 2
     return capsys.readouterr().err.replace(str(path), "FILE")
+
+
+def test_packed_weights_are_told_by_their_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = Net()
+    widths: dict[str, Width] = {"body": 3, "head": "ternary"}
+    layers = [
+        WeightLayer(name, f"{name}.weight", 0, tuple(net.get_parameter(f"{name}.weight").shape)) for name in widths
+    ]
+    weights = {
+        layer.weight: PackedWeight(
+            layer, widths[layer.name], rounded(net.get_parameter(layer.weight), widths[layer.name])
+        )
+        for layer in layers
+    }
+    path = tmp_path / "weights.q.safetensors"
+    write_few_bits(path, net, weights, "digits")
+    found = facts(capsys, path)
+    assert found["packed"] == {
+        "3": {"tensors": 1, "elements": 108, "bytes": 41 + 16},
+        "ternary": {"tensors": 1, "elements": 8, "bytes": 2 + 8},
+    }
+    assert found["parameters"] == sum(tensor.numel() for tensor in net.state_dict().values())
+    assert main(["inspect", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  3 bits  1 weight of 108 numbers, 57 bytes with scales" in lines
+    assert "  ternary  1 weight of 8 numbers, 10 bytes with scales" in lines
 
 
 NONE = "FILE is no ONNX file, no program of torch.export and no safetensors file: "
