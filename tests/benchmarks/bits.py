@@ -55,8 +55,9 @@ def main() -> None:
         started = time.process_time()
         with TemporaryDirectory() as folder:
             record = run(CONFIG, gate, output=folder).record
-            drawn.add_row(*row(gate, record, Path(folder, gate), time.process_time() - started))
-        print(gate, "done", file=sys.stderr, flush=True)
+            told = row(gate, record, Path(folder, gate), time.process_time() - started)
+        drawn.add_row(*told)
+        print(*told, sep="  ", file=sys.stderr, flush=True)
     Console(width=160).print(drawn)
 
 

@@ -71,8 +71,8 @@ def _least(
         best = fresh
     left = int(np.flatnonzero(best == best[-1])[0])  # the fewest steps with the same harm
     plan: dict[Name, Choice] = {}
-    for name, choices, picked in reversed(taken):
-        plan[name] = choices[picked[left]]
+    for name, known, picked in reversed(taken):
+        plan[name] = known[picked[left]]
         left -= -(-extra[name][plan[name]] // step)
     return {name: plan[name] for name in extra}
 

@@ -6,6 +6,8 @@ inverse of H (optimal brain quantization, as GPTQ has it); then each number alon
 each scale to its least squares, until little changes. No step of the second part makes the error larger.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from pfa_gate.compress.quantize.grid import Grid, stored
 _DAMPING = 1e-2  # of the mean diagonal
 _BLOCK = 64
 _SWEEPS = 8
+_FEW_CHANGES = 1e-3  # of the numbers, after which another sweep would not pay
 
 
 def fed_back(
@@ -40,14 +43,31 @@ def fed_back(
         >>> bool((loss(weights, damped(gram), numbers * better) <= before + 1e-9).all())
         True
     """
-    scale = stored(scale)
-    near, gram = _nearest(weights, grid, scale, zero), damped(gram)
+    scale, rule, gram = stored(scale), _Rule(grid, zero), damped(gram)
+    near = rule.nearest(weights, scale)
     factor, failed = torch.linalg.cholesky_ex(gram)
     if bool(failed) or not bool(factor.isfinite().all()):
         return near, scale
-    spread = _in_turn(weights, gram, grid, scale, zero)
+    spread = _in_turn(weights, gram, rule, scale)
     better = loss(weights, gram, spread * scale) < loss(weights, gram, near * scale)
-    return _descended(weights, gram, grid, (torch.where(better, spread, near), scale), zero)
+    return _descended(weights, gram, rule, (torch.where(better, spread, near), scale))
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a number may be: of a grid, and nothing where it is to stay so; `zero` is bool [D, O] or None."""
+
+    grid: Grid
+    zero: Tensor | None
+
+    def nearest(self, values: Tensor, scale: Tensor) -> Tensor:
+        """The nearest numbers at a scale."""
+        numbers = self.grid.nearest(values / torch.where(scale > 0, scale, 1.0))
+        return numbers if self.zero is None else torch.where(self.zero, 0.0, numbers)
+
+    def of(self, rows: int | slice | Tensor) -> "_Rule":
+        """For some rows."""
+        return self if self.zero is None else _Rule(self.grid, self.zero[rows])
 
 
 def damped(gram: Tensor) -> Tensor:
@@ -61,15 +81,10 @@ def loss(weights: Tensor, gram: Tensor, rounded: Tensor) -> Tensor:
     return (gap * (gram @ gap)).sum(0)
 
 
-def _nearest(values: Tensor, grid: Grid, scale: Tensor, zero: Tensor | None) -> Tensor:
-    numbers = grid.nearest(values / torch.where(scale > 0, scale, 1.0))
-    return numbers if zero is None else torch.where(zero, 0.0, numbers)
-
-
-def _in_turn(weights: Tensor, gram: Tensor, grid: Grid, scale: Tensor, zero: Tensor | None) -> Tensor:
+def _in_turn(weights: Tensor, gram: Tensor, rule: _Rule, scale: Tensor) -> Tensor:
     """Column by column, the error of each spread over those that are left."""
     order = gram.diagonal().argsort(descending=True, stable=True)
-    left, held = weights[order].clone(), None if zero is None else zero[order]
+    left, rule = weights[order].clone(), rule.of(order)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram[order][:, order]))
     upper = torch.linalg.cholesky(inverse, upper=True)
     numbers = torch.empty_like(left)
@@ -77,7 +92,7 @@ def _in_turn(weights: Tensor, gram: Tensor, grid: Grid, scale: Tensor, zero: Ten
         block = range(start, min(start + _BLOCK, len(left)))
         errors = torch.empty_like(left[start : block.stop])
         for row in block:
-            numbers[row] = _nearest(left[row], grid, scale, None if held is None else held[row])
+            numbers[row] = rule.of(row).nearest(left[row], scale)
             error = (left[row] - numbers[row] * scale) / upper[row, row]
             left[row + 1 : block.stop] -= upper[row, row + 1 : block.stop, None] * error
             errors[row - start] = error
@@ -87,26 +102,32 @@ def _in_turn(weights: Tensor, gram: Tensor, grid: Grid, scale: Tensor, zero: Ten
     return found
 
 
-def _descended(
-    weights: Tensor, gram: Tensor, grid: Grid, start: tuple[Tensor, Tensor], zero: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _descended(weights: Tensor, gram: Tensor, rule: _Rule, start: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Each number where the error is least, and each scale, in turn."""
     numbers, scale = start[0].clone(), start[1]
-    diagonal = gram.diagonal()
     for _ in range(_SWEEPS):
         scale = stored(_least_squares(weights, gram, numbers, scale))
         gradient = gram @ (numbers * scale - weights)  # [D, O], half of it
-        changed = False
-        for row in range(len(weights)):
-            wanted = numbers[row] * scale - gradient[row] / diagonal[row]
-            fresh = _nearest(wanted, grid, scale, None if zero is None else zero[row])
-            step = (fresh - numbers[row]) * scale
-            if bool(step.any()):
-                gradient += gram[:, row, None] * step
-                numbers[row], changed = fresh, True
-        if not changed:
+        changed = 0
+        for begin in range(0, len(weights), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            fresh = _descended_block(numbers[block], gradient[block], gram[block, block], rule.of(block), scale)
+            steps = fresh - numbers[block]
+            changed += int(steps.count_nonzero())
+            gradient += gram[:, block] @ (steps * scale)
+            numbers[block] = fresh
+        if changed <= _FEW_CHANGES * numbers.numel():
             break
     return numbers, scale
+
+
+def _descended_block(numbers: Tensor, gradient: Tensor, gram: Tensor, rule: _Rule, scale: Tensor) -> Tensor:
+    """Some rows, one after the other; what they change for all others is taken up after them."""
+    fresh, gradient, diagonal = numbers.clone(), gradient.clone(), gram.diagonal()
+    for row in range(len(numbers)):
+        fresh[row] = rule.of(row).nearest(numbers[row] * scale - gradient[row] / diagonal[row], scale)
+        gradient += gram[:, row, None] * ((fresh[row] - numbers[row]) * scale)
+    return fresh
 
 
 def _least_squares(weights: Tensor, gram: Tensor, numbers: Tensor, scale: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ of -15 to 15, both of 4 bits. The first one has a zero, which a weight with many
 level more. Each weight gets the one that is closer to it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,9 @@ Width = int | Literal["ternary", "binary"]
 WIDTHS: tuple[Width, ...] = ("binary", "ternary", 2, 3, 4, 5, 6, 8)
 """Those that are tried for each layer, fewest bits first."""
 _STARTS = np.geomspace(0.06, 1, 20)  # scales that are tried, in terms of the one under which nothing is clipped
-_STEPS, _MOST_STEPS = 2, 30
+_STEPS, _MOST_STEPS = 2, 20
 _ELEMENTS = 2**21  # that are looked at together
+_SEARCHED = 512  # of a filter, by which a scale is looked for before it is settled on all
 _TINY = float(torch.finfo(torch.float32).tiny)
 
 
@@ -52,8 +54,8 @@ class Grid:
             >>> Grid(-3, 2, 4).nearest(torch.tensor([-9.0, 0.3, 2.5])).tolist()
             [-3.0, 1.0, 3.0]
         """
-        place = ((values - self.start) / self.step).round().clamp(0, self.levels - 1)
-        return place * self.step + self.start
+        place = (values - self.start).div_(self.step).round_().clamp_(0, self.levels - 1)
+        return place.mul_(self.step).add_(self.start)
 
 
 @dataclass(frozen=True)
@@ -142,21 +144,28 @@ def rounded(weight: Tensor, width: Width, axis: int = 0, *, sparse: bool | None 
 def _fitted(flat: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, scales and the squared error of all filters, some of them at a time."""
     count = max(1, _ELEMENTS // max(1, flat.shape[1]))
-    parts = [_fitted_part(part, grid) for part in flat.split(count)]
+    parts = [_fitted_part(part, grid) for part in torch.split(flat, count)]
     numbers, scales, errors = (torch.cat(list(each)) for each in zip(*parts, strict=True))
     return numbers, scales, errors.sum()
 
 
 def _fitted_part(flat: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     largest = flat.abs().amax(1, keepdim=True) / max(map(abs, (grid.values[0], grid.values[-1])))
-    best, least = largest, torch.full_like(largest, torch.inf)
-    for start in _STARTS:
-        scale = _settled(flat, largest * float(start), grid, _STEPS)
-        error = (flat - grid.nearest(flat / _divisor(scale)) * scale).square().sum(1, keepdim=True)
-        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
-    scale = stored(_settled(flat, best, grid, _MOST_STEPS))
+    few = flat[:, :: max(1, flat.shape[1] // _SEARCHED)]
+    found = _best([_settled(few, largest * float(start), grid, _STEPS) for start in _STARTS], few, grid)
+    settled = [stored(_settled(flat, start, grid, steps)) for start, steps in ((found, _MOST_STEPS), (largest, 1))]
+    scale = _best(settled, flat, grid)
     numbers = grid.nearest(flat / _divisor(scale))
     return numbers, scale[:, 0], (flat - numbers * scale).square().sum(1)
+
+
+def _best(scales: Sequence[Tensor], flat: Tensor, grid: Grid) -> Tensor:
+    """For each filter the scale of least squared error; the first of equals."""
+    best, least = scales[0], torch.full_like(scales[0], torch.inf)
+    for scale in scales:
+        error = (flat - grid.nearest(flat / _divisor(scale)) * scale).square().sum(1, keepdim=True)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
 
 
 def _settled(flat: Tensor, scale: Tensor, grid: Grid, steps: int) -> Tensor:

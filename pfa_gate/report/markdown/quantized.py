@@ -20,7 +20,9 @@ def suffering_part(record: Record, detail: Detail) -> str:
     """The layers of the file, folded away: worst first, or their widths; empty where there is none."""
     facts = int8_facts(record)
     if facts.bits:
-        widths = [[code(row.layer), row.width, row.weights, row.bytes, row.alone or "–"] for row in facts.bits]
+        widths = [
+            [code(row.layer), *map(prose, (row.width, row.weights, row.bytes, row.alone or "–"))] for row in facts.bits
+        ]
         titles = ["layer", "width", "weights", "bytes", f"{facts.measure} alone"]
         return folded("Width of each layer", table(titles, "lrrrr", widths, detail.rows))
     rows = [[code(row.layer), prose(row.operator, 40), prose(row.noise_ratio or "–")] for row in facts.layers]

@@ -18,7 +18,8 @@ class Net(nn.Module):
         self.head.weight = self.table.weight
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.head(self.extra(self.normed(self.table(ids) + self.places)).relu().mean(1))
+        scores: Tensor = self.head(self.extra(self.normed(self.table(ids) + self.places)).relu().mean(1))
+        return scores
 
 
 def test_each_weight_counts_once_and_the_others_have_a_reason() -> None:
