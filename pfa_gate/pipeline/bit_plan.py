@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from pfa_gate.artifacts.few_bits_file import floating_bytes
-from pfa_gate.compress.quantize import WIDTHS, WeightLayer, Width, allocate
+from pfa_gate.compress.quantize import WeightLayer, Width, allocate
 from pfa_gate.config.quantize import QuantizeConfig
 from pfa_gate.errors import TargetError
 from pfa_gate.pipeline.bit_sensitivity import BitSensitivity, Progress
@@ -52,9 +52,9 @@ def within_bytes(
     Raises:
         ValueError: it is out of reach.
     """
-    table = sensitivity.table(layers, WIDTHS, progress)
+    table = sensitivity.table(layers, progress=progress)
     alone = {name: {width: effect.distance for width, effect in each.items()} for name, each in table.items()}
-    costs = {layer.name: {width: layer.bytes(width) for width in WIDTHS} for layer in layers}
+    costs = {layer.name: {width: layer.bytes(width) for width in layer.widths} for layer in layers}
     widths = allocate(costs, alone, target - held)
     return BitPlan(widths, {name: alone[name][width] for name, width in widths.items()}, target)
 
@@ -75,11 +75,11 @@ def target_of(config: QuantizeConfig, model: nn.Module, layers: Sequence[WeightL
         raise TypeError("The section quantize has no bytes.")
     target = math.floor(config.bytes.of(full))
     held = floating_bytes(model, {layer.weight for layer in layers})
-    least = held + sum(min(layer.bytes(width) for width in WIDTHS) for layer in layers)
+    least = held + sum(min(map(layer.bytes, layer.widths)) for layer in layers)
     if least > target:
         raise TargetError(
-            f"quantize.bytes asks for {target:,} bytes, and with one bit for every weight the file takes {least:,}, "
-            f"{100 * least / full:.2g}% of the full model's {full:,}; {held:,} of them stay floating.",
+            f"quantize.bytes asks for {target:,} bytes, and with the fewest bits for every weight the file takes "
+            f"{least:,}, {100 * least / full:.2g}% of the full model's {full:,}; {held:,} of them stay floating.",
             remedy=f"Write bytes: {math.ceil(1000 * least / full) / 10:g}% or more, or have the recipe cut more.",
         )
     return target, held

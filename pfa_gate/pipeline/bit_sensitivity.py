@@ -1,6 +1,6 @@
 """How far a model's answers move when one layer alone gets few bits, at every width."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor, nn
@@ -61,19 +61,19 @@ class BitSensitivity:
         return self.of({layer.weight: few})
 
     def table(
-        self, layers: Sequence[WeightLayer], widths: Iterable[Width], progress: Progress | None = None
+        self, layers: Sequence[WeightLayer], widths: Sequence[Width] = (), progress: Progress | None = None
     ) -> dict[str, dict[Width, Effect]]:
         """For each layer its effect at each width.
 
         Args:
             layers: that get few bits, one at a time.
-            widths: each of them.
+            widths: each of them; those that each layer may have unless given.
             progress: called with how many are done, of how many.
         """
-        each = tuple(widths)
+        wanted = [(layer, width) for layer in layers for width in widths or layer.widths]
         found: dict[str, dict[Width, Effect]] = {layer.name: {} for layer in layers}
-        for done, (layer, width) in enumerate([(layer, width) for layer in layers for width in each], 1):
+        for done, (layer, width) in enumerate(wanted, 1):
             found[layer.name][width] = self.at(layer, width)
             if progress is not None:
-                progress(done, len(layers) * len(each))
+                progress(done, len(wanted))
         return found

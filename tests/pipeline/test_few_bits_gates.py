@@ -238,7 +238,7 @@ def test_a_target_out_of_reach_names_the_smallest(folder: Path) -> None:
         run(folder / "pfa.yaml", "little")
     fact, place, remedy = str(error.value).splitlines()
     assert fact.startswith("quantize.bytes asks for ")
-    assert "with one bit for every weight the file takes" in fact
+    assert "with the fewest bits for every weight the file takes" in fact
     assert place.endswith("in gate 'little', while choosing bits")
     assert remedy.endswith("or more, or have the recipe cut more.")
 

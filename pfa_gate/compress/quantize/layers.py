@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pfa_gate.compress.quantize.grid import Width
+from pfa_gate.compress.quantize.grid import WIDTHS, Width, grids, is_sparse
 from pfa_gate.compress.quantize.packing import packed_bytes
 from pfa_gate.graph import Coupling
 
@@ -23,12 +23,24 @@ class WeightLayer:
         weight: name of its weight in the model's state.
         axis: of the weight, along which its filters lie.
         shape: of the weight.
+        sparse: whether it has zeros that are to stay.
     """
 
     name: str
     weight: str
     axis: int
     shape: tuple[int, ...]
+    sparse: bool = False
+
+    @property
+    def widths(self) -> tuple[Width, ...]:
+        """Those that it may have: with zeros in it none that knows no zero.
+
+        Example:
+            >>> WeightLayer("stem", "stem.weight", 0, (8, 3), sparse=True).widths[:2]
+            ('ternary', 2)
+        """
+        return tuple(width for width in WIDTHS if not self.sparse or any(grid.has_zero for grid in grids(width)))
 
     @property
     def count(self) -> int:
@@ -80,7 +92,9 @@ def weight_layers(
             floating[layer.name] = EXCLUDED
             held.add(layer.weight)
         else:
-            found.setdefault(layer.weight, WeightLayer(layer.name, layer.weight, layer.axis, tuple(weight.shape)))
+            sparse = is_sparse(weight.detach().movedim(layer.axis, 0))
+            own_layer = WeightLayer(layer.name, layer.weight, layer.axis, tuple(weight.shape), sparse)
+            found.setdefault(layer.weight, own_layer)
     layers = tuple(layer for layer in found.values() if layer.weight not in held)
     return layers, dict(sorted((floating | dict(_others(own, {*found, *held}))).items()))
 

@@ -37,6 +37,8 @@ def test_each_weight_counts_once_and_the_others_have_a_reason() -> None:
         "normed.parametrizations.weight.original1": table,
         "places": table,
     }
+    net.extra.weight.data[:, ::2] = 0
+    assert [layer.sparse for layer in weight_layers(net, coupling)[0]] == [True, False]
     kept, spared = weight_layers(net, coupling, lambda layer: layer == "table")
     assert [layer.name for layer in kept] == ["extra"]
     assert spared["table"] == "pfa.yaml leaves it out"
