@@ -50,7 +50,7 @@ def test_more_bits_are_never_worse() -> None:
 
 
 @given(order=st.permutations(range(4)))
-@settings(max_examples=10)
+@settings(max_examples=4)
 def test_filters_are_rounded_each_by_itself(order: list[int]) -> None:
     weight = _drawn(3, 4, 2, 3, 3)
     straight, moved = rounded(weight, 3), rounded(weight[order], 3)
@@ -79,7 +79,7 @@ def test_the_smallest_and_the_largest_weights_are_scaled_too() -> None:
 
 
 @given(seed=st.integers(0, 2**16), width=st.sampled_from(["ternary", 2, 3, 4]))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_error_feedback_never_makes_the_outputs_worse(seed: int, width: Width) -> None:
     rows, weights = _drawn(seed, 60, 8) @ _drawn(seed + 1, 8, 8), _drawn(seed + 2, 8, 5)
     gram = damped(rows.T @ rows)
