@@ -23,6 +23,8 @@ from pfa_gate.record import (
     Correlations,
     DemandsRecord,
     Exact,
+    FactorizedLayer,
+    FactorizedRecord,
     LayerRecord,
     LiveRecord,
     MemoryRecord,
@@ -156,8 +158,21 @@ parity = st.builds(
     tolerance=number,
     flipped=many(flips),
 )
+factorized = st.builds(
+    FactorizedRecord,
+    way=st.sampled_from(["energy", "parameters", "macs", "ranks"]),
+    target=maybe(number),
+    layers=many(
+        st.builds(FactorizedLayer, text, text, *[count] * 3, *[st.tuples(count, count)] * 2, maybe(number), number)
+    ),
+    whole=names(text),
+    exact=maybe(st.builds(Exact, maybe(number), st.booleans())),
+    tolerance=maybe(number),
+    chosen=st.booleans(),
+)
 anything = st.builds(
     Record,
+    factorized=maybe(factorized),
     parity=names(parity),
     answers=maybe(answers),
     quantized=maybe(quantized),

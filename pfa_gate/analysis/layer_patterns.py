@@ -22,6 +22,40 @@ def matches(layer: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(layer, pattern) for pattern in patterns)
 
 
+def any_matches(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Whether one of some patterns matches one of the names of a layer.
+
+    Example:
+        >>> any_matches(("fc.0", "fc"), ["fc"])
+        True
+    """
+    patterns = list(patterns)
+    return any(matches(name, patterns) for name in names)
+
+
+def names_of(layer: str, full: nn.Module) -> tuple[str, ...]:
+    """The names by which pfa.yaml may mean a layer: its own, and that of the layer in whose place it is one of two.
+
+    Args:
+        layer: of a smaller model, in which two layers may stand for one.
+        full: the full model.
+
+    Example:
+        >>> full = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8)))
+        >>> names_of("0.1", full), names_of("1.0", full)
+        (('0.1', '0'), ('1.0',))
+    """
+    whole, _, half = layer.rpartition(".")
+    two = half in ("0", "1") and _is_there(full, whole) and not _is_there(full, layer)
+    return (layer, whole) if two else (layer,)
+
+
+def _is_there(model: object, name: str) -> bool:
+    for part in name.split("."):
+        model = getattr(model, part, None)
+    return model is not None
+
+
 def weighted_layers(model: nn.Module, layers: Iterable[Layer]) -> list[str]:
     """The names of the layers that hold weights: those that are followed, and modules with a table or a matrix.
 

@@ -88,6 +88,10 @@ class Spectrum:
         """How many filters vary at all."""
         return self.filters - int(self.inactive.sum())
 
+    def shares(self, filters: npt.NDArray[np.int64]) -> Matrix:
+        """What the directions of some of its filters carry of their energy: descending, summing to 1."""
+        return _shares(_eigenvalues(self.covariance[np.ix_(filters, filters)]))
+
     def __repr__(self) -> str:
         """One line: matrices tell a reader nothing."""
         return (

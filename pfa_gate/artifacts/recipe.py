@@ -1,7 +1,7 @@
 """recipe.yaml: how the model was compressed, and which files hold it; a compressed model is loaded by it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_model
 from torch import nn
 
 from pfa_gate.artifacts.few_bits_file import put_into, read_few_bits
+from pfa_gate.compress.factorize import with_two_layers
 from pfa_gate.compress.prune import AxisIndices, Form, PrunedModel, narrow, with_kept
 from pfa_gate.errors import ArtifactError, SurgeryError
 from pfa_gate.files import sha256_of
@@ -36,12 +37,14 @@ class RecipeFile:
         form: `module` or `graph`.
         axis_indices: for each parameter and axis, the indices that stayed.
         files: name of each file -> SHA-256 of its bytes.
+        ranks: layer that is two -> how many values lie between the two.
     """
 
     folder: Path
     form: Form
     axis_indices: AxisIndices
     files: Mapping[str, str]
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
     def file(self, name: str) -> Path:
         """The path of a file of this recipe, its bytes being those that were written with it.
@@ -65,7 +68,7 @@ class RecipeFile:
 
 
 def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, files: Mapping[str, str]) -> str:
-    """The recipe as YAML: how it was found, filters kept per group, and the cut of each parameter."""
+    """The recipe as YAML: how it was found, filters kept per group, ranks, and the cut of each parameter."""
     recipe = record.recipe
     plan: dict[str, Any] = {
         "version": _VERSION,
@@ -78,6 +81,8 @@ def recipe_text(record: Record, compressed: PrunedModel, coupling: Coupling, fil
     }
     if record.quantized is not None and record.quantized.plan is not None:
         plan["bits"] = {layer.name: _width(layer.width) for layer in record.quantized.plan.layers}
+    if record.factorized is not None and record.factorized.layers:
+        plan["factorized"] = record.factorized.ranks
     return _dumped(plan) + _parameters_text(compressed.axis_indices)
 
 
@@ -152,7 +157,8 @@ def _plan(folder: Path, data: Any) -> RecipeFile:
     for name in files:
         if name in (".", "..") or "\\" in name or Path(name).name != name:
             raise ArtifactError(f"{folder / RECIPE} names a file outside its own folder: {name!r}.", remedy=_AGAIN)
-    return RecipeFile(folder, data["form"], axis_indices, files)
+    ranks = {str(name): int(rank) for name, rank in data.get("factorized", {}).items()}
+    return RecipeFile(folder, data["form"], axis_indices, files, ranks)
 
 
 def load(directory: Path | str, model: nn.Module | None = None, *, few_bits: bool | None = None) -> nn.Module:
@@ -216,7 +222,7 @@ def _add_biases(model: nn.Module, weights: Path) -> None:
 def _in_place(recipe: RecipeFile, model: nn.Module, few_bits: Path | None) -> nn.Module:
     weights = recipe.file(WEIGHTS) if few_bits is None else few_bits
     try:
-        smaller = narrow(model, recipe.axis_indices)
+        smaller = with_two_layers(narrow(model, recipe.axis_indices), recipe.ranks)
         _add_biases(smaller, weights)
         if few_bits is not None:
             return _with_few_bits(recipe, smaller, few_bits).eval()

@@ -12,7 +12,7 @@ from pfa_gate.config.reader import Keys
 
 FORMS = ("onnx", "pt2", "factory")
 _OF_FACTORY = ("arguments", "checkpoint", "checkpoint_key")
-IN_PLACE_OF = ("recipe", "selection", "recovery", "sparsify", "quantize", "artifacts")
+IN_PLACE_OF = ("recipe", "selection", "factorize", "recovery", "sparsify", "quantize", "artifacts")
 """The sections on how a model is made here, of which a candidate has none."""
 NOT_BESIDE: Any = {
     "if": {"required": ["candidate"]},

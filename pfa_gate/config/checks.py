@@ -9,6 +9,7 @@ from pfa_gate.config.budgets import AREAS, COMPRESSED_LIMITS, LAYER_LIMITS, MODE
 from pfa_gate.config.candidate import candidate_faults
 from pfa_gate.config.energy import energy_faults
 from pfa_gate.config.evaluation import score_faults
+from pfa_gate.config.factorize import factorize_faults
 from pfa_gate.config.named_sources import LIBRARIES
 from pfa_gate.config.parity import parity_faults
 from pfa_gate.config.project import Project, paths_outside
@@ -64,6 +65,7 @@ def check(data: object, project: Project | None = None) -> Iterator[Objection]:
         yield from _search(gate, ("gates", name, "recipe"))
         yield from _misplaced_statistic(gate, ("gates", name, "recipe"))
         yield from (Objection(*found) for found in candidate_faults(gate, ("gates", name)))
+        yield from (Objection(*found) for found in factorize_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in quantize_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in sparsify_faults(gate, ("gates", name)))
         yield from (Objection(*found) for found in parity_faults(gate, ("gates", name)))

@@ -10,6 +10,7 @@ from pfa_gate.config.candidate import NOT_BESIDE, CandidateConfig
 from pfa_gate.config.complaints import RefusalError, describe, nearest
 from pfa_gate.config.energy import LIMITS_NEED_A_TABLE, EnergyConfig
 from pfa_gate.config.evaluation import EvaluationConfig
+from pfa_gate.config.factorize import FactorizeConfig
 from pfa_gate.config.field_types import (
     SHARES,
     Artifacts,
@@ -203,6 +204,7 @@ class GateSections(StrictSection):
         description=f"which filters are kept: {', '.join(f'`{name}`' for name in SELECTIONS)}, or one that another "
         "package adds; `correlation` is the paper's",
     )
+    factorize: FactorizeConfig | None = None
     recovery: Annotated[tuple[Step, ...], Field(strict=False), BeforeValidator(recovery_steps)] = Field(
         default=("compensate",),
         description="steps that give the compressed model its accuracy back, in this order; `[]` for none",

@@ -10,7 +10,7 @@ from pfa_gate.graph import Coupling
 from pfa_gate.graph.cost import Cost
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.job import GateJob
-from pfa_gate.record import RecoveryStep, RoundedForecast, TimingRecord
+from pfa_gate.record import FactorizedRecord, RecoveryStep, RoundedForecast, TimingRecord
 
 if TYPE_CHECKING:
     from pfa_gate.pipeline.plan import CutPlan
@@ -34,6 +34,7 @@ class Cut:
     rounded: Callable[[], RoundedForecast | None]
     recovery: tuple[RecoveryStep, ...] = ()
     answers: Answers | None = None
+    factorized: FactorizedRecord | None = None
 
 
 @dataclass(frozen=True)

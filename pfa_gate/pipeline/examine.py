@@ -24,7 +24,8 @@ from pfa_gate.record import SparsityRecord
 
 if TYPE_CHECKING:
     from pfa_gate.compress.full_rows import FullRows
-    from pfa_gate.pipeline.plan import CutPlan, Planner, StoredBytes
+    from pfa_gate.pipeline.plan import CutPlan, Planner
+    from pfa_gate.runtime.int8_inventory import Int8Inventory
 
 
 def examine(job: GateJob) -> Findings:
@@ -102,35 +103,33 @@ def carry_out(job: GateJob, planner: "Planner", plan: "CutPlan", full_score: Sco
         plan: the cut.
         full_score: of the full model; it is scored unless given.
     """
-    from pfa_gate.pipeline.recovery_steps import recover  # noqa: PLC0415  for models that can be followed
+    from pfa_gate.pipeline.factorized import factorizing  # noqa: PLC0415  for models that can be followed
+    from pfa_gate.pipeline.recovery_steps import recover  # noqa: PLC0415
 
     graph, spectra = planner.measured.graph, planner.measured.spectra
     coupling, proved = cut_and_prove(job, graph.coupling, plan.selection.indices, spectra.inactive)
     full_score = full_score or score_model(job, job.subject.model, in_parts=True)
-    recovered = recover(job, graph.program, proved, planner.kept)
+    recovered = recover(job, graph.program, proved, planner.kept, factorizing(job, planner, plan))
     compressed = recovered.compressed
     cost = compressed_cost(job, compressed.model)
     scores = score_both(job, compressed.model, recovered.score, full_score)
     answers = compare_answers(job, compressed.model, scores)
     full_macs, rounded = planner.measured.full.macs, partial(planner.rounded, plan, cost.macs)
-    return Cut(coupling, plan, compressed, cost, scores, job, full_macs, rounded, recovered.steps, answers)
+    found = Cut(coupling, plan, compressed, cost, scores, job, full_macs, rounded, recovered.steps, answers)
+    return replace(found, factorized=recovered.factorized)
 
 
-def _forecast(job: GateJob, graph: ModelGraph) -> "StoredBytes | None":
-    """What the file with few bits stores, where the recipe has its bytes for a target."""
-    if job.config.quantize is None:
+def _forecast(job: GateJob, graph: ModelGraph) -> "Int8Inventory | None":
+    """What the int8 file stores, where the recipe has its bytes for a target."""
+    if not job.config.int8:
         return None
-    if job.config.int8:
-        from pfa_gate.pipeline.int8_forecast import int8_inventory  # noqa: PLC0415  for gates with this section
+    from pfa_gate.pipeline.int8_forecast import int8_inventory  # noqa: PLC0415  for gates with this section
 
-        return int8_inventory(job, graph)
-    from pfa_gate.pipeline.bit_forecast import few_bits_inventory  # noqa: PLC0415  for gates with fewer bits
-
-    return few_bits_inventory(job, graph)
+    return int8_inventory(job, graph)
 
 
 def _fitted(job: GateJob, planner: "Planner", plan: "CutPlan") -> "CutPlan":
-    if plan.forecast is None or not job.config.int8:
+    if plan.forecast is None:
         return plan
     from pfa_gate.pipeline.int8_forecast import fitted  # noqa: PLC0415  for gates with the section quantize
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from pfa_gate.analysis.layer_patterns import matches, require_matched
+from pfa_gate.analysis.layer_patterns import any_matches, names_of, require_matched
 from pfa_gate.artifacts.few_bits_file import PackedWeight, put_into, read_few_bits, write_few_bits
 from pfa_gate.artifacts.folders import written_to
 from pfa_gate.compress.quantize import FewBits, WeightLayer, Width, rounded, weight_layers
@@ -94,8 +95,12 @@ def few_bits(cut: Cut, places: tuple[Path, Path]) -> QuantizedFindings:
         except TraceError as error:
             return QuantizedFindings(None, f"The compressed model cannot be followed: {error.fact}")
         patterns = config.layers.exclude
-        layers, floating = weight_layers(cut.compressed.model, graph.coupling, lambda name: matches(name, patterns))
-        require_matched(patterns, [*(layer.name for layer in layers), *floating], "quantize.layers.exclude")
+        named = partial(names_of, full=job.subject.model)
+        layers, floating = weight_layers(
+            cut.compressed.model, graph.coupling, lambda name: any_matches(named(name), patterns)
+        )
+        every = [name for each in (*(layer.name for layer in layers), *floating) for name in named(each)]
+        require_matched(patterns, every, "quantize.layers.exclude")
         if not layers:
             return QuantizedFindings(None, "No layer is left whose weights could have few bits.")
         work = _work(cut, config, graph, layers)

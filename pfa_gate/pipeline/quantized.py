@@ -3,9 +3,10 @@
 import hashlib
 import importlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from pfa_gate.analysis.layer_patterns import matches, require_matched
+from pfa_gate.analysis.layer_patterns import any_matches, names_of, require_matched
 from pfa_gate.artifacts.folders import written_to
 from pfa_gate.budget import Answers, QuantizedMeasure
 from pfa_gate.errors import CandidateError
@@ -96,8 +97,10 @@ def int8_of(job: GateJob, floating: bytes, most: int | None = None) -> tuple[Int
     samples = min(config.samples if most is None else most, probe.samples)
     patterns = config.layers.exclude
     feeds = list(feeds_of(model, probe, samples))
-    made = quantize(floating, feeds, lambda layer: matches(layer, patterns), reduced=config.reduce_range)
-    require_matched(patterns, sorted({node.layer for node in made.nodes}), "quantize.layers.exclude")
+    named = partial(names_of, full=job.subject.model)
+    made = quantize(floating, feeds, lambda layer: any_matches(named(layer), patterns), reduced=config.reduce_range)
+    every = {name for node in made.nodes for name in named(node.layer)}
+    require_matched(patterns, sorted(every), "quantize.layers.exclude")
     return made, samples
 
 
@@ -115,7 +118,8 @@ def _measured(cut: Cut, floating: bytes, made: Int8Model, samples: int) -> Quant
     answers = compare_answers(job, model, scores)
     with job.stages.stage("comparing layers", "quantize"):
         layers, compared = _layers(job, floating, made)
-    record = _record(made, samples, answers, cut.plan.forecast)
+    forecast = cut.plan.forecast if cut.factorized is None else None  # the recipe's, before layers were put in two
+    record = _record(made, samples, answers, forecast)
     full, small = scores or (None, None)
     record = replace(record, layers=layers, compared=compared, scores=scores_record(job.config, full, small))
     return QuantizedFindings(record, samples=full.samples if isinstance(full, Score) else 0)

@@ -1,13 +1,12 @@
-"""The recovery steps in the order written, each timed and scored."""
+"""The recovery steps in the order written, with `factorize` among them, each timed and scored."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from pfa_gate.budget.wording import plural
@@ -16,75 +15,41 @@ from pfa_gate.compress.prune import PrunedModel
 from pfa_gate.compress.repair import Repair
 from pfa_gate.config.recovery import CompensateStep, DistillOptions, DistillStep, FinetuneStep, Step
 from pfa_gate.config.sparsify import SparsifyConfig
-from pfa_gate.errors import FactoryError, TraceError
+from pfa_gate.errors import TraceError
 from pfa_gate.graph import Program
 from pfa_gate.model import Subject
-from pfa_gate.model.batch import batch_usage
-from pfa_gate.model.copies import copied
 from pfa_gate.model.device import CPU, model_on
 from pfa_gate.model.evaluation import Score
 from pfa_gate.model.import_callable import resolve
-from pfa_gate.model.user_frames import raised
 from pfa_gate.pipeline.answers import summary
+from pfa_gate.pipeline.finetune import finetune
 from pfa_gate.pipeline.job import GateJob, Stages
 from pfa_gate.pipeline.measure_and_cut import score_model
-from pfa_gate.record import RecoveryStep, finite
+from pfa_gate.record import FactorizedRecord, RecoveryStep, finite
 
 if TYPE_CHECKING:
-    from pfa_gate.compress.recover import CompensateSettings, DistillResult, Forecast
+    from pfa_gate.compress.recover import CompensateSettings, Constraint, DistillResult, Forecast
 
-_OWN_SECTIONS = ("sparsify",)
-"""Steps that pfa.yaml has a section for, beside `recovery`."""
-
-Training = Callable[[nn.Module, Iterable[Any]], Any]
-
-
-def finetune(model: nn.Module, batches: Iterable[Any], training: Training, seed: int = 0) -> nn.Module:
-    """Run the user's callable(model, batches) -> None on a copy of the model.
-
-    Args:
-        model: not changed.
-        batches: the probe's, with their labels where it has any.
-        training: changes the model it is given, which lies on the CPU and may be moved; what it returns is not used.
-        seed: of torch's global generator while it runs.
-
-    Returns:
-        The trained copy in eval mode.
-
-    Raises:
-        FactoryError: the callable raises, or leaves another size of parameter behind.
-
-    Example:
-        >>> finetune(nn.Linear(1, 1), [], lambda model, batches: nn.init.ones_(model.weight)).weight.item()
-        1.0
-    """
-    trained = copied(model)
-    shapes = {name: tensor.shape for name, tensor in trained.state_dict().items()}
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.default_generator.manual_seed(seed)
-            training(trained, batches)
-    except Exception as error:  # a user's training may raise anything
-        fact = f"The finetune step raised {raised(error)}."
-        raise FactoryError(fact, remedy=batch_usage(error, getattr(training, "__name__", "finetune"))) from error
-    if {name: tensor.shape for name, tensor in trained.state_dict().items()} != shapes:
-        raise FactoryError(
-            "The finetune step changed the shapes of the model.", remedy="Train its weights and leave their sizes."
-        )
-    return trained.cpu().eval()
+_OWN_SECTIONS = {"factorize": "factorizing", "sparsify": "sparsify"}
+"""Steps that pfa.yaml has a section for, beside `recovery`, and what their stage is called."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """A model after a step, what the step did in one line and layer by layer, and which layers it left, and why."""
+    """A model after a step, and what the step did: in one line, layer by layer, and which layers it left, and why."""
 
     model: nn.Module
     detail: str
     repairs: tuple[Repair, ...] = ()
     spared: Mapping[str, str] = field(default_factory=dict)
+    factorized: FactorizedRecord | None = None
 
 
 Task = Callable[[nn.Module], StepResult]
+Solve = Callable[[nn.Module, "Constraint"], tuple[nn.Module, tuple[Repair, ...]]]
+"""Solves the layers of a model under a constraint."""
+Factorize = Callable[[PrunedModel, nn.Module, Solve], StepResult]
+"""Given what the cut left of each parameter, puts layers of a model in two."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +60,13 @@ class Recovered:
         compressed: the model; that of the cut where there is no step.
         steps: what the cut and each step left of the score; empty without any step.
         score: after the last step; None without any step or evaluation.
+        factorized: the layers that became two; None without this step.
     """
 
     compressed: PrunedModel
     steps: tuple[RecoveryStep, ...] = ()
     score: Score | None = None
+    factorized: FactorizedRecord | None = None
 
 
 def kept_of_probe(job: GateJob, program: Program) -> FullRows | None:
@@ -135,7 +102,13 @@ def _compensated_by_rows(job: GateJob, program: Program) -> bool:
     return program.dynamic and any(compensates(step) for step in job.config.recovery)
 
 
-def recover(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows | None = None) -> Recovered:
+def recover(
+    job: GateJob,
+    full: Program,
+    compressed: PrunedModel,
+    kept: FullRows | None = None,
+    factorize: Factorize | None = None,
+) -> Recovered:
     """Run the steps of pfa.yaml on a proved smaller model.
 
     Args:
@@ -143,22 +116,39 @@ def recover(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows
         full: the full model's program.
         compressed: the smaller model; it is not changed.
         kept: values of the full model that the selection's pass has kept.
+        factorize: what the gate's section of this name asks for; None where it has none.
     """
     tasks = list(_steps(job, full, compressed, kept))
+    if factorize is not None:
+        place = next((place for place, (name, _) in enumerate(tasks) if name != "compensate"), len(tasks))
+        solve = _solver(job, full, compressed, kept)
+        tasks.insert(place, ("factorize", lambda model: factorize(compressed, model, solve)))
     if not tasks:
         return Recovered(compressed)
-    model = compressed.model
+    model, factorized = compressed.model, None
     score = score_model(job, model)
     steps = [RecoveryStep("cut", _value(score), 0.0, answers=summary(score))]
     for name, step in tasks:
         started = time.perf_counter()
-        with job.stages.stage(name, name if name in _OWN_SECTIONS else "recovery"):
+        with job.stages.stage(_OWN_SECTIONS.get(name, name), name if name in _OWN_SECTIONS else "recovery"):
             result = step(model)
         seconds, model = round(time.perf_counter() - started, 3), result.model
+        factorized = result.factorized or factorized
         score = score_model(job, model, in_parts=len(steps) == len(tasks))
         done = RecoveryStep(name, _value(score), seconds, result.detail, result.repairs, summary(score), result.spared)
         steps.append(done)
-    return Recovered(replace(compressed, model=model), tuple(steps), score)
+    return Recovered(replace(compressed, model=model), tuple(steps), score, factorized)
+
+
+def _solver(job: GateJob, full: Program, compressed: PrunedModel, kept: FullRows | None) -> Solve:
+    def solve(model: nn.Module, constraint: "Constraint") -> tuple[nn.Module, tuple[Repair, ...]]:
+        from pfa_gate.compress.recover import CompensateSettings  # noqa: PLC0415  for gates with a constraint
+
+        settings = CompensateSettings(job.config.probe.seed, kept=kept, constraint=constraint)
+        solved, repairs = compensate_on_device(job.subject, full, compressed, model, settings)
+        return solved, tuple(_recorded(repair) for repair in repairs)
+
+    return solve
 
 
 def compensate_on_device(

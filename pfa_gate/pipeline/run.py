@@ -192,6 +192,7 @@ def _judge(document: Document, subject: Subject, findings: Findings, context: Co
         quantized=findings.quantized.record if findings.quantized else None,
         demands=findings.demands.record(),
         sparsity=findings.sparsity,
+        factorized=findings.cut.factorized if findings.cut else None,
         written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

@@ -14,6 +14,7 @@ from pfa_gate.errors import ConfigError, DataError, MetricError, TargetError
 from pfa_gate.graph.cost import Cost, cost
 from pfa_gate.model.device import model_on
 from pfa_gate.model.evaluation import Score
+from pfa_gate.pipeline.factorized import factorizing
 from pfa_gate.pipeline.halves import halves
 from pfa_gate.pipeline.job import LOCAL, GateJob, evaluation_of
 from pfa_gate.pipeline.measure_and_cut import cut_exactly, score_model, scores_record
@@ -115,7 +116,8 @@ class Search:
                 job, self.planner.measured.graph.coupling, plan.selection.indices, spectra.inactive
             )
         unscored = replace(job, subject=replace(job.subject, evaluation=None))
-        model = recover(unscored, graph.program, smaller, self.planner.kept).compressed.model
+        factorize = factorizing(job, self.planner, plan)
+        model = recover(unscored, graph.program, smaller, self.planner.kept, factorize).compressed.model
         with job.stages.stage("searching", "recipe"):
             size = cost(model, job.subject.example)
         score = score_model(job, model, in_parts=True)

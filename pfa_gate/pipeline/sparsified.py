@@ -3,13 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from pfa_gate.analysis.layer_patterns import matches
+from pfa_gate.analysis.layer_patterns import any_matches, names_of
 from pfa_gate.compress.sparsify import COUNTED, Pattern, PatternPlan, dense, groups_meeting, sparsify
 from pfa_gate.config.sparsify import SparsifyConfig
 from pfa_gate.errors import SurgeryError
@@ -43,7 +42,8 @@ def sparsified(
 
     subject, pattern = job.subject, Pattern.of_text(config.pattern)
     program = record_model(model, *inputs_of(subject.example))
-    plan = PatternPlan.of(program, pattern, partial(matches, patterns=config.layers.exclude))
+    spared = config.layers.exclude
+    plan = PatternPlan.of(program, pattern, lambda layer: any_matches(names_of(layer, subject.model), spared))
     settings = CompensateSettings(
         job.config.probe.seed, progress=lambda found, done, total: job.stages.report("sparsify", done, total)
     )

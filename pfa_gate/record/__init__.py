@@ -2,6 +2,7 @@
 
 from pfa_gate.budget import Finding, LayerFinding, LayerMeasure, PartSize, Size, layer_values
 from pfa_gate.compress.repair import Repair
+from pfa_gate.record.factorized import FactorizedLayer, FactorizedRecord
 from pfa_gate.record.gate_record import (
     COMPRESSED_MODEL,
     SCHEMA,
@@ -35,6 +36,8 @@ __all__ = [
     "Correlations",
     "DemandsRecord",
     "Exact",
+    "FactorizedLayer",
+    "FactorizedRecord",
     "Finding",
     "LayerBits",
     "LayerFinding",

@@ -12,6 +12,7 @@ from typing import Any
 from pfa_gate.budget import Answers, Finding, Parity, Size
 from pfa_gate.errors import ArtifactError
 from pfa_gate.record.choice import SelectionChoice
+from pfa_gate.record.factorized import FactorizedRecord
 from pfa_gate.record.measured import LayerRecord, Scores
 from pfa_gate.record.memory import DemandsRecord
 from pfa_gate.record.plain_data import LATER, RepeatedKeyError, plain, read_as, text_of, unique_keys
@@ -137,6 +138,7 @@ class Record:
         parity: section of the budgets -> its file in the runtime against its reference.
         command: that made it, where it was not pytest.
         quantized: the int8 file of the compressed model; None where there is none.
+        factorized: the layers of low rank; None where pfa.yaml asks for none, or no model was compressed.
         demands: memory along the operators of both models, and the table of energy; None where nothing was followed.
         sparsity: zeros among the weights of both models; None in records of older versions.
         run: token of the run of pytest that judged it last, as in the run's manifest; empty outside of pytest.
@@ -170,6 +172,7 @@ class Record:
     parity: Mapping[str, Parity] = field(default_factory=dict, metadata=LATER)
     demands: DemandsRecord | None = field(default=None, metadata=LATER)
     sparsity: SparsityRecord | None = field(default=None, metadata=LATER)
+    factorized: FactorizedRecord | None = field(default=None, metadata=LATER)
 
     def of(self, area: str) -> "Record":
         """The same with the int8 file in the place of the compressed model, for the budgets of `quantized`.

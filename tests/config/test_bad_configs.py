@@ -247,6 +247,32 @@ CASES = [
         f"{RECIPE}    sparsify: {{pattern: 2:4}}\n    quantize: {{bits: binary}}\n",
         "12:22: quantize.bits is binary, which has no zero, and sparsify makes zeros",
     ),
+    (
+        RECIPE,
+        f"{RECIPE}    factorize: {{layers: [fc]}}\n",
+        "11:5: factorize has none of energy, parameters, macs and ranks",
+    ),
+    (
+        RECIPE,
+        f"{RECIPE}    factorize: {{energy: 0.9, macs: 50%}}\n",
+        "11:36: factorize.energy and factorize.macs exclude each other",
+    ),
+    (
+        RECIPE,
+        f"{RECIPE}    factorize: {{ranks: {{fc: 2}}, layers: [fc]}}\n",
+        "11:33: factorize.layers stands beside factorize.ranks, which names the layers itself",
+    ),
+    (RECIPE, f"{RECIPE}    factorize: {{energy: 1.5}}\n", "11:25: factorize.energy must be at most 1, not 1.5"),
+    (
+        RECIPE,
+        f"{RECIPE}    factorize: {{ranks: {{fc: 0}}}}\n",
+        "11:29: factorize.ranks.fc must be at least 1, not 0",
+    ),
+    (
+        RECIPE,
+        '    candidate: {factory: "net:small"}\n    factorize: {energy: 0.9}\n',
+        "11:5: factorize stands beside candidate, which was made elsewhere",
+    ),
     (RECIPE, f"{RECIPE}    quantize: {{}}\n", "11:5: quantize.bits is missing"),
     (RECIPE, f"{RECIPE}    latency: {{batch: 0}}\n", "11:22: latency.batch must be at least 1, not 0"),
     (RECIPE, f"{RECIPE}    latency: {{seconds: 0}}\n", "11:24: latency.seconds must be more than 0, not 0"),

@@ -20,6 +20,7 @@ WHERE = {
     "DistillOptions": "Options of `distill`",
     "SparsifyConfig": "`sparsify`",
     "SparsifyLayers": "`sparsify.layers`",
+    "FactorizeConfig": "`factorize`",
     "QuantizeConfig": "`quantize`",
     "QuantizeLayers": "`quantize.layers`",
     "CandidateConfig": "`candidate`",

@@ -23,7 +23,7 @@ from pfa_gate.record.manifest import read_manifest
 # The keys that design.md section 8 promises to whoever reads record.json.
 TOP = (
     "schema gate config versions seconds model probe layers recipe compressed scores budgets unmeasured baseline files "
-    "written device weights answers run candidate inputs command quantized parity demands sparsity"
+    "written device weights answers run candidate inputs command quantized parity demands sparsity factorized"
 )
 LAYER = (
     "name kind filters samples kl kl_ratio kl_stderr kl_bias peak_correlation mean_correlation inactive "

@@ -11,6 +11,9 @@ from pfa_gate.record import (
     Compared,
     Correlations,
     DemandsRecord,
+    Exact,
+    FactorizedLayer,
+    FactorizedRecord,
     LayerBits,
     LiveRecord,
     MemoryRecord,
@@ -204,6 +207,28 @@ def _without_runtime(record: Record) -> QuantizedRecord:
     )
 
 
+def factorized(record: Record) -> Record:
+    """The same with two layers that are two each, found by energy, and others that could not be."""
+    layers = (
+        FactorizedLayer(
+            "layer2.0.conv2", "convolution", 21, 576, 64, (36_864, 13_440), (589_824, 215_040), 0.9712, 0.0213
+        ),
+        FactorizedLayer("head", "linear", 4, 64, 10, (640, 296), (640, 296), None, 0.001),
+    )
+    whole = {
+        "stem": "no rank of it would save anything",
+        "layer1.0.conv1": "97% of its energy takes a rank of 30, and none above 15 saves",
+        "layer1.0.conv2": "cutting its filters loses no more and saves as much",
+        "layer2.0.conv1": "cutting its filters loses no more and saves as much",
+        "layer2.0.shortcut": "cutting its filters loses no more and saves as much",
+        "layer2.1.conv1": "cutting its filters loses no more and saves as much",
+        "branch.2": "its weight is shared: it is 'branch.3.weight' too",
+        "branch.3": "it is grouped: its 4 blocks read apart from each other",
+    }
+    found = FactorizedRecord("energy", 0.97, layers, whole, Exact(3.4e-16, True), 1e-10, chosen=False)
+    return dataclasses.replace(record, factorized=found)
+
+
 def changed() -> Record:
     """The broken example with recovery layer by layer, made in rounds, compared with a baseline."""
     record = pictured(records.broken())
@@ -260,7 +285,9 @@ def named(name: str) -> Record:
     few = QuantizedLayer(name, name, 9.0)
     file = QuantizedRecord(name, 9, name, 8, "weights", name, 0, 9, 9, floating={name: name}, layers=(few,))
     compressed = dataclasses.replace(plain.compressed, recovery=steps)
-    return dataclasses.replace(plain, compressed=compressed, recipe=recipe, quantized=file)
+    two = FactorizedLayer(name, name, 1, 9, 9, (81, 18), (81, 18), 0.9, 0.1)
+    ranks = FactorizedRecord("ranks", None, (two,), {name: name})
+    return dataclasses.replace(plain, compressed=compressed, recipe=recipe, quantized=file, factorized=ranks)
 
 
 def many(layers: int) -> Record:

@@ -170,13 +170,13 @@ def prove(smaller: nn.Module, reference: Silenced) -> Proof:
     return _proof(smaller, reference.one_by_one)  # a graph may have the batch of its example written into it
 
 
-def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs) -> Proof:
-    """Compare two models on `inputs` and random inputs like them, in float32.
+def compare(smaller: nn.Module, reference: nn.Module, inputs: Inputs, dtype: torch.dtype = torch.float32) -> Proof:
+    """Compare two models on `inputs` and random inputs like them, in a precision.
 
     Raises:
         SurgeryError: one of them does not run.
     """
-    found = _expected(lambda: copied_at(reference, torch.float32), inputs, torch.float32)
+    found = _expected(lambda: copied_at(reference, dtype), inputs, dtype)
     if isinstance(found, Exception):
         raise _does_not_run(found)
     return _proof(smaller, found)

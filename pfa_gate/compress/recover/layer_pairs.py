@@ -56,7 +56,7 @@ def pairs(
     for call in calls(program):
         axes = axis_indices.get(call.weight, {})
         reads = wanted(call.layer) or call.inputs in axes or ancestry.depends([call.source], changed)
-        if reads or axes:
+        if reads or axes or call.weight not in origins:
             changed.append(call.node)
         if reads and call.weight in origins:
             filters = axes.get(call.outputs)

@@ -1,7 +1,7 @@
 """Selection by reconstruction: the filters that their readers can best do without go first, eliminated by blocks."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,16 +119,35 @@ def group_readings(evidence: Evidence) -> dict[str, list[Reading]]:
     every_call = calls(program)
     reading = [(group, call, part) for group in evidence.groups for call, part in readers(every_call, group)]
     found = [each for each in reading if _columns(program, each[1]) <= COLUMNS]
-    every = {call.weight: call for _, call, _ in found}.values()
-    chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in every), default=0))
-    wanted = [_GramRequest(call, _columns(program, call), samples) for call in every]
-    sums = _sums(wanted, evidence, chosen)
+    sums = grams(evidence, list({call.weight: call for _, call, _ in found}.values()))
     readings: dict[str, list[Reading]] = {group.name: [] for group in evidence.groups}
     for group, call, part in found:
         if call.weight in sums:
             gram, mean = sums[call.weight]
             readings[group.name].append(Reading(call, _reading(program, call, part, gram), mean))
     return readings
+
+
+def grams(evidence: Evidence, found: Sequence[Call]) -> dict[str, tuple[Tensor, Tensor]]:
+    """What layers read of a model, from one pass over as many samples as they need.
+
+    Args:
+        evidence: the model, and the probe.
+        found: calls of layers of its program, of 8,192 columns at most.
+
+    Returns:
+        By the weights' names X'X of the centred rows, float64 [groups, D, D], and their mean, float64 [groups, D].
+
+    Example:
+        >>> from pfa_gate.graph import record_model
+        >>> program = record_model(torch.nn.Linear(2, 3), (torch.zeros(2, 2),), {})
+        >>> rows = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+        >>> grams(Evidence(program, [], {}, [rows]), calls(program))["weight"][0].tolist()
+        [[[2.0, 0.0], [0.0, 0.0]]]
+    """
+    program = evidence.program
+    chosen, samples = _chosen(evidence.batches, max((_needed(program, call) for call in found), default=0))
+    return _sums([_GramRequest(call, _columns(program, call), samples) for call in found], evidence, chosen)
 
 
 @dataclass(frozen=True)
@@ -193,6 +212,10 @@ def _sums(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) 
 
         with torch.no_grad():
             args, kwargs = layout.of(inputs_on(inputs_of(each), evidence.device))
+            given = evidence.running.call.leaves(args, kwargs)
+            for node, value in zip(evidence.running.inputs_of_model, given, strict=True):
+                for request in sources.get(node.name, ()):
+                    take(request, value, seed)
             evidence.running.run(args, kwargs, observe, layout.instead)
     totals = ((name, each.total()) for name, each in equations.items())
     return {name: (total.gram.cpu(), total.row_mean.cpu()) for name, total in totals}

@@ -18,6 +18,7 @@ from pfa_gate.report.advice import advice
 from pfa_gate.report.answers import answer_measures, answer_sentences, class_rows, confusion, smaller_model
 from pfa_gate.report.baseline import baseline_sentences, baseline_value
 from pfa_gate.report.delivery import delivery
+from pfa_gate.report.factorized import TITLES, rank_facts
 from pfa_gate.report.formatting import (
     SEVERITY,
     SizeRow,
@@ -84,6 +85,8 @@ def render(record: Record, base: Record | None = None) -> str:
         parity=parity_sentences(record),
         smaller=smaller_model(record),
         answer_sentences=answer_sentences(record),
+        ranks=rank_facts(record),
+        rank_titles=TITLES,
         int8=int8_facts(record),
         zeros=_zeros(record),
         **_classes(record),

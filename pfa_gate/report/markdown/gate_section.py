@@ -22,6 +22,7 @@ from pfa_gate.report.formatting import (
 )
 from pfa_gate.report.layers import KEYS, LayerRow, changed, layer_rows, limits, sparkline
 from pfa_gate.report.markdown.answers import answers_part, classes_part
+from pfa_gate.report.markdown.factorized import factorized_part, factorized_table
 from pfa_gate.report.markdown.markup import LONGEST_NAME, Detail, Escaped, code, folded, joined, prose, table
 from pfa_gate.report.markdown.memory import held_part, memory_part
 from pfa_gate.report.markdown.quantized import int8_part, suffering_part
@@ -71,6 +72,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
     yield memory_part(record)
     yield answers_part(record, detail)
     yield zeros_part(record)
+    yield factorized_part(record)
     yield int8_part(record, detail)
     yield _list("Parity", parity_sentences(record), detail)
     yield timing_part(record)
@@ -82,6 +84,7 @@ def parts(record: Record, detail: Detail) -> Iterator[str]:
         yield folded("All layers", every_layer(record, detail))
         yield folded("Recovery", "\n\n".join(part for part in (_recovery(record), *_repairs(record, detail)) if part))
         yield zeros_table(record, detail)
+        yield factorized_table(record, detail)
         yield suffering_part(record, detail)
         yield folded("Search", _trials(record))
         yield held_part(record, detail)

@@ -15,6 +15,7 @@ from pfa_gate.report.baseline import baseline_sentences
 from pfa_gate.report.delivery import delivery
 from pfa_gate.report.formatting import ASCII, UNICODE, headline, looked_at
 from pfa_gate.report.terminal.answers import answers_section, parity_section
+from pfa_gate.report.terminal.factorized import factorized_section
 from pfa_gate.report.terminal.layers import layer_section, spectra_section
 from pfa_gate.report.terminal.layout import BADGES, GAP, HEADING, QUIET, STYLES, Look, lay_out, shorten, widths
 from pfa_gate.report.terminal.quantized import int8_section
@@ -64,6 +65,7 @@ def _sections(record: Record, look: Look) -> Iterable[Text]:
         yield from parity_section(record, look)
         yield from recovery_section(record, look)
         yield from zeros_section(record, look)
+        yield from factorized_section(record, look)
         yield from int8_section(record, look)
         yield from timing_section(record, look)
     yield from _budgets(record, look)

@@ -15,7 +15,7 @@ from pfa_gate.graph import record_model
 from pfa_gate.graph.editing import as_module
 from pfa_gate.model import Batch
 from pfa_gate.model.copies import copied
-from pfa_gate.pipeline.recovery_steps import finetune
+from pfa_gate.pipeline.finetune import finetune
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
