@@ -11,9 +11,9 @@ from pfa_gate.compress.sparsify.masks import magnitude_mask, surgeon_mask
 
 DAMPING = 1e-2  # least ridge, relative to the mean diagonal: rows that were not drawn may differ
 SCARCE = 0.1  # ridge of a layer that has as many rows as columns
-DIRECT = 2e11  # products of a layer, up to which its filters are solved one by one
+DIRECT = 2e9  # products of a layer, up to which its filters are solved one by one
 _HELD = 2**24  # numbers of the matrices of several filters at once
-_ROUNDS, _CLOSE = 100, 1e-8
+_ROUNDS, _CLOSE = 60, 1e-5  # of conjugate gradients, whose error falls with the square of what is left
 
 
 def sparse(weights: Tensor, gram: Tensor, groups: Tensor, kept: int) -> Tensor:

@@ -82,7 +82,7 @@ def groups_meeting(weight: Tensor, axis: int, pattern: Pattern, blocks: int = 1)
         >>> groups_meeting(torch.tensor([[1.0, 0, 2, 0, 3, 4, 5, 0]]), 1, Pattern(2, 4))
         GroupCount(met=1, groups=2)
     """
-    held = (weight != 0).movedim(axis, -1).to(torch.int32).reshape(-1, blocks, weight.shape[axis] // blocks)
+    held = (weight != 0).movedim(axis, -1).to(torch.uint8).reshape(-1, blocks, weight.shape[axis] // blocks)
     padded = functional.pad(held, (0, -held.shape[-1] % pattern.of))
     counts = padded.reshape(-1, pattern.of).sum(1)
     return GroupCount(int((counts <= pattern.kept).sum()), counts.numel())

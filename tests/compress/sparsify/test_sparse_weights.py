@@ -137,7 +137,13 @@ def test_what_is_solved_by_gradients_is_what_is_solved_directly(monkeypatch: pyt
     mask = magnitude_mask(asked.weights, asked.groups, 2)
     direct = corrected(asked.weights, gram, mask)
     monkeypatch.setattr(correction, "DIRECT", 0)
+    least, near = (loss(each, asked.weights, gram) for each in (direct, corrected(asked.weights, gram, mask)))
+    assert bool((near <= least * (1 + 1e-6)).all())
+    monkeypatch.setattr(correction, "_CLOSE", 1e-10)
     torch.testing.assert_close(corrected(asked.weights, gram, mask), direct, rtol=1e-6, atol=1e-8)
+    monkeypatch.setattr(correction, "_ROUNDS", 1)
+    hasty, as_it_was = corrected(asked.weights, gram, mask), asked.weights * mask
+    assert bool((loss(hasty, asked.weights, gram) < loss(as_it_was, asked.weights, gram)).all())
 
 
 def test_rows_that_are_done_in_several_parts_are_done_alike(monkeypatch: pytest.MonkeyPatch) -> None:
