@@ -24,8 +24,7 @@ from pfa_gate.record import SparsityRecord
 
 if TYPE_CHECKING:
     from pfa_gate.compress.full_rows import FullRows
-    from pfa_gate.pipeline.plan import CutPlan, Planner
-    from pfa_gate.runtime.int8_inventory import Int8Inventory
+    from pfa_gate.pipeline.plan import CutPlan, Planner, StoredBytes
 
 
 def examine(job: GateJob) -> Findings:
@@ -119,17 +118,21 @@ def carry_out(job: GateJob, planner: "Planner", plan: "CutPlan", full_score: Sco
     return replace(found, factorized=recovered.factorized)
 
 
-def _forecast(job: GateJob, graph: ModelGraph) -> "Int8Inventory | None":
-    """What the int8 file stores, where the recipe has its bytes for a target."""
-    if not job.config.int8:
+def _forecast(job: GateJob, graph: ModelGraph) -> "StoredBytes | None":
+    """What the file with few bits stores, where the recipe has its bytes for a target."""
+    if job.config.quantize is None:
         return None
-    from pfa_gate.pipeline.int8_forecast import int8_inventory  # noqa: PLC0415  for gates with this section
+    if job.config.int8:
+        from pfa_gate.pipeline.int8_forecast import int8_inventory  # noqa: PLC0415  for gates with this section
 
-    return int8_inventory(job, graph)
+        return int8_inventory(job, graph)
+    from pfa_gate.pipeline.bit_forecast import few_bits_inventory  # noqa: PLC0415  for gates with fewer bits
+
+    return few_bits_inventory(job, graph)
 
 
 def _fitted(job: GateJob, planner: "Planner", plan: "CutPlan") -> "CutPlan":
-    if plan.forecast is None:
+    if plan.forecast is None or not job.config.int8:
         return plan
     from pfa_gate.pipeline.int8_forecast import fitted  # noqa: PLC0415  for gates with the section quantize
 

@@ -73,7 +73,8 @@ def fitted(job: GateJob, planner: Planner, plan: CutPlan, stored: Int8Inventory 
         plan: with a forecast; one without it stays as it is.
         stored: what the file of the full model stores, where the planner does not know it.
     """
-    stored = stored or planner.measured.stored
+    known = planner.measured.stored
+    stored = known if stored is None and isinstance(known, Int8Inventory) else stored
     for _ in range(_ATTEMPTS):
         if stored is None or plan.forecast is None or not _changes_more(planner.measured, plan, stored):
             break

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from pfa_gate.config import GateConfig
 from pfa_gate.config.quantity import Limit
 from pfa_gate.config.recipe import RecipeConfig
 from pfa_gate.errors import TargetError
-from pfa_gate.graph import Layer
+from pfa_gate.graph import Coupling, Layer
 from pfa_gate.graph.cost import Cost
 from pfa_gate.graph.group import Indices
 from pfa_gate.model import Subject
@@ -27,7 +28,19 @@ from pfa_gate.recipe import Recipe, Rule, recipe, recipe_by_losses
 from pfa_gate.record import RoundedForecast
 from pfa_gate.record.choice import SelectionChoice
 from pfa_gate.record.search import SearchRecord
-from pfa_gate.runtime.int8_inventory import Int8Inventory
+
+
+class StoredBytes(Protocol):
+    """What a file other than the floating one stores."""
+
+    @property
+    def whole(self) -> int:
+        """Bytes of the full model's file."""
+        ...
+
+    def bytes(self, coupling: Coupling, counts: Mapping[str, int]) -> int:
+        """Those of a cut model's file."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,14 +49,14 @@ class MeasuredGraph:
 
     Attributes:
         widths: group name -> filters in the full model, where this is one that was cut.
-        stored: what the int8 file of the full model stores, where that is what `bytes` are of.
+        stored: what another file of the full model stores, where that is what `bytes` are of.
     """
 
     graph: ModelGraph
     spectra: Spectra
     full: Cost
     widths: Mapping[str, int] = field(default_factory=dict)
-    stored: Int8Inventory | None = None
+    stored: StoredBytes | None = None
 
     def size(self, measure: str, counts: Mapping[str, int]) -> float:
         """What the model has of a measure when each group keeps so many filters."""
@@ -93,7 +106,7 @@ class Planner:
     kept: FullRows | None = None
     choice: SelectionChoice | None = None
 
-    def plan(self, wanted: RecipeConfig, stored: Int8Inventory | None = None) -> CutPlan:
+    def plan(self, wanted: RecipeConfig, stored: StoredBytes | None = None) -> CutPlan:
         """The recipe and the selection; with `rounds`, PFA applied again to what it has left.
 
         Between rounds a copy of the model is cut, compensated where `recovery` has that step, and measured anew. A size
@@ -129,7 +142,7 @@ class Planner:
         made = Recipe("parameters", None, dict(counts), widths=widths)
         return CutPlan(made, selected, (counts,), self._by_norm, choice=self.choice)
 
-    def _forecast(self, counts: Mapping[str, int], stored: Int8Inventory | None) -> int | None:
+    def _forecast(self, counts: Mapping[str, int], stored: StoredBytes | None) -> int | None:
         """Bytes of the int8 file, where they are what the recipe is for."""
         return None if stored is None else stored.bytes(self.measured.graph.coupling, counts)
 

@@ -49,6 +49,10 @@ def _of_bytes(share: float) -> Sections:
     return {"recipe": {"strategy": "bytes", "bytes": _percent(share)}}
 
 
+def _of_file_bytes(share: float) -> Sections:
+    return {"quantize": {"bytes": _percent(share)}}
+
+
 def _of_parameters(number: str) -> Sections:
     return {"recipe": {"strategy": "parameters", "parameters": number}}
 
@@ -68,10 +72,18 @@ PARTS: Mapping[str, Part] = {
         note=_ZEROS,
     ),
     "int8": Part("int8", {"quantize": {"bits": 8}}),
+    "bits": Part(
+        "bits by sensitivity", {"quantize": {"bits": "auto"}}, lambda share: {"quantize": {"bytes": _percent(share)}}
+    ),
+    **{f"{bits}bits": Part(f"{bits} bits", {"quantize": {"bits": bits}}) for bits in (6, 5, 4, 3, 2)},
+    **{word: Part(word, {"quantize": {"bits": word}}) for word in ("ternary", "binary")},
 }
 """What families are made of, by the word of the command line; `pfa-gate study --only` joins them with +."""
 
-FAMILIES = ("cut", "multiples", "sparsify", "int8", "cut+sparsify", "cut+int8", "multiples+int8")
+FAMILIES = (
+    "cut", "multiples", "sparsify", "int8", "6bits", "4bits", "ternary", "bits", "cut+sparsify", "cut+int8",
+    "multiples+int8", "cut+6bits", "cut:70%+bits", "sparsify+bits",
+)  # fmt: skip
 """What is compared unless `--only` says otherwise."""
 
 
@@ -156,7 +168,9 @@ def family(word: str) -> Family:
             )
         named[name] = _with_number(PARTS[name], number)
     parts = tuple(named[name] for name in PARTS if name in named)
-    if len(parts) != len(word.split("+")) or {"cut", "multiples"} <= set(named):
+    sections = [name for part in parts for name in part.sections if name != "recipe"]
+    twice = len({*sections}) != len(sections) or {"cut", "multiples"} <= set(named)
+    if len(parts) != len(word.split("+")) or twice:
         raise ConfigError(f"The family '{word}' makes a model smaller in one way twice.", remedy="Name each once.")
     moved = [name for name in named if named[name].size is not None]
     if len(moved) > 1:

@@ -17,6 +17,7 @@ from pfa_gate.errors import CandidateError, PFAGateError, TargetError, TraceErro
 from pfa_gate.model.evaluation import Score
 from pfa_gate.pipeline.answers import summary
 from pfa_gate.pipeline.auto_selection import choose_selection
+from pfa_gate.pipeline.bit_forecast import few_bits_inventory
 from pfa_gate.pipeline.cut import Cut
 from pfa_gate.pipeline.deployed import deploy, quantize_files
 from pfa_gate.pipeline.examine import carry_out
@@ -24,12 +25,12 @@ from pfa_gate.pipeline.int8_forecast import fitted, int8_inventory
 from pfa_gate.pipeline.job import GateJob
 from pfa_gate.pipeline.latency import NoFileError, as_file, opened
 from pfa_gate.pipeline.measure_and_cut import Measured, measure, score_both, score_model, trace
-from pfa_gate.pipeline.plan import CutPlan, MeasuredGraph, Planner
+from pfa_gate.pipeline.plan import CutPlan, MeasuredGraph, Planner, StoredBytes
 from pfa_gate.pipeline.recovery_steps import kept_for_compensation, kept_of_probe
 from pfa_gate.pipeline.trace import ModelGraph
 from pfa_gate.record import AnswerSummary, BatchTiming, finite
 from pfa_gate.record.families import FamilyRule, FamilyTrial
-from pfa_gate.report.ownership import INT8, ONNX, WEIGHTS
+from pfa_gate.report.ownership import FEW_BITS, INT8, ONNX, WEIGHTS
 from pfa_gate.runtime.int8_inventory import Int8Inventory
 from pfa_gate.runtime.latency import files_timer, timed_batches
 from pfa_gate.runtime.onnx_module import OnnxModel
@@ -90,7 +91,7 @@ class FamilyContext:
     planner: Planner
     full_score: Score
     folder: Path
-    _stored: dict[str, Int8Inventory | None] = field(default_factory=dict)
+    _stored: dict[str, StoredBytes | None] = field(default_factory=dict)
     _last: tuple[object, _Made] | None = None
     _timed: dict[bytes, BatchTiming | str] = field(default_factory=dict)
 
@@ -131,22 +132,24 @@ class FamilyContext:
         """
         stored = self._inventory(job)
         if spec.rule == "own":
-            return fitted(job, self.planner, self.planner.plan(job.config.recipe, stored), stored)
+            plan = self.planner.plan(job.config.recipe, stored)
+            return fitted(job, self.planner, plan, stored) if isinstance(stored, Int8Inventory) else plan
         target = (spec.asked or 1.0) * self.planner.measured.full.bytes
         space, seed = self._space(job, stored), job.config.probe.seed
         counts = uniform(space, target) if spec.rule == "uniform" else random(space, target, seed, spec.draw)
         return self.planner.of_counts(counts)
 
-    def _inventory(self, job: GateJob) -> Int8Inventory | None:
+    def _inventory(self, job: GateJob) -> StoredBytes | None:
         """What the file with few bits stores of the full model, where a recipe asks for its bytes."""
-        if not job.config.int8 or job.config.recipe.strategy != "bytes":
+        if job.config.quantize is None or job.config.recipe.strategy != "bytes":
             return None
         key = repr(job.config.quantize)
         if key not in self._stored:
-            self._stored[key] = int8_inventory(job, self.planner.measured.graph)
+            graph = self.planner.measured.graph
+            self._stored[key] = int8_inventory(job, graph) if job.config.int8 else few_bits_inventory(job, graph)
         return self._stored[key]
 
-    def _space(self, job: GateJob, stored: Int8Inventory | None) -> RecipeSpace:
+    def _space(self, job: GateJob, stored: StoredBytes | None) -> RecipeSpace:
         whole, wanted = replace(self.planner.measured, stored=stored), job.config.recipe
         widths = {name: spectrum.filters for name, spectrum in whole.spectra.groups.items()}
         return RecipeSpace(widths, partial(whole.size, "bytes"), wanted.round_to, wanted.minimum, "bytes")
@@ -248,8 +251,16 @@ def _with_few_bits(context: FamilyContext, made: _Made, trial: FamilyTrial) -> F
     record = found.record if found is not None else None
     if found is None or record is None or record.scores is None:
         return replace(trial, reason=found.reason if found else "The gate asks for no file with few bits.")
-    trial = replace(trial, parameters=record.parameters, bytes=record.bytes, file=INT8)
-    trial = _timed(trial, context.time((made.folder / INT8).read_bytes(), INT8), INT8)
+    trial = replace(trial, parameters=record.parameters, bytes=record.bytes)
+    if record.scheme == "packed":  # no runtime runs it: what runs are floating copies of its weights
+        trial = replace(trial, file=FEW_BITS)
+        if made.files.onnx is None:
+            trial = replace(trial, untimed=f"{ONNX} was not made: {made.files.why_not(ONNX)}")
+        else:
+            trial = _timed(trial, context.time(made.files.onnx, ONNX), ONNX)
+    else:
+        trial = replace(trial, file=INT8)
+        trial = _timed(trial, context.time((made.folder / INT8).read_bytes(), INT8), INT8)
     return _scored(context, trial, finite(record.scores.compressed), _summary_of(record.answers))
 
 
