@@ -53,6 +53,10 @@ def _of_file_bytes(share: float) -> Sections:
     return {"quantize": {"bytes": _percent(share)}}
 
 
+def _of_low_rank(share: float) -> Sections:
+    return {"factorize": {"parameters": _percent(share)}}
+
+
 def _of_parameters(number: str) -> Sections:
     return {"recipe": {"strategy": "parameters", "parameters": number}}
 
@@ -64,6 +68,12 @@ _ZEROS = (
 PARTS: Mapping[str, Part] = {
     "cut": Part("cut", {}, _of_bytes, _of_parameters, baselines=True),
     "multiples": Part("cut to multiples", {"recipe": {"round_to": "auto"}}, _of_bytes, _of_parameters),
+    "factorize": Part(
+        "factorize",
+        {"factorize": {"layers": ["*"]}},
+        _of_low_rank,
+        lambda number: {"factorize": {"parameters": number}},
+    ),
     "sparsify": Part(
         "zeros 2:4",
         {"sparsify": {"pattern": "2:4"}},
@@ -81,8 +91,8 @@ PARTS: Mapping[str, Part] = {
 """What families are made of, by the word of the command line; `pfa-gate study --only` joins them with +."""
 
 FAMILIES = (
-    "cut", "multiples", "sparsify", "int8", "6bits", "4bits", "ternary", "bits", "cut+sparsify", "cut+int8",
-    "multiples+int8", "cut+6bits", "cut:70%+bits", "sparsify+bits",
+    "cut", "multiples", "factorize", "sparsify", "int8", "6bits", "4bits", "ternary", "bits", "cut:70%+factorize",
+    "cut+sparsify", "cut+int8", "multiples+int8", "factorize:70%+int8", "cut+6bits", "cut:70%+bits", "sparsify+bits",
 )  # fmt: skip
 """What is compared unless `--only` says otherwise."""
 

@@ -53,7 +53,7 @@ class Measured:
 
 
 def measured(work: str, depth: int, samples: int) -> Iterator[Measured]:
-    """Every published row of a work, cut to its share of the MACs or by its ratio, by each selection."""
+    """The ratios that a work has published, or the share of the MACs of its first row, by each selection."""
     held, rows = bench(depth, "project", samples), PUBLISHED[work]["rows"]
     if work == "modelopt":
         inner = [group for group in held.groups if group.name.endswith(".conv1")]
@@ -65,13 +65,14 @@ def measured(work: str, depth: int, samples: int) -> Iterator[Measured]:
 
 def _measured(work: str, held: Bench, task: tuple[int, Sequence[Mapping[str, Any]]]) -> Iterator[Measured]:
     depth, rows = task
-    sizes = {row.get("macs") or row.get("ratio"): row for row in rows}
+    sizes = {row["ratio"]: row for row in rows if "ratio" in row} or {0: rows[0]}
     for name in SELECTED:
         spectra = {group.name: held.spectra[group.name] for group in held.groups}
         orders = SELECTIONS[name](Evidence(held.program, held.groups, spectra, held.probe, 0))
         for row in sizes.values():
             counts = counted(held, row)
-            yield cut_and_compensated(held, (work, row["what"], f"ResNet-{depth}", name), orders, counts)
+            what = row["what"] if "ratio" in row or work == "modelopt" else "PFA's counts, all layers"
+            yield cut_and_compensated(held, (work, what, f"ResNet-{depth}", name), orders, counts)
 
 
 def counted(held: Bench, row: Mapping[str, Any]) -> dict[str, int]:
