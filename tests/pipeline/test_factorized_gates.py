@@ -56,12 +56,28 @@ def build(normed=False):
     return model
 
 
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = x.mean((2, 3))
+        x = x + self.one(x)
+        return x + self.two(x.tanh())
+
+
+def frozen():
+    torch.manual_seed(0)
+    return Frozen().eval()
+
+
 def probe():
     return torch.randn(192, 8, 6, 6, generator=torch.Generator().manual_seed(1))
 '''
 GATE = """
   {name}:
-    model: {{factory: net.py:build, arguments: {arguments}}}
+    model: {{factory: net.py:{build}, arguments: {arguments}}}
     probe: {{data: net.py:probe}}
     recipe: {{strategy: energy, energy: {energy}}}
     factorize: {factorize}
@@ -88,10 +104,11 @@ GATES = {
         "    quantize: {bits: 4, layers: {exclude: [wide]}}\n"
         "    artifacts: [weights]",
     },
+    "frozen": {"build": "frozen", "factorize": "{parameters: 80%}"},
     "reach": {"factorize": "{layers: [wide], parameters: 5%}"},
     "unknown": {"factorize": "{layers: [wide, thre], energy: 0.9}"},
 }  # fmt: skip
-PLAIN = {"arguments": "{}", "energy": 1.0, "recovery": "[]", "more": "artifacts: [weights]"}
+PLAIN = {"build": "build", "arguments": "{}", "energy": 1.0, "recovery": "[]", "more": "artifacts: [weights]"}
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +219,16 @@ def test_a_graph_with_layers_in_two_is_in_every_file(runs: dict[str, Run], confi
     torch.testing.assert_close(onnx(example()), model(example()), rtol=1e-4, atol=1e-5)
     assert record.quantized is not None
     assert set(record.quantized.floating) == {"wide.0", "wide.1"}
+
+
+def test_a_model_of_which_nothing_can_be_cut_gets_smaller_all_the_same(config: Path) -> None:
+    done = run(config, "frozen")
+    assert done.record.recipe is not None
+    assert done.record.compressed is not None
+    assert dict(done.record.recipe.keep) == {}
+    assert set(found(done).ranks) <= {"one", "two"}
+    assert done.record.compressed.parameters <= 0.8 * done.record.model.parameters
+    assert [step.step for step in done.record.compressed.recovery] == ["cut", "factorize"]
 
 
 def test_a_pattern_that_spares_a_layer_spares_the_two_that_it_became(runs: dict[str, Run]) -> None:

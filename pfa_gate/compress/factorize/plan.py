@@ -49,7 +49,7 @@ class RankPlan:
 
 
 def provable(model: nn.Module, found: FactorableLayers, names: Iterable[str], inputs: Inputs) -> FactorableLayers:
-    """Of some layers those that can be put in two and proved: tried with ranks of one, before anything is solved.
+    """Of some layers those that can be put in two and proved: tried with the largest ranks that save.
 
     Args:
         model: of the layers.
@@ -59,7 +59,7 @@ def provable(model: nn.Module, found: FactorableLayers, names: Iterable[str], in
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
     wanted = {name: found.layers[name] for name in names if name in found.layers}
-    trial = {name: sketched(layer, weights[layer.call.weight], 1) for name, layer in wanted.items()}
+    trial = {name: sketched(layer, weights[layer.call.weight], layer.most) for name, layer in wanted.items()}
     failed = split(model, trial, inputs).failed
     whole = {name: fault for name, fault in {**found.whole, **failed}.items() if name in {*names}}
     return FactorableLayers({name: layer for name, layer in wanted.items() if name not in failed}, whole)

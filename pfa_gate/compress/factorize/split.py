@@ -11,6 +11,7 @@ from pfa_gate.compress.factorize.low_rank import Factors, OutputDirections
 from pfa_gate.compress.factorize.two_layers import WeightPair, replaced
 from pfa_gate.compress.prune import Proof
 from pfa_gate.compress.prune.proof import CHEAP_PARAMETERS, compare
+from pfa_gate.compress.prune.prune_model import provable_parts
 from pfa_gate.compress.regress import Sums
 from pfa_gate.errors import PFAGateError, SurgeryError
 from pfa_gate.graph import record_model
@@ -78,8 +79,8 @@ def split(model: nn.Module, pairs: Mapping[str, WeightPair], inputs: Inputs) -> 
         >>> found.proof.passed, len(found.model[0])
         (True, 2)
     """
-    trial = _Trial(model, pairs, inputs, exact=not pairs or not record_model(model, *inputs).single_precision)
-    names, failed = _provable(trial, list(pairs))
+    trial = _SplitTrial(model, pairs, inputs, exact=not pairs or not record_model(model, *inputs).single_precision)
+    names, failed = provable_parts(trial.attempt, list(pairs))
     if not names:
         return SplitModel(model, {}, None, failed)
     found = trial.attempt(names)
@@ -97,7 +98,7 @@ def sketched(layer: FactorableLayer, weight: Tensor, rank: int) -> WeightPair:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _SplitTrial:
     model: nn.Module
     pairs: Mapping[str, WeightPair]
     inputs: Inputs
@@ -147,20 +148,3 @@ def prove_split(
         except SurgeryError as error:  # it may not run in double precision
             fault = error
     raise fault
-
-
-def _provable(trial: _Trial, names: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Halve until the faulty layers are found; layers that are exact alone but not together lose the later half."""
-    fault = trial.attempt(names) if names else ""
-    if not isinstance(fault, str) or not names:
-        return names, {}
-    if len(names) == 1:
-        return [], {names[0]: fault}
-    half = len(names) // 2
-    first, failed = _provable(trial, names[:half])
-    second, more = _provable(trial, names[half:])
-    failed |= more
-    together = trial.attempt([*first, *second]) if first or second else ""
-    if not isinstance(together, str) or not (first or second):
-        return [*first, *second], failed
-    return first, failed | dict.fromkeys(second, f"not exact together with others: {together}")

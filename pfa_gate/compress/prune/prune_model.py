@@ -213,7 +213,7 @@ def compress(model: nn.Module, coupling: Coupling, keep: Keep, inputs: Inputs) -
     with in_eval_mode(model):
         require_same(model, coupling, inputs)
         trial = _Trial(model, coupling, dict(keep), inputs)
-        good, reasons = _provable(trial, sorted(keep))
+        good, reasons = provable_parts(trial.attempt, sorted(keep))
         attempt = trial.attempt(good)
         if isinstance(attempt, PrunedModel) and attempt.form == "graph":
             require_unfused(model, coupling, inputs)
@@ -262,18 +262,32 @@ class _Trial:
         return PrunedModel(smaller, silenced.axis_indices, proof, {}, form)
 
 
-def _provable(trial: _Trial, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Halve until the faulty groups are found; groups that are exact alone but not together lose the later half."""
-    fault = trial.attempt(names)
-    if isinstance(fault, PrunedModel):
+def provable_parts(
+    attempt: Callable[[Sequence[str]], object], names: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Halve until the faulty parts are found; parts that are exact alone but not together lose the later half.
+
+    Args:
+        attempt: of some parts; what it gives is a text, which says why, where they cannot be proved.
+        names: of the parts.
+
+    Returns:
+        Those that can be proved together, and why the others cannot.
+
+    Example:
+        >>> provable_parts(lambda names: "it is odd" if "b" in names else 1, ["a", "b", "c"])
+        (['a', 'c'], {'b': 'it is odd'})
+    """
+    fault = attempt(names)
+    if not isinstance(fault, str):
         return list(names), {}
     if len(names) <= 1:
         return [], dict.fromkeys(names, fault)
     half = len(names) // 2
-    first, reasons = _provable(trial, names[:half])
-    second, more = _provable(trial, names[half:])
+    first, reasons = provable_parts(attempt, names[:half])
+    second, more = provable_parts(attempt, names[half:])
     reasons |= more
-    together = trial.attempt([*first, *second])
-    if isinstance(together, PrunedModel):
+    together = attempt([*first, *second])
+    if not isinstance(together, str):
         return [*first, *second], reasons
     return first, reasons | dict.fromkeys(second, f"not exact together with others: {together}")

@@ -151,3 +151,10 @@ def test_what_is_made_keeps_precision_device_and_what_is_trained():
         ("1.1.weight", torch.float64, True),
         ("1.1.bias", torch.float64, True),
     ]
+
+
+def test_no_random_number_of_the_user_is_drawn():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(2, 2, 1))
+    before = torch.random.get_rng_state()
+    with_two_layers(model, {"0": 2, "1": 1})
+    assert torch.equal(torch.random.get_rng_state(), before)
