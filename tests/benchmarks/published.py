@@ -136,7 +136,7 @@ def tables(found: list[Measured]) -> Iterator[str]:
         rows = [published(entry, row) for row in entry["rows"]] + [ours(row) for row in found if row.work == work]
         shown = [place for place in range(len(HEADS)) if place < 2 or any(row[place] for row in rows)]
         aside = f" Not run here: {entry['not_run']}." if "not_run" in entry else ""
-        yield f"\n**{entry['work']}**, {entry['source']} (read {entry['read']}).{aside}\n"
+        yield f"\n**{entry['work']}** ([source]({entry['source']}), read {entry['read']}).{aside}\n"
         yield line(HEADS, shown)
         yield line(["---"] * len(HEADS), shown)
         for row in rows:
