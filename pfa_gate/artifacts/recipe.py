@@ -53,9 +53,10 @@ class RecipeFile:
             ArtifactError: the recipe names no such file, or the file is missing or another one.
         """
         if name not in self.files:
+            asked = "Write quantize, such as {bits: 4}," if name == FEW_BITS else "Name it under artifacts"
             raise ArtifactError(
                 f"{self.folder} has no {name}.",
-                remedy="Name it under artifacts in pfa.yaml; if it is, record.json says why under 'unmeasured'.",
+                remedy=f"{asked} in pfa.yaml; if it is, record.json says why under 'unmeasured'.",
             )
         path = self.folder / name
         try:

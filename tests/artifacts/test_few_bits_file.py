@@ -20,6 +20,7 @@ from pfa_gate.artifacts.few_bits_file import (
     read_few_bits,
     write_few_bits,
 )
+from pfa_gate.artifacts.recipe import RecipeFile
 from pfa_gate.compress.quantize import WIDTHS, WeightLayer, Width, rounded
 from pfa_gate.errors import ArtifactError
 
@@ -173,3 +174,12 @@ def test_a_model_of_other_tensors_is_refused(tmp_path: Path, other: Callable[[],
     with pytest.raises(RuntimeError) as error:
         put_into(other(), read_few_bits(tmp_path / "file"))
     assert str(error.value) == fault
+
+
+def test_a_gate_without_such_a_file_is_told_what_to_write() -> None:
+    with pytest.raises(ArtifactError) as error:
+        RecipeFile(Path("digits"), "module", {}, {}).file("weights.q.safetensors")
+    assert str(error.value) == (
+        "digits has no weights.q.safetensors.\n"
+        "  Write quantize, such as {bits: 4}, in pfa.yaml; if it is, record.json says why under 'unmeasured'."
+    )
