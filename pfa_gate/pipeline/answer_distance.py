@@ -6,6 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from pfa_gate.errors import DataError, MetricError
 from pfa_gate.graph import Program, inputs_of
@@ -91,7 +93,9 @@ class AnswerDistance:
         return sum(batch.size for batch, _ in self._judged)
 
     def _run(self, program: Program, batch: Batch) -> object:
-        args, kwargs = self._layout.of(inputs_on(inputs_of(batch), self._program.device))
+        given = inputs_on(inputs_of(batch), self._program.device)
+        # A model of half precision runs in single here: its tensors are, and its inputs have to be.
+        args, kwargs = self._layout.of(given if program.halves else pytree.tree_map(_single, given))
         with torch.no_grad():
             return program.run(args, kwargs, None, self._layout.instead)
 
@@ -109,6 +113,11 @@ class AnswerDistance:
             return Effect(float(found.divergences.mean()), squares / found.samples)
         self.measure = "output error"
         return Effect(error, error**2)
+
+
+def _single(leaf: Any) -> Any:
+    half = isinstance(leaf, Tensor) and leaf.dtype in (torch.float16, torch.bfloat16)
+    return leaf.float() if half else leaf
 
 
 @dataclass(frozen=True)

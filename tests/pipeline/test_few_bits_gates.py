@@ -259,7 +259,7 @@ def test_a_model_that_is_a_graph_is_loaded_with_them_too_and_what_it_computed_is
     assert record.quantized.plan is not None
     assert record.compressed is not None
     assert record.compressed.form == "graph"
-    assert [layer.name for layer in record.quantized.plan.layers] == ["gate", "mix", "inner", "spread", "table"]
+    assert [layer.name for layer in record.quantized.plan.layers] == ["table", "gate", "mix", "inner", "spread"]
     held = read_few_bits(folder / ".pfa" / "text" / "weights.q.safetensors")
     state = load(folder / ".pfa" / "text").state_dict()
     assert state.keys() == held.tensors.keys()

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from pfa_gate.cli import main
+from pfa_gate.compress.prune.silence import silent_program
 from pfa_gate.compress.quantize import rounded
 from pfa_gate.errors import ArtifactError
+from pfa_gate.graph import record_model
 from pfa_gate.model import Sampling, batches_of
-from pfa_gate.pipeline.answer_distance import Split
+from pfa_gate.pipeline.answer_distance import AnswerDistance, Split
 from pfa_gate.record.bit_sensitivity import BitSensitivityRecord, loads_bits
 
 NET = """
@@ -94,3 +96,16 @@ def test_what_another_program_wrote_there_is_left(folder: Path, tmp_path: Path) 
 def test_a_record_of_another_kind_is_refused(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="This is no record of `pfa-gate sensitivity --bits`"):
         loads_bits('{"schema": "pfa_gate.sensitivity/1"}')
+
+
+def test_a_model_of_half_precision_is_compared_in_single_precision() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).eval().bfloat16()
+    program = record_model(net, (torch.zeros(2, 6, dtype=torch.bfloat16),), {})
+    rows = batches_of(torch.randn(40, 6, dtype=torch.bfloat16), "rows", Sampling())
+    whole = silent_program(program, {}, torch.float32)
+    apart = AnswerDistance(whole, rows, lambda batch: iter([batch]))
+    weight = net[0].weight.detach()
+    few = silent_program(program, {}, torch.float32, {"0.weight": rounded(weight, 2).weight(weight.dtype)})
+    assert apart.to(whole).distance == 0
+    assert 0 < apart.to(few).distance < 1

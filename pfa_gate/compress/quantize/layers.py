@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from pfa_gate.compress.quantize.grid import WIDTHS, Width, grids, is_sparse
 from pfa_gate.compress.quantize.packing import packed_bytes
 from pfa_gate.graph import Coupling
+from pfa_gate.graph.program import node_of, operator_name
 
 EXCLUDED = "pfa.yaml leaves it out"
 _SCALE_BYTES = 4
+_LOOK_UP = "embedding"
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,30 @@ def weight_layers(
     found: dict[str, WeightLayer] = {}
     floating: dict[str, str] = {}
     held: set[str] = set()
-    for layer in coupling.layers:
-        weight = own.get(layer.weight)
+    for layer, name, axis in _weights(coupling):
+        weight = own.get(name)
         if weight is None or weight.ndim < 2 or not weight.is_floating_point():
-            floating[layer.name] = "its weight is computed from others"
-        elif spares(layer.name):
-            floating[layer.name] = EXCLUDED
-            held.add(layer.weight)
+            floating[layer] = "its weight is computed from others"
+        elif spares(layer):
+            floating[layer] = EXCLUDED
+            held.add(name)
         else:
-            sparse = is_sparse(weight.detach().movedim(layer.axis, 0))
-            own_layer = WeightLayer(layer.name, layer.weight, layer.axis, tuple(weight.shape), sparse)
-            found.setdefault(layer.weight, own_layer)
+            sparse = is_sparse(weight.detach().movedim(axis, 0))
+            found.setdefault(name, WeightLayer(layer, name, axis, tuple(weight.shape), sparse))
     layers = tuple(layer for layer in found.values() if layer.weight not in held)
     return layers, dict(sorted((floating | dict(_others(own, {*found, *held}))).items()))
+
+
+def _weights(coupling: Coupling) -> Iterator[tuple[str, str, int]]:
+    """Layers, their weights, and the axis of their filters: those of a table that is looked up are its rows."""
+    program = coupling.program
+    looked_up = [
+        program.aliases.get(node_of(node.args[0])) for node in program.nodes if operator_name(node) == _LOOK_UP
+    ]
+    tables = dict.fromkeys(alias.name for alias in looked_up if alias is not None and alias.whole)
+    yield from ((table.removesuffix(".weight"), table, 0) for table in tables)
+    for layer in coupling.layers:
+        yield layer.name, layer.weight, 0 if layer.weight in tables else layer.axis
 
 
 def _others(own: Mapping[str, Tensor], known: set[str]) -> Iterator[tuple[str, str]]:
