@@ -1,6 +1,6 @@
 """The step `factorize`: ranks planned, layers solved with these ranks, each put in two, and the split proved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from pfa_gate.compress.factorize.plan import (
 from pfa_gate.compress.factorize.split import split
 from pfa_gate.compress.factorize.two_layers import WeightPair
 from pfa_gate.compress.prune import PrunedModel
+from pfa_gate.compress.repair import Repair
 from pfa_gate.compress.select import Evidence
 from pfa_gate.config.factorize import WAYS, FactorizeConfig
 from pfa_gate.graph import Layer, Program, inputs_of, record_model
@@ -76,10 +77,9 @@ class Factorizer:
         while plan.ranks:
             constraint = LowRank(plan.ranks, every.layers)
             projected, repairs = solve(model, constraint)
-            unsolved = {each.layer: each.reason or "" for each in repairs if each.layer not in constraint.factors}
-            plan = plan.without(
-                {name: f"it was not solved: {unsolved[name]}" for name in plan.ranks if name in unsolved}
-            )
+            plan = plan.without(_unsolved(plan, constraint, repairs))
+            if not plan.ranks:
+                break
             found = split(projected, _pairs(every, constraint, projected, plan), inputs)
             if not found.failed:
                 record = self._record(every, plan, found, constraint)
@@ -188,6 +188,13 @@ class Factorizer:
 def factorizing(job: GateJob, planner: "Planner", plan: "CutPlan") -> Factorize | None:
     """What factorizes a model that was cut by a plan; None where pfa.yaml has no section factorize."""
     return None if job.config.factorize is None else Factorizer(job, planner, plan).factorize
+
+
+def _unsolved(plan: RankPlan, solved: LowRank, repairs: Sequence[Repair]) -> dict[str, str]:
+    """Planned layers that were not solved, and why."""
+    reasons = {repair.layer: repair.reason for repair in repairs}
+    left = (name for name in plan.ranks if name not in solved.factors)
+    return {name: f"it was not solved: {reasons.get(name) or 'it is no layer of the full model'}" for name in left}
 
 
 def _summary(record: FactorizedRecord) -> str:

