@@ -24,9 +24,17 @@ class BitSensitivity:
         subject: whose probe answers are compared on: on one of every five samples, up to 256 of them.
         model: whose weights get few bits.
         program: of it.
+        known: effects of (weight, width) that were measured before; new ones are added.
     """
 
-    def __init__(self, subject: Subject, model: nn.Module, program: Program) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        model: nn.Module,
+        program: Program,
+        known: dict[tuple[str, Width], Effect] | None = None,
+    ) -> None:
+        self._known = {} if known is None else known
         self.split = Split.of(subject.probe, MOST)
         self._evidence = Evidence(program, (), {}, self.split.fitted, device=subject.device)
         self._weights = dict(model.named_parameters(remove_duplicate=False))
@@ -56,9 +64,12 @@ class BitSensitivity:
 
     def at(self, layer: WeightLayer, width: Width) -> Effect:
         """How far the answers move when this layer alone has the nearest numbers of a width."""
-        weight = self._weights[layer.weight]
-        few = rounded(weight, width, layer.axis).weight(weight.dtype).movedim(0, layer.axis)
-        return self.of({layer.weight: few})
+        key = layer.weight, width
+        if key not in self._known:
+            weight = self._weights[layer.weight]
+            few = rounded(weight, width, layer.axis).weight(weight.dtype).movedim(0, layer.axis)
+            self._known[key] = self.of({layer.weight: few})
+        return self._known[key]
 
     def table(
         self, layers: Sequence[WeightLayer], widths: Sequence[Width] = (), progress: Progress | None = None

@@ -1,7 +1,7 @@
 """What became of a model that was cut: what budgets, files and record are made from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pfa_gate.budget import Answers
@@ -13,6 +13,8 @@ from pfa_gate.pipeline.job import GateJob
 from pfa_gate.record import FactorizedRecord, RecoveryStep, RoundedForecast, TimingRecord
 
 if TYPE_CHECKING:
+    from pfa_gate.compress.quantize import Width
+    from pfa_gate.pipeline.answer_distance import Effect
     from pfa_gate.pipeline.plan import CutPlan
 
 
@@ -21,7 +23,8 @@ class Cut:
     """What became of the model: the recipe, the smaller model, and what it costs and scores.
 
     Its job is the gate with the samples that its scores are of. Its `full_macs` are those of the full model, and
-    `rounded` gives what `round_to: auto` would, where that can be said beforehand.
+    `rounded` gives what `round_to: auto` would, where that can be said beforehand. `bit_effects` has how far its
+    answers move when a weight alone has a width, as far as it was measured: several files may be made of one model.
     """
 
     coupling: Coupling
@@ -35,6 +38,7 @@ class Cut:
     recovery: tuple[RecoveryStep, ...] = ()
     answers: Answers | None = None
     factorized: FactorizedRecord | None = None
+    bit_effects: "dict[tuple[str, Width], Effect]" = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ class FamilyOptions:
 
     @property
     def specs(self) -> tuple[FamilySpec, ...]:
-        """Every model to make: first those whose size nothing moves, which share one model."""
-        return tuple(sorted(self._specs(), key=lambda spec: (spec.asked is not None, -(spec.asked or 0.0))))
+        """Every model to make: first those whose size nothing moves, as several of them are files of one model."""
+        return tuple(sorted(self._specs(), key=lambda spec: spec.asked is not None))
 
     def _specs(self) -> Iterator[FamilySpec]:
         for each in self.families:
