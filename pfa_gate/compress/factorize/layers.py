@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
-from pfa_gate.compress.factorize.two_layers import pair_fault
+from pfa_gate.compress.factorize.two_layers import is_flat, pair_fault
 from pfa_gate.compress.regress import position_count
 from pfa_gate.graph import Program
 from pfa_gate.graph.calls import Call, calls, epilogue_of, matrix_of
@@ -146,7 +145,7 @@ def _fault(program: Program, model: nn.Module, call: Call, names: Mapping[tuple[
         return "its weight is not a parameter of the model"
     if others:
         return f"its weight is shared: it is {others[0]} too"
-    return None if isinstance(model, GraphModule) else next(_module_faults(model, call), None)
+    return None if is_flat(model) else next(_module_faults(model, call), None)
 
 
 def _module_faults(model: nn.Module, call: Call) -> Iterator[str]:

@@ -149,6 +149,16 @@ def with_two_layers(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
     return model
 
 
+def is_flat(model: nn.Module) -> bool:
+    """Whether a model is a graph of operators; one that calls modules is treated by these.
+
+    Example:
+        >>> is_flat(torch.fx.symbolic_trace(nn.Sequential(nn.Linear(2, 2)))), is_flat(nn.Linear(2, 2))
+        (False, False)
+    """
+    return isinstance(model, GraphModule) and all(node.op != "call_module" for node in model.graph.nodes)
+
+
 def replaced(model: nn.Module, pairs: Mapping[str, WeightPair]) -> nn.Module:
     """A copy of a model with two layers in the place of each of some; a bias goes to the second.
 
@@ -160,7 +170,7 @@ def replaced(model: nn.Module, pairs: Mapping[str, WeightPair]) -> nn.Module:
         SurgeryError: one of them cannot become two.
     """
     model = copied(model)
-    if isinstance(model, GraphModule):
+    if isinstance(model, GraphModule) and is_flat(model):
         return _replaced_in_graph(model, pairs)
     whole = {name: model.get_submodule(name) for name in pairs}
     model = with_two_layers(model, {name: pair.rank for name, pair in pairs.items()})

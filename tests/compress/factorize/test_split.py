@@ -153,6 +153,13 @@ def test_what_is_made_keeps_precision_device_and_what_is_trained():
     ]
 
 
+def test_a_graph_that_calls_modules_has_two_of_them():
+    model, x = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))).eval(), torch.randn(3, 8)
+    made = split(model, half(model, layers_of(model, x)), ((x,), {}))
+    assert made.failed == {}
+    assert list(made.model.get_submodule("0").state_dict()) == ["0.weight", "1.weight", "1.bias"]
+
+
 def test_no_random_number_of_the_user_is_drawn():
     model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(2, 2, 1))
     before = torch.random.get_rng_state()
