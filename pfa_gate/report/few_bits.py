@@ -55,8 +55,8 @@ def few_bits_sentences(record: Record, file: QuantizedRecord) -> Iterator[str]:
     yield f"It stores {amount(file.bytes, 'B')}, {whole} of the full model's; what was read back from it is judged."
     yield "It saves bytes and no time: no common CPU runtime runs these weights faster; they are made floating to run."
     few = [name for name in _VALUES if any(layer.width == name for layer in plan.layers)]
-    if few:
-        yield f"Without training, {' and '.join(few)} weights in many layers mostly leave a model at chance."
+    if few and not plan.feedback:
+        yield f"Rounded to the nearest and not trained, {' and '.join(few)} weights mostly leave a model at chance."
     yield from _rounding(plan)
     if file.floating:
         names = [f"{name} ({why})" for name, why in file.floating.items()]

@@ -67,7 +67,7 @@ def test_what_helps_with_a_broken_budget(record: Record) -> None:
     ),
     (
         BitsRecord((LayerBits("stem", "binary", 64, 64),), None, "divergence", 0, None, None, False),
-        "Without training, binary weights in many layers mostly leave a model at chance.",
+        "Rounded to the nearest and not trained, binary weights mostly leave a model at chance.",
     ),
 ])  # fmt: skip
 def test_how_it_was_rounded_and_what_that_means_is_said(record: Record, plan: BitsRecord, said: str) -> None:
