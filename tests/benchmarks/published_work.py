@@ -1,11 +1,11 @@
-"""Published work beside ours at the same ratios, as tables in Markdown: `python tests/benchmarks/published.py --help`.
+"""Published work beside ours at the same ratios, in Markdown: `python tests/benchmarks/published_work.py --help`.
 
-What others have published stands in published.yaml with its source. Our side is measured here, without labels and
+What others have published stands in published_work.yaml with its source. Our side is measured here, without labels and
 without training: the trained ResNets and the clean CIFAR-10 subset of the shared folder, cut to the same share of the
 MACs or by the same ratio in every layer. A table is one network at one work; what cannot be run here is listed as such.
 
-    python tests/benchmarks/published.py modelopt grail --json build/published.json
-    python tests/benchmarks/published.py --read build/published.json
+    python tests/benchmarks/published_work.py modelopt grail --json build/published.json
+    python tests/benchmarks/published_work.py --read build/published.json
 
 torch-pruning runs itself where it is installed: its L1 pruner on the same weights, without training.
 """
