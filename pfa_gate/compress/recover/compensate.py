@@ -73,8 +73,8 @@ def compensate(
         >>> from pfa_gate.compress.prune import narrow, axis_indices_of
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
         >>> full = record_model(net, (torch.zeros(2, 4),), {})
-        >>> axis_indices = axis_indices_of(trace_program(full), {"0": [0, 1, 2, 3, 4]})
-        >>> model, repairs = compensate(full, narrow(net, axis_indices), axis_indices, [torch.randn(256, 4)])
+        >>> kept = axis_indices_of(trace_program(full), {"0": [0, 1, 2, 3, 4]})
+        >>> model, repairs = compensate(full, narrow(net, kept), kept, [torch.randn(256, 4)])
         >>> [(each.layer, each.after < each.before) for each in repairs]
         [('2', True)]
     """
@@ -82,9 +82,8 @@ def compensate(
     smaller = copied(smaller)
     inputs = inputs_on(inputs_of(next(iter(batches))), input_device(smaller))
     program = record_model(smaller, *_first(full, inputs, full.batch))
-    wants = _wants(settings)
-    found = pairs(full, program, axis_indices, wants)
-    left = {layer: left_out(layer, fault) for layer, fault in _faults(found, program, smaller, wants)}
+    found = pairs(full, program, axis_indices, _wants(settings))
+    left = {layer: left_out(layer, fault) for layer, fault in _faults(found, program, smaller, _wants(settings))}
     sound = [pair for pair in found if pair.small.layer not in left]
     gains = {pair.small.layer: _lost(pair, full, axis_indices) for pair in sound}
     with ActivationStore() as store:
