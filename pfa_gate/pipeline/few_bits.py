@@ -115,7 +115,9 @@ def few_bits(cut: Cut, places: tuple[Path, Path]) -> QuantizedFindings:
 
 def _work(cut: Cut, config: QuantizeConfig, graph: ModelGraph, layers: Sequence[WeightLayer]) -> _Work:
     try:
-        sensitivity = BitSensitivity(cut.job.subject, cut.compressed.model, graph.program, cut.bit_effects)
+        sensitivity = BitSensitivity(
+            cut.job.subject, cut.compressed.model, graph.program, cut.bit_effects, feedback=True
+        )
     except DataError as error:
         if config.bits == "auto":
             raise

@@ -78,7 +78,7 @@ def losses(evidence: Evidence, layers: Mapping[str, FactorableLayer]) -> Lost:
     return {
         name: OutputDirections.of(
             matrix_of(layer.call, tensors[layer.call.weight].double())[0],
-            sums[layer.call.weight][0][0].to(layer.importance.device),
+            sums[layer.call.weight].gram[0].to(layer.importance.device),
             layer.importance,
         ).lost
         for name, layer in narrow.items()

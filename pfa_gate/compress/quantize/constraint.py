@@ -29,13 +29,23 @@ class FewBits:
 
     def constrained(self, call: Call, weights: Tensor, sums: Sums) -> Tensor:
         """The weights that are stored; see `Constraint`."""
+        return self.stored(call, weights, sums.gram)
+
+    def stored(self, call: Call, weights: Tensor, gram: Tensor) -> Tensor:
+        """The weights of a layer as they are stored.
+
+        Args:
+            call: of the layer.
+            weights: float64 [groups, D, O], free.
+            gram: float64 [groups, D, D], of what it reads.
+        """
         before = self._weights[call.layer]
         shape, width = tuple(before.shape), self._plan[call.layer]
         near = rounded(weight_of(call, weights, shape), width, sparse=is_sparse(before))
         scale = near.scale.double().to(weights.device).reshape(call.groups, -1)
         zero = matrix_of(call, before == 0).to(weights.device) if near.grid.has_zero and is_sparse(before) else None
         found = [
-            fed_back(weights[group], sums.gram[group], near.grid, scale[group], None if zero is None else zero[group])
+            fed_back(weights[group], gram[group], near.grid, scale[group], None if zero is None else zero[group])
             for group in range(call.groups)
         ]
         numbers, scales = torch.stack([each[0] for each in found]), torch.stack([each[1] for each in found])

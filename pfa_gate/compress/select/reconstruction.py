@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pfa_gate.compress.regress import FEWEST, SCARCE, Equations, draw, patches, position_count, spread
+from pfa_gate.compress.regress import FEWEST, SCARCE, Equations, Sums, draw, patches, position_count, spread
 from pfa_gate.compress.select.elimination import Elimination, GroupReader, eliminate
 from pfa_gate.compress.select.importance import l1
 from pfa_gate.compress.select.readers import columns_of, readers
@@ -123,12 +123,12 @@ def group_readings(evidence: Evidence) -> dict[str, list[Reading]]:
     readings: dict[str, list[Reading]] = {group.name: [] for group in evidence.groups}
     for group, call, part in found:
         if call.weight in sums:
-            gram, mean = sums[call.weight]
-            readings[group.name].append(Reading(call, _reading(program, call, part, gram), mean))
+            read = sums[call.weight]
+            readings[group.name].append(Reading(call, _reading(program, call, part, read.gram), read.row_mean))
     return readings
 
 
-def grams(evidence: Evidence, found: Sequence[Call]) -> dict[str, tuple[Tensor, Tensor]]:
+def grams(evidence: Evidence, found: Sequence[Call]) -> dict[str, Sums]:
     """What layers read of a model, from one pass over as many samples as they need.
 
     Args:
@@ -136,13 +136,13 @@ def grams(evidence: Evidence, found: Sequence[Call]) -> dict[str, tuple[Tensor, 
         found: calls of layers of its program, of 8,192 columns at most.
 
     Returns:
-        By the weights' names X'X of the centred rows, float64 [groups, D, D], and their mean, float64 [groups, D].
+        By the weights' names the sums of these rows, on the CPU; they have no targets.
 
     Example:
         >>> from pfa_gate.graph import record_model
         >>> program = record_model(torch.nn.Linear(2, 3), (torch.zeros(2, 2),), {})
         >>> rows = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
-        >>> grams(Evidence(program, [], {}, [rows]), calls(program))["weight"][0].tolist()
+        >>> grams(Evidence(program, [], {}, [rows]), calls(program))["weight"].gram.tolist()
         [[[2.0, 0.0], [0.0, 0.0]]]
     """
     program = evidence.program
@@ -184,11 +184,8 @@ def _chosen(batches: Iterable[Any], samples: int) -> tuple[set[int], int]:
     return chosen, total
 
 
-def _sums(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) -> dict[str, tuple[Tensor, Tensor]]:
-    """X'X of the centred patches that each call reads, float64 [groups, D, D], and their mean, float64 [groups, D].
-
-    They come from one pass over the chosen batches.
-    """
+def _sums(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) -> dict[str, Sums]:
+    """Sums of the patches that each call reads, from one pass over the chosen batches."""
     sources: dict[str, list[_GramRequest]] = {}
     for request in wanted:
         sources.setdefault(request.call.source.name, []).append(request)
@@ -218,7 +215,7 @@ def _sums(wanted: Iterable[_GramRequest], evidence: Evidence, chosen: set[int]) 
                     take(request, value, seed)
             evidence.running.run(args, kwargs, observe, layout.instead)
     totals = ((name, each.total()) for name, each in equations.items())
-    return {name: (total.gram.cpu(), total.row_mean.cpu()) for name, total in totals}
+    return {name: replace(total, gram=total.gram.cpu(), row_mean=total.row_mean.cpu()) for name, total in totals}
 
 
 def _runs(evidence: Evidence, chosen: set[int]) -> Iterator[tuple[int, int, Any]]:
