@@ -1,11 +1,12 @@
 """What the whole suite shares: a word about whatever is not run, and long files that are begun first."""
 
+import runpy
 from pathlib import Path
 
-import conftest
 import pytest
 
 CONFTEST = Path(__file__).with_name("conftest.py")
+LONG = runpy.run_path(str(CONFTEST), run_name="suite")["LONG"]
 TESTS = """
 import pytest
 
@@ -33,14 +34,14 @@ def test_no_skip_goes_without_a_word(
 
 
 def test_files_that_are_begun_first_are_there() -> None:
-    assert [name for name in conftest.LONG if not (CONFTEST.parent / name).is_file()] == []
+    assert [name for name in LONG if not (CONFTEST.parent / name).is_file()] == []
 
 
 def test_workers_begin_long_files_first_and_then_those_of_most_tests(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(CONFTEST.parent))
-    pytester.makeconftest(CONFTEST.read_text("utf-8").replace(conftest.LONG[0], "test_last.py"))
+    pytester.makeconftest(CONFTEST.read_text("utf-8").replace(LONG[0], "test_last.py"))
     pytester.makeini("[pytest]\nmarkers =\n nightly\n")
     two = "def test_it(): pass\ndef test_that(): pass"
     pytester.makepyfile(test_a="def test_it(): pass", test_b=two, test_last="def test_it(): pass")

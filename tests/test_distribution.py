@@ -66,6 +66,7 @@ def test_a_wheel_holds_the_package_and_its_licence(dist: Path) -> None:
     assert others == {
         "pfa_gate/config/pfa.schema.json",
         "pfa_gate/py.typed",
+        "pfa_gate/report/html/bit_sensitivity.html.j2",
         "pfa_gate/report/html/history.html.j2",
         "pfa_gate/report/html/report.html.j2",
         "pfa_gate/report/html/script.js",

@@ -103,9 +103,10 @@ class _Place:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights whose elements can be looked at: those of packed integers are not stored as they are used."""
+    """The weights whose elements can be looked at: not those that are packed, or loaded from elsewhere for a pass."""
     own: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
-    return {name: weight for name, weight in own.items() if not is_traceable_wrapper_subclass(weight)}
+    seen = (name for name, weight in own.items() if not weight.is_meta and not is_traceable_wrapper_subclass(weight))
+    return {name: own[name] for name in seen}
 
 
 def _axis(model: nn.Module, layer: Layer) -> Axis:
