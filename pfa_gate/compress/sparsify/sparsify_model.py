@@ -135,8 +135,9 @@ def dense(plan: PatternPlan, found: Sparsified, program: Program) -> list[str]:
         program: of the model before, whose calls these are.
     """
     own = dict(found.model.named_parameters(remove_duplicate=False))
-    return [call.layer for call in calls(program) if call.layer not in found.whole
-            and not groups_meeting(own[call.weight], call.inputs, plan.pattern, _blocks(call)).whole]  # fmt: skip
+    asked = [call for call in calls(program) if call.layer not in found.whole]
+    met = [groups_meeting(own[call.weight], call.inputs, plan.pattern, _blocks(call)).whole for call in asked]
+    return [call.layer for call, meets in zip(asked, met, strict=True) if not meets]
 
 
 def _blocks(call: Call) -> int:
