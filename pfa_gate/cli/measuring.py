@@ -110,7 +110,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of a selection by chance (3)")
     parser.add_argument("--families", action="store_true", help="compare families at equal bytes and time of the file")
     parser.add_argument("--only", metavar="LIST", help="families alone, such as cut,cut+int8")
-    parser.add_argument("--sizes", metavar="LIST", help="of the full model's bytes (50%%,30%%,18%%,12%%)")
+    parser.add_argument("--sizes", metavar="LIST", help="of the full model's bytes (50%%,30%%,12%%)")
     parser.add_argument("--times", metavar="LIST", help="of the full model's time (90%%,75%%,60%%)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the files (.pfa/NAME.study or .families)")
     parser.set_defaults(command=_study, study_defaults=parser.get_default)

@@ -35,7 +35,7 @@ from pfa_gate.study.options import listed
 from pfa_gate.study.progress import StudyProgress
 
 FAILED = 1
-SIZES, TIMES = "50%,30%,18%,12%", "90%,75%,60%"
+SIZES, TIMES = "50%,30%,12%", "90%,75%,60%"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FamilyOptions:
     """
 
     families: tuple[Family, ...] = families_of(FAMILIES)
-    sizes: tuple[float, ...] = (0.5, 0.3, 0.18, 0.12)
+    sizes: tuple[float, ...] = (0.5, 0.3, 0.12)
     times: tuple[float, ...] = (0.9, 0.75, 0.6)
     random: int = 0
     uniform: bool = False
