@@ -211,7 +211,7 @@ def study_families(order: FamilyCommand) -> int:
     document = load(order.config)
     gate = order.gate or only_gate(document)
     folder = order.output or document.path.parent / OUTPUT / f"{gate}.families"
-    require_families(folder)  # a quarter of an hour before it is written
+    require_families(folder)  # before what takes many minutes
     count = len(order.ask.specs)
     print(printable(f"Study of families of {gate}: {count:,} models to make."), file=sys.stderr, flush=True)
     with StudyProgress() as bar:
